@@ -1,0 +1,26 @@
+//! Packs frozen transformers and CoDA tasks into packages for `coda-runtime`, and checks them.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`source`] | reads Hugging Face directories and CoDA task files |
+//! | [`quantize`] | f32 to f16 and int8, rows to panels |
+//! | [`pack`] | writes packages |
+//! | [`report`] | what went where: bytes, bits, every tensor left in float and why |
+//! | [`session`] | a bound model with its arena, for host programs |
+//! | [`dataset`] | labelled texts and images |
+//! | [`evaluate`] | accuracy and latency at several reductions |
+//! | [`oracle`] | the dense encoder built with tract-core's graph API |
+//! | [`verify`] | a package against the oracle, layer by layer |
+//! | [`draw`] | routed patches and tokens for a terminal |
+
+pub mod dataset;
+pub mod draw;
+pub mod evaluate;
+pub mod oracle;
+pub mod output;
+pub mod pack;
+pub mod quantize;
+pub mod report;
+pub mod session;
+pub mod source;
+pub mod verify;

@@ -1,0 +1,114 @@
+//! Why a source cannot be read; always names the file.
+
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a source cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A file or directory could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The directory has no configuration.
+    #[error(
+        "{} has no config.json: give a Hugging Face model directory (config.json and model.safetensors)",
+        path.display()
+    )]
+    NoConfig {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A JSON file is not JSON, or lacks a field.
+    #[error("{}: {problem}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An encoder family that is not supported.
+    #[error(
+        "{}: model_type \"{found}\" is not supported; supported are bert, vit, dinov2 and t5",
+        path.display()
+    )]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// The `model_type`.
+        found: String,
+    },
+    /// A setting of a supported family that is not supported.
+    #[error("{}: {field} = {found} is not supported; {supported}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be.
+        supported: &'static str,
+    },
+    /// The file is not a safetensors file.
+    #[error("{} is not a valid safetensors file: {problem}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tensor that cannot be used.
+    #[error("{}: tensor \"{name}\" {problem}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        problem: TensorProblem,
+    },
+    /// The tokenizer is of a kind that the runtime does not have.
+    #[error("{}: {problem}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What is wrong with a tensor.
+#[derive(Debug, Error)]
+pub enum TensorProblem {
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
+    /// Its shape is another.
+    #[error("has shape {found:?} instead of {expected:?}")]
+    Shape {
+        /// The shape needed.
+        expected: Vec<usize>,
+        /// The shape found.
+        found: Vec<usize>,
+    },
+    /// Its type is not a float type.
+    #[error("has type {0}; supported are F64, F32, F16 and BF16")]
+    Type(String),
+    /// It holds a value that is not a number, or infinite.
+    #[error("holds {value} at index {index}: the weights are damaged or the training diverged")]
+    NotFinite {
+        /// The value.
+        value: f32,
+        /// Its index.
+        index: usize,
+    },
+    /// It is not a tensor of this model.
+    #[error("is not part of this model: {0}")]
+    Unknown(&'static str),
+}

@@ -1,0 +1,45 @@
+//! T5's relative position buckets, unrolled to a table by distance.
+
+/// The bias of each head at each distance from `-limit` to `limit` (key position minus query
+/// position), where `limit` is `max_distance`: every larger distance falls in the same bucket.
+///
+/// **Shapes**: `table` `[buckets, heads]` as T5 stores it; result `[heads, 2 limit + 1]`.
+/// Source: the bucket formula of the reference vectors' conventions, in f64.
+#[must_use]
+pub fn bias_by_distance(table: &[f32], buckets: usize, heads: usize, max_distance: usize) -> Vec<f32> {
+    let limit = max_distance as i64;
+    let distances = -limit..=limit;
+    (0..heads)
+        .flat_map(|head| distances.clone().map(move |distance| (head, distance)))
+        .map(|(head, distance)| table[bucket(distance, buckets, max_distance) * heads + head])
+        .collect()
+}
+
+/// The bucket of a distance, encoder (bidirectional) form.
+fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let magnitude = distance.unsigned_abs() as usize;
+    let side = if distance > 0 { half } else { 0 };
+    if magnitude < exact {
+        return side + magnitude;
+    }
+    let ratio = (magnitude as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
+    side + (half - 1).min(exact + (ratio * (half - exact) as f64).floor() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_distances_have_their_own_bucket_and_far_ones_share_the_last() {
+        assert_eq!(bucket(0, 32, 128), 0);
+        assert_eq!(bucket(-7, 32, 128), 7);
+        assert_eq!(bucket(7, 32, 128), 23);
+        assert_eq!(bucket(-127, 32, 128), 15);
+        assert_eq!(bucket(-128, 32, 128), 15);
+        assert_eq!(bucket(-5000, 32, 128), 15);
+        assert_eq!(bucket(16, 32, 128), 26);
+    }
+}

@@ -1,0 +1,154 @@
+//! Why an executor cannot be made, and why a run is refused.
+
+use crate::model::ModelError;
+use crate::routing::BudgetError;
+use core::fmt;
+
+/// Why there is no executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExecutorError {
+    /// The arena is smaller than the plan.
+    ArenaTooSmall {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// The arena does not start at a multiple of [`ARENA_ALIGNMENT`](crate::memory::ARENA_ALIGNMENT).
+    ArenaMisaligned,
+    /// The plan was made for another model.
+    AnotherModel,
+}
+
+impl fmt::Display for ExecutorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ArenaTooSmall { needed, found } => {
+                write!(f, "the arena has {found} bytes, the plan needs {needed}")
+            }
+            Self::ArenaMisaligned => write!(
+                f,
+                "the arena must start at a multiple of {} bytes: use memory::Arena",
+                crate::memory::ARENA_ALIGNMENT
+            ),
+            Self::AnotherModel => write!(f, "the plan was made for a model of other dimensions"),
+        }
+    }
+}
+
+impl core::error::Error for ExecutorError {}
+
+/// Why a run is refused. Everything is checked before any work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An input without a token.
+    Empty,
+    /// More tokens than the plan holds.
+    TooManyTokens {
+        /// Tokens of the input.
+        found: usize,
+        /// Tokens of the plan.
+        capacity: usize,
+    },
+    /// More tokens than the model has positions.
+    TooManyPositions {
+        /// Tokens of the input.
+        found: usize,
+        /// Positions of the model.
+        limit: usize,
+    },
+    /// A token id outside the vocabulary.
+    TokenOutOfRange {
+        /// Its place in the input.
+        position: usize,
+        /// The id.
+        id: u32,
+        /// Rows of the embedding table.
+        vocabulary: usize,
+    },
+    /// A token type the model does not have, or not one for each token.
+    TokenTypes {
+        /// Token types of the model.
+        limit: usize,
+    },
+    /// The true length of a padded input is above the number of ids.
+    Length {
+        /// The length named.
+        length: usize,
+        /// The ids given.
+        found: usize,
+    },
+    /// An image of another size.
+    ImageBytes {
+        /// Bytes of an image of this model.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// The package does not say how pixels are normalised.
+    NoNormalization,
+    /// Pixels for an encoder of tokens, or tokens for an encoder of pixels.
+    WrongInput,
+    /// The budget makes no sense.
+    Budget(BudgetError),
+    /// The budget selects more tokens than the plan holds.
+    SelectedAboveCapacity {
+        /// Tokens the budget selects.
+        needed: usize,
+        /// Tokens of the plan.
+        capacity: usize,
+    },
+    /// A tensor could not be viewed; after a successful bind this does not happen.
+    Model(ModelError),
+}
+
+impl From<BudgetError> for RunError {
+    fn from(error: BudgetError) -> Self {
+        Self::Budget(error)
+    }
+}
+
+impl From<ModelError> for RunError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => write!(f, "the input has no token"),
+            Self::TooManyTokens { found, capacity } => {
+                write!(f, "the input has {found} tokens, the plan holds {capacity}")
+            }
+            Self::TooManyPositions { found, limit } => {
+                write!(f, "the input has {found} tokens, the model has {limit} positions")
+            }
+            Self::TokenOutOfRange { position, id, vocabulary } => write!(
+                f,
+                "token {position} has id {id}, the vocabulary ends at {}",
+                vocabulary.saturating_sub(1)
+            ),
+            Self::TokenTypes { limit } => {
+                write!(f, "each token needs a token type below {limit}")
+            }
+            Self::Length { length, found } => {
+                write!(f, "a true length of {length} in an input of {found} tokens")
+            }
+            Self::ImageBytes { expected, found } => {
+                write!(f, "the image has {found} bytes, the model reads {expected}")
+            }
+            Self::NoNormalization => write!(f, "the package does not say how pixels are normalised"),
+            Self::WrongInput => write!(f, "the model reads another kind of input"),
+            Self::Budget(error) => write!(f, "{error}"),
+            Self::SelectedAboveCapacity { needed, capacity } => {
+                write!(f, "the budget selects {needed} tokens, the plan holds {capacity}")
+            }
+            Self::Model(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {}

@@ -1,0 +1,101 @@
+//! What a model reads, checked before any work.
+
+use super::error::RunError;
+use crate::memory::Plan;
+use crate::model::Model;
+use crate::model::config::Embedding;
+
+/// One input.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// Token ids; those behind `length` are padding and are not read.
+    Tokens {
+        /// Token ids.
+        ids: &'a [u32],
+        /// A token type for each id; empty for type 0 throughout.
+        types: &'a [u8],
+        /// True length.
+        length: usize,
+    },
+    /// An image: rows of interleaved channels, one byte a value.
+    Pixels(&'a [u8]),
+}
+
+impl<'a> Input<'a> {
+    /// Token ids without padding, all of type 0.
+    #[must_use]
+    pub const fn tokens(ids: &'a [u32]) -> Self {
+        Self::Tokens { ids, types: &[], length: ids.len() }
+    }
+
+    /// Token ids of which the first `length` are the input and the rest is padding.
+    #[must_use]
+    pub const fn padded(ids: &'a [u32], length: usize) -> Self {
+        Self::Tokens { ids, types: &[], length }
+    }
+
+    /// Token ids with a type for each, as for a pair of texts.
+    #[must_use]
+    pub const fn typed(ids: &'a [u32], types: &'a [u8]) -> Self {
+        Self::Tokens { ids, types, length: ids.len() }
+    }
+}
+
+/// Checks `input` against model and plan; returns its number of tokens.
+pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result<usize, RunError> {
+    let tokens = match (input, model.config().embedding) {
+        (
+            Input::Tokens { ids, types, length },
+            Embedding::Tokens { vocabulary, token_types, .. },
+        ) => {
+            check_ids(ids, *length, vocabulary)?;
+            check_types(types, ids.len(), token_types)?;
+            *length
+        }
+        (Input::Pixels(pixels), Embedding::Patches { class_token, .. }) => {
+            check_pixels(pixels, model)? + usize::from(class_token)
+        }
+        _ => return Err(RunError::WrongInput),
+    };
+    if let Some(limit) = model.config().max_tokens()
+        && tokens > limit
+    {
+        return Err(RunError::TooManyPositions { found: tokens, limit });
+    }
+    match plan.capacity().tokens {
+        capacity if tokens > capacity => Err(RunError::TooManyTokens { found: tokens, capacity }),
+        _ => Ok(tokens),
+    }
+}
+
+fn check_ids(ids: &[u32], length: usize, vocabulary: usize) -> Result<(), RunError> {
+    let Some(valid) = ids.get(..length) else {
+        return Err(RunError::Length { length, found: ids.len() });
+    };
+    if valid.is_empty() {
+        return Err(RunError::Empty);
+    }
+    match valid.iter().position(|id| *id as usize >= vocabulary) {
+        Some(position) => Err(RunError::TokenOutOfRange { position, id: ids[position], vocabulary }),
+        None => Ok(()),
+    }
+}
+
+fn check_types(types: &[u8], ids: usize, limit: usize) -> Result<(), RunError> {
+    let fits = types.is_empty()
+        || types.len() == ids && types.iter().all(|kind| usize::from(*kind) < limit);
+    if fits { Ok(()) } else { Err(RunError::TokenTypes { limit }) }
+}
+
+/// Checks an image; returns its number of patches.
+fn check_pixels(pixels: &[u8], model: &Model<'_>) -> Result<usize, RunError> {
+    let grid = model.patch_grid().ok_or(RunError::WrongInput)?;
+    if pixels.len() != grid.image_bytes() {
+        return Err(RunError::ImageBytes { expected: grid.image_bytes(), found: pixels.len() });
+    }
+    if model.normalization().is_none() {
+        return Err(RunError::NoNormalization);
+    }
+    Ok(grid.patches())
+}

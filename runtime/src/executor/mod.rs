@@ -1,0 +1,179 @@
+//! One inference: tokens or pixels in, answer out.
+//!
+//! | file | stage |
+//! |---|---|
+//! | `embed` | ids or patches to hidden states |
+//! | `layer` | one encoder layer, as in `coda.md`, "One layer" |
+//! | `attention` | scores, softmax, context |
+//! | `gemm` | rows into a linear map |
+//! | `head` | pooling, classifier, embedding |
+
+mod attention;
+mod embed;
+mod error;
+mod gemm;
+mod head;
+mod input;
+mod layer;
+mod observer;
+
+pub use error::{ExecutorError, RunError};
+pub use input::Input;
+pub use observer::Observer;
+
+use crate::kernels::Kernels;
+use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
+use crate::model::Model;
+use crate::routing::Budget;
+use crate::tensor::Matrix;
+
+/// How rows enter int8 weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// Quantised row by row to int8 (dynamic, symmetric): the fast way.
+    #[default]
+    Int8,
+    /// As f32: separates the error of the weights from that of the activations.
+    F32,
+}
+
+/// Runs a model in a caller's scratch buffer.
+#[derive(Debug)]
+pub struct Executor<'m, 'a> {
+    model: &'m Model<'m>,
+    kernels: &'m Kernels,
+    plan: Plan,
+    activations: Activations,
+    arena: &'a mut [u8],
+}
+
+/// What every stage needs to know.
+#[derive(Clone, Copy)]
+struct Context<'m> {
+    model: &'m Model<'m>,
+    kernels: &'m Kernels,
+    activations: Activations,
+}
+
+/// The answer of one inference, in the arena until the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'r> {
+    /// Logits `[labels]` or embedding `[d]`; empty without a head.
+    pub values: &'r [f32],
+    /// Hidden states after the last layer and the final norm, `[n, d]`.
+    pub hidden: Matrix<'r>,
+}
+
+impl Output<'_> {
+    /// Index of the largest value; the first of equals. `None` without a head.
+    #[must_use]
+    pub fn label(&self) -> Option<usize> {
+        let largest = |best: Option<(usize, f32)>, (index, value): (usize, &f32)| match best {
+            Some((_, top)) if *value <= top => best,
+            _ => Some((index, *value)),
+        };
+        self.values.iter().enumerate().fold(None, largest).map(|(index, _)| index)
+    }
+}
+
+impl<'m, 'a> Executor<'m, 'a> {
+    /// Prepares to run `model` within `arena`.
+    ///
+    /// # Errors
+    /// [`ExecutorError::ArenaTooSmall`] with both numbers, [`ExecutorError::ArenaMisaligned`], and
+    /// [`ExecutorError::AnotherModel`] if the plan was made for other dimensions.
+    pub fn new(
+        model: &'m Model<'m>,
+        kernels: &'m Kernels,
+        plan: Plan,
+        arena: &'a mut [u8],
+    ) -> Result<Self, ExecutorError> {
+        if *plan.dimensions() != model.dimensions() {
+            return Err(ExecutorError::AnotherModel);
+        }
+        let (needed, found) = (plan.arena_bytes(), arena.len());
+        if found < needed {
+            return Err(ExecutorError::ArenaTooSmall { needed, found });
+        }
+        if !arena.as_ptr().addr().is_multiple_of(ARENA_ALIGNMENT) {
+            return Err(ExecutorError::ArenaMisaligned);
+        }
+        let arena = arena.get_mut(..needed).unwrap_or_default();
+        Ok(Self { model, kernels, plan, activations: Activations::default(), arena })
+    }
+
+    /// The same executor with another way into int8 weights.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// The model it runs.
+    #[must_use]
+    pub const fn model(&self) -> &'m Model<'m> {
+        self.model
+    }
+
+    /// The plan it runs by.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs one inference.
+    ///
+    /// # Errors
+    /// [`RunError`] for an input or budget that does not fit; it is checked before any work.
+    pub fn run(&mut self, input: Input<'_>, budget: Budget<'_>) -> Result<Output<'_>, RunError> {
+        self.run_observed(input, budget, &mut ())
+    }
+
+    /// Runs one inference and shows its inner states to `observer`.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub fn run_observed(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        observer: &mut impl Observer,
+    ) -> Result<Output<'_>, RunError> {
+        let tokens = input::check(&input, self.model, &self.plan)?;
+        self.check_budget(&budget, tokens)?;
+        let context = Context {
+            model: self.model,
+            kernels: self.kernels,
+            activations: self.activations,
+        };
+        let d = self.model.config().hidden;
+        let mut buffers = Buffers::divide(&self.plan, self.arena);
+        embed::forward(&context, &mut buffers, &input, tokens)?;
+        observer.embedded(layer::hidden(&buffers, tokens, d));
+        for index in 0..self.model.config().layers {
+            let layer = self.model.layer(index)?;
+            let k = layer::route(&context, &mut buffers, &layer, (index, tokens), &budget);
+            observer.selected(index, &layer::selection(&buffers, &layer, tokens, k));
+            layer::forward(&context, &mut buffers, &layer, tokens, k);
+            observer.layer(index, layer::hidden(&buffers, tokens, d));
+        }
+        head::forward(&context, &mut buffers, tokens)?;
+        let hidden = Matrix::new(buffers.hidden.get(..tokens * d).unwrap_or_default(), d);
+        Ok(Output { values: buffers.output, hidden })
+    }
+
+    /// The budget must be sensible and fit the plan.
+    fn check_budget(&self, budget: &Budget<'_>, tokens: usize) -> Result<(), RunError> {
+        budget.check(self.model.config().layers)?;
+        let capacity = self.plan.capacity().selected;
+        for index in 0..self.model.config().layers {
+            let needed = layer::tokens_of_layer(self.model, index, tokens, budget);
+            if needed.is_some_and(|needed| needed > capacity) {
+                return Err(RunError::SelectedAboveCapacity {
+                    needed: needed.unwrap_or(0),
+                    capacity,
+                });
+            }
+        }
+        Ok(())
+    }
+}

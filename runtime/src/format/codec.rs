@@ -1,0 +1,344 @@
+//! Fixed-size sections: values to bytes and back. Decoding accepts exactly what encoding writes.
+
+use super::error::FormatError;
+use super::layout::{SectionKind, config, head, image, layer, limits, task};
+use crate::image::InputNormalization;
+use crate::model::config::{
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
+    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
+};
+use core::ops::Range;
+
+/// The little-endian u16 at `range`; 0 past the end.
+pub(super) fn u16_at(bytes: &[u8], range: Range<usize>) -> u16 {
+    let array = bytes.get(range).and_then(|b| b.try_into().ok()).unwrap_or([0; 2]);
+    u16::from_le_bytes(array)
+}
+
+/// The little-endian u32 at `range`; 0 past the end.
+pub(super) fn u32_at(bytes: &[u8], range: Range<usize>) -> u32 {
+    let array = bytes.get(range).and_then(|b| b.try_into().ok()).unwrap_or([0; 4]);
+    u32::from_le_bytes(array)
+}
+
+/// The little-endian u32 at `range` as a size.
+pub(super) fn size_at(bytes: &[u8], range: Range<usize>) -> usize {
+    u32_at(bytes, range) as usize
+}
+
+/// Reads the fields of one section; remembers which section for its errors.
+struct Fields<'a> {
+    kind: SectionKind,
+    bytes: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn invalid(&self, range: &Range<usize>) -> FormatError {
+        FormatError::InvalidField { kind: self.kind, offset: range.start }
+    }
+
+    fn size(&self, range: Range<usize>, allowed: Range<usize>) -> Result<usize, FormatError> {
+        let value = size_at(self.bytes, range.clone());
+        if allowed.contains(&value) { Ok(value) } else { Err(self.invalid(&range)) }
+    }
+
+    fn float(
+        &self,
+        range: Range<usize>,
+        valid: impl Fn(f32) -> bool,
+    ) -> Result<f32, FormatError> {
+        let value = f32::from_bits(u32_at(self.bytes, range.clone()));
+        if value.is_finite() && valid(value) { Ok(value) } else { Err(self.invalid(&range)) }
+    }
+
+    /// The `code - 1`th of `choices`.
+    fn choice<T: Copy>(&self, range: Range<usize>, choices: &[T]) -> Result<T, FormatError> {
+        size_at(self.bytes, range.clone())
+            .checked_sub(1)
+            .and_then(|index| choices.get(index).copied())
+            .ok_or(self.invalid(&range))
+    }
+
+    /// The bytes must be what encoding the decoded value gives: unused fields are zero.
+    fn canonical(&self, encoded: &[u8]) -> Result<(), FormatError> {
+        match self.bytes.iter().zip(encoded).position(|(a, b)| a != b) {
+            Some(offset) => Err(FormatError::InvalidField { kind: self.kind, offset }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn fixed(kind: SectionKind, bytes: &[u8], length: usize) -> Result<Fields<'_>, FormatError> {
+    if bytes.len() != length {
+        return Err(FormatError::SectionLength { kind, found: bytes.len() });
+    }
+    Ok(Fields { kind, bytes })
+}
+
+fn put<const N: usize>(bytes: &mut [u8; N], range: Range<usize>, value: u32) {
+    if let Some(slot) = bytes.get_mut(range) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+const ACTIVATIONS: [Activation; 3] =
+    [Activation::Relu, Activation::GeluErf, Activation::GeluTanh];
+
+fn code_of<T: PartialEq>(choices: &[T], value: &T) -> u32 {
+    choices.iter().position(|choice| choice == value).map_or(0, |index| index as u32 + 1)
+}
+
+/// Encodes the configuration section.
+#[must_use]
+pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
+    let mut bytes = [0; config::BYTES];
+    let (embedding, fields) = match value.embedding {
+        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
+            (1, [vocabulary, positions, token_types, usize::from(norm), 0])
+        }
+        Embedding::Patches { height, width, channels, patch, class_token } => {
+            (2, [height, width, channels, patch, usize::from(class_token)])
+        }
+    };
+    put(&mut bytes, config::EMBEDDING, embedding);
+    put(&mut bytes, config::HIDDEN, value.hidden as u32);
+    put(&mut bytes, config::LAYERS, value.layers as u32);
+    put(&mut bytes, config::HEADS, value.heads as u32);
+    put(&mut bytes, config::HEAD_DIM, value.head_dim as u32);
+    put(&mut bytes, config::FEED_FORWARD, value.feed_forward as u32);
+    put(&mut bytes, config::NORM, code_of(&[Norm::LayerNorm, Norm::RmsNorm], &value.norm));
+    put(&mut bytes, config::NORM_EPS, value.norm_eps.to_bits());
+    let placements = [NormPlacement::Pre, NormPlacement::Post];
+    put(&mut bytes, config::PLACEMENT, code_of(&placements, &value.placement));
+    put(&mut bytes, config::ACTIVATION, code_of(&ACTIVATIONS, &value.activation));
+    put(&mut bytes, config::FLAGS, u32::from(value.gated) | u32::from(value.final_norm) << 1);
+    put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
+    put(&mut bytes, config::RELATIVE_DISTANCE, value.relative_distance as u32);
+    for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
+        put(&mut bytes, range, field as u32);
+    }
+    bytes
+}
+
+/// Decodes the configuration section.
+///
+/// # Errors
+/// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
+pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
+    let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
+    let widths = 1..limits::WIDTH + 1;
+    let flags = fields.size(config::FLAGS, 0..4)?;
+    let value = Config {
+        embedding: decode_embedding(&fields)?,
+        hidden: fields.size(config::HIDDEN, widths.clone())?,
+        layers: fields.size(config::LAYERS, 1..limits::LAYERS + 1)?,
+        heads: fields.size(config::HEADS, widths.clone())?,
+        head_dim: fields.size(config::HEAD_DIM, widths.clone())?,
+        feed_forward: fields.size(config::FEED_FORWARD, widths.clone())?,
+        norm: fields.choice(config::NORM, &[Norm::LayerNorm, Norm::RmsNorm])?,
+        norm_eps: fields.float(config::NORM_EPS, |eps| eps >= 0.0)?,
+        placement: fields
+            .choice(config::PLACEMENT, &[NormPlacement::Pre, NormPlacement::Post])?,
+        activation: fields.choice(config::ACTIVATION, &ACTIVATIONS)?,
+        gated: flags & 1 != 0,
+        attention_scale: fields.float(config::ATTENTION_SCALE, |scale| scale > 0.0)?,
+        relative_distance: fields.size(config::RELATIVE_DISTANCE, 0..limits::POSITIONS + 1)?,
+        final_norm: flags & 2 != 0,
+    };
+    match value.heads.checked_mul(value.head_dim) {
+        Some(width) if widths.contains(&width) => {}
+        _ => return Err(fields.invalid(&config::HEAD_DIM)),
+    }
+    fields.canonical(&encode_config(&value))?;
+    Ok(value)
+}
+
+fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    let [first, second, third, fourth, fifth] = config::EMBEDDING_FIELDS;
+    let positions = 0..limits::POSITIONS + 1;
+    if fields.choice(config::EMBEDDING, &[true, false])? {
+        return Ok(Embedding::Tokens {
+            vocabulary: fields.size(first, 1..limits::VOCABULARY + 1)?,
+            positions: fields.size(second, positions.clone())?,
+            token_types: fields.size(third, positions)?,
+            norm: fields.size(fourth, 0..2)? == 1,
+        });
+    }
+    let sides = 1..limits::POSITIONS + 1;
+    let patch = fields.size(fourth.clone(), sides.clone())?;
+    let side = |range: Range<usize>| {
+        let side = fields.size(range.clone(), sides.clone())?;
+        if side.is_multiple_of(patch) { Ok(side) } else { Err(fields.invalid(&range)) }
+    };
+    let (height, width) = (side(first)?, side(second.clone())?);
+    let channels = fields.size(third, 1..5)?;
+    let patches = (height / patch).checked_mul(width / patch);
+    let inputs = patch.checked_mul(patch).and_then(|area| area.checked_mul(channels));
+    if patches.is_none_or(|count| count >= limits::POSITIONS) {
+        return Err(fields.invalid(&second));
+    }
+    if inputs.is_none_or(|count| count > limits::WIDTH) {
+        return Err(fields.invalid(&fourth));
+    }
+    let class_token = fields.size(fifth, 0..2)? == 1;
+    Ok(Embedding::Patches { height, width, channels, patch, class_token })
+}
+
+const ROUTER_INPUTS: [RouterInput; 3] =
+    [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
+
+/// Encodes the task section.
+#[must_use]
+pub fn encode_task(value: &TaskConfig) -> [u8; task::BYTES] {
+    let mut bytes = [0; task::BYTES];
+    put(&mut bytes, task::ADAPTER_ACTIVATION, code_of(&ACTIVATIONS, &value.adapter_activation));
+    put(&mut bytes, task::ROUTER_INPUT, code_of(&ROUTER_INPUTS, &value.router_input));
+    let (code, eps, sweeps, eps_start, decay) = match value.gate {
+        Gate::Exact { eps } => (1, eps, 0, 0.0, 0.0),
+        Gate::Iterated { sweeps, eps, eps_start, decay } => (2, eps, sweeps, eps_start, decay),
+        Gate::Sigmoid => (3, 0.0, 0, 0.0, 0.0),
+        Gate::Ones => (4, 0.0, 0, 0.0, 0.0),
+    };
+    put(&mut bytes, task::GATE, code);
+    put(&mut bytes, task::EPS, eps.to_bits());
+    put(&mut bytes, task::SWEEPS, sweeps);
+    put(&mut bytes, task::EPS_START, eps_start.to_bits());
+    put(&mut bytes, task::DECAY, decay.to_bits());
+    put(&mut bytes, task::REDUCTION, value.reduction.to_bits());
+    put(&mut bytes, task::MAX_TOKENS, value.max_tokens as u32);
+    bytes
+}
+
+/// Decodes the task section.
+///
+/// # Errors
+/// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
+pub fn decode_task(bytes: &[u8]) -> Result<TaskConfig, FormatError> {
+    let fields = fixed(SectionKind::Task, bytes, task::BYTES)?;
+    let eps = || fields.float(task::EPS, |eps| eps > 0.0);
+    let gate = match fields.size(task::GATE, 1..5)? {
+        1 => Gate::Exact { eps: eps()? },
+        2 => {
+            let eps = eps()?;
+            Gate::Iterated {
+                sweeps: fields.size(task::SWEEPS, 1..limits::SWEEPS as usize + 1)? as u32,
+                eps,
+                eps_start: fields.float(task::EPS_START, |start| start >= eps)?,
+                decay: fields.float(task::DECAY, |decay| decay > 0.0 && decay <= 1.0)?,
+            }
+        }
+        3 => Gate::Sigmoid,
+        _ => Gate::Ones,
+    };
+    let value = TaskConfig {
+        adapter_activation: fields.choice(task::ADAPTER_ACTIVATION, &ACTIVATIONS)?,
+        router_input: fields.choice(task::ROUTER_INPUT, &ROUTER_INPUTS)?,
+        gate,
+        reduction: fields.float(task::REDUCTION, |reduction| reduction >= 1.0)?,
+        max_tokens: fields.size(task::MAX_TOKENS, 0..limits::POSITIONS + 1)?,
+    };
+    fields.canonical(&encode_task(&value))?;
+    Ok(value)
+}
+
+/// Encodes one entry of the layers section.
+#[must_use]
+pub fn encode_layer(value: &LayerPlan) -> [u8; layer::ENTRY_BYTES] {
+    let mut bytes = [0; layer::ENTRY_BYTES];
+    if let Some(routing) = value.routing {
+        let mode = match routing.attention {
+            AttentionMode::KToK => 1,
+            AttentionMode::KToAll => 2,
+            AttentionMode::KToLight => 3,
+        };
+        put(&mut bytes, layer::MODE, mode);
+        put(&mut bytes, layer::REDUCTION, routing.reduction.unwrap_or(0.0).to_bits());
+    }
+    bytes
+}
+
+/// Decodes one entry of the layers section.
+///
+/// # Errors
+/// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
+pub fn decode_layer(bytes: &[u8]) -> Result<LayerPlan, FormatError> {
+    let fields = fixed(SectionKind::Layers, bytes, layer::ENTRY_BYTES)?;
+    let reduction = fields.float(layer::REDUCTION, |r| r == 0.0 || r >= 1.0)?;
+    let attention = match fields.size(layer::MODE, 0..4)? {
+        0 => None,
+        1 => Some(AttentionMode::KToK),
+        2 => Some(AttentionMode::KToAll),
+        _ => Some(AttentionMode::KToLight),
+    };
+    let own = (reduction >= 1.0).then_some(reduction);
+    let routing = attention.map(|attention| Routing { attention, reduction: own });
+    let value = LayerPlan { routing };
+    fields.canonical(&encode_layer(&value))?;
+    Ok(value)
+}
+
+/// Encodes the head section.
+#[must_use]
+pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
+    let mut bytes = [0; head::BYTES];
+    let poolings = [Pooling::ClassToken, Pooling::Mean];
+    put(&mut bytes, head::POOLING, code_of(&poolings, &value.pooling));
+    let (kind, argument) = match value.kind {
+        HeadKind::Classification { labels } => (1, labels as u32),
+        HeadKind::Embedding { normalize } => (2, u32::from(normalize)),
+    };
+    put(&mut bytes, head::KIND, kind);
+    put(&mut bytes, head::ARGUMENT, argument);
+    bytes
+}
+
+/// Decodes the head section.
+///
+/// # Errors
+/// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
+pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
+    let fields = fixed(SectionKind::Head, bytes, head::BYTES)?;
+    let pooling = fields.choice(head::POOLING, &[Pooling::ClassToken, Pooling::Mean])?;
+    let kind = match fields.size(head::KIND, 1..3)? {
+        1 => HeadKind::Classification {
+            labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)?,
+        },
+        _ => HeadKind::Embedding { normalize: fields.size(head::ARGUMENT, 0..2)? == 1 },
+    };
+    let value = Head { pooling, kind };
+    fields.canonical(&encode_head(&value))?;
+    Ok(value)
+}
+
+/// Encodes the image section.
+#[must_use]
+pub fn encode_image(value: &InputNormalization) -> [u8; image::BYTES] {
+    let mut bytes = [0; image::BYTES];
+    put(&mut bytes, image::CHANNELS, value.channels as u32);
+    put(&mut bytes, image::RESCALE, value.rescale.to_bits());
+    let channels = image::MEAN.into_iter().zip(image::STD).zip(value.mean).zip(value.std);
+    for (((mean_range, std_range), mean), std) in channels.take(value.channels) {
+        put(&mut bytes, mean_range, mean.to_bits());
+        put(&mut bytes, std_range, std.to_bits());
+    }
+    bytes
+}
+
+/// Decodes the image section.
+///
+/// # Errors
+/// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
+pub fn decode_image(bytes: &[u8]) -> Result<InputNormalization, FormatError> {
+    let fields = fixed(SectionKind::Image, bytes, image::BYTES)?;
+    let channels = fields.size(image::CHANNELS, 1..5)?;
+    let rescale = fields.float(image::RESCALE, |scale| scale > 0.0)?;
+    let mut value = InputNormalization { channels, rescale, mean: [0.0; 4], std: [1.0; 4] };
+    let slots = value.mean.iter_mut().zip(value.std.iter_mut());
+    let ranges = image::MEAN.into_iter().zip(image::STD);
+    for ((mean, std), (mean_range, std_range)) in slots.zip(ranges).take(channels) {
+        *mean = fields.float(mean_range, |_| true)?;
+        *std = fields.float(std_range, |std| std > 0.0)?;
+    }
+    fields.canonical(&encode_image(&value))?;
+    Ok(value)
+}

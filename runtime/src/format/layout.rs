@@ -1,0 +1,456 @@
+//! Byte ranges and codes of the package format. Reader and writer both use these.
+
+use core::ops::Range;
+
+/// First bytes of every package. The high bit and the line ends show a file damaged in text transfer.
+pub const MAGIC: [u8; 8] = *b"\x89CoDA\r\n\x1a";
+/// Format version written, and the major version read.
+pub const VERSION: Version = Version { major: 1, minor: 0 };
+/// Sections and tensors start at multiples of this many bytes from the start of the package.
+pub const ALIGNMENT: usize = 64;
+/// A package must lie in memory at a multiple of this many bytes; 64 is best for vector loads.
+pub const MEMORY_ALIGNMENT: usize = 4;
+/// Layer number of tensors that belong to no layer.
+pub const GLOBAL_LAYER: u16 = u16::MAX;
+/// Output channels of a panel, and consecutive inputs of a channel in an int8 panel.
+pub const PANEL: usize = 8;
+
+/// A format version. A reader takes its own major version and any minor version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Raised when an older reader could misread the file.
+    pub major: u16,
+    /// Raised when sections or codes are added.
+    pub minor: u16,
+}
+
+/// Byte ranges of the header.
+pub mod header {
+    use super::Range;
+    /// [`super::MAGIC`].
+    pub const MAGIC: Range<usize> = 0..8;
+    /// Major version, u16.
+    pub const MAJOR: Range<usize> = 8..10;
+    /// Minor version, u16.
+    pub const MINOR: Range<usize> = 10..12;
+    /// [`super::PackageKind`], u16.
+    pub const KIND: Range<usize> = 12..14;
+    /// Number of sections, u16.
+    pub const SECTIONS: Range<usize> = 14..16;
+    /// Length of the file in bytes, u32.
+    pub const LENGTH: Range<usize> = 16..20;
+    /// CRC-32 of the file with this field zero, u32.
+    pub const CHECKSUM: Range<usize> = 20..24;
+    /// Content id, 16 bytes.
+    pub const CONTENT_ID: Range<usize> = 24..40;
+    /// In a task package the content id of its base, else zero.
+    pub const BASE_ID: Range<usize> = 40..56;
+    /// Zero.
+    pub const RESERVED: Range<usize> = 56..64;
+    /// Length of the header.
+    pub const LENGTH_BYTES: usize = 64;
+}
+
+/// Byte ranges of a section entry; entries follow the header.
+pub mod section {
+    use super::Range;
+    /// [`super::SectionKind`], u16.
+    pub const KIND: Range<usize> = 0..2;
+    /// Bit 0: a reader that does not know the kind may skip the section. u16.
+    pub const FLAGS: Range<usize> = 2..4;
+    /// Offset from the start of the package, u32.
+    pub const OFFSET: Range<usize> = 4..8;
+    /// Length in bytes, u32.
+    pub const LENGTH: Range<usize> = 8..12;
+    /// Zero.
+    pub const RESERVED: Range<usize> = 12..16;
+    /// Length of an entry.
+    pub const ENTRY_BYTES: usize = 16;
+    /// The flag that allows skipping.
+    pub const SKIPPABLE: u16 = 1;
+}
+
+/// Byte ranges of a tensor entry.
+pub mod tensor {
+    use super::Range;
+    /// [`super::super::Role`], u16.
+    pub const ROLE: Range<usize> = 0..2;
+    /// Layer, or [`super::GLOBAL_LAYER`], u16.
+    pub const LAYER: Range<usize> = 2..4;
+    /// [`super::Encoding`], u16.
+    pub const ENCODING: Range<usize> = 4..6;
+    /// Zero.
+    pub const RESERVED: Range<usize> = 6..8;
+    /// Rows (output channels), u32.
+    pub const ROWS: Range<usize> = 8..12;
+    /// Columns (inputs), u32.
+    pub const COLUMNS: Range<usize> = 12..16;
+    /// Offset from the start of the data section, u32.
+    pub const OFFSET: Range<usize> = 16..20;
+    /// Length in bytes, scales included, u32.
+    pub const LENGTH: Range<usize> = 20..24;
+    /// Length of an entry.
+    pub const ENTRY_BYTES: usize = 24;
+}
+
+/// Byte ranges of the configuration section of a base.
+pub mod config {
+    use super::Range;
+    /// 1 tokens, 2 patches.
+    pub const EMBEDDING: Range<usize> = 0..4;
+    /// Model dimension.
+    pub const HIDDEN: Range<usize> = 4..8;
+    /// Encoder layers.
+    pub const LAYERS: Range<usize> = 8..12;
+    /// Attention heads.
+    pub const HEADS: Range<usize> = 12..16;
+    /// Width of a head.
+    pub const HEAD_DIM: Range<usize> = 16..20;
+    /// Feed-forward width.
+    pub const FEED_FORWARD: Range<usize> = 20..24;
+    /// 1 LayerNorm, 2 RMSNorm.
+    pub const NORM: Range<usize> = 24..28;
+    /// f32.
+    pub const NORM_EPS: Range<usize> = 28..32;
+    /// 1 pre-norm, 2 post-norm.
+    pub const PLACEMENT: Range<usize> = 32..36;
+    /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh).
+    pub const ACTIVATION: Range<usize> = 36..40;
+    /// Bit 0 gated feed-forward, bit 1 final norm.
+    pub const FLAGS: Range<usize> = 40..44;
+    /// f32.
+    pub const ATTENTION_SCALE: Range<usize> = 44..48;
+    /// Largest relative distance, 0 for none.
+    pub const RELATIVE_DISTANCE: Range<usize> = 48..52;
+    /// Five values: vocabulary, positions, token types, norm, 0; or height, width, channels, patch,
+    /// class token.
+    pub const EMBEDDING_FIELDS: [Range<usize>; 5] = [52..56, 56..60, 60..64, 64..68, 68..72];
+    /// Length of the section; bytes from 72 are zero.
+    pub const BYTES: usize = 96;
+}
+
+/// Byte ranges of the task section.
+pub mod task {
+    use super::Range;
+    /// Adapter activation, as in the configuration.
+    pub const ADAPTER_ACTIVATION: Range<usize> = 0..4;
+    /// 1 norm, 2 raw, 3 rms.
+    pub const ROUTER_INPUT: Range<usize> = 4..8;
+    /// 1 exact, 2 iterated, 3 sigmoid, 4 ones.
+    pub const GATE: Range<usize> = 8..12;
+    /// f32.
+    pub const EPS: Range<usize> = 12..16;
+    /// Sweeps of the iterated solver.
+    pub const SWEEPS: Range<usize> = 16..20;
+    /// f32.
+    pub const EPS_START: Range<usize> = 20..24;
+    /// f32.
+    pub const DECAY: Range<usize> = 24..28;
+    /// Default reduction, f32.
+    pub const REDUCTION: Range<usize> = 28..32;
+    /// Longest input, 0 for no bound of its own.
+    pub const MAX_TOKENS: Range<usize> = 32..36;
+    /// Length of the section; bytes from 36 are zero.
+    pub const BYTES: usize = 64;
+}
+
+/// Byte ranges of an entry of the layers section.
+pub mod layer {
+    use super::Range;
+    /// 0 dense, 1 k-to-k, 2 k-to-all, 3 k-to-light.
+    pub const MODE: Range<usize> = 0..4;
+    /// The layer's own reduction, f32; 0 for none.
+    pub const REDUCTION: Range<usize> = 4..8;
+    /// Length of an entry.
+    pub const ENTRY_BYTES: usize = 8;
+}
+
+/// Byte ranges of the head section.
+pub mod head {
+    use super::Range;
+    /// 1 class token, 2 mean.
+    pub const POOLING: Range<usize> = 0..4;
+    /// 1 classification, 2 embedding.
+    pub const KIND: Range<usize> = 4..8;
+    /// Labels, or 1 for a normalised embedding.
+    pub const ARGUMENT: Range<usize> = 8..12;
+    /// Length of the section; the last four bytes are zero.
+    pub const BYTES: usize = 16;
+}
+
+/// Byte ranges of the image section.
+pub mod image {
+    use super::Range;
+    /// Colour channels, 1 to 4.
+    pub const CHANNELS: Range<usize> = 0..4;
+    /// Factor on a pixel, f32.
+    pub const RESCALE: Range<usize> = 4..8;
+    /// Mean of each channel, f32.
+    pub const MEAN: [Range<usize>; 4] = [8..12, 12..16, 16..20, 20..24];
+    /// Standard deviation of each channel, f32.
+    pub const STD: [Range<usize>; 4] = [24..28, 28..32, 32..36, 36..40];
+    /// Length of the section.
+    pub const BYTES: usize = 40;
+}
+
+/// What a package is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum PackageKind {
+    /// A frozen pretrained encoder.
+    Base = 1,
+    /// Adapters, routers, changed norms and a head for one base.
+    Task = 2,
+    /// A base and a task for it, each a whole package, in one file.
+    Bundle = 3,
+}
+
+impl PackageKind {
+    /// The kind of a stored code.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Base),
+            2 => Some(Self::Task),
+            3 => Some(Self::Bundle),
+            _ => None,
+        }
+    }
+
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Task => "task",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum SectionKind {
+    /// [`config`].
+    Config = 1,
+    /// [`task`].
+    Task = 2,
+    /// One [`layer`] entry for each layer.
+    Layers = 3,
+    /// Pinned positions, u32, strictly ascending.
+    Pinned = 4,
+    /// [`head`].
+    Head = 5,
+    /// A string list: the labels.
+    Labels = 6,
+    /// [`image`].
+    Image = 7,
+    /// The WordPiece vocabulary.
+    Vocabulary = 8,
+    /// Where the weights come from: UTF-8 text. Skippable.
+    Provenance = 9,
+    /// [`tensor`] entries.
+    Tensors = 16,
+    /// The bytes of the tensors.
+    Data = 17,
+    /// A base package.
+    BasePackage = 32,
+    /// A task package.
+    TaskPackage = 33,
+}
+
+impl SectionKind {
+    /// The kind of a stored code.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        Some(match code {
+            1 => Self::Config,
+            2 => Self::Task,
+            3 => Self::Layers,
+            4 => Self::Pinned,
+            5 => Self::Head,
+            6 => Self::Labels,
+            7 => Self::Image,
+            8 => Self::Vocabulary,
+            9 => Self::Provenance,
+            16 => Self::Tensors,
+            17 => Self::Data,
+            32 => Self::BasePackage,
+            33 => Self::TaskPackage,
+            _ => return None,
+        })
+    }
+
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Task => "task",
+            Self::Layers => "layers",
+            Self::Pinned => "pinned",
+            Self::Head => "head",
+            Self::Labels => "labels",
+            Self::Image => "image",
+            Self::Vocabulary => "vocabulary",
+            Self::Provenance => "provenance",
+            Self::Tensors => "tensors",
+            Self::Data => "data",
+            Self::BasePackage => "base package",
+            Self::TaskPackage => "task package",
+        }
+    }
+
+    /// A package of `kind` may hold this section.
+    #[must_use]
+    pub const fn allowed_in(self, kind: PackageKind) -> bool {
+        match self {
+            Self::Config | Self::Vocabulary => matches!(kind, PackageKind::Base),
+            Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
+            Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
+            Self::Head | Self::Labels | Self::Image | Self::Tensors | Self::Data => {
+                !matches!(kind, PackageKind::Bundle)
+            }
+            Self::Provenance => true,
+        }
+    }
+
+    /// A package of `kind` must hold this section.
+    #[must_use]
+    pub const fn required_in(self, kind: PackageKind) -> bool {
+        match self {
+            Self::Config => matches!(kind, PackageKind::Base),
+            Self::Task | Self::Layers => matches!(kind, PackageKind::Task),
+            Self::Tensors | Self::Data => !matches!(kind, PackageKind::Bundle),
+            Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
+            _ => false,
+        }
+    }
+}
+
+/// How the values of a tensor are stored.
+///
+/// `Panel8` groups 8 output channels: for each input, the 8 channels' values are adjacent.
+/// `Panel8x8` also groups 8 inputs: blocks of 64 bytes, 8 consecutive inputs for each of 8 channels.
+/// Missing channels and inputs are zero. Quantised tensors are followed, at the next multiple of 64
+/// bytes, by one f32 scale for each row (padded to 8 rows in panels).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Encoding {
+    /// f32, row after row.
+    RowsF32 = 1,
+    /// f16, row after row.
+    RowsF16 = 2,
+    /// int8, row after row, one scale a row.
+    RowsInt8 = 3,
+    /// f32 panels.
+    Panel8F32 = 4,
+    /// f16 panels.
+    Panel8F16 = 5,
+    /// int8 panels in blocks of 8 by 8, one scale an output channel.
+    Panel8x8Int8 = 6,
+}
+
+impl Encoding {
+    /// The encoding of a stored code.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        Some(match code {
+            1 => Self::RowsF32,
+            2 => Self::RowsF16,
+            3 => Self::RowsInt8,
+            4 => Self::Panel8F32,
+            5 => Self::Panel8F16,
+            6 => Self::Panel8x8Int8,
+            _ => return None,
+        })
+    }
+
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RowsF32 => "f32 rows",
+            Self::RowsF16 => "f16 rows",
+            Self::RowsInt8 => "int8 rows",
+            Self::Panel8F32 => "f32 panel8",
+            Self::Panel8F16 => "f16 panel8",
+            Self::Panel8x8Int8 => "int8 panel8x8",
+        }
+    }
+
+    /// Bits of one weight.
+    #[must_use]
+    pub const fn bits(self) -> usize {
+        match self {
+            Self::RowsF32 | Self::Panel8F32 => 32,
+            Self::RowsF16 | Self::Panel8F16 => 16,
+            Self::RowsInt8 | Self::Panel8x8Int8 => 8,
+        }
+    }
+
+    /// Bytes of the values of a `[rows, columns]` tensor, without scales; `None` on overflow.
+    #[must_use]
+    pub const fn value_bytes(self, rows: usize, columns: usize) -> Option<usize> {
+        let (rows, columns) = match self {
+            Self::RowsF32 | Self::RowsF16 | Self::RowsInt8 => (Some(rows), Some(columns)),
+            Self::Panel8F32 | Self::Panel8F16 => {
+                (rows.checked_next_multiple_of(PANEL), Some(columns))
+            }
+            Self::Panel8x8Int8 => {
+                (rows.checked_next_multiple_of(PANEL), columns.checked_next_multiple_of(PANEL))
+            }
+        };
+        match (rows, columns) {
+            (Some(rows), Some(columns)) => match rows.checked_mul(columns) {
+                Some(count) => count.checked_mul(self.bits() / 8),
+                None => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Number of f32 scales that follow the values.
+    #[must_use]
+    pub const fn scales(self, rows: usize) -> usize {
+        match self {
+            Self::RowsInt8 => rows,
+            Self::Panel8x8Int8 => rows.next_multiple_of(PANEL),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of a whole tensor, scales included; `None` on overflow.
+    #[must_use]
+    pub const fn bytes(self, rows: usize, columns: usize) -> Option<usize> {
+        let Some(values) = self.value_bytes(rows, columns) else { return None };
+        match self.scales(rows) {
+            0 => Some(values),
+            scales => match values.checked_next_multiple_of(ALIGNMENT) {
+                Some(start) => start.checked_add(scales * 4),
+                None => None,
+            },
+        }
+    }
+}
+
+/// Limits that keep every later size computation inside 32 bits' reach and every integer sum exact.
+pub mod limits {
+    /// Most sections in a package.
+    pub const SECTIONS: usize = 32;
+    /// Most encoder layers.
+    pub const LAYERS: usize = 1024;
+    /// Largest model dimension, attention width and feed-forward width: `127 * 127 * 131072` fits an i32.
+    pub const WIDTH: usize = 131_072;
+    /// Most rows of a token table.
+    pub const VOCABULARY: usize = 1 << 24;
+    /// Most positions, relative distances and image sides.
+    pub const POSITIONS: usize = 1 << 16;
+    /// Most labels.
+    pub const LABELS: usize = 1 << 16;
+    /// Most pinned positions.
+    pub const PINNED: usize = 1 << 10;
+    /// Most sweeps of the iterated solver.
+    pub const SWEEPS: u32 = 1000;
+}

@@ -1,0 +1,544 @@
+#![doc = include_str!("../../FORMAT.md")]
+
+mod codec;
+mod error;
+mod layout;
+mod role;
+mod strings;
+
+pub use codec::{
+    decode_config, decode_head, decode_image, decode_layer, decode_task, encode_config,
+    encode_head, encode_image, encode_layer, encode_task,
+};
+pub use error::FormatError;
+pub use layout::{
+    ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PANEL, PackageKind, SectionKind,
+    VERSION, Version, config, head, header, image, layer, limits, section, task, tensor,
+};
+pub use role::Role;
+pub use strings::{StringList, string_list_bytes};
+
+use crate::image::InputNormalization;
+use crate::model::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
+use crate::text::Vocabulary;
+use codec::{size_at, u16_at, u32_at};
+
+/// CRC-32 as in zip, PNG and the checksum unit of most microcontrollers.
+const CRC: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Identifies the content of a package: the first 16 bytes of the SHA-256 of the file with its
+/// checksum and content id fields zero.
+pub type ContentId = [u8; 16];
+
+/// The checksum of a package: CRC-32 of `bytes` with the header's checksum field taken as zero.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(bytes.get(..header::CHECKSUM.start).unwrap_or(bytes));
+    if let Some(rest) = bytes.get(header::CHECKSUM.end..) {
+        digest.update(&[0; 4]);
+        digest.update(rest);
+    }
+    digest.finalize()
+}
+
+/// A tensor of a package, its bytes borrowed in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// What it is for.
+    pub role: Role,
+    /// Its layer, or [`GLOBAL_LAYER`].
+    pub layer: u16,
+    /// How its values are stored.
+    pub encoding: Encoding,
+    /// Rows: output channels.
+    pub rows: usize,
+    /// Columns: inputs.
+    pub columns: usize,
+    /// Values and scales; exactly [`Encoding::bytes`] long.
+    pub bytes: &'a [u8],
+}
+
+/// A checked view of a package: after [`Package::parse`] no accessor can fail. Nothing is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Package<'a> {
+    kind: PackageKind,
+    version: Version,
+    content_id: ContentId,
+    base_id: ContentId,
+    bytes: &'a [u8],
+    config: Option<Config>,
+    task: Option<TaskConfig>,
+    head: Option<Head>,
+    image: Option<InputNormalization>,
+    vocabulary: Option<Vocabulary<'a>>,
+    labels: Option<StringList<'a>>,
+    sections: Sections<'a>,
+}
+
+/// The sections as bytes; an absent one is empty.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sections<'a> {
+    layers: &'a [u8],
+    pinned: &'a [u8],
+    provenance: &'a str,
+    tensors: &'a [u8],
+    data: &'a [u8],
+    data_offset: usize,
+    base: &'a [u8],
+    task: &'a [u8],
+}
+
+/// Whether a checksum must be computed: the parts of a bundle are covered by the bundle's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checksum {
+    Verify,
+    Covered,
+}
+
+impl<'a> Package<'a> {
+    /// Checks `bytes` and views them as a package.
+    ///
+    /// Every offset, length, code and number is checked here, once. Time is linear in the length
+    /// (the checksum reads every byte); nothing is copied or allocated.
+    ///
+    /// # Errors
+    /// A [`FormatError`] for anything that `FORMAT.md` does not allow.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let package = Self::parse_with(bytes, Checksum::Verify)?;
+        if package.kind == PackageKind::Bundle {
+            let parts = [
+                (package.sections.base, PackageKind::Base),
+                (package.sections.task, PackageKind::Task),
+            ];
+            for (part, expected) in parts {
+                if Self::parse_with(part, Checksum::Covered)?.kind != expected {
+                    return Err(FormatError::WrongPart { expected });
+                }
+            }
+        }
+        Ok(package)
+    }
+
+    fn parse_with(bytes: &'a [u8], sum: Checksum) -> Result<Self, FormatError> {
+        let kind = check_header(bytes, sum)?;
+        let mut package = Package {
+            kind,
+            version: Version {
+                major: u16_at(bytes, header::MAJOR),
+                minor: u16_at(bytes, header::MINOR),
+            },
+            content_id: id_at(bytes, header::CONTENT_ID),
+            base_id: id_at(bytes, header::BASE_ID),
+            bytes,
+            config: None,
+            task: None,
+            head: None,
+            image: None,
+            vocabulary: None,
+            labels: None,
+            sections: Sections::default(),
+        };
+        let present = package.read_sections()?;
+        for code in 0..64 {
+            if let Some(section) = SectionKind::from_code(code)
+                && section.required_in(kind)
+                && present & 1 << code == 0
+            {
+                return Err(FormatError::MissingSection { kind: section });
+            }
+        }
+        package.check_tensors()?;
+        package.check_counts()?;
+        Ok(package)
+    }
+
+    /// Reads the section table; returns the set of kinds seen, one bit a code.
+    fn read_sections(&mut self) -> Result<u64, FormatError> {
+        let count = usize::from(u16_at(self.bytes, header::SECTIONS));
+        let table_end = header::LENGTH_BYTES + count * section::ENTRY_BYTES;
+        let Some(table) = self.bytes.get(header::LENGTH_BYTES..table_end) else {
+            return Err(FormatError::TooManySections { found: count });
+        };
+        let (mut end, mut present) = (table_end, 0u64);
+        for (index, entry) in table.chunks_exact(section::ENTRY_BYTES).enumerate() {
+            let reserved = header::LENGTH_BYTES + index * section::ENTRY_BYTES;
+            self.zero(reserved + section::RESERVED.start, reserved + section::RESERVED.end)?;
+            let body = self.section_body(index, entry, &mut end)?;
+            let start = end - body.len();
+            let code = u16_at(entry, section::KIND);
+            let flags = u16_at(entry, section::FLAGS);
+            let Some(kind) = SectionKind::from_code(code) else {
+                if flags == section::SKIPPABLE {
+                    continue;
+                }
+                return Err(FormatError::UnknownSection { found: code });
+            };
+            if flags & !section::SKIPPABLE != 0 {
+                return Err(FormatError::UnknownSection { found: code });
+            }
+            if present & 1 << code != 0 {
+                return Err(FormatError::DuplicateSection { kind });
+            }
+            if !kind.allowed_in(self.kind) {
+                return Err(FormatError::ForeignSection { kind, package: self.kind });
+            }
+            present |= 1 << code;
+            self.read_section(kind, body, start)?;
+        }
+        if end != self.bytes.len() {
+            let index = count.saturating_sub(1);
+            return Err(FormatError::SectionEnd { index, found: end, length: self.bytes.len() });
+        }
+        Ok(present)
+    }
+
+    /// The bytes of one section, which must start at the first free aligned offset.
+    fn section_body(
+        &self,
+        index: usize,
+        entry: &[u8],
+        end: &mut usize,
+    ) -> Result<&'a [u8], FormatError> {
+        let expected = end.next_multiple_of(ALIGNMENT);
+        let found = size_at(entry, section::OFFSET);
+        if found != expected {
+            return Err(FormatError::SectionOffset { index, expected, found });
+        }
+        let stop = found.saturating_add(size_at(entry, section::LENGTH));
+        let Some(body) = self.bytes.get(found..stop) else {
+            let length = self.bytes.len();
+            return Err(FormatError::SectionEnd { index, found: stop, length });
+        };
+        self.zero(*end, found)?;
+        *end = stop;
+        Ok(body)
+    }
+
+    fn read_section(
+        &mut self,
+        kind: SectionKind,
+        body: &'a [u8],
+        start: usize,
+    ) -> Result<(), FormatError> {
+        let length = FormatError::SectionLength { kind, found: body.len() };
+        match kind {
+            SectionKind::Config => self.config = Some(decode_config(body)?),
+            SectionKind::Task => self.task = Some(decode_task(body)?),
+            SectionKind::Head => self.head = Some(decode_head(body)?),
+            SectionKind::Image => self.image = Some(decode_image(body)?),
+            SectionKind::Vocabulary => {
+                self.vocabulary = Some(Vocabulary::parse(body).map_err(FormatError::Vocabulary)?);
+            }
+            SectionKind::Labels => {
+                self.labels = Some(StringList::parse(body).ok_or(FormatError::Labels)?);
+            }
+            SectionKind::Provenance => {
+                self.sections.provenance =
+                    core::str::from_utf8(body).map_err(|_| FormatError::Provenance)?;
+            }
+            SectionKind::Layers => {
+                let entries = body.chunks_exact(layer::ENTRY_BYTES);
+                let count = body.len() / layer::ENTRY_BYTES;
+                if !entries.remainder().is_empty() || count == 0 || count > limits::LAYERS {
+                    return Err(length);
+                }
+                entries.map(decode_layer).try_for_each(|entry| entry.map(drop))?;
+                self.sections.layers = body;
+            }
+            SectionKind::Pinned => {
+                check_pinned(body)?;
+                self.sections.pinned = body;
+            }
+            SectionKind::Tensors => {
+                if !body.len().is_multiple_of(tensor::ENTRY_BYTES) {
+                    return Err(length);
+                }
+                self.sections.tensors = body;
+            }
+            SectionKind::Data => {
+                self.sections.data = body;
+                self.sections.data_offset = start;
+            }
+            SectionKind::BasePackage => self.sections.base = body,
+            SectionKind::TaskPackage => self.sections.task = body,
+        }
+        Ok(())
+    }
+
+    fn check_tensors(&self) -> Result<(), FormatError> {
+        let (mut end, mut previous) = (0usize, None);
+        for (index, entry) in self.sections.tensors.chunks_exact(tensor::ENTRY_BYTES).enumerate() {
+            let checked = check_tensor(self.kind, index, entry)?;
+            if previous.is_some_and(|before| before >= (checked.layer, checked.role)) {
+                return Err(FormatError::TensorOrder { index });
+            }
+            previous = Some((checked.layer, checked.role));
+            let expected = end.next_multiple_of(ALIGNMENT);
+            if checked.offset != expected {
+                let found = checked.offset;
+                return Err(FormatError::TensorOffset { index, expected, found });
+            }
+            let data = self.sections.data_offset;
+            self.zero(data.saturating_add(end), data.saturating_add(expected))?;
+            end = expected.saturating_add(checked.length);
+            if end > self.sections.data.len() {
+                break;
+            }
+        }
+        if end != self.sections.data.len() {
+            return Err(FormatError::DataEnd { expected: end, found: self.sections.data.len() });
+        }
+        Ok(())
+    }
+
+    /// Numbers that two sections must agree on.
+    fn check_counts(&self) -> Result<(), FormatError> {
+        if let (Some(head), Some(labels)) = (self.head, self.labels)
+            && head.kind != (HeadKind::Classification { labels: labels.len() })
+        {
+            return Err(FormatError::Labels);
+        }
+        Ok(())
+    }
+
+    fn zero(&self, start: usize, end: usize) -> Result<(), FormatError> {
+        let bytes = self.bytes.get(start..end).unwrap_or(&[]);
+        match bytes.iter().position(|byte| *byte != 0) {
+            Some(position) => Err(FormatError::NotZero { offset: start + position }),
+            None => Ok(()),
+        }
+    }
+
+    /// Base, task or bundle.
+    #[must_use]
+    pub const fn kind(&self) -> PackageKind {
+        self.kind
+    }
+
+    /// Format version of the file.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Identifies the content.
+    #[must_use]
+    pub const fn content_id(&self) -> ContentId {
+        self.content_id
+    }
+
+    /// In a task package the content id of the base it was made for; else zero.
+    #[must_use]
+    pub const fn base_id(&self) -> ContentId {
+        self.base_id
+    }
+
+    /// The whole package.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The base: this package, or the one inside a bundle.
+    #[must_use]
+    pub fn base(&self) -> Option<Package<'a>> {
+        self.part(PackageKind::Base, self.sections.base)
+    }
+
+    /// The task: this package, or the one inside a bundle.
+    #[must_use]
+    pub fn task(&self) -> Option<Package<'a>> {
+        self.part(PackageKind::Task, self.sections.task)
+    }
+
+    fn part(&self, kind: PackageKind, bytes: &'a [u8]) -> Option<Package<'a>> {
+        match self.kind {
+            PackageKind::Bundle => Self::parse_with(bytes, Checksum::Covered).ok(),
+            own => (own == kind).then_some(*self),
+        }
+    }
+
+    /// The encoder of a base package.
+    #[must_use]
+    pub const fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// The settings of a task package.
+    #[must_use]
+    pub const fn task_config(&self) -> Option<&TaskConfig> {
+        self.task.as_ref()
+    }
+
+    /// The head, if the package has one.
+    #[must_use]
+    pub const fn head(&self) -> Option<Head> {
+        self.head
+    }
+
+    /// How pixels are normalised, if the package says so.
+    #[must_use]
+    pub const fn image(&self) -> Option<InputNormalization> {
+        self.image
+    }
+
+    /// The WordPiece vocabulary, if the package has one.
+    #[must_use]
+    pub const fn vocabulary(&self) -> Option<Vocabulary<'a>> {
+        self.vocabulary
+    }
+
+    /// The names of the classes, if the package has them.
+    #[must_use]
+    pub const fn labels(&self) -> Option<StringList<'a>> {
+        self.labels
+    }
+
+    /// Where the weights come from; empty if not said.
+    #[must_use]
+    pub const fn provenance(&self) -> &'a str {
+        self.sections.provenance
+    }
+
+    /// How each layer of a task is executed; empty in a base.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerPlan> + use<'a> {
+        self.sections
+            .layers
+            .chunks_exact(layer::ENTRY_BYTES)
+            .map(|entry| decode_layer(entry).unwrap_or(LayerPlan { routing: None }))
+    }
+
+    /// Positions that are always selected, strictly ascending.
+    pub fn pinned(&self) -> impl ExactSizeIterator<Item = usize> + Clone + use<'a> {
+        self.sections.pinned.chunks_exact(4).map(|entry| size_at(entry, 0..4))
+    }
+
+    /// Every tensor, ascending by layer, then role.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'a>> + use<'a> {
+        let data = self.sections.data;
+        let entries = self.sections.tensors.chunks_exact(tensor::ENTRY_BYTES);
+        entries.map(move |entry| view_tensor(entry, data))
+    }
+
+    /// The tensor of `role` in `layer` ([`GLOBAL_LAYER`] for a role that belongs to no layer).
+    #[must_use]
+    pub fn tensor(&self, role: Role, layer: u16) -> Option<Tensor<'a>> {
+        let (entries, _) = self.sections.tensors.as_chunks::<{ tensor::ENTRY_BYTES }>();
+        let wanted = (layer, role.code());
+        let key = |entry: &[u8; tensor::ENTRY_BYTES]| {
+            (u16_at(entry, tensor::LAYER), u16_at(entry, tensor::ROLE))
+        };
+        let index = entries.binary_search_by_key(&wanted, key).ok()?;
+        entries.get(index).map(|entry| view_tensor(entry, self.sections.data))
+    }
+}
+
+fn id_at(bytes: &[u8], range: core::ops::Range<usize>) -> ContentId {
+    bytes.get(range).and_then(|id| id.try_into().ok()).unwrap_or_default()
+}
+
+fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError> {
+    if bytes.len() < header::LENGTH_BYTES {
+        return Err(FormatError::TooShort { found: bytes.len() });
+    }
+    if bytes.get(header::MAGIC) != Some(&MAGIC) {
+        return Err(FormatError::BadMagic);
+    }
+    let (major, minor) = (u16_at(bytes, header::MAJOR), u16_at(bytes, header::MINOR));
+    if major != VERSION.major {
+        return Err(FormatError::UnsupportedVersion { major, minor });
+    }
+    let expected = size_at(bytes, header::LENGTH);
+    if expected != bytes.len() {
+        return Err(FormatError::WrongLength { expected, found: bytes.len() });
+    }
+    if sum == Checksum::Verify {
+        let (expected, found) = (u32_at(bytes, header::CHECKSUM), checksum(bytes));
+        if expected != found {
+            return Err(FormatError::BadChecksum { expected, found });
+        }
+    }
+    if !bytes.as_ptr().addr().is_multiple_of(MEMORY_ALIGNMENT) {
+        return Err(FormatError::Misaligned);
+    }
+    let found = u16_at(bytes, header::KIND);
+    let kind = PackageKind::from_code(found).ok_or(FormatError::UnknownKind { found })?;
+    let sections = usize::from(u16_at(bytes, header::SECTIONS));
+    if sections > limits::SECTIONS {
+        return Err(FormatError::TooManySections { found: sections });
+    }
+    let zeros = if kind == PackageKind::Task { header::RESERVED } else { header::BASE_ID.start..header::RESERVED.end };
+    match bytes.get(zeros.clone()).and_then(|b| b.iter().position(|byte| *byte != 0)) {
+        Some(position) => Err(FormatError::NotZero { offset: zeros.start + position }),
+        None => Ok(kind),
+    }
+}
+
+fn check_pinned(body: &[u8]) -> Result<(), FormatError> {
+    let (kind, entries) = (SectionKind::Pinned, body.chunks_exact(4));
+    if !entries.remainder().is_empty() || body.len() / 4 > limits::PINNED {
+        return Err(FormatError::SectionLength { kind, found: body.len() });
+    }
+    let mut previous = None;
+    for (index, entry) in entries.enumerate() {
+        let position = size_at(entry, 0..4);
+        if position >= limits::POSITIONS || previous.is_some_and(|before| before >= position) {
+            return Err(FormatError::InvalidField { kind, offset: index * 4 });
+        }
+        previous = Some(position);
+    }
+    Ok(())
+}
+
+/// A tensor entry whose codes, shape and length agree.
+struct CheckedEntry {
+    role: Role,
+    layer: u16,
+    offset: usize,
+    length: usize,
+}
+
+fn check_tensor(kind: PackageKind, index: usize, entry: &[u8]) -> Result<CheckedEntry, FormatError> {
+    let code = u16_at(entry, tensor::ROLE);
+    let role = Role::from_code(code).ok_or(FormatError::UnknownRole { index, found: code })?;
+    let layer = u16_at(entry, tensor::LAYER);
+    let belongs = match kind {
+        PackageKind::Base => role.belongs_to_base(),
+        PackageKind::Task => role.belongs_to_task(),
+        PackageKind::Bundle => false,
+    };
+    if !belongs || role.is_per_layer() == (layer == GLOBAL_LAYER) {
+        return Err(FormatError::ForeignTensor { role, layer });
+    }
+    let code = u16_at(entry, tensor::ENCODING);
+    let unknown = FormatError::UnknownEncoding { index, found: code };
+    let encoding = Encoding::from_code(code).ok_or(unknown)?;
+    if u16_at(entry, tensor::RESERVED) != 0 {
+        return Err(unknown);
+    }
+    let (rows, columns) = (size_at(entry, tensor::ROWS), size_at(entry, tensor::COLUMNS));
+    if rows == 0 || columns == 0 {
+        return Err(FormatError::EmptyTensor { index });
+    }
+    let found = size_at(entry, tensor::LENGTH);
+    if encoding.bytes(rows, columns) != Some(found) {
+        return Err(FormatError::TensorLength { index, encoding, found });
+    }
+    Ok(CheckedEntry { role, layer, offset: size_at(entry, tensor::OFFSET), length: found })
+}
+
+/// Views an entry that [`check_tensor`] has accepted.
+fn view_tensor<'a>(entry: &[u8], data: &'a [u8]) -> Tensor<'a> {
+    let offset = size_at(entry, tensor::OFFSET);
+    let end = offset.saturating_add(size_at(entry, tensor::LENGTH));
+    Tensor {
+        role: Role::from_code(u16_at(entry, tensor::ROLE)).unwrap_or(Role::TokenEmbedding),
+        layer: u16_at(entry, tensor::LAYER),
+        encoding: Encoding::from_code(u16_at(entry, tensor::ENCODING))
+            .unwrap_or(Encoding::RowsF32),
+        rows: size_at(entry, tensor::ROWS),
+        columns: size_at(entry, tensor::COLUMNS),
+        bytes: data.get(offset..end).unwrap_or(&[]),
+    }
+}

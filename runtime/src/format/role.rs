@@ -1,0 +1,163 @@
+//! What a tensor is for. A role is stored as a number that never changes its meaning.
+
+macro_rules! roles {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// What a tensor is for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum Role {
+            $($(#[$doc])* $name = $code,)*
+        }
+
+        impl Role {
+            /// Every role, ascending by code.
+            pub const ALL: &'static [Role] = &[$(Role::$name,)*];
+
+            /// The role of a stored code.
+            #[must_use]
+            pub const fn from_code(code: u16) -> Option<Role> {
+                match code {
+                    $($code => Some(Role::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Name for people, as the inspection tables print it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Role::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+roles! {
+    /// Token embedding table `[vocabulary, d]`.
+    TokenEmbedding = 1, "token embedding";
+    /// Absolute position table `[positions, d]`.
+    PositionEmbedding = 2, "position embedding";
+    /// Token type table `[token types, d]`.
+    TokenTypeEmbedding = 3, "token type embedding";
+    /// Weight of the norm after the embedding sum `[d]`.
+    EmbeddingNormWeight = 4, "embedding norm weight";
+    /// Bias of the norm after the embedding sum `[d]`.
+    EmbeddingNormBias = 5, "embedding norm bias";
+    /// Patch projection `[d, channels * patch * patch]`.
+    PatchWeight = 6, "patch weight";
+    /// Patch projection bias `[d]`.
+    PatchBias = 7, "patch bias";
+    /// Class token `[d]`.
+    ClassToken = 8, "class token";
+    /// Relative position bias by distance `[heads, 2 D + 1]`.
+    RelativeBias = 9, "relative bias";
+    /// Weight of the norm after the last layer `[d]`.
+    FinalNormWeight = 10, "final norm weight";
+    /// Bias of the norm after the last layer `[d]`.
+    FinalNormBias = 11, "final norm bias";
+    /// Classifier `[labels, d]`.
+    HeadWeight = 12, "head weight";
+    /// Classifier bias `[labels]`.
+    HeadBias = 13, "head bias";
+    /// Query projection `[attention width, d]`.
+    Query = 32, "query weight";
+    /// Query bias `[attention width]`.
+    QueryBias = 33, "query bias";
+    /// Key projection `[attention width, d]`.
+    Key = 34, "key weight";
+    /// Key bias `[attention width]`.
+    KeyBias = 35, "key bias";
+    /// Value projection `[attention width, d]`.
+    Value = 36, "value weight";
+    /// Value bias `[attention width]`.
+    ValueBias = 37, "value bias";
+    /// Attention output projection `[d, attention width]`.
+    AttentionOutput = 38, "attention output weight";
+    /// Attention output bias `[d]`.
+    AttentionOutputBias = 39, "attention output bias";
+    /// Weight of the attention norm `[d]`.
+    AttentionNormWeight = 40, "attention norm weight";
+    /// Bias of the attention norm `[d]`.
+    AttentionNormBias = 41, "attention norm bias";
+    /// LayerScale of the attention update `[d]`.
+    AttentionScale = 42, "attention layer scale";
+    /// Feed-forward expansion `[feed-forward width, d]`.
+    FeedForwardIn = 48, "feed-forward in weight";
+    /// Feed-forward expansion bias `[feed-forward width]`.
+    FeedForwardInBias = 49, "feed-forward in bias";
+    /// Feed-forward gate `[feed-forward width, d]`.
+    FeedForwardGate = 50, "feed-forward gate weight";
+    /// Feed-forward gate bias `[feed-forward width]`.
+    FeedForwardGateBias = 51, "feed-forward gate bias";
+    /// Feed-forward contraction `[d, feed-forward width]`.
+    FeedForwardOut = 52, "feed-forward out weight";
+    /// Feed-forward contraction bias `[d]`.
+    FeedForwardOutBias = 53, "feed-forward out bias";
+    /// Weight of the feed-forward norm `[d]`.
+    FeedForwardNormWeight = 54, "feed-forward norm weight";
+    /// Bias of the feed-forward norm `[d]`.
+    FeedForwardNormBias = 55, "feed-forward norm bias";
+    /// LayerScale of the feed-forward update `[d]`.
+    FeedForwardScale = 56, "feed-forward layer scale";
+    /// Adapter down projection `[h, d]`.
+    AdapterDown = 64, "adapter down weight";
+    /// Adapter down bias `[h]`.
+    AdapterDownBias = 65, "adapter down bias";
+    /// Adapter up projection `[d, h]`.
+    AdapterUp = 66, "adapter up weight";
+    /// Adapter up bias `[d]`.
+    AdapterUpBias = 67, "adapter up bias";
+    /// Router vector `[d]`.
+    Router = 68, "router";
+    /// k-to-light down projection `[rank, d]`.
+    LightDown = 69, "light down weight";
+    /// k-to-light keys from the down projection `[attention width, rank]`.
+    LightKey = 70, "light key weight";
+    /// k-to-light key bias `[attention width]`.
+    LightKeyBias = 71, "light key bias";
+    /// k-to-light values from the down projection `[attention width, rank]`.
+    LightValue = 72, "light value weight";
+    /// k-to-light value bias `[attention width]`.
+    LightValueBias = 73, "light value bias";
+}
+
+impl Role {
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The tensor belongs to one layer; otherwise it is stored under [`GLOBAL_LAYER`](super::GLOBAL_LAYER).
+    #[must_use]
+    pub const fn is_per_layer(self) -> bool {
+        self.code() >= 32
+    }
+
+    /// A base package may hold it.
+    #[must_use]
+    pub const fn belongs_to_base(self) -> bool {
+        self.code() < 64
+    }
+
+    /// A task package may hold it: adapters, routers, norms and the head; never a frozen weight.
+    #[must_use]
+    pub const fn belongs_to_task(self) -> bool {
+        self.code() >= 64
+            || matches!(
+                self,
+                Role::EmbeddingNormWeight
+                    | Role::EmbeddingNormBias
+                    | Role::FinalNormWeight
+                    | Role::FinalNormBias
+                    | Role::HeadWeight
+                    | Role::HeadBias
+                    | Role::AttentionNormWeight
+                    | Role::AttentionNormBias
+                    | Role::FeedForwardNormWeight
+                    | Role::FeedForwardNormBias
+            )
+    }
+}

@@ -1,0 +1,222 @@
+//! Arithmetic on rows and panels: one table of functions for each instruction set.
+//!
+//! A [`Kernels`] value is a struct of safe function pointers. [`scalar`] is the specification: every
+//! other table gives the same bits, which the conformance suite of the `tests` package checks for
+//! all of [`Kernels::available`].
+//!
+//! # Numbers
+//!
+//! - Row reductions (norms, softmax, dot products): eight partial sums, lane `i mod 8`, folded as
+//!   `((0+4)+(2+6)) + ((1+5)+(3+7))`. Elements behind the last multiple of 8 join their lanes.
+//! - Float GEMM: each output sums its products in ascending order of the input.
+//! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`.
+//! - No fused multiply-add. `exp`, `ln`, `erf` are in this crate; `sqrt` is correctly rounded.
+//!
+//! Names are `gemm_<output>_<left>_<right>`: `qd8` is a row quantised to int8 as it is read, `qc8w`
+//! int8 weights with a scale for each output channel, `f16w` and `f32w` float weights.
+
+mod math;
+pub mod portable;
+pub mod scalar;
+
+use crate::model::config::Activation;
+use crate::tensor::{Matrix, MatrixMut};
+use half::f16;
+
+pub(crate) use math::{exp, ln, sigmoid, sqrt};
+
+/// Rows that a GEMM stage works on at a time; the tile buffers of a plan have this many rows.
+pub const ROW_TILE: usize = 32;
+
+/// Output channels of a panel.
+pub const PANEL: usize = crate::format::PANEL;
+
+/// A table of kernels.
+///
+/// A new instruction set is one file with one such value, which takes what it does not accelerate
+/// from another table (`..portable::KERNELS`), and one line in [`DETECTORS`].
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    /// Name of the instruction set.
+    pub name: &'static str,
+    /// `out = epilogue(lhs rhs^T)`, f32 weights.
+    pub gemm_f32_f32_f32w: GemmF32<f32>,
+    /// `out = epilogue(lhs rhs^T)`, f16 weights, widened exactly.
+    pub gemm_f32_f32_f16w: GemmF32<f16>,
+    /// `out = epilogue(lhs rhs^T)`, int8 weights, f32 rows.
+    pub gemm_f32_f32_qc8w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt8<'_>, &Epilogue<'_>),
+    /// `out = epilogue(lhs rhs^T)`, int8 weights, int8 rows.
+    pub gemm_f32_qd8_qc8w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt8<'_>, &Epilogue<'_>),
+    /// Quantises a row; see [`scalar::quantize_row`].
+    pub quantize_row: fn(&mut [i8], &[f32]) -> f32,
+    /// LayerNorm of a row; see [`scalar::layer_norm`].
+    pub layer_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
+    /// RMSNorm of a row; see [`scalar::rms_norm`].
+    pub rms_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
+    /// Softmax of a row in place; see [`scalar::softmax`].
+    pub softmax: fn(&mut [f32]),
+    /// Dot product of two rows of one length.
+    pub dot: fn(&[f32], &[f32]) -> f32,
+    /// Attention scores of one query; see [`scalar::attention_scores`].
+    pub attention_scores: fn(&mut [f32], &[f32], HeadRows<'_>, f32),
+    /// Weighted sum of value rows; see [`scalar::attention_mix`].
+    pub attention_mix: fn(&mut [f32], &[f32], HeadRows<'_>),
+}
+
+/// A float GEMM with weights of type `W`.
+pub type GemmF32<W> = fn(&mut MatrixMut<'_>, Matrix<'_>, Panels<'_, W>, &Epilogue<'_>);
+
+/// Panels of 8 output channels: for each input, the 8 channels' values are adjacent.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a, W> {
+    /// `[ceil(outputs / 8), inputs, 8]`.
+    pub values: &'a [W],
+    /// Output channels.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+}
+
+/// int8 panels: blocks of 8 output channels by 8 consecutive inputs (`Panel8x8`).
+#[derive(Clone, Copy, Debug)]
+pub struct PanelsInt8<'a> {
+    /// `[ceil(outputs / 8), ceil(inputs / 8), 8 outputs, 8 inputs]`, zero padded.
+    pub values: &'a [i8],
+    /// A factor for each output channel, zero padded to a multiple of 8.
+    pub scales: &'a [f32],
+    /// Output channels.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+}
+
+/// Rows quantised to int8, each with its scale.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsInt8<'a> {
+    /// `[rows, stride]`, zero padded from the inputs to the stride.
+    pub values: &'a [i8],
+    /// One scale a row.
+    pub scales: &'a [f32],
+    /// Inputs rounded up to a multiple of 8.
+    pub stride: usize,
+}
+
+/// One head's columns of a matrix of keys or values.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadRows<'a> {
+    /// `[rows, heads * head_dim]`.
+    pub matrix: Matrix<'a>,
+    /// First column of the head.
+    pub start: usize,
+}
+
+impl<'a> HeadRows<'a> {
+    /// The head's part of every row, `[width]`.
+    pub fn iter(self, width: usize) -> impl Iterator<Item = &'a [f32]> {
+        let columns = self.start..self.start + width;
+        self.matrix.iter().map(move |row| row.get(columns.clone()).unwrap_or(&[]))
+    }
+}
+
+/// Weights of a norm.
+#[derive(Clone, Copy, Debug)]
+pub struct NormWeights<'a> {
+    /// Factor of each column.
+    pub weight: &'a [f32],
+    /// Offset of each column; empty for none.
+    pub bias: &'a [f32],
+    /// Added inside the root.
+    pub eps: f32,
+}
+
+/// What a GEMM does with a sum before it is stored: bias, activation, destination.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// Added to each output channel; empty for none.
+    pub bias: &'a [f32],
+    /// Applied after the bias.
+    pub activation: Option<Activation>,
+    /// Where the value goes.
+    pub store: Store<'a>,
+}
+
+/// Where a GEMM's value goes. Row i is the i-th row of the left side.
+#[derive(Clone, Copy, Debug)]
+pub enum Store<'a> {
+    /// `out[i] = v`.
+    Overwrite,
+    /// `out[rows[i]] = v`: the scatter of routed rows.
+    Scatter(&'a [u32]),
+    /// `out[i] += scale * v`; an empty scale is 1.
+    Add {
+        /// Factor of each output channel (LayerScale).
+        scale: &'a [f32],
+    },
+    /// `out[i] *= v`: the gated feed-forward layer.
+    Multiply,
+}
+
+impl<'a> Epilogue<'a> {
+    /// Adds `bias` and overwrites the output.
+    #[must_use]
+    pub const fn overwrite(bias: &'a [f32]) -> Self {
+        Self { bias, activation: None, store: Store::Overwrite }
+    }
+
+    /// The same with another destination.
+    #[must_use]
+    pub const fn store(self, store: Store<'a>) -> Self {
+        Self { store, ..self }
+    }
+
+    /// The same with an activation.
+    #[must_use]
+    pub const fn activation(self, activation: Activation) -> Self {
+        Self { activation: Some(activation), ..self }
+    }
+}
+
+/// Tables that need a CPU feature, fastest first; each returns its table if this CPU has it.
+pub const DETECTORS: &[fn() -> Option<&'static Kernels>] =
+    &[|| Some(&portable::KERNELS), || Some(&scalar::KERNELS)];
+
+impl Kernels {
+    /// Every table this CPU can run, fastest first.
+    pub fn available() -> impl Iterator<Item = &'static Kernels> {
+        DETECTORS.iter().filter_map(|detect| detect())
+    }
+
+    /// The fastest table this CPU can run.
+    #[must_use]
+    pub fn best() -> &'static Kernels {
+        Self::available().next().unwrap_or(&scalar::KERNELS)
+    }
+
+    /// The table of a name, if this CPU can run it.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Kernels> {
+        Self::available().find(|kernels| kernels.name == name)
+    }
+}
+
+impl core::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Kernels({})", self.name)
+    }
+}
+
+/// One activation.
+#[inline(always)]
+pub(crate) fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Relu => math::relu(x),
+        Activation::GeluErf => math::gelu_erf(x),
+        Activation::GeluTanh => math::gelu_tanh(x),
+    }
+}
+
+/// Folds eight partial sums in the one written order.
+#[inline(always)]
+pub(crate) fn fold(s: [f32; 8]) -> f32 {
+    ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+}

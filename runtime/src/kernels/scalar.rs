@@ -1,0 +1,238 @@
+//! The specification: plain loops, one element after the other. Every other table gives these bits.
+
+use super::{
+    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store,
+    activate, fold, math,
+};
+use crate::tensor::{Matrix, MatrixMut};
+use half::f16;
+
+/// The table.
+pub static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    gemm_f32_f32_f32w,
+    gemm_f32_f32_f16w,
+    gemm_f32_f32_qc8w,
+    gemm_f32_qd8_qc8w,
+    quantize_row,
+    layer_norm,
+    rms_norm,
+    softmax,
+    dot,
+    attention_scores,
+    attention_mix,
+};
+
+/// f32 weights; see [`Kernels::gemm_f32_f32_f32w`].
+pub fn gemm_f32_f32_f32w(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Panels<'_, f32>,
+    epilogue: &Epilogue<'_>,
+) {
+    gemm_float(out, lhs, rhs, epilogue, |weight| weight);
+}
+
+/// f16 weights; see [`Kernels::gemm_f32_f32_f16w`].
+pub fn gemm_f32_f32_f16w(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Panels<'_, f16>,
+    epilogue: &Epilogue<'_>,
+) {
+    gemm_float(out, lhs, rhs, epilogue, f16::to_f32_const);
+}
+
+fn gemm_float<W: Copy>(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Panels<'_, W>,
+    epilogue: &Epilogue<'_>,
+    widen: impl Fn(W) -> f32,
+) {
+    for row in 0..lhs.rows() {
+        let inputs = lhs.row(row);
+        for column in 0..rhs.outputs {
+            let panel = column / PANEL * rhs.inputs * PANEL;
+            let mut sum = 0.0;
+            for (index, x) in inputs.iter().enumerate() {
+                let at = panel + index * PANEL + column % PANEL;
+                sum += x * rhs.values.get(at).map_or(0.0, |weight| widen(*weight));
+            }
+            store(out, row, column, sum, epilogue);
+        }
+    }
+}
+
+/// int8 weights, f32 rows: products with the integer, summed in order, then scaled.
+pub fn gemm_f32_f32_qc8w(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    for row in 0..lhs.rows() {
+        let inputs = lhs.row(row);
+        for column in 0..rhs.outputs {
+            let mut sum = 0.0;
+            for (index, x) in inputs.iter().enumerate() {
+                sum += x * f32::from(weight_at(&rhs, column, index));
+            }
+            let scale = rhs.scales.get(column).copied().unwrap_or(0.0);
+            store(out, row, column, sum * scale, epilogue);
+        }
+    }
+}
+
+/// int8 weights, int8 rows: exact i32 sums, then one scale.
+pub fn gemm_f32_qd8_qc8w(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    for (row, row_scale) in lhs.scales.iter().enumerate() {
+        let start = row * lhs.stride;
+        let inputs = lhs.values.get(start..start + lhs.stride).unwrap_or(&[]);
+        for column in 0..rhs.outputs {
+            let mut sum = 0i32;
+            for (index, x) in inputs.iter().enumerate().take(rhs.inputs) {
+                sum += i32::from(*x) * i32::from(weight_at(&rhs, column, index));
+            }
+            let scale = rhs.scales.get(column).copied().unwrap_or(0.0);
+            store(out, row, column, sum as f32 * (row_scale * scale), epilogue);
+        }
+    }
+}
+
+/// The weight of output `column` and input `index` in `Panel8x8`.
+fn weight_at(rhs: &PanelsInt8<'_>, column: usize, index: usize) -> i8 {
+    let blocks = rhs.inputs.div_ceil(PANEL);
+    let block = column / PANEL * blocks + index / PANEL;
+    let at = block * PANEL * PANEL + column % PANEL * PANEL + index % PANEL;
+    rhs.values.get(at).copied().unwrap_or(0)
+}
+
+/// Finishes one value and puts it where the epilogue says.
+fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sum: f32, epilogue: &Epilogue<'_>) {
+    let mut value = sum;
+    if let Some(bias) = epilogue.bias.get(column) {
+        value += bias;
+    }
+    if let Some(activation) = epilogue.activation {
+        value = activate(activation, value);
+    }
+    let target = match epilogue.store {
+        Store::Scatter(rows) => rows.get(row).map_or(usize::MAX, |target| *target as usize),
+        _ => row,
+    };
+    let Some(slot) = out.row_mut(target).get_mut(column) else { return };
+    match epilogue.store {
+        Store::Overwrite | Store::Scatter(_) => *slot = value,
+        Store::Add { scale } => *slot += scale.get(column).map_or(value, |scale| scale * value),
+        Store::Multiply => *slot *= value,
+    }
+}
+
+/// Quantises a row: `scale = max|x| / 127`, `q = round(x * (127 / max|x|))`, ties to even.
+///
+/// `out` may be longer than the row; its rest is set to zero. Returns the scale; 0 for a row of
+/// zeros. A row whose largest magnitude is subnormal, infinite or NaN becomes zeros with scale 0.
+pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
+    // Magnitudes order as their bits do, NaN above all.
+    let mut largest = 0;
+    for x in row {
+        largest = largest.max(x.abs().to_bits());
+    }
+    let largest = f32::from_bits(largest);
+    let Some(inverse) = inverse_scale(largest) else {
+        out.fill(0);
+        return 0.0;
+    };
+    for (index, slot) in out.iter_mut().enumerate() {
+        let x = row.get(index).copied().unwrap_or(0.0);
+        *slot = math::round_ties_even(x * inverse) as i8;
+    }
+    largest / 127.0
+}
+
+/// `127 / largest`, unless that or `largest` is no normal number.
+pub(super) fn inverse_scale(largest: f32) -> Option<f32> {
+    let inverse = 127.0 / largest;
+    (largest.is_normal() && inverse.is_normal()).then_some(inverse)
+}
+
+/// `out = (x - mean) / sqrt(variance + eps) * weight + bias`, biased variance, two passes.
+pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    let count = row.len() as f32;
+    let mean = sum(row, |x| x) / count;
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / count;
+    let inverse = 1.0 / math::sqrt(variance + weights.eps);
+    for (index, (slot, x)) in out.iter_mut().zip(row).enumerate() {
+        let weight = weights.weight.get(index).copied().unwrap_or(0.0);
+        let bias = weights.bias.get(index).copied().unwrap_or(0.0);
+        *slot = (x - mean) * inverse * weight + bias;
+    }
+}
+
+/// `out = x / sqrt(mean(x^2) + eps) * weight`.
+pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    let mean_square = sum(row, |x| x * x) / row.len() as f32;
+    let inverse = 1.0 / math::sqrt(mean_square + weights.eps);
+    for (index, (slot, x)) in out.iter_mut().zip(row).enumerate() {
+        *slot = x * inverse * weights.weight.get(index).copied().unwrap_or(0.0);
+    }
+}
+
+/// `x = exp(x - max) / sum`, in place.
+pub fn softmax(row: &mut [f32]) {
+    let mut largest = f32::NEG_INFINITY;
+    for x in row.iter() {
+        if *x > largest {
+            largest = *x;
+        }
+    }
+    for x in row.iter_mut() {
+        *x = math::exp(*x - largest);
+    }
+    let inverse = 1.0 / sum(row, |x| x);
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
+}
+
+/// Dot product of two rows of one length, eight partial sums.
+#[must_use]
+pub fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let mut lanes = [0.0; 8];
+    for (index, (a, b)) in left.iter().zip(right).enumerate() {
+        lanes[index % 8] += a * b;
+    }
+    fold(lanes)
+}
+
+/// `scores[j] = scale * dot(query, key_j)`.
+pub fn attention_scores(scores: &mut [f32], query: &[f32], keys: HeadRows<'_>, scale: f32) {
+    for (score, key) in scores.iter_mut().zip(keys.iter(query.len())) {
+        *score = dot(query, key) * scale;
+    }
+}
+
+/// `out = sum_j weights[j] * value_j`, ascending j.
+pub fn attention_mix(out: &mut [f32], weights: &[f32], values: HeadRows<'_>) {
+    out.fill(0.0);
+    for (weight, value) in weights.iter().zip(values.iter(out.len())) {
+        for (slot, x) in out.iter_mut().zip(value) {
+            *slot += weight * x;
+        }
+    }
+}
+
+/// Sum of `term(x)` in eight partial sums.
+fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; 8];
+    for (index, x) in row.iter().enumerate() {
+        lanes[index % 8] += term(*x);
+    }
+    fold(lanes)
+}

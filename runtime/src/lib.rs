@@ -1,0 +1,52 @@
+//! Runs Conditional Adapters (CoDA) on small machines.
+//!
+//! A frozen transformer layer is expensive and most tokens do not need it: every token takes a tiny
+//! adapter, and only the k tokens with the highest router score take the frozen layer as well
+//! (Lei et al., NeurIPS 2023). This crate executes such models from packages that are used in place,
+//! without `std`, without an allocator, in one scratch buffer whose exact size is known beforehand.
+//!
+//! ```text
+//! let base  = Package::parse(base_bytes)?;              // magic, version, checksum, every offset, once
+//! let task  = Package::parse(task_bytes)?;              // adapters, routers, norms, head
+//! let model = Model::bind(&base, &task)?;               // roles complete, shapes agree, same base
+//! let plan  = Plan::new(&model.dimensions(), Capacity { tokens: 128, selected: 32 })?;
+//! let mut executor = Executor::new(&model, Kernels::best(), plan, &mut arena)?;
+//! let output = executor.run(Input::tokens(&ids), Budget::Reduction(4.0))?;
+//! ```
+//!
+//! Rooms, lowest first; a room uses only those above it in this list:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
+//! | [`text`] | WordPiece: a text to token ids |
+//! | [`format`] | bytes to a checked view of a package |
+//! | [`model`] | a view to layers with a meaning |
+//! | [`image`] | pixels to normalised patches |
+//! | [`memory`] | the exact size of the scratch buffer, and its division |
+//! | [`routing`] | budgets, scores, soft top-k, selection |
+//! | [`executor`] | one inference |
+//!
+//! # Numbers
+//!
+//! The same package and input give the same bits for every caller and on every CPU: floats are
+//! summed in one written order without fused multiply-add, `exp`, `ln` and `erf` are this crate's
+//! own, and integer sums are exact. See [`kernels`].
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("packages are little-endian and used in place: big-endian targets are not supported");
+
+pub mod executor;
+pub mod format;
+pub mod image;
+pub mod kernels;
+pub mod memory;
+pub mod model;
+pub mod routing;
+pub mod tensor;
+pub mod text;

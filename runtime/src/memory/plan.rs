@@ -1,0 +1,245 @@
+//! Which buffers an inference needs, and where they lie.
+
+use super::ARENA_ALIGNMENT;
+use crate::kernels::{PANEL, ROW_TILE};
+use core::fmt;
+
+/// Everything the size of the scratch buffer depends on; [`Model::dimensions`] reads it from
+/// packages, a firmware may write it down to plan in a `const`.
+///
+/// [`Model::dimensions`]: crate::model::Model::dimensions
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dimensions {
+    /// Model dimension d.
+    pub hidden: usize,
+    /// Width of queries, keys and values.
+    pub attention_width: usize,
+    /// Feed-forward width.
+    pub feed_forward: usize,
+    /// The feed-forward layer is gated.
+    pub gated: bool,
+    /// Values of a patch; 0 for an encoder of tokens.
+    pub patch_inputs: usize,
+    /// Largest hidden width of an adapter; 0 for none.
+    pub adapter: usize,
+    /// Largest rank of low-rank keys; 0 for none.
+    pub light_rank: usize,
+    /// Values of the answer: labels, or d for an embedding; 0 without a head.
+    pub outputs: usize,
+    /// Some layer takes every token.
+    pub dense_layers: bool,
+    /// Some layer needs keys and values of every token (dense, k-to-all, k-to-light).
+    pub keys_of_all: bool,
+    /// Some layer has int8 weights.
+    pub int8: bool,
+}
+
+/// The largest call that a plan must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Longest input in tokens.
+    pub tokens: usize,
+    /// Largest k of a routed layer; every smaller budget fits too.
+    pub selected: usize,
+}
+
+impl Capacity {
+    /// Any budget for up to `tokens` tokens, r = 1 included.
+    #[must_use]
+    pub const fn any_budget(tokens: usize) -> Self {
+        Self { tokens, selected: tokens }
+    }
+}
+
+/// One buffer of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// What it holds.
+    pub name: &'static str,
+    /// Where it starts, from the start of the arena.
+    pub offset: usize,
+    /// Its bytes; the next buffer starts at the next multiple of [`ARENA_ALIGNMENT`].
+    pub bytes: usize,
+}
+
+/// Where every buffer of an inference lies in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub(super) dimensions: Dimensions,
+    capacity: Capacity,
+    buffers: [Buffer; COUNT],
+    arena_bytes: usize,
+}
+
+pub(super) const COUNT: usize = 13;
+pub(super) const HIDDEN: usize = 0;
+pub(super) const SCORES: usize = 1;
+pub(super) const GATES: usize = 2;
+pub(super) const ORDER: usize = 3;
+pub(super) const KEYS: usize = 4;
+pub(super) const VALUES: usize = 5;
+pub(super) const QUERIES: usize = 6;
+pub(super) const UPDATE: usize = 7;
+pub(super) const TILE_FLOAT: usize = 8;
+pub(super) const TILE_INT8: usize = 9;
+pub(super) const TILE_SCALES: usize = 10;
+pub(super) const STAGE: usize = 11;
+pub(super) const OUTPUT: usize = 12;
+
+const NAMES: [&str; COUNT] = [
+    "hidden states",
+    "router scores",
+    "gates",
+    "token order",
+    "keys",
+    "values",
+    "queries and context",
+    "layer output",
+    "row tile f32",
+    "row tile int8",
+    "row tile scales",
+    "stage scratch",
+    "answer",
+];
+
+/// Why there is no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// No token, or no selected token.
+    Empty,
+    /// More selected tokens than tokens.
+    SelectedAboveTokens {
+        /// Largest k.
+        selected: usize,
+        /// Longest input.
+        tokens: usize,
+    },
+    /// The size does not fit the address space of this machine.
+    TooLarge,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => write!(f, "a plan needs at least one token and one selected token"),
+            Self::SelectedAboveTokens { selected, tokens } => {
+                write!(f, "{selected} selected tokens are more than {tokens} tokens")
+            }
+            Self::TooLarge => write!(f, "the arena would be larger than the address space"),
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+const fn product(factors: &[usize]) -> usize {
+    let (mut result, mut index) = (1usize, 0);
+    while index < factors.len() {
+        result = result.saturating_mul(factors[index]);
+        index += 1;
+    }
+    result
+}
+
+const fn largest(values: &[usize]) -> usize {
+    let (mut result, mut index) = (0, 0);
+    while index < values.len() {
+        if values[index] > result {
+            result = values[index];
+        }
+        index += 1;
+    }
+    result
+}
+
+impl Plan {
+    /// Lays out the buffers for `dimensions` and `capacity`. Usable in a `const`.
+    ///
+    /// # Errors
+    /// [`PlanError`] for an empty or contradictory capacity, or a size beyond the address space.
+    pub const fn new(dimensions: &Dimensions, capacity: Capacity) -> Result<Self, PlanError> {
+        let Capacity { tokens, selected } = capacity;
+        if tokens == 0 || selected == 0 {
+            return Err(PlanError::Empty);
+        }
+        if selected > tokens {
+            return Err(PlanError::SelectedAboveTokens { selected, tokens });
+        }
+        let sizes = Self::sizes(dimensions, capacity);
+        let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
+        let (mut end, mut index) = (0usize, 0);
+        while index < COUNT {
+            let offset = match end.checked_next_multiple_of(ARENA_ALIGNMENT) {
+                Some(offset) => offset,
+                None => return Err(PlanError::TooLarge),
+            };
+            buffers[index] = Buffer { name: NAMES[index], offset, bytes: sizes[index] };
+            end = offset.saturating_add(sizes[index]);
+            index += 1;
+        }
+        if end > isize::MAX as usize {
+            return Err(PlanError::TooLarge);
+        }
+        Ok(Self { dimensions: *dimensions, capacity, buffers, arena_bytes: end })
+    }
+
+    const fn sizes(of: &Dimensions, Capacity { tokens, selected }: Capacity) -> [usize; COUNT] {
+        let rows = if of.dense_layers { tokens } else { selected };
+        let key_rows = if of.keys_of_all { tokens } else { rows };
+        let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
+        let int8_width = largest(&[of.hidden, of.attention_width, of.feed_forward]);
+        let int8_tile = if of.int8 { tile } else { 0 };
+        let keys = product(&[key_rows, of.attention_width, 4]);
+        let mut sizes = [0; COUNT];
+        sizes[HIDDEN] = product(&[tokens, of.hidden, 4]);
+        sizes[SCORES] = product(&[tokens, 4]);
+        sizes[GATES] = product(&[tokens, 4]);
+        sizes[ORDER] = product(&[tokens, 4]);
+        sizes[KEYS] = keys;
+        sizes[VALUES] = keys;
+        sizes[QUERIES] = product(&[rows, of.attention_width, 4]);
+        sizes[UPDATE] = product(&[rows, of.hidden, 4]);
+        sizes[TILE_FLOAT] = product(&[tile, largest(&[of.hidden, of.patch_inputs]), 4]);
+        sizes[TILE_INT8] = product(&[int8_tile, int8_width.saturating_add(PANEL - 1) / PANEL * PANEL]);
+        sizes[TILE_SCALES] = product(&[int8_tile, 4]);
+        sizes[STAGE] = Self::stage(of, tokens, key_rows, tile);
+        sizes[OUTPUT] = product(&[of.outputs, 4]);
+        sizes
+    }
+
+    /// The stages of a layer come one after the other and share one buffer.
+    const fn stage(of: &Dimensions, tokens: usize, key_rows: usize, tile: usize) -> usize {
+        let routing = product(&[tokens, 8 + 4]);
+        let attention = product(&[key_rows, 4]);
+        let feed_forward = product(&[tile, of.feed_forward, 4]);
+        let adapter = product(&[tile, of.adapter, 4]);
+        let light = product(&[tile, of.light_rank, 4]);
+        let head = product(&[of.hidden, 4]);
+        largest(&[routing, attention, feed_forward, adapter, light, head])
+    }
+
+    /// Bytes of the arena, exactly.
+    #[must_use]
+    pub const fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    /// The call that the plan holds.
+    #[must_use]
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// The dimensions it was made for.
+    #[must_use]
+    pub const fn dimensions(&self) -> &Dimensions {
+        &self.dimensions
+    }
+
+    /// Every buffer, in order.
+    #[must_use]
+    pub const fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+}

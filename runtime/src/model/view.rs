@@ -1,0 +1,150 @@
+//! Tensors as the kernels read them.
+
+use super::error::ModelError;
+use crate::format::{ALIGNMENT, Encoding, Tensor};
+use bytemuck::{AnyBitPattern, try_cast_slice};
+use half::f16;
+
+/// A linear map `y = W x + b`, weights in panels.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// Output channels.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+    /// W, `[outputs, inputs]`.
+    pub weights: Weights<'a>,
+    /// b, `[outputs]`; empty for none.
+    pub bias: &'a [f32],
+}
+
+/// Weights of a linear map.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    /// f32 panels of 8 outputs.
+    F32(&'a [f32]),
+    /// f16 panels of 8 outputs.
+    F16(&'a [f16]),
+    /// int8 `Panel8x8` with a scale for each output.
+    Int8 {
+        /// The panels.
+        values: &'a [i8],
+        /// The scales, padded to a multiple of 8.
+        scales: &'a [f32],
+    },
+}
+
+/// A table whose rows are looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    columns: usize,
+    values: Values<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Values<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Int8 { values: &'a [i8], scales: &'a [f32] },
+}
+
+impl Table<'_> {
+    /// Adds row `index` to `out`, `[columns]`.
+    pub fn add_row(&self, index: usize, out: &mut [f32]) {
+        let range = index * self.columns..(index + 1) * self.columns;
+        match self.values {
+            Values::F32(values) => {
+                let row = values.get(range).unwrap_or(&[]);
+                out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x);
+            }
+            Values::F16(values) => {
+                let row = values.get(range).unwrap_or(&[]);
+                out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x.to_f32_const());
+            }
+            Values::Int8 { values, scales } => {
+                let row = values.get(range).unwrap_or(&[]);
+                let scale = scales.get(index).copied().unwrap_or(0.0);
+                out.iter_mut().zip(row).for_each(|(slot, x)| *slot += f32::from(*x) * scale);
+            }
+        }
+    }
+}
+
+fn check_shape(tensor: &Tensor<'_>, expected: (usize, usize)) -> Result<(), ModelError> {
+    let found = (tensor.rows, tensor.columns);
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModelError::Shape { role: tensor.role, layer: tensor.layer, expected, found })
+}
+
+fn encoding_error(tensor: &Tensor<'_>) -> ModelError {
+    ModelError::Encoding { role: tensor.role, layer: tensor.layer }
+}
+
+/// The values of a tensor and its scales, typed.
+fn parts<'a, T: AnyBitPattern>(
+    tensor: &Tensor<'a>,
+) -> Result<(&'a [T], &'a [f32]), ModelError> {
+    let error = encoding_error(tensor);
+    let length = tensor.encoding.value_bytes(tensor.rows, tensor.columns).ok_or(error)?;
+    let (values, rest) = tensor.bytes.split_at_checked(length).ok_or(error)?;
+    let padding = length.next_multiple_of(ALIGNMENT) - length;
+    let scales = rest.get(padding..).unwrap_or(&[]);
+    let values = try_cast_slice(values).map_err(|_| error)?;
+    Ok((values, try_cast_slice(scales).map_err(|_| error)?))
+}
+
+/// A matrix of plain f32 rows.
+pub(super) fn floats<'a>(
+    tensor: &Tensor<'a>,
+    shape: (usize, usize),
+) -> Result<&'a [f32], ModelError> {
+    check_shape(tensor, shape)?;
+    match tensor.encoding {
+        Encoding::RowsF32 => Ok(parts(tensor)?.0),
+        _ => Err(encoding_error(tensor)),
+    }
+}
+
+/// A vector: one row of f32.
+pub(super) fn vector<'a>(tensor: &Tensor<'a>, length: usize) -> Result<&'a [f32], ModelError> {
+    floats(tensor, (1, length))
+}
+
+/// A linear map.
+pub(super) fn linear<'a>(
+    tensor: &Tensor<'a>,
+    shape: (usize, usize),
+    bias: &'a [f32],
+) -> Result<Linear<'a>, ModelError> {
+    check_shape(tensor, shape)?;
+    let weights = match tensor.encoding {
+        Encoding::Panel8F32 => Weights::F32(parts(tensor)?.0),
+        Encoding::Panel8F16 => Weights::F16(parts(tensor)?.0),
+        Encoding::Panel8x8Int8 => {
+            let (values, scales) = parts(tensor)?;
+            Weights::Int8 { values, scales }
+        }
+        _ => return Err(encoding_error(tensor)),
+    };
+    Ok(Linear { outputs: shape.0, inputs: shape.1, weights, bias })
+}
+
+/// A lookup table.
+pub(super) fn table<'a>(
+    tensor: &Tensor<'a>,
+    shape: (usize, usize),
+) -> Result<Table<'a>, ModelError> {
+    check_shape(tensor, shape)?;
+    let values = match tensor.encoding {
+        Encoding::RowsF32 => Values::F32(parts(tensor)?.0),
+        Encoding::RowsF16 => Values::F16(parts(tensor)?.0),
+        Encoding::RowsInt8 => {
+            let (values, scales) = parts(tensor)?;
+            Values::Int8 { values, scales }
+        }
+        _ => return Err(encoding_error(tensor)),
+    };
+    Ok(Table { columns: shape.1, values })
+}

@@ -1,0 +1,9 @@
+//! Which tokens pass a layer, and how much of its update they keep (`coda.md`, "One layer").
+
+mod budget;
+mod select;
+mod soft_top_k;
+
+pub use budget::{Budget, BudgetError, tokens_for_reduction};
+pub use select::{RouteScratch, Selection, route};
+pub use soft_top_k::{exact, iterated};

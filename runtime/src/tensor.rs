@@ -1,0 +1,91 @@
+//! Two-dimensional views of floats, and nothing more general.
+
+/// A row-major matrix view; a row may be longer than its columns (`stride`).
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    columns: usize,
+    stride: usize,
+}
+
+/// A mutable row-major matrix view.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Views `data` as rows of `columns` values; a rest shorter than a row is ignored.
+    #[must_use]
+    pub const fn new(data: &'a [f32], columns: usize) -> Self {
+        Self { data, columns, stride: columns }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.data.len().checked_div(self.stride).unwrap_or(0)
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Row `index`, `[columns]`; empty past the end.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &'a [f32] {
+        let start = index.saturating_mul(self.stride);
+        self.data.get(start..start.saturating_add(self.columns)).unwrap_or(&[])
+    }
+
+    /// The first `count` rows.
+    #[must_use]
+    pub fn first_rows(&self, count: usize) -> Matrix<'a> {
+        let data = self.data.get(..count.saturating_mul(self.stride)).unwrap_or(self.data);
+        Matrix { data, ..*self }
+    }
+
+    /// All rows, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let columns = self.columns;
+        self.data
+            .chunks_exact(self.stride.max(1))
+            .map(move |row| row.get(..columns).unwrap_or(&[]))
+    }
+}
+
+impl<'a> MatrixMut<'a> {
+    /// Views `data` as rows of `columns` values; a rest shorter than a row is ignored.
+    #[must_use]
+    pub const fn new(data: &'a mut [f32], columns: usize) -> Self {
+        Self { data, columns }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.data.len().checked_div(self.columns).unwrap_or(0)
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Row `index`, `[columns]`; empty past the end.
+    #[must_use]
+    pub fn row_mut(&mut self, index: usize) -> &mut [f32] {
+        let start = index.saturating_mul(self.columns);
+        self.data.get_mut(start..start.saturating_add(self.columns)).unwrap_or(&mut [])
+    }
+
+    /// The same values, read only.
+    #[must_use]
+    pub fn as_matrix(&self) -> Matrix<'_> {
+        Matrix::new(self.data, self.columns)
+    }
+}
