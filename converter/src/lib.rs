@@ -5,22 +5,19 @@
 //! | [`source`] | reads Hugging Face directories and CoDA task files |
 //! | [`quantize`] | f32 to f16 and int8, rows to panels |
 //! | [`pack`] | writes packages |
-//! | [`report`] | what went where: bytes, bits, every tensor left in float and why |
+//! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
-//! | [`dataset`] | labelled texts and images |
+//! | [`dataset`] | labelled texts, token ids and images |
 //! | [`evaluate`] | accuracy and latency at several reductions |
-//! | [`oracle`] | the dense encoder built with tract-core's graph API |
-//! | [`verify`] | a package against the oracle, layer by layer |
+//! | oracle | the dense encoder built with tract-core's graph API |
+//! | verify | a model against the oracle, layer by layer |
 //! | [`draw`] | routed patches and tokens for a terminal |
 
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
-pub mod oracle;
 pub mod output;
 pub mod pack;
 pub mod quantize;
-pub mod report;
 pub mod session;
 pub mod source;
-pub mod verify;

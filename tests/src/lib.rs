@@ -1,1 +1,5 @@
-//! x
+//! Cross-cutting tests of coda-edge: what the test binaries and heavier commands share.
+
+pub mod tiny;
+pub mod tolerance;
+pub mod vectors;

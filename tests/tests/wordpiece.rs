@@ -22,7 +22,7 @@ const SPECIAL_IDS: SpecialIds = SpecialIds {
     mask: Some(4),
 };
 /// Scalar values of one text in the exhaustive tests; after a difference each is tried by itself.
-const BATCH: usize = 128;
+const BATCH: usize = 16;
 
 const UNCASED: Normalization = Normalization {
     clean_text: true,
@@ -37,17 +37,7 @@ const CASED: Normalization = Normalization {
 };
 
 fn sample() -> impl Iterator<Item = &'static str> {
-    SAMPLE.lines_by_line_feed()
-}
-
-trait Lines {
-    fn lines_by_line_feed(&self) -> impl Iterator<Item = &str>;
-}
-
-impl Lines for str {
-    fn lines_by_line_feed(&self) -> impl Iterator<Item = &str> {
-        self.split_terminator('\n')
-    }
+    SAMPLE.split_terminator('\n')
 }
 
 /// All sixteen choices of steps.
@@ -68,7 +58,9 @@ fn reference_normalized(text: &str, steps: Normalization) -> String {
         steps.lowercase,
     );
     let mut string = NormalizedString::from(text);
-    normalizer.normalize(&mut string).unwrap();
+    normalizer
+        .normalize(&mut string)
+        .expect("normalising never fails");
     string.get().to_owned()
 }
 
@@ -88,13 +80,13 @@ impl Pair {
             special: SPECIAL_IDS,
         };
         let mut section = vec![0; encoded_len(&tokens)];
-        encode(&tokens, &options, &mut section).unwrap();
+        encode(&tokens, &options, &mut section).expect("different tokens");
         let reference = reference(&tokens, normalization, max_chars_per_word);
         Self { section, reference }
     }
 
     fn ours(&self) -> WordPiece<'_> {
-        WordPiece::new(Vocabulary::parse(&self.section).unwrap())
+        WordPiece::new(Vocabulary::parse(&self.section).expect("a section just written"))
     }
 
     fn our_ids(&self, text: &str) -> Vec<u32> {
@@ -105,7 +97,7 @@ impl Pair {
     fn their_ids(&self, text: &str) -> Vec<u32> {
         self.reference
             .encode_fast(text, true)
-            .unwrap()
+            .expect("the vocabulary has an unknown token")
             .get_ids()
             .to_vec()
     }
@@ -116,7 +108,9 @@ impl Pair {
             max_length: most,
             ..TruncationParams::default()
         };
-        reference.with_truncation(Some(truncation)).unwrap();
+        reference
+            .with_truncation(Some(truncation))
+            .expect("room for the special tokens");
         reference
     }
 }
@@ -181,7 +175,7 @@ fn reference(tokens: &[&str], steps: Normalization, max_chars_per_word: u32) -> 
         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
             "max_input_chars_per_word": max_chars_per_word, "vocab": vocabulary},
     });
-    Tokenizer::from_bytes(description.to_string()).unwrap()
+    Tokenizer::from_bytes(description.to_string()).expect("a complete description")
 }
 
 /// Pieces that occur in the sample: single characters but every eleventh, beginnings and ends.
@@ -350,7 +344,7 @@ fn every_line_of_the_sample_is_cut_alike() {
 fn every_pair_of_neighbouring_lines_is_cut_alike() {
     let pair = sample_pair(UNCASED);
     let lines: Vec<&str> = sample().collect();
-    for most in [3, 4, 5, 8, 9, 33, 128, 2048] {
+    for most in [3, 4, 5, 32, 33, 128, 2048] {
         let reference = pair.truncated(most);
         for two in lines.windows(2) {
             let theirs = reference.encode_fast((two[0], two[1]), true).unwrap();

@@ -9,9 +9,9 @@ mod task;
 mod tensors;
 mod tokenizer;
 
-pub use base::Base;
+pub use base::{Base, Place};
 pub use error::{SourceError, TensorProblem};
 pub use relative::bias_by_distance;
-pub use task::Task;
+pub use task::{LayerMetadata, Task, TaskMetadata};
 pub use tensors::{FloatTensor, TensorFile};
 pub use tokenizer::TokenizerFiles;

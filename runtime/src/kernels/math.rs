@@ -234,8 +234,8 @@ mod tests {
     const ERF_ONE: f32 = 3.919_206;
     const SIGMOID_ONE: f32 = 16.635_532;
 
-    /// Every 97th `f32`, and for the slow references every 9973rd.
-    const DENSE: usize = 97;
+    /// Every 293rd `f32`, and for the slow references every 9973rd.
+    const DENSE: usize = 293;
     const SPARSE: usize = 9973;
 
     type Function = fn(f32) -> f32;

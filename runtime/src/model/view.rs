@@ -90,9 +90,12 @@ fn parts<'a, T: AnyBitPattern>(
     let length = tensor.encoding.value_bytes(tensor.rows, tensor.columns).ok_or(error)?;
     let (values, rest) = tensor.bytes.split_at_checked(length).ok_or(error)?;
     let padding = length.next_multiple_of(ALIGNMENT) - length;
-    let scales = rest.get(padding..).unwrap_or(&[]);
     let values = try_cast_slice(values).map_err(|_| error)?;
-    Ok((values, try_cast_slice(scales).map_err(|_| error)?))
+    let scales = match rest.get(padding..) {
+        Some(scales) => try_cast_slice(scales).map_err(|_| error)?,
+        None => &[],
+    };
+    Ok((values, scales))
 }
 
 /// A matrix of plain f32 rows.

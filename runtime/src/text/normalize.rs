@@ -54,8 +54,8 @@ pub fn normalized(text: &str, steps: Normalization) -> Normalized<'_> {
     }
 }
 
-/// White space and everything else are told apart by `core`; punctuation as `BertPreTokenizer`
-/// does: all ASCII punctuation and symbols, and the Unicode categories P.
+/// What `BertPreTokenizer` sets apart: all ASCII punctuation and symbols, and the Unicode
+/// categories P.
 #[must_use]
 pub fn is_punctuation(c: char) -> bool {
     if c.is_ascii() {

@@ -10,7 +10,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use unicode_categories::UnicodeCategories as _;
+use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::UNICODE_VERSION;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
@@ -175,7 +175,7 @@ fn kept_combining() -> Vec<([u32; 2], u8)> {
     kept
 }
 
-fn hexadecimal(code: &u32) -> String {
+fn hexadecimal(code: u32) -> String {
     format!("{code:#06x}")
 }
 
@@ -224,9 +224,9 @@ fn print_decompositions(all: &Decompositions) -> usize {
         )
     );
     println!("    ],\n    values: &[");
-    print!("{}", list(all.values.iter().map(hexadecimal)));
+    print!("{}", list(all.values.iter().copied().map(hexadecimal)));
     println!("    ],\n    sequences: &[");
-    print!("{}", list(all.sequences.iter().map(hexadecimal)));
+    print!("{}", list(all.sequences.iter().copied().map(hexadecimal)));
     println!("    ],\n}};");
     all.runs.len() * 8 + all.values.len() * 2 + all.sequences.len() * 4
 }
@@ -263,7 +263,7 @@ fn main() {
         print_set(
             "CONTROLS",
             "Categories Cc, Cf and Co.",
-            &ranges_of(|c| c.is_other()),
+            &ranges_of(UnicodeCategories::is_other),
         ),
         print_set(
             "PUNCTUATION",
@@ -273,7 +273,7 @@ fn main() {
         print_set(
             "MARKS",
             "Category Mn.",
-            &ranges_of(|c| c.is_mark_nonspacing()),
+            &ranges_of(UnicodeCategories::is_mark_nonspacing),
         ),
         print_set(
             "STARTER_MARKS",

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The vocabulary and the options come from `MODEL_DIR/tokenizer.json`. A text is a line; of a
-//! `.tab` or `.tsv` file its last column, without the three header lines of `.tab`. Each text is
+//! `.tab` or `.tsv` file its last column, without the three header lines of `.tab`; empty lines are skipped. Each text is
 //! compared whole, cut to 128 tokens, and as a pair with the text before it cut to 128 tokens.
 //! Closes with `N passed, N failed`; exits with 1 after a failure or without a text.
 
@@ -77,7 +77,10 @@ fn texts(path: &Path) -> Result<Vec<String>> {
     let columns = matches!(extension, Some("tab" | "tsv"));
     let last_column = |line: &str| line.rsplit('\t').next().unwrap_or(line).to_owned();
     let text = String::from_utf8_lossy(&bytes);
-    let lines = text.split_terminator('\n').skip(header);
+    let lines = text
+        .split_terminator('\n')
+        .skip(header)
+        .filter(|line| !line.is_empty());
     Ok(lines
         .map(|line| {
             if columns {

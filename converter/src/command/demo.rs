@@ -1,0 +1,178 @@
+//! `coda demo`: packs the bundled model and runs it on bundled images.
+
+use super::pack::pack;
+use super::run::{best, drawing, label_name, read_image};
+use super::table::{grouped, table};
+use super::{check_reduction, cpu_name, progress};
+use anyhow::{Context, Result};
+use coda_converter::dataset::{Sample, SampleInput};
+use coda_converter::draw::Trace;
+use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use coda_converter::output::write_whole;
+use coda_converter::pack::{PackageBytes, WeightType, bundle};
+use coda_converter::session::Session;
+use coda_runtime::executor::Activations;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::{Budget, tokens_for_reduction};
+use std::path::{Path, PathBuf};
+
+/// Pack the bundled model and run it on bundled images: labels, routed patches, latency, RAM, flash
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Reduction factor of the routed runs
+    #[arg(long, default_value_t = 4.0, value_name = "R", allow_negative_numbers = true)]
+    reduction: f32,
+    /// How the frozen weights are stored
+    #[arg(long, value_enum, default_value_t = WeightType::Int8)]
+    weights: WeightType,
+    /// Keep the packed bundle
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// The bundled model; `converter/default/PROVENANCE.md` says where it comes from.
+const MODEL: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("../../default/fashion-vit/config.json")),
+    ("model.safetensors", include_bytes!("../../default/fashion-vit/model.safetensors")),
+    (
+        "preprocessor_config.json",
+        include_bytes!("../../default/fashion-vit/preprocessor_config.json"),
+    ),
+    ("task.safetensors", include_bytes!("../../default/fashion-vit/coda-k-to-light.safetensors")),
+];
+
+/// Says in every package where its weights come from.
+const PROVENANCE: &str = include_str!("../../default/PROVENANCE.md");
+
+/// Bundled images of the Fashion-MNIST test set, one of each class in order.
+const IMAGES: [&[u8]; 10] = [
+    include_bytes!("../../default/images/0.png"),
+    include_bytes!("../../default/images/1.png"),
+    include_bytes!("../../default/images/2.png"),
+    include_bytes!("../../default/images/3.png"),
+    include_bytes!("../../default/images/4.png"),
+    include_bytes!("../../default/images/5.png"),
+    include_bytes!("../../default/images/6.png"),
+    include_bytes!("../../default/images/7.png"),
+    include_bytes!("../../default/images/8.png"),
+    include_bytes!("../../default/images/9.png"),
+];
+
+/// Images drawn in full.
+const DRAWN: [usize; 2] = [7, 8];
+
+/// How often the images are timed.
+const ROUNDS: usize = 40;
+
+impl Demo {
+    pub(super) fn run(&self) -> Result<()> {
+        let bundled = self.pack()?;
+        if let Some(path) = &self.output {
+            write_whole(path, &bundled)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            println!("wrote {}", path.display());
+        }
+        let package = bundled.parse()?;
+        let model = Model::open(&package)?;
+        let tokens = model.max_tokens().context("the bundled model reads images")?;
+        check_reduction(self.reduction, tokens)?;
+        let samples = samples(&model)?;
+        self.print_answers(&model, &samples, tokens)?;
+        print_latency(&self.time(&model, &samples)?);
+        self.print_memory(&model, &bundled, tokens)
+    }
+
+    /// Packs the bundled model by way of a temporary directory.
+    fn pack(&self) -> Result<PackageBytes> {
+        let directory = tempfile::tempdir()?;
+        for (name, bytes) in MODEL {
+            std::fs::write(directory.path().join(name), bytes)?;
+        }
+        let task = directory.path().join("task.safetensors");
+        let packed = pack(directory.path(), Some(&task), self.weights, None, PROVENANCE)?;
+        let task = packed.task.context("no task was packed")?;
+        Ok(bundle(&packed.base.parse()?, &task.parse()?)?)
+    }
+
+    fn print_answers(&self, model: &Model<'_>, samples: &[Sample], tokens: usize) -> Result<()> {
+        let budgets = [Budget::Reduction(1.0), Budget::Reduction(self.reduction)];
+        let mut session = Session::new(model, Capacity::any_budget(tokens))?;
+        let (mut rows, mut drawings) = (Vec::new(), Vec::new());
+        for (index, sample) in samples.iter().enumerate() {
+            let mut names = Vec::new();
+            let mut trace = Trace::default();
+            for budget in budgets {
+                trace = Trace::default();
+                let input = sample.input.as_input();
+                let found =
+                    session.run(input, budget, &mut trace, |output| best(output.values))?;
+                let mark = if found == Some(sample.label) { "" } else { " (wrong)" };
+                let name = found.map_or_else(String::new, |label| label_name(model, label));
+                names.push(format!("{name}{mark}"));
+            }
+            let truth = label_name(model, sample.label);
+            if DRAWN.contains(&index) {
+                drawings.push(format!("{truth}\n{}", drawing(model, &sample.input, &trace)));
+            }
+            rows.push([truth, names.remove(0), names.remove(0)]);
+        }
+        let routed = format!("r = {}", self.reduction);
+        println!("ten images of the Fashion-MNIST test set:");
+        println!("{}", table(["image", "r = 1 (every patch)", &routed], rows));
+        let count = tokens_for_reduction(tokens, self.reduction);
+        println!("patches that pass the frozen layers at {routed} ({count} of {tokens} tokens):\n");
+        drawings.iter().for_each(|drawing| println!("{drawing}"));
+        Ok(())
+    }
+
+    fn time(&self, model: &Model<'_>, samples: &[Sample]) -> Result<Evaluation> {
+        let repeated = vec![samples; ROUNDS].concat();
+        let settings = Settings {
+            reductions: &[1.0, self.reduction, 8.0],
+            kernels: Kernels::best(),
+            activations: Activations::default(),
+        };
+        let bar = progress("timing", repeated.len() as u64);
+        let result = evaluate(model, &repeated, settings, || bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(result)
+    }
+
+    fn print_memory(&self, model: &Model<'_>, bundle: &PackageBytes, tokens: usize) -> Result<()> {
+        let arena = |capacity| -> Result<usize> {
+            Ok(Plan::new(&model.dimensions(), capacity)?.arena_bytes())
+        };
+        let selected = tokens_for_reduction(tokens, self.reduction);
+        let (any, routed) =
+            (arena(Capacity::any_budget(tokens))?, arena(Capacity { tokens, selected })?);
+        println!("flash: {} bytes (base and task in one bundle)", grouped(bundle.len()));
+        println!("RAM:   {} bytes of arena for any budget, exactly", grouped(any));
+        println!("       {} bytes if no call asks for less than r = {}", grouped(routed), self.reduction);
+        Ok(())
+    }
+}
+
+fn samples(model: &Model<'_>) -> Result<Vec<Sample>> {
+    let directory = tempfile::tempdir()?;
+    let read = |(label, bytes): (usize, &&[u8])| {
+        let path: &Path = &directory.path().join(format!("{label}.png"));
+        std::fs::write(path, bytes)?;
+        Ok(Sample { input: SampleInput::Pixels(read_image(path, model, false)?), label })
+    };
+    IMAGES.iter().enumerate().map(read).collect()
+}
+
+fn print_latency(result: &Evaluation) {
+    let rows = result.reductions.iter().map(|line| {
+        [
+            line.reduction.to_string(),
+            format!("{:.3} ms", line.median_ms),
+            format!("{:.2}x", line.speed_up),
+        ]
+    });
+    println!("{}", table(["reduction", "median latency", "speed-up"], rows.collect()));
+    let runs = result.samples;
+    println!("{runs} runs each, side by side, {} kernels on {}\n", result.kernels, cpu_name());
+}

@@ -1,0 +1,84 @@
+//! `coda eval`: accuracy and latency over a labelled set.
+
+use super::table::{grouped, table};
+use super::{Compute, PackageFiles, cpu_name, progress};
+use anyhow::{Result, ensure};
+use coda_converter::dataset;
+use coda_converter::evaluate::{Settings, evaluate};
+use coda_converter::session::bind;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Measure accuracy and latency at several reductions, side by side
+///
+/// The data are a TSV of label and text, safetensors of token ids (input_ids, lengths, labels), or
+/// IDX images with their IDX labels beside them; gzip is unpacked. The reductions of one sample are
+/// run one after the other, and ratios are taken sample by sample.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    files: PackageFiles,
+    /// The labelled set
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// IDX labels, if they are not found beside the images
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Reduction factors; speed-ups are against the first
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
+    reductions: Vec<f32>,
+    /// Use the first samples only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+impl Eval {
+    pub(super) fn run(&self) -> Result<()> {
+        for reduction in &self.reductions {
+            ensure!(
+                reduction.is_finite() && *reduction >= 1.0,
+                "a reduction must be at least 1, not {reduction}"
+            );
+        }
+        let files = self.files.read()?;
+        let model = bind(&files)?;
+        let samples = dataset::read(&self.data, self.labels.as_deref(), &model, self.limit)?;
+        let settings = Settings {
+            reductions: &self.reductions,
+            kernels: self.compute.kernels()?,
+            activations: self.compute.activations(),
+        };
+        let bar = progress("evaluating", samples.len() as u64);
+        let result = evaluate(&model, &samples, settings, || bar.inc(1))?;
+        bar.finish_and_clear();
+        if self.json {
+            let mut object = json!(result);
+            object["cpu"] = json!(cpu_name());
+            println!("{object}");
+            return Ok(());
+        }
+        let rows = result.reductions.iter().map(|line| {
+            [
+                line.reduction.to_string(),
+                format!("{:.2} %", line.accuracy),
+                format!("{:.3} ms", line.median_ms),
+                format!("{:.2}x", line.speed_up),
+            ]
+        });
+        println!("{}", table(["reduction", "accuracy", "median latency", "speed-up"], rows.collect()));
+        println!(
+            "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
+            result.samples,
+            result.tokens,
+            grouped(result.arena_bytes),
+            result.kernels,
+            cpu_name()
+        );
+        Ok(())
+    }
+}

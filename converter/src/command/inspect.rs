@@ -1,0 +1,175 @@
+//! `coda inspect`: what a package holds.
+
+use super::table::{grouped, hex, table};
+use anyhow::{Context, Result};
+use coda_converter::pack::{PackageBytes, content_id};
+use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Show what a package holds
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// A base, a task or a bundle
+    package: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    tensors: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(&self) -> Result<()> {
+        let path = &self.package;
+        let bytes = PackageBytes::read(path);
+        let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
+        let package = bytes.parse().with_context(|| format!("{}", path.display()))?;
+        let parts = parts_of(&package);
+        if self.json {
+            let parts: Vec<Value> = parts.iter().map(part_json).collect();
+            let kind = package.kind().name();
+            println!("{}", json!({ "kind": kind, "bytes": bytes.len(), "parts": parts }));
+            return Ok(());
+        }
+        println!("{}: a {}, {} bytes", path.display(), package.kind().name(), grouped(bytes.len()));
+        for part in &parts {
+            self.print_part(part);
+        }
+        Ok(())
+    }
+
+    fn print_part(&self, part: &Package<'_>) {
+        let version = part.version();
+        println!("\n{} package, format {}.{}", part.kind().name(), version.major, version.minor);
+        for (name, value) in facts(part) {
+            println!("  {name:<14} {value}");
+        }
+        let tensors: Vec<Tensor<'_>> = part.tensors().collect();
+        if self.tensors {
+            let rows = tensors.iter().map(|tensor| {
+                [
+                    layer_name(tensor.layer),
+                    tensor.role.name().to_owned(),
+                    format!("{} x {}", tensor.rows, tensor.columns),
+                    tensor.encoding.name().to_owned(),
+                    grouped(tensor.bytes.len()),
+                ]
+            });
+            println!("{}", table(["layer", "tensor", "shape", "stored as", "bytes"], rows.collect()));
+        } else {
+            println!("{}", table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors)));
+        }
+    }
+}
+
+fn parts_of<'a>(package: &Package<'a>) -> Vec<Package<'a>> {
+    package.base().into_iter().chain(package.task()).collect()
+}
+
+/// What a part says of itself, by name.
+fn facts(part: &Package<'_>) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("content id", hex(&part.content_id()))];
+    if content_id(part.bytes()) != part.content_id() {
+        facts.push(("warning", "the content id is not that of the content".to_owned()));
+    }
+    if let Some(config) = part.config() {
+        facts.push(("input", format!("{:?}", config.embedding)));
+        facts.push((
+            "encoder",
+            format!(
+                "{} layers, d {}, {} heads of {}, feed-forward {}{}",
+                config.layers,
+                config.hidden,
+                config.heads,
+                config.head_dim,
+                config.feed_forward,
+                if config.gated { " gated" } else { "" }
+            ),
+        ));
+        facts.push((
+            "numerics",
+            format!(
+                "{:?} {:?} eps {:e}, {:?}",
+                config.placement, config.norm, config.norm_eps, config.activation
+            ),
+        ));
+    }
+    if let Some(task) = part.task_config() {
+        facts.push(("for base", hex(&part.base_id())));
+        facts.push(("router", format!("reads {:?}, gate {:?}", task.router_input, task.gate)));
+        facts.push(("adapter", format!("{:?}", task.adapter_activation)));
+        facts.push(("reduction", format!("{} unless a call says otherwise", task.reduction)));
+        let modes = part.layers().map(|plan| match plan.routing {
+            None => "dense".to_owned(),
+            Some(routing) => match routing.reduction {
+                None => format!("{:?}", routing.attention),
+                Some(own) => format!("{:?} at {own}", routing.attention),
+            },
+        });
+        facts.push(("layers", modes.collect::<Vec<_>>().join(", ")));
+        let pinned: Vec<String> = part.pinned().map(|position| position.to_string()).collect();
+        if !pinned.is_empty() {
+            facts.push(("pinned", pinned.join(", ")));
+        }
+    }
+    if let Some(head) = part.head() {
+        facts.push(("head", format!("{:?} of {:?}", head.kind, head.pooling)));
+    }
+    if let Some(labels) = part.labels() {
+        facts.push(("labels", labels.iter().collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(image) = part.image() {
+        let channels = image.channels;
+        let (mean, std) = (&image.mean[..channels], &image.std[..channels]);
+        facts.push(("pixels", format!("x * {} - {mean:?} over {std:?}", image.rescale)));
+    }
+    if let Some(words) = part.vocabulary() {
+        facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
+    }
+    if !part.provenance().is_empty() {
+        facts.push(("provenance", part.provenance().replace('\n', " ")));
+    }
+    facts
+}
+
+/// Tensors, weights and bytes by encoding.
+fn by_encoding(tensors: &[Tensor<'_>]) -> Vec<[String; 4]> {
+    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.encoding.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let line = |name: &str| {
+        let of_name = || tensors.iter().filter(|tensor| tensor.encoding.name() == name);
+        [
+            name.to_owned(),
+            of_name().count().to_string(),
+            grouped(of_name().map(|tensor| tensor.rows * tensor.columns).sum()),
+            grouped(of_name().map(|tensor| tensor.bytes.len()).sum()),
+        ]
+    };
+    names.into_iter().map(line).collect()
+}
+
+fn layer_name(layer: u16) -> String {
+    if layer == GLOBAL_LAYER { "-".to_owned() } else { layer.to_string() }
+}
+
+fn part_json(part: &Package<'_>) -> Value {
+    let facts = facts(part).into_iter().map(|(name, value)| (name.replace(' ', "_"), json!(value)));
+    let tensors = part.tensors().map(|tensor| {
+        json!({
+            "layer": (tensor.layer != GLOBAL_LAYER).then_some(tensor.layer),
+            "role": tensor.role.name(),
+            "shape": [tensor.rows, tensor.columns],
+            "encoding": tensor.encoding.name(),
+            "bytes": tensor.bytes.len(),
+        })
+    });
+    json!({
+        "kind": part.kind().name(),
+        "bytes": part.bytes().len(),
+        "facts": facts.collect::<serde_json::Map<_, _>>(),
+        "tensors": tensors.collect::<Vec<_>>(),
+    })
+}

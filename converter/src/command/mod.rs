@@ -1,0 +1,129 @@
+//! The subcommands. Each returns whether what it checked holds.
+
+mod demo;
+mod eval;
+mod inspect;
+mod pack;
+mod plan;
+mod run;
+mod table;
+
+use anyhow::{Context, Result, bail, ensure};
+use coda_converter::pack::PackageBytes;
+use coda_runtime::executor::Activations;
+use coda_runtime::kernels::Kernels;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Demo),
+    Pack(pack::Pack),
+    Inspect(inspect::Inspect),
+    Plan(plan::PlanCommand),
+    Run(run::Run),
+    Eval(eval::Eval),
+}
+
+impl Command {
+    /// Does it; false if a verification failed.
+    pub(crate) fn run(&self) -> Result<bool> {
+        match self {
+            Self::Demo(command) => command.run().map(|()| true),
+            Self::Pack(command) => command.run().map(|()| true),
+            Self::Inspect(command) => command.run().map(|()| true),
+            Self::Plan(command) => command.run().map(|()| true),
+            Self::Run(command) => command.run().map(|()| true),
+            Self::Eval(command) => command.run().map(|()| true),
+        }
+    }
+}
+
+/// Packages to run: a bundle, a base, or a base and a task.
+#[derive(Debug, clap::Args)]
+struct PackageFiles {
+    /// A bundle, a base, or a base and a task
+    #[arg(required = true, num_args = 1..=2, value_name = "PACKAGE")]
+    packages: Vec<PathBuf>,
+}
+
+impl PackageFiles {
+    fn read(&self) -> Result<Vec<PackageBytes>> {
+        let read = |path: &PathBuf| {
+            let bytes = PackageBytes::read(path);
+            let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
+            bytes.parse().with_context(|| format!("{}", path.display()))?;
+            Ok(bytes)
+        };
+        self.packages.iter().map(read).collect()
+    }
+}
+
+/// How to compute.
+#[derive(Debug, clap::Args)]
+struct Compute {
+    /// Kernel table; the fastest of this CPU if not given
+    #[arg(long)]
+    kernels: Option<String>,
+    /// How rows enter int8 weights
+    #[arg(long, value_enum, default_value_t = ActivationsArgument::Int8)]
+    activations: ActivationsArgument,
+}
+
+/// [`Activations`] as an argument.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ActivationsArgument {
+    /// Quantised row by row
+    Int8,
+    /// As f32
+    F32,
+}
+
+impl Compute {
+    fn kernels(&self) -> Result<&'static Kernels> {
+        let Some(name) = &self.kernels else { return Ok(Kernels::best()) };
+        Kernels::by_name(name).with_context(|| {
+            let names: Vec<&str> = Kernels::available().map(|table| table.name).collect();
+            format!("no kernel table \"{name}\" on this CPU; there are {}", names.join(", "))
+        })
+    }
+
+    const fn activations(&self) -> Activations {
+        match self.activations {
+            ActivationsArgument::Int8 => Activations::Int8,
+            ActivationsArgument::F32 => Activations::F32,
+        }
+    }
+}
+
+/// A reduction, refused where it makes no sense for an input of `tokens` tokens.
+fn check_reduction(reduction: f32, tokens: usize) -> Result<()> {
+    ensure!(
+        reduction.is_finite() && reduction >= 1.0,
+        "a reduction must be at least 1, not {reduction}"
+    );
+    if reduction > tokens as f32 {
+        bail!(
+            "reduction {reduction} is above the {tokens} tokens of the input: give at most \
+             {tokens}, which selects one token"
+        );
+    }
+    Ok(())
+}
+
+/// A progress bar on the terminal's error stream; it shows nothing where there is no terminal.
+fn progress(title: &'static str, length: u64) -> ProgressBar {
+    let template = "{msg} [{bar:30}] {pos}/{len} {eta} left";
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+    ProgressBar::new(length).with_style(style).with_message(title)
+}
+
+/// The name of this machine's CPU, for the record beside a measured figure.
+fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}

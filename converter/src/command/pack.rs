@@ -1,0 +1,197 @@
+//! `coda pack`: weights to packages.
+
+use super::table::{grouped, hex, plan_table, table};
+use anyhow::{Context, Result, bail, ensure};
+use coda_converter::output::write_whole;
+use coda_converter::pack::{
+    PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task,
+};
+use coda_converter::source::{Base, Task};
+use coda_runtime::format::PackageKind;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use indicatif::ProgressBar;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Pack a frozen transformer and a CoDA task
+///
+/// Without --task it writes a base package. With --task it writes a bundle of both in one file, or
+/// with --only task the task package alone, for a base package made with the same --weights.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pack {
+    /// Hugging Face model directory: config.json, model.safetensors, tokenizer files
+    #[arg(long, value_name = "DIR")]
+    base: PathBuf,
+    /// CoDA task safetensors
+    #[arg(long, value_name = "FILE")]
+    task: Option<PathBuf>,
+    /// How the frozen weights are stored
+    #[arg(long, value_enum, default_value_t = WeightType::Int8)]
+    weights: WeightType,
+    /// Write one part instead of a bundle
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Option<Part>,
+    /// Image side in pixels, if another than the model was trained with: positions are resized
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// Where the weights come from: a text that the package carries
+    #[arg(long, default_value = "")]
+    provenance: String,
+    /// Longest input to print the plan for; the model's own bound, at most 256, if not given
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// The package to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// List every tensor, not only those wider than asked for
+    #[arg(long)]
+    tensors: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A part of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The frozen weights
+    Base,
+    /// Adapters, routers, norms, head
+    Task,
+}
+
+/// What was packed.
+pub(super) struct Packages {
+    pub(super) base: PackageBytes,
+    pub(super) task: Option<PackageBytes>,
+    pub(super) tensors: Vec<TensorReport>,
+    pub(super) unused: Vec<String>,
+}
+
+/// Reads and packs a base and a task.
+pub(super) fn pack(
+    base: &Path,
+    task: Option<&Path>,
+    weights: WeightType,
+    image_size: Option<usize>,
+    provenance: &str,
+) -> Result<Packages> {
+    let source = Base::open(base, image_size)?;
+    let packed = pack_base(&source, weights, provenance)?;
+    let (mut tensors, mut task_bytes) = (packed.tensors, None);
+    if let Some(path) = task {
+        let task = Task::open(path, &source)?;
+        let packed_task = pack_task(&task, &packed.bytes.parse()?, weights, provenance)?;
+        tensors.extend(packed_task.tensors);
+        task_bytes = Some(packed_task.bytes);
+    }
+    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused: source.unused })
+}
+
+impl Pack {
+    pub(super) fn run(&self) -> Result<()> {
+        ensure!(
+            self.only != Some(Part::Task) || self.task.is_some(),
+            "--only task needs a --task FILE"
+        );
+        let spinner = ProgressBar::new_spinner().with_message("packing");
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        let task = self.task.as_deref().filter(|_| self.only != Some(Part::Base));
+        let packed =
+            pack(&self.base, task, self.weights, self.image_size, &self.provenance)?;
+        let written = self.choose(&packed)?;
+        write_whole(&self.output, &written)
+            .with_context(|| format!("cannot write {}", self.output.display()))?;
+        spinner.finish_and_clear();
+        self.report(&packed, &written)
+    }
+
+    /// The package that was asked for.
+    fn choose(&self, packed: &Packages) -> Result<PackageBytes> {
+        match (self.only, &packed.task) {
+            (Some(Part::Task), Some(task)) => Ok(task.clone()),
+            (Some(Part::Task), None) => bail!("there is no task"),
+            (Some(Part::Base), _) | (None, None) => Ok(packed.base.clone()),
+            (None, Some(task)) => Ok(bundle(&packed.base.parse()?, &task.parse()?)?),
+        }
+    }
+
+    fn report(&self, packed: &Packages, written: &PackageBytes) -> Result<()> {
+        let package = written.parse()?;
+        let base = packed.base.parse()?;
+        let task = packed.task.as_ref().map(PackageBytes::parse).transpose()?;
+        let model = match &task {
+            Some(task) => Model::bind(&base, task)?,
+            None => Model::dense(&base)?,
+        };
+        let tokens = self.max_tokens.or(model.max_tokens().map(|n| n.min(256))).unwrap_or(256);
+        let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens))?;
+        let kind = package.kind();
+        if self.json {
+            let object = json!({
+                "output": self.output.display().to_string(),
+                "kind": kind.name(),
+                "bytes": written.len(),
+                "content_id": hex(&package.content_id()),
+                "tensors": packed.tensors,
+                "unused": packed.unused,
+                "plan": { "tokens": tokens, "selected": tokens, "arena_bytes": plan.arena_bytes() },
+            });
+            println!("{object}");
+            return Ok(());
+        }
+        let name = kind.name();
+        println!("wrote {}: a {name}, {} bytes", self.output.display(), grouped(written.len()));
+        println!("content id {}", hex(&package.content_id()));
+        print_parts(packed, kind);
+        print_tensors(&packed.tensors, self.tensors);
+        if !packed.unused.is_empty() {
+            println!("not used by the encoder: {}", packed.unused.join(", "));
+        }
+        println!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
+        println!("{}", plan_table(&plan));
+        Ok(())
+    }
+}
+
+fn print_parts(packed: &Packages, kind: PackageKind) {
+    if kind == PackageKind::Bundle {
+        let task = packed.task.as_ref().map_or(0, |task| task.len());
+        println!("base {} bytes, task {} bytes", grouped(packed.base.len()), grouped(task));
+    }
+}
+
+fn print_tensors(tensors: &[TensorReport], all: bool) {
+    let mut summary: Vec<[String; 4]> = Vec::new();
+    let mut encodings: Vec<&str> = tensors.iter().map(|tensor| tensor.encoding).collect();
+    encodings.sort_unstable();
+    encodings.dedup();
+    for encoding in encodings {
+        let of = || tensors.iter().filter(|tensor| tensor.encoding == encoding);
+        summary.push([
+            encoding.to_owned(),
+            of().count().to_string(),
+            grouped(of().map(|tensor| tensor.shape.0 * tensor.shape.1).sum()),
+            grouped(of().map(|tensor| tensor.bytes).sum()),
+        ]);
+    }
+    println!("{}", table(["stored as", "tensors", "weights", "bytes"], summary));
+    let wider = tensors.iter().filter(|tensor| all || !tensor.reason.is_empty());
+    let rows: Vec<_> = wider.map(tensor_row).collect();
+    if !rows.is_empty() {
+        println!("{}", if all { "every tensor:" } else { "wider than asked for, and why:" });
+        println!("{}", table(["tensor", "shape", "bits", "bytes", "why"], rows));
+    }
+}
+
+fn tensor_row(tensor: &TensorReport) -> [String; 5] {
+    [
+        tensor.name.clone(),
+        format!("{} x {}", tensor.shape.0, tensor.shape.1),
+        tensor.bits.to_string(),
+        grouped(tensor.bytes),
+        tensor.reason.to_owned(),
+    ]
+}

@@ -1,0 +1,84 @@
+//! `coda plan`: flash and RAM before flashing.
+
+use super::PackageFiles;
+use super::table::{grouped, plan_table};
+use anyhow::{Context, Result, ensure};
+use coda_converter::session::bind;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::tokens_for_reduction;
+use serde_json::json;
+
+/// Show the exact flash and RAM of a model, buffer by buffer
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanCommand {
+    #[command(flatten)]
+    files: PackageFiles,
+    #[command(flatten)]
+    capacity: CapacityArguments,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The largest call to plan for.
+#[derive(Debug, clap::Args)]
+pub(super) struct CapacityArguments {
+    /// Longest input in tokens; the model's own bound if not given
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Smallest reduction that calls may ask for
+    #[arg(long, value_name = "R", default_value_t = 1.0, conflicts_with = "selected")]
+    reduction: f32,
+    /// Largest k that calls may ask for, in place of a reduction
+    #[arg(long, value_name = "K")]
+    selected: Option<usize>,
+}
+
+impl CapacityArguments {
+    /// The capacity for a model.
+    pub(super) fn capacity(&self, model: &Model<'_>) -> Result<Capacity> {
+        let tokens = self.max_tokens.or(model.max_tokens());
+        let tokens = tokens.context("the model does not bound its inputs: give --max-tokens")?;
+        if let Some(limit) = model.config().max_tokens() {
+            ensure!(tokens <= limit, "--max-tokens {tokens} is above the model's {limit} positions");
+        }
+        ensure!(
+            self.reduction.is_finite() && self.reduction >= 1.0,
+            "a reduction must be at least 1, not {}",
+            self.reduction
+        );
+        let pinned = model.pinned().filter(|position| *position < tokens).count();
+        let selected = self.selected.unwrap_or(tokens_for_reduction(tokens, self.reduction));
+        Ok(Capacity { tokens, selected: selected.max(pinned) })
+    }
+}
+
+impl PlanCommand {
+    pub(super) fn run(&self) -> Result<()> {
+        let files = self.files.read()?;
+        let model = bind(&files)?;
+        let capacity = self.capacity.capacity(&model)?;
+        let plan = Plan::new(&model.dimensions(), capacity)?;
+        let flash: usize = files.iter().map(|file| file.len()).sum();
+        if self.json {
+            let buffers = plan.buffers().iter().map(|buffer| {
+                json!({ "name": buffer.name, "offset": buffer.offset, "bytes": buffer.bytes })
+            });
+            let object = json!({
+                "flash_bytes": flash,
+                "arena_bytes": plan.arena_bytes(),
+                "tokens": capacity.tokens,
+                "selected": capacity.selected,
+                "buffers": buffers.collect::<Vec<_>>(),
+            });
+            println!("{object}");
+            return Ok(());
+        }
+        println!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
+        println!("flash: {} bytes of packages", grouped(flash));
+        println!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
+        println!("{}", plan_table(&plan));
+        Ok(())
+    }
+}

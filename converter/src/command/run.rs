@@ -1,0 +1,233 @@
+//! `coda run`: one input through a package.
+
+use super::{Compute, PackageFiles, check_reduction};
+use anyhow::{Context, Result, bail, ensure};
+use coda_converter::dataset::{SampleInput, tokenize};
+use coda_converter::draw::{self, Trace};
+use coda_converter::session::{Session, bind};
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::model::config::{Embedding, HeadKind};
+use coda_runtime::routing::Budget;
+use image::imageops::FilterType;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Run one text, image or list of token ids
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    files: PackageFiles,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Reduction factor r: k = ceil(n / r) tokens pass each routed layer; the task's if not given
+    #[arg(long, value_name = "R", conflicts_with = "tokens", allow_negative_numbers = true)]
+    reduction: Option<f32>,
+    /// k itself: so many tokens pass each routed layer
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    tokens: Option<i64>,
+    /// Draw the tokens or patches routed in each layer
+    #[arg(long)]
+    trace: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// The input: exactly one.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct InputArguments {
+    /// A text
+    #[arg(long)]
+    text: Option<String>,
+    /// An image file: PNG, JPEG or PGM
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// An image file that is resized to what the model reads
+    #[arg(long, value_name = "FILE")]
+    image_resized: Option<PathBuf>,
+    /// Token ids
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
+    ids: Vec<u32>,
+}
+
+/// The answer of a run.
+struct Answer {
+    values: Vec<f32>,
+    trace: Trace,
+    milliseconds: f64,
+}
+
+impl Run {
+    pub(super) fn run(&self) -> Result<()> {
+        let files = self.files.read()?;
+        let model = bind(&files)?;
+        let (input, note) = self.input.read(&model)?;
+        let tokens = input.tokens(&model);
+        let budget = self.budget(tokens)?;
+        let answer = self.infer(&model, &input, budget)?;
+        if self.json {
+            println!("{}", self.to_json(&model, tokens, &answer));
+            return Ok(());
+        }
+        if let Some(note) = note {
+            println!("note: {note}");
+        }
+        print_values(&model, &answer.values);
+        let ms = answer.milliseconds;
+        println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
+        if self.trace {
+            print!("{}", drawing(&model, &input, &answer.trace));
+        }
+        Ok(())
+    }
+
+    fn budget(&self, tokens: usize) -> Result<Budget<'static>> {
+        if let Some(reduction) = self.reduction {
+            check_reduction(reduction, tokens)?;
+            return Ok(Budget::Reduction(reduction));
+        }
+        let Some(k) = self.tokens else { return Ok(Budget::Task) };
+        match usize::try_from(k) {
+            Ok(k) if k >= 1 && k <= tokens => Ok(Budget::Tokens(k)),
+            _ => bail!("--tokens {k} must be between 1 and the {tokens} tokens of the input"),
+        }
+    }
+
+    fn infer(
+        &self,
+        model: &Model<'_>,
+        input: &SampleInput,
+        budget: Budget<'_>,
+    ) -> Result<Answer> {
+        let capacity = Capacity::any_budget(input.tokens(model));
+        let mut session = Session::new(model, capacity)?
+            .with_kernels(self.compute.kernels()?)
+            .with_activations(self.compute.activations());
+        let mut trace = Trace::default();
+        let start = Instant::now();
+        let values = session
+            .run(input.as_input(), budget, &mut trace, |output| output.values.to_vec())?;
+        Ok(Answer { values, trace, milliseconds: start.elapsed().as_secs_f64() * 1000.0 })
+    }
+
+    fn to_json(&self, model: &Model<'_>, tokens: usize, answer: &Answer) -> serde_json::Value {
+        let label = is_classifier(model).then(|| best(&answer.values)).flatten();
+        json!({
+            "tokens": tokens,
+            "label": label.map(|index| label_name(model, index)),
+            "values": answer.values,
+            "selected": self.trace.then_some(&answer.trace.layers),
+            "milliseconds": answer.milliseconds,
+        })
+    }
+}
+
+impl InputArguments {
+    /// The input, and a note if it had to be cut.
+    fn read(&self, model: &Model<'_>) -> Result<(SampleInput, Option<String>)> {
+        if let Some(text) = &self.text {
+            return read_text(model, text);
+        }
+        if let Some(path) = &self.image {
+            return Ok((SampleInput::Pixels(read_image(path, model, false)?), None));
+        }
+        if let Some(path) = &self.image_resized {
+            return Ok((SampleInput::Pixels(read_image(path, model, true)?), None));
+        }
+        if let Some(limit) = model.max_tokens() {
+            let found = self.ids.len();
+            ensure!(found <= limit, "{found} token ids for a model of at most {limit} tokens");
+        }
+        Ok((SampleInput::Tokens(self.ids.clone()), None))
+    }
+}
+
+fn read_text(model: &Model<'_>, text: &str) -> Result<(SampleInput, Option<String>)> {
+    let limit = model.max_tokens().unwrap_or(usize::MAX);
+    let (ids, encoding) = tokenize(model, text, limit)?;
+    let note = encoding.truncated.then(|| {
+        format!(
+            "the text has {} tokens, the model reads {}: the last {} were cut",
+            encoding.total,
+            encoding.len,
+            encoding.total - encoding.len
+        )
+    });
+    Ok((SampleInput::Tokens(ids), note))
+}
+
+/// Reads an image as the model's pixels.
+pub(super) fn read_image(path: &Path, model: &Model<'_>, resize: bool) -> Result<Vec<u8>> {
+    let grid = model.patch_grid().context("the model reads texts, not images")?;
+    let named = || format!("cannot read {}", path.display());
+    let reader = image::ImageReader::open(path).with_context(named)?;
+    let mut picture = reader.with_guessed_format()?.decode().with_context(named)?;
+    let (width, height) = ((grid.columns * grid.side) as u32, (grid.rows * grid.side) as u32);
+    if (picture.width(), picture.height()) != (width, height) {
+        ensure!(
+            resize,
+            "{} is {} by {} pixels, the model reads {width} by {height}: --image-resized scales it",
+            path.display(),
+            picture.width(),
+            picture.height()
+        );
+        picture = picture.resize_exact(width, height, FilterType::Triangle);
+    }
+    match grid.channels {
+        1 => Ok(picture.into_luma8().into_raw()),
+        3 => Ok(picture.into_rgb8().into_raw()),
+        other => bail!("image files for {other} channels are not supported"),
+    }
+}
+
+fn is_classifier(model: &Model<'_>) -> bool {
+    matches!(model.head().map(|head| head.kind), Some(HeadKind::Classification { .. }))
+}
+
+/// Index of the largest value.
+pub(super) fn best(values: &[f32]) -> Option<usize> {
+    let pairs = values.iter().enumerate();
+    pairs.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
+}
+
+/// The name of a label, or its number.
+pub(super) fn label_name(model: &Model<'_>, index: usize) -> String {
+    let name = model.labels().and_then(|labels| labels.get(index));
+    name.map_or_else(|| index.to_string(), str::to_owned)
+}
+
+fn print_values(model: &Model<'_>, values: &[f32]) {
+    const SHOWN: usize = 8;
+    if !is_classifier(model) {
+        let first: Vec<String> = values.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
+        match values.len() {
+            0 => println!("the package has no head: the run ended with the hidden states"),
+            length => println!("embedding of {length} values: {} ...", first.join(" ")),
+        }
+        return;
+    }
+    let largest = best(values).and_then(|index| values.get(index)).copied().unwrap_or(0.0);
+    let total: f32 = values.iter().map(|x| (x - largest).exp()).sum();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]).then(a.cmp(b)));
+    for index in order.into_iter().take(3) {
+        let probability = 100.0 * (values[index] - largest).exp() / total;
+        println!("{probability:5.1} %  {}", label_name(model, index));
+    }
+}
+
+/// What each layer routed.
+pub(super) fn drawing(model: &Model<'_>, input: &SampleInput, trace: &Trace) -> String {
+    match (input, model.patch_grid(), model.config().embedding) {
+        (SampleInput::Pixels(pixels), Some(grid), Embedding::Patches { class_token, .. }) => {
+            draw::patches(pixels, &grid, class_token, trace)
+        }
+        (SampleInput::Tokens(ids), ..) => draw::tokens(ids, model.vocabulary().as_ref(), trace),
+        _ => String::new(),
+    }
+}

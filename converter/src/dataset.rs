@@ -1,0 +1,224 @@
+//! Labelled texts, token ids and images.
+
+use anyhow::{Context, Result, bail, ensure};
+use coda_runtime::model::Model;
+use coda_runtime::text::Encoding;
+use flate2::read::GzDecoder;
+use safetensors::SafeTensors;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// One input with its label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// What the model reads.
+    pub input: SampleInput,
+    /// Index of the right label.
+    pub label: usize,
+}
+
+/// What a model reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SampleInput {
+    /// Token ids.
+    Tokens(Vec<u32>),
+    /// Pixels, rows of interleaved channels.
+    Pixels(Vec<u8>),
+}
+
+impl SampleInput {
+    /// The input as the executor takes it.
+    #[must_use]
+    pub fn as_input(&self) -> coda_runtime::executor::Input<'_> {
+        match self {
+            Self::Tokens(ids) => coda_runtime::executor::Input::tokens(ids),
+            Self::Pixels(pixels) => coda_runtime::executor::Input::Pixels(pixels),
+        }
+    }
+
+    /// Its number of tokens in `model`.
+    #[must_use]
+    pub fn tokens(&self, model: &Model<'_>) -> usize {
+        match self {
+            Self::Tokens(ids) => ids.len(),
+            Self::Pixels(_) => model.config().max_tokens().unwrap_or(0),
+        }
+    }
+}
+
+/// Reads a labelled set for `model`: TSV of label and text, safetensors of token ids (`input_ids`,
+/// `lengths`, `labels`), or IDX images with an IDX file of labels beside them. gzip is unpacked.
+///
+/// `limit` keeps the first samples only.
+///
+/// # Errors
+/// The file cannot be read, is damaged, is of another kind than the model reads, or has no sample.
+pub fn read(
+    path: &Path,
+    labels: Option<&Path>,
+    model: &Model<'_>,
+    limit: Option<usize>,
+) -> Result<Vec<Sample>> {
+    let bytes = read_file(path)?;
+    let mut samples = match bytes.get(..4) {
+        Some([0, 0, 8, 3]) => {
+            let beside = labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
+            read_images(&bytes, &read_file(&beside)?, model)
+        }
+        _ if path.extension().is_some_and(|end| end == "safetensors") => read_ids(&bytes),
+        _ => read_texts(&bytes, model),
+    }
+    .with_context(|| format!("{}", path.display()))?;
+    samples.truncate(limit.unwrap_or(usize::MAX));
+    ensure!(!samples.is_empty(), "{} has no sample", path.display());
+    check_labels(&samples, model).with_context(|| format!("{}", path.display()))?;
+    Ok(samples)
+}
+
+/// A file, unpacked if it is gzip.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    GzDecoder::new(&*bytes)
+        .read_to_end(&mut unpacked)
+        .with_context(|| format!("{} is damaged gzip", path.display()))?;
+    Ok(unpacked)
+}
+
+fn labels_beside(images: &Path) -> Result<PathBuf> {
+    let name = images.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let other = name.replace("images-idx3", "labels-idx1");
+    if other == name {
+        bail!("name the labels of {} with --labels", images.display());
+    }
+    Ok(images.with_file_name(other))
+}
+
+/// The header fields and the body of an IDX file of bytes.
+fn idx(bytes: &[u8], dimensions: u8) -> Result<(Vec<usize>, &[u8])> {
+    let magic = [0, 0, 8, dimensions];
+    ensure!(bytes.starts_with(&magic), "not an IDX file of {dimensions} dimensions of bytes");
+    let length = 4 + usize::from(dimensions) * 4;
+    let (header, body) = bytes.split_at_checked(length).context("the IDX header is cut")?;
+    let (fields, _) = header.as_chunks();
+    let sizes: Vec<usize> =
+        fields.iter().skip(1).map(|field| u32::from_be_bytes(*field) as usize).collect();
+    let expected = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+    ensure!(
+        expected == Some(body.len()),
+        "the IDX file has {} bytes of data, its header says {sizes:?}",
+        body.len()
+    );
+    Ok((sizes, body))
+}
+
+fn read_images(images: &[u8], labels: &[u8], model: &Model<'_>) -> Result<Vec<Sample>> {
+    let (sizes, pixels) = idx(images, 3)?;
+    let (_, labels) = idx(labels, 1).context("the labels")?;
+    ensure!(sizes[0] == labels.len(), "{} images and {} labels", sizes[0], labels.len());
+    let grid = model.patch_grid().context("the model reads texts, these are images")?;
+    let (height, width) = (grid.rows * grid.side, grid.columns * grid.side);
+    ensure!(
+        sizes[1..] == [height, width] && grid.channels == 1,
+        "the images are {} by {} gray, the model reads {height} by {width} with {} channels",
+        sizes[1],
+        sizes[2],
+        grid.channels
+    );
+    let images = pixels.chunks_exact((height * width).max(1)).zip(labels);
+    Ok(images
+        .map(|(pixels, label)| Sample {
+            input: SampleInput::Pixels(pixels.to_vec()),
+            label: usize::from(*label),
+        })
+        .collect())
+}
+
+fn read_ids(bytes: &[u8]) -> Result<Vec<Sample>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let (ids, lengths) = (integers(&file, "input_ids")?, integers(&file, "lengths")?);
+    let labels = integers(&file, "labels")?;
+    ensure!(lengths.len() == labels.len(), "{} lengths, {} labels", lengths.len(), labels.len());
+    let width = ids.len().checked_div(lengths.len()).unwrap_or(0);
+    ids.chunks(width.max(1))
+        .zip(lengths.iter().zip(&labels))
+        .map(|(row, (length, label))| {
+            let ids = row.get(..*length as usize).context("a length is above the row")?;
+            Ok(Sample { input: SampleInput::Tokens(ids.to_vec()), label: *label as usize })
+        })
+        .collect()
+}
+
+/// An integer tensor; values must fit a u32.
+fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<u32>> {
+    let tensor = file.tensor(name)?;
+    let wide: Vec<i64> = match tensor.dtype() {
+        safetensors::Dtype::I32 => {
+            let (values, _) = tensor.data().as_chunks();
+            values.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
+        }
+        safetensors::Dtype::I64 => {
+            let (values, _) = tensor.data().as_chunks();
+            values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+        }
+        other => bail!("tensor \"{name}\" is {other:?}, not an integer type"),
+    };
+    wide.into_iter()
+        .map(|value| u32::try_from(value).with_context(|| format!("\"{name}\" holds {value}")))
+        .collect()
+}
+
+fn read_texts(bytes: &[u8], model: &Model<'_>) -> Result<Vec<Sample>> {
+    let text = std::str::from_utf8(bytes).context("not UTF-8 text, IDX or safetensors")?;
+    let limit = model.max_tokens().unwrap_or(usize::MAX);
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| {
+            let at = || format!("line {}", index + 1);
+            let (label, text) =
+                line.split_once('\t').with_context(|| format!("{}: no tab", at()))?;
+            let label = label_index(label, model).with_context(at)?;
+            let (ids, _) = tokenize(model, text, limit).with_context(at)?;
+            Ok(Sample { input: SampleInput::Tokens(ids), label })
+        })
+        .collect()
+}
+
+/// A label by name, or by number.
+fn label_index(label: &str, model: &Model<'_>) -> Result<usize> {
+    let named = model.labels().and_then(|names| names.iter().position(|name| name == label));
+    match named.or_else(|| label.parse().ok()) {
+        Some(index) => Ok(index),
+        None => bail!("the model has no label \"{label}\""),
+    }
+}
+
+fn check_labels(samples: &[Sample], model: &Model<'_>) -> Result<()> {
+    let labels = model.dimensions().outputs;
+    match samples.iter().position(|sample| sample.label >= labels) {
+        Some(index) => {
+            let found = samples[index].label;
+            bail!("sample {index} has label {found}, the model has {labels} labels")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Token ids of a text, at most `limit`, with what the tokenizer says of it.
+///
+/// # Errors
+/// The package has no vocabulary, or the text has no token.
+pub fn tokenize(model: &Model<'_>, text: &str, limit: usize) -> Result<(Vec<u32>, Encoding)> {
+    let tokenizer = model
+        .tokenizer()
+        .context("the package has no WordPiece vocabulary: give token ids instead of a text")?;
+    // No text has more tokens than bytes, but for the two special ones.
+    let mut ids = vec![0; limit.min(text.len() + 2)];
+    let encoding = tokenizer.encode(text, &mut ids);
+    ensure!(encoding.total > 2, "the text is empty: it has no token");
+    ids.truncate(encoding.len);
+    Ok((ids, encoding))
+}

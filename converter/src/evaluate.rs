@@ -1,0 +1,106 @@
+//! Accuracy and latency at several reductions, measured side by side.
+
+use crate::dataset::Sample;
+use crate::session::Session;
+use anyhow::{Result, ensure};
+use coda_runtime::executor::Activations;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use serde::Serialize;
+use std::time::Instant;
+
+/// One line of an evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReductionResult {
+    /// Reduction factor r.
+    pub reduction: f32,
+    /// Right answers, per cent.
+    pub accuracy: f64,
+    /// Median latency of one inference, milliseconds; text to tokens not counted.
+    pub median_ms: f64,
+    /// Median of (latency at the first reduction / latency here), sample by sample.
+    pub speed_up: f64,
+}
+
+/// An evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Number of samples.
+    pub samples: usize,
+    /// Kernel table.
+    pub kernels: &'static str,
+    /// Longest input in tokens.
+    pub tokens: usize,
+    /// Bytes of the arena.
+    pub arena_bytes: usize,
+    /// One entry for each reduction, in the order asked for.
+    pub reductions: Vec<ReductionResult>,
+}
+
+/// How to evaluate.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'s> {
+    /// Reductions to compare; the first is the reference of the speed-up.
+    pub reductions: &'s [f32],
+    /// Kernel table.
+    pub kernels: &'static Kernels,
+    /// How rows enter int8 weights.
+    pub activations: Activations,
+}
+
+/// Runs every sample at every reduction, one reduction after the other for each sample, so that
+/// a change of the machine's speed meets all of them. `progress` is called after each sample.
+///
+/// # Errors
+/// The model has no classifier, or an input or reduction does not fit.
+pub fn evaluate(
+    model: &Model<'_>,
+    samples: &[Sample],
+    settings: Settings<'_>,
+    mut progress: impl FnMut(),
+) -> Result<Evaluation> {
+    ensure!(model.dimensions().outputs > 0, "the model has no head: there is nothing to compare");
+    let longest = samples.iter().map(|sample| sample.input.tokens(model)).max().unwrap_or(0);
+    let mut session = Session::new(model, Capacity::any_budget(longest))?
+        .with_kernels(settings.kernels)
+        .with_activations(settings.activations);
+    let count = settings.reductions.len();
+    let (mut right, mut seconds) = (vec![0usize; count], vec![Vec::new(); count]);
+    for sample in samples {
+        for (index, reduction) in settings.reductions.iter().enumerate() {
+            let start = Instant::now();
+            let budget = Budget::Reduction(*reduction);
+            let label =
+                session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
+            seconds[index].push(start.elapsed().as_secs_f64());
+            right[index] += usize::from(label == Some(sample.label));
+        }
+        progress();
+    }
+    let results = settings.reductions.iter().enumerate();
+    let results = results.map(|(index, reduction)| {
+        let ratios = seconds[0].iter().zip(&seconds[index]).map(|(dense, own)| dense / own);
+        ReductionResult {
+            reduction: *reduction,
+            accuracy: 100.0 * right[index] as f64 / samples.len() as f64,
+            median_ms: 1000.0 * median(seconds[index].clone()),
+            speed_up: median(ratios.collect()),
+        }
+    });
+    Ok(Evaluation {
+        samples: samples.len(),
+        kernels: settings.kernels.name,
+        tokens: longest,
+        arena_bytes: session.plan().arena_bytes(),
+        reductions: results.collect(),
+    })
+}
+
+/// The median; 0 for none.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}

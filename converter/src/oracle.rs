@@ -1,0 +1,615 @@
+//! An independent dense encoder: the same weights as a graph of tract-core's operators.
+//!
+//! `coda verify` compares the runtime's dense path with it. Nothing here is shared with the
+//! runtime's kernels: every sum, norm, softmax and activation is tract's own, in f32.
+
+use crate::source::Base;
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::model::config::{
+    Activation, Config, Embedding, Head, HeadKind, Norm, NormPlacement, Pooling,
+};
+use std::sync::Arc;
+use thiserror::Error;
+use tract_core::internal::{
+    AxesMapping, AxisOp, Datum, DatumExt, IntoRunnable, IntoTValue, OutletId, SpecialOps, TDim,
+    TValue, Tensor, TractError, TractResult, TypedFact, TypedModel, TypedOp, TypedRunnableModel,
+    tensor1, tvec,
+};
+use tract_core::ops::array::{Gather, Slice, TypedConcat};
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::math::{add, div, erf, max, mul, rsqrt, sqrt, square, sub, tanh};
+use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+
+/// A dense encoder as a tract graph for one input length: no adapter, no routing.
+///
+/// **Shapes**: n tokens, the class token included; model dimension d. Computed in f32 throughout.
+///
+/// Source: the definitions in [`Config`]'s documentation. Tract's own approximations bound the
+/// agreement. Measured on tract 0.23.9: erf to 1.7e-6, tanh to 5e-7, softmax to a relative 1.2e-6;
+/// hidden states of up to 3 layers to 2.4e-6 of a float64 reference.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    plan: Arc<TypedRunnableModel>,
+    config: Config,
+    tokens: usize,
+}
+
+/// What an [`Oracle`] reads.
+#[derive(Clone, Copy, Debug)]
+pub enum OracleInput<'a> {
+    /// Token ids `[n]`.
+    Tokens(&'a [u32]),
+    /// Normalised patches `[patches, channels * patch * patch]` in row-major order of the grid;
+    /// inside a patch channel, then row, then column.
+    Patches(&'a [f32]),
+}
+
+/// What an [`Oracle`] computes, row-major.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OracleStates {
+    /// Hidden states before the first layer `[n, d]`, after the embedding norm if there is one.
+    pub embedded: Vec<f32>,
+    /// Hidden states after each layer `[n, d]`, before any final norm.
+    pub layers: Vec<Vec<f32>>,
+    /// Hidden states after the final norm `[n, d]`; those of the last layer when there is none.
+    pub hidden: Vec<f32>,
+    /// Logits `[labels]` or the embedding `[d]` of the base's head; empty without a head.
+    pub answer: Vec<f32>,
+}
+
+/// Why an oracle cannot be built or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OracleError {
+    /// The encoder cannot take an input of this length.
+    #[error("the encoder takes {expected} tokens, not {tokens}")]
+    Length {
+        /// Tokens asked for.
+        tokens: usize,
+        /// What it takes.
+        expected: String,
+    },
+    /// The configuration asks for a tensor that the base does not have.
+    #[error("the {} is missing", place(*role, *layer))]
+    Missing {
+        /// Its role.
+        role: Role,
+        /// Its layer.
+        layer: u16,
+    },
+    /// A tensor's shape is not the one that the configuration asks for.
+    #[error("the {} has shape {found:?} instead of {expected:?}", place(*role, *layer))]
+    Shape {
+        /// Its role.
+        role: Role,
+        /// Its layer.
+        layer: u16,
+        /// Rows and columns needed.
+        expected: [usize; 2],
+        /// The shape found.
+        found: Vec<usize>,
+    },
+    /// Tokens were given to an image encoder, or patches to a text encoder.
+    #[error("the encoder takes {expected}")]
+    InputKind {
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// The input does not have the length that the graph was built for.
+    #[error("the input has {found} values instead of {expected}")]
+    InputLength {
+        /// Values needed.
+        expected: usize,
+        /// Values found.
+        found: usize,
+    },
+    /// A token id is beyond the vocabulary.
+    #[error("token {index} has id {id}; the vocabulary has {vocabulary} entries")]
+    TokenId {
+        /// Its position.
+        index: usize,
+        /// Its id.
+        id: u32,
+        /// Rows of the token table.
+        vocabulary: usize,
+    },
+    /// Tract refused the graph or failed on it.
+    #[error("tract failed at {step}")]
+    Graph {
+        /// The node or the step.
+        step: String,
+        /// The cause.
+        source: TractError,
+    },
+}
+
+impl Oracle {
+    /// Builds the graph for inputs of `tokens` tokens, the class token included.
+    ///
+    /// # Errors
+    /// [`OracleError::Length`] if the encoder does not take that many; [`OracleError::Missing`] and
+    /// [`OracleError::Shape`] if the base's tensors do not fit its configuration;
+    /// [`OracleError::Graph`] if tract refuses the graph.
+    pub fn new(base: &Base, tokens: usize) -> Result<Self, OracleError> {
+        check_length(&base.config, tokens)?;
+        let mut builder = Builder::new(base, tokens);
+        let outputs = builder.encoder()?;
+        let plan = builder.finish(&outputs)?;
+        Ok(Self { plan, config: base.config, tokens })
+    }
+
+    /// Runs the graph on one input of the length that it was built for.
+    ///
+    /// # Errors
+    /// [`OracleError::InputKind`], [`OracleError::InputLength`] and [`OracleError::TokenId`] if the
+    /// input does not fit; [`OracleError::Graph`] if tract fails.
+    pub fn run(&self, input: OracleInput<'_>) -> Result<OracleStates, OracleError> {
+        let input = self.input(input)?;
+        let outputs = self.plan.run(tvec![input.into_tvalue()]).map_err(at("the run"))?;
+        let outputs: Vec<Vec<f32>> =
+            outputs.iter().map(values).collect::<TractResult<_>>().map_err(at("the outputs"))?;
+        let mut outputs = outputs.into_iter();
+        let embedded = outputs.next().unwrap_or_default();
+        let layers: Vec<Vec<f32>> = outputs.by_ref().take(self.config.layers).collect();
+        let hidden = if self.config.final_norm {
+            outputs.next().unwrap_or_default()
+        } else {
+            layers.last().unwrap_or(&embedded).clone()
+        };
+        let answer = outputs.next().unwrap_or_default();
+        Ok(OracleStates { embedded, layers, hidden, answer })
+    }
+
+    /// The input as tract reads it.
+    fn input(&self, input: OracleInput<'_>) -> Result<Tensor, OracleError> {
+        match (self.config.embedding, input) {
+            (Embedding::Tokens { vocabulary, .. }, OracleInput::Tokens(ids)) => {
+                ids_tensor(ids, self.tokens, vocabulary)
+            }
+            (Embedding::Patches { channels, patch, class_token, .. }, OracleInput::Patches(p)) => {
+                let shape = [self.tokens - usize::from(class_token), channels * patch * patch];
+                check_input(p.len(), shape.iter().product())?;
+                Tensor::from_shape(&shape, p).map_err(at("the input"))
+            }
+            (Embedding::Tokens { .. }, OracleInput::Patches(_)) => {
+                Err(OracleError::InputKind { expected: "token ids" })
+            }
+            (Embedding::Patches { .. }, OracleInput::Tokens(_)) => {
+                Err(OracleError::InputKind { expected: "patches" })
+            }
+        }
+    }
+}
+
+/// Token ids as the indices of tract's gather, which does not check them itself.
+fn ids_tensor(ids: &[u32], tokens: usize, vocabulary: usize) -> Result<Tensor, OracleError> {
+    check_input(ids.len(), tokens)?;
+    let beyond = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocabulary);
+    if let Some((index, &id)) = beyond {
+        return Err(OracleError::TokenId { index, id, vocabulary });
+    }
+    let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
+    Ok(tensor1(&ids))
+}
+
+fn check_input(found: usize, expected: usize) -> Result<(), OracleError> {
+    if found == expected { Ok(()) } else { Err(OracleError::InputLength { expected, found }) }
+}
+
+fn check_length(config: &Config, tokens: usize) -> Result<(), OracleError> {
+    let longest = config.max_tokens();
+    let image = matches!(config.embedding, Embedding::Patches { .. });
+    let fits =
+        tokens > 0 && longest.is_none_or(|longest| tokens == longest || !image && tokens < longest);
+    if fits {
+        return Ok(());
+    }
+    let expected = match longest {
+        Some(longest) if image => format!("exactly {longest}"),
+        Some(longest) => format!("1 to {longest}"),
+        None => "at least 1".to_owned(),
+    };
+    Err(OracleError::Length { tokens, expected })
+}
+
+/// The name of a tensor for people.
+fn place(role: Role, layer: u16) -> String {
+    match layer {
+        GLOBAL_LAYER => role.name().to_owned(),
+        _ => format!("{} of layer {layer}", role.name()),
+    }
+}
+
+/// Adds the step to an error of tract.
+fn at(step: &str) -> impl FnOnce(TractError) -> OracleError {
+    move |source| OracleError::Graph { step: step.to_owned(), source }
+}
+
+/// The values of an output.
+fn values(output: &TValue) -> TractResult<Vec<f32>> {
+    Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+}
+
+/// A wire, or why there is none.
+type Wire = Result<OutletId, OracleError>;
+
+/// Weight and bias of a norm or of a linear map.
+type Roles = (Role, Role);
+
+const EMBEDDING_NORM: Roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+const FINAL_NORM: Roles = (Role::FinalNormWeight, Role::FinalNormBias);
+const HEAD: Roles = (Role::HeadWeight, Role::HeadBias);
+const PATCH: Roles = (Role::PatchWeight, Role::PatchBias);
+const QUERY: Roles = (Role::Query, Role::QueryBias);
+const KEY: Roles = (Role::Key, Role::KeyBias);
+const VALUE: Roles = (Role::Value, Role::ValueBias);
+const OUTPUT: Roles = (Role::AttentionOutput, Role::AttentionOutputBias);
+const EXPAND: Roles = (Role::FeedForwardIn, Role::FeedForwardInBias);
+const GATE: Roles = (Role::FeedForwardGate, Role::FeedForwardGateBias);
+const CONTRACT: Roles = (Role::FeedForwardOut, Role::FeedForwardOutBias);
+
+/// What surrounds one of the two updates of a layer.
+struct Update {
+    norm: Roles,
+    scale: Role,
+}
+
+const ATTENTION: Update = Update {
+    norm: (Role::AttentionNormWeight, Role::AttentionNormBias),
+    scale: Role::AttentionScale,
+};
+const FEED_FORWARD: Update = Update {
+    norm: (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
+    scale: Role::FeedForwardScale,
+};
+
+/// Wires the encoder, stage by stage. Hidden states are `[n, d]`.
+struct Builder<'b> {
+    base: &'b Base,
+    config: &'b Config,
+    tokens: usize,
+    model: TypedModel,
+    /// The layer that is being wired.
+    layer: u16,
+    /// The relative position bias `[heads, n, n]`, the same in every layer.
+    relative: Option<OutletId>,
+}
+
+impl<'b> Builder<'b> {
+    fn new(base: &'b Base, tokens: usize) -> Self {
+        let (model, layer) = (TypedModel::default(), GLOBAL_LAYER);
+        Self { base, config: &base.config, tokens, model, layer, relative: None }
+    }
+
+    /// The outputs in the order of [`OracleStates`]; an absent final norm or head has none.
+    fn encoder(&mut self) -> Result<Vec<OutletId>, OracleError> {
+        let mut hidden = self.embedding()?;
+        let mut outputs = vec![hidden];
+        self.relative = self.relative_bias()?;
+        for layer in (0..GLOBAL_LAYER).take(self.config.layers) {
+            self.layer = layer;
+            hidden = self.layer(hidden)?;
+            outputs.push(hidden);
+        }
+        self.layer = GLOBAL_LAYER;
+        if self.config.final_norm {
+            hidden = self.norm(hidden, FINAL_NORM)?;
+            outputs.push(hidden);
+        }
+        if let Some(head) = self.base.head {
+            outputs.push(self.head(hidden, head)?);
+        }
+        Ok(outputs)
+    }
+
+    fn finish(mut self, outputs: &[OutletId]) -> Result<Arc<TypedRunnableModel>, OracleError> {
+        self.model.select_output_outlets(outputs).map_err(at("the outputs"))?;
+        let model = self.model.into_optimized().map_err(at("the optimisation"))?;
+        model.into_runnable().map_err(at("the plan"))
+    }
+
+    // Stages.
+
+    fn embedding(&mut self) -> Wire {
+        match self.config.embedding {
+            Embedding::Tokens { vocabulary, positions, token_types, norm } => {
+                let mut sum = self.token_rows(vocabulary)?;
+                if positions > 0 {
+                    sum = self.add_rows(sum, Role::PositionEmbedding, positions, self.tokens)?;
+                }
+                if token_types > 0 {
+                    sum = self.add_rows(sum, Role::TokenTypeEmbedding, token_types, 1)?;
+                }
+                if norm { self.norm(sum, EMBEDDING_NORM) } else { Ok(sum) }
+            }
+            Embedding::Patches { channels, patch, class_token, .. } => {
+                let rows = self.patch_rows(channels * patch * patch, class_token)?;
+                self.add_rows(rows, Role::PositionEmbedding, self.tokens, self.tokens)
+            }
+        }
+    }
+
+    fn token_rows(&mut self, vocabulary: usize) -> Wire {
+        let ids = self.source(i64::fact([self.tokens]))?;
+        let table = self.tensor(Role::TokenEmbedding, [vocabulary, self.config.hidden])?;
+        self.wire("tokens", Gather::new(0), &[table, ids])
+    }
+
+    /// Projected patches, behind the class token.
+    fn patch_rows(&mut self, width: usize, class_token: bool) -> Wire {
+        let patches = self.source(f32::fact([self.tokens - usize::from(class_token), width]))?;
+        let rows = self.linear(patches, PATCH, [self.config.hidden, width])?;
+        if !class_token {
+            return Ok(rows);
+        }
+        let class = self.vector(Role::ClassToken)?;
+        self.wire("class token", TypedConcat::new(0), &[class, rows])
+    }
+
+    /// Adds the first `count` rows of a table; a single row is added to every token.
+    fn add_rows(&mut self, x: OutletId, role: Role, rows: usize, count: usize) -> Wire {
+        let table = self.tensor(role, [rows, self.config.hidden])?;
+        let first = self.wire(role.name(), Slice::new(0, 0, count), &[table])?;
+        self.wire("embedding sum", add(), &[x, first])
+    }
+
+    /// Twice `x + update(norm(x))`, or twice `norm(x + update(x))`.
+    fn layer(&mut self, x: OutletId) -> Wire {
+        let input = self.before(x, &ATTENTION)?;
+        let change = self.attention(input)?;
+        let middle = self.after(x, change, &ATTENTION)?;
+        let input = self.before(middle, &FEED_FORWARD)?;
+        let change = self.feed_forward(input)?;
+        self.after(middle, change, &FEED_FORWARD)
+    }
+
+    fn before(&mut self, x: OutletId, update: &Update) -> Wire {
+        match self.config.placement {
+            NormPlacement::Pre => self.norm(x, update.norm),
+            NormPlacement::Post => Ok(x),
+        }
+    }
+
+    /// Adds the change, times its LayerScale if there is one, to the residual.
+    fn after(&mut self, x: OutletId, mut change: OutletId, update: &Update) -> Wire {
+        if self.base.tensor(update.scale, self.layer).is_some() {
+            let scale = self.vector(update.scale)?;
+            change = self.wire("layer scale", mul(), &[change, scale])?;
+        }
+        let sum = self.wire("residual", add(), &[x, change])?;
+        match self.config.placement {
+            NormPlacement::Pre => Ok(sum),
+            NormPlacement::Post => self.norm(sum, update.norm),
+        }
+    }
+
+    fn attention(&mut self, x: OutletId) -> Wire {
+        let config = self.config;
+        let (query, key) = (self.heads(x, QUERY)?, self.heads(x, KEY)?);
+        let products = self.einsum("scores", "nhe,mhe->hnm", [query, key])?;
+        let scale = self.scalar(config.attention_scale, 3)?;
+        let mut scores = self.wire("scaled scores", mul(), &[products, scale])?;
+        if let Some(bias) = self.relative {
+            scores = self.wire("biased scores", add(), &[scores, bias])?;
+        }
+        let softmax = Softmax::new(tvec![2], None, SoftmaxKind::Softmax);
+        let weights = self.wire("softmax", softmax, &[scores])?;
+        let value = self.heads(x, VALUE)?;
+        let mixed = self.einsum("mix", "hnm,mhe->nhe", [weights, value])?;
+        let width = config.attention_width();
+        let joined = self.reshape(mixed, &[config.heads, config.head_dim], &[width])?;
+        self.linear(joined, OUTPUT, [config.hidden, width])
+    }
+
+    /// A projection `[n, heads, head_dim]`.
+    fn heads(&mut self, x: OutletId, roles: Roles) -> Wire {
+        let config = self.config;
+        let width = config.attention_width();
+        let rows = self.linear(x, roles, [width, config.hidden])?;
+        self.reshape(rows, &[width], &[config.heads, config.head_dim])
+    }
+
+    /// Row i, column j of a head is the table's entry `clamp(j - i, -D, D) + D`.
+    fn relative_bias(&mut self) -> Result<Option<OutletId>, OracleError> {
+        let (heads, distance, n) = (self.config.heads, self.config.relative_distance, self.tokens);
+        if distance == 0 {
+            return Ok(None);
+        }
+        let columns = 2 * distance + 1;
+        let table = self.checked(Role::RelativeBias, [heads, columns])?;
+        let entry = |i: usize, j: usize| (j + distance).saturating_sub(i).min(2 * distance);
+        let bias: Vec<f32> = table
+            .chunks_exact(columns)
+            .flat_map(|head| (0..n).flat_map(move |i| (0..n).map(move |j| (head, i, j))))
+            .filter_map(|(head, i, j)| head.get(entry(i, j)).copied())
+            .collect();
+        self.constant("relative bias", &[heads, n, n], &bias).map(Some)
+    }
+
+    fn feed_forward(&mut self, x: OutletId) -> Wire {
+        let (d, wide) = (self.config.hidden, self.config.feed_forward);
+        let expanded = self.linear(x, EXPAND, [wide, d])?;
+        let inner = if self.config.gated {
+            let gate = self.linear(x, GATE, [wide, d])?;
+            let gate = self.activation(gate)?;
+            self.wire("gated", mul(), &[gate, expanded])?
+        } else {
+            self.activation(expanded)?
+        };
+        self.linear(inner, CONTRACT, [d, wide])
+    }
+
+    fn head(&mut self, hidden: OutletId, head: Head) -> Wire {
+        let pooled = match head.pooling {
+            Pooling::ClassToken => self.wire("class", Slice::new(0, 0, 1), &[hidden])?,
+            Pooling::Mean => self.mean(hidden, 0, self.tokens)?,
+        };
+        match head.kind {
+            HeadKind::Classification { labels } => {
+                self.linear(pooled, HEAD, [labels, self.config.hidden])
+            }
+            HeadKind::Embedding { normalize: true } => self.unit_length(pooled),
+            HeadKind::Embedding { normalize: false } => Ok(pooled),
+        }
+    }
+
+    // Parts of stages.
+
+    fn norm(&mut self, x: OutletId, roles: Roles) -> Wire {
+        let weight = self.vector(roles.0)?;
+        match self.config.norm {
+            Norm::RmsNorm => {
+                let scaled = self.divide_by_root_mean_square(x)?;
+                self.wire("norm", mul(), &[scaled, weight])
+            }
+            Norm::LayerNorm => {
+                let mean = self.mean(x, 1, self.config.hidden)?;
+                let centred = self.wire("centred", sub(), &[x, mean])?;
+                let scaled = self.divide_by_root_mean_square(centred)?;
+                let weighted = self.wire("weighted", mul(), &[scaled, weight])?;
+                let bias = self.vector(roles.1)?;
+                self.wire("norm", add(), &[weighted, bias])
+            }
+        }
+    }
+
+    /// `x / sqrt(mean(x^2) + eps)`, each row alone.
+    fn divide_by_root_mean_square(&mut self, x: OutletId) -> Wire {
+        let squares = self.wire("squares", square(), &[x])?;
+        let mean = self.mean(squares, 1, self.config.hidden)?;
+        let eps = self.scalar(self.config.norm_eps, 2)?;
+        let shifted = self.wire("shifted", add(), &[mean, eps])?;
+        let inverse = self.wire("inverse root", rsqrt(), &[shifted])?;
+        self.wire("scaled", mul(), &[x, inverse])
+    }
+
+    /// `x / max(|x|, 1e-12)` of a row.
+    fn unit_length(&mut self, x: OutletId) -> Wire {
+        let squares = self.wire("squares", square(), &[x])?;
+        let sum = self.wire("sum", Reduce::new(tvec![1], Reducer::Sum), &[squares])?;
+        let length = self.wire("length", sqrt(), &[sum])?;
+        let least = self.scalar(1e-12, 2)?;
+        let length = self.wire("divisor", max(), &[length, least])?;
+        self.wire("unit length", div(), &[x, length])
+    }
+
+    /// The mean over an axis of `length` entries, which stays as an axis of 1.
+    fn mean(&mut self, x: OutletId, axis: usize, length: usize) -> Wire {
+        let sum = self.wire("sum", Reduce::new(tvec![axis], Reducer::Sum), &[x])?;
+        let factor = self.scalar((1.0 / length as f64) as f32, 2)?;
+        self.wire("mean", mul(), &[sum, factor])
+    }
+
+    fn activation(&mut self, x: OutletId) -> Wire {
+        match self.config.activation {
+            Activation::Relu => {
+                let zero = self.scalar(0.0, 2)?;
+                self.wire("relu", max(), &[x, zero])
+            }
+            Activation::GeluErf => {
+                let factor = self.scalar(std::f32::consts::FRAC_1_SQRT_2, 2)?;
+                let argument = self.wire("gelu argument", mul(), &[x, factor])?;
+                let curve = self.wire("erf", erf(), &[argument])?;
+                self.half_of_one_plus(x, curve)
+            }
+            Activation::GeluTanh => {
+                let argument = self.gelu_tanh_argument(x)?;
+                let curve = self.wire("tanh", tanh(), &[argument])?;
+                self.half_of_one_plus(x, curve)
+            }
+        }
+    }
+
+    /// `sqrt(2/pi) (x + 0.044715 x^3)`.
+    fn gelu_tanh_argument(&mut self, x: OutletId) -> Wire {
+        let square = self.wire("gelu square", square(), &[x])?;
+        let cube = self.wire("gelu cube", mul(), &[square, x])?;
+        let weight = self.scalar(0.044_715, 2)?;
+        let weighted = self.wire("gelu cubic", mul(), &[cube, weight])?;
+        let sum = self.wire("gelu sum", add(), &[x, weighted])?;
+        let factor = self.scalar((std::f64::consts::FRAC_2_PI).sqrt() as f32, 2)?;
+        self.wire("gelu argument", mul(), &[sum, factor])
+    }
+
+    /// `x/2 (1 + curve)`.
+    fn half_of_one_plus(&mut self, x: OutletId, curve: OutletId) -> Wire {
+        let (one, half) = (self.scalar(1.0, 2)?, self.scalar(0.5, 2)?);
+        let half = self.wire("gelu half", mul(), &[x, half])?;
+        let curve = self.wire("gelu curve", add(), &[curve, one])?;
+        self.wire("gelu", mul(), &[half, curve])
+    }
+
+    /// `x W^T + b`, W `[outputs, inputs]`; without a bias tensor there is no bias.
+    fn linear(&mut self, x: OutletId, roles: Roles, shape: [usize; 2]) -> Wire {
+        let weight = self.tensor(roles.0, shape)?;
+        let product = self.einsum(roles.0.name(), "ni,oi->no", [x, weight])?;
+        if self.base.tensor(roles.1, self.layer).is_none() {
+            return Ok(product);
+        }
+        let bias = self.tensor(roles.1, [1, shape[0]])?;
+        self.wire(roles.1.name(), add(), &[product, bias])
+    }
+
+    // Nodes.
+
+    fn einsum(&mut self, name: &str, axes: &str, inputs: [OutletId; 2]) -> Wire {
+        let axes: AxesMapping = axes.parse().map_err(at(name))?;
+        self.wire(name, EinSum::new(axes, f32::datum_type()), &inputs)
+    }
+
+    /// Regroups the axes behind the first.
+    fn reshape(&mut self, x: OutletId, from: &[usize], to: &[usize]) -> Wire {
+        let dims = |shape: &[usize]| shape.iter().map(|side| TDim::from(*side)).collect();
+        self.wire("reshape", AxisOp::Reshape(1, dims(from), dims(to)), &[x])
+    }
+
+    fn wire(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> Wire {
+        let name = self.name(name);
+        let outlets = self.model.wire_node(&name, op, inputs).map_err(at(&name))?;
+        let first = outlets.first().copied();
+        first.ok_or_else(|| at(&name)(TractError::msg("the operator has no output")))
+    }
+
+    fn source(&mut self, fact: TypedFact) -> Wire {
+        self.model.add_source("input", fact).map_err(at("the input"))
+    }
+
+    fn scalar(&mut self, value: f32, rank: usize) -> Wire {
+        self.constant("constant", &vec![1; rank], &[value])
+    }
+
+    fn vector(&mut self, role: Role) -> Wire {
+        self.tensor(role, [1, self.config.hidden])
+    }
+
+    /// A tensor of the base, in the layer that is being wired.
+    fn tensor(&mut self, role: Role, shape: [usize; 2]) -> Wire {
+        let values = self.checked(role, shape)?;
+        self.constant(role.name(), &shape, values)
+    }
+
+    fn checked(&self, role: Role, expected: [usize; 2]) -> Result<&'b [f32], OracleError> {
+        let layer = self.layer;
+        let tensor = self.base.tensor(role, layer).ok_or(OracleError::Missing { role, layer })?;
+        if tensor.shape != expected || tensor.values.len() != expected[0] * expected[1] {
+            let found = tensor.shape.clone();
+            return Err(OracleError::Shape { role, layer, expected, found });
+        }
+        Ok(&tensor.values)
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Wire {
+        let name = self.name(name);
+        let tensor = Tensor::from_shape(shape, values).map_err(at(&name))?;
+        self.model.add_const(&name, tensor).map_err(at(&name))
+    }
+
+    /// A name that no node has yet.
+    fn name(&self, name: &str) -> String {
+        let name = match self.layer {
+            GLOBAL_LAYER => name.to_owned(),
+            layer => format!("layer {layer}: {name}"),
+        };
+        self.model.unique_name(name).into_owned()
+    }
+}

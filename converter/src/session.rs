@@ -1,0 +1,107 @@
+//! A bound model with its arena: what a firmware sets up once, for host programs.
+
+use anyhow::{Context, Result, anyhow, bail};
+use coda_runtime::executor::{Activations, Executor, Input, Observer, Output};
+use coda_runtime::format::Package;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+
+use crate::pack::PackageBytes;
+
+/// 16 bytes with the alignment of an arena.
+#[derive(Clone, Copy, Debug, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(16))]
+struct Block([u8; 16]);
+
+/// Runs inputs of up to a number of tokens through one model.
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model<'m>,
+    kernels: &'static Kernels,
+    activations: Activations,
+    plan: Plan,
+    arena: Vec<Block>,
+}
+
+impl<'m> Session<'m> {
+    /// Plans and allocates the arena for `capacity`.
+    ///
+    /// # Errors
+    /// The capacity is empty, contradictory or too large.
+    pub fn new(model: &'m Model<'m>, capacity: Capacity) -> Result<Self> {
+        let plan = Plan::new(&model.dimensions(), capacity)?;
+        let mut arena = Vec::new();
+        let blocks = plan.arena_bytes().div_ceil(size_of::<Block>());
+        arena
+            .try_reserve_exact(blocks)
+            .with_context(|| format!("no memory for an arena of {} bytes", plan.arena_bytes()))?;
+        arena.resize(blocks, Block([0; 16]));
+        let activations = Activations::default();
+        Ok(Self { model, kernels: Kernels::best(), activations, plan, arena })
+    }
+
+    /// The same with another kernel table.
+    #[must_use]
+    pub fn with_kernels(self, kernels: &'static Kernels) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// The same with another way into int8 weights.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The model.
+    #[must_use]
+    pub const fn model(&self) -> &'m Model<'m> {
+        self.model
+    }
+
+    /// Runs one input and hands its answer to `read`.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub fn run<T>(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        observer: &mut impl Observer,
+        read: impl FnOnce(Output<'_>) -> T,
+    ) -> Result<T> {
+        let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
+        let mut executor = Executor::new(self.model, self.kernels, self.plan, arena)?
+            .with_activations(self.activations);
+        Ok(read(executor.run_observed(input, budget, observer)?))
+    }
+}
+
+/// Binds the packages of one or two files: a bundle, a base, or a base and a task in any order.
+///
+/// # Errors
+/// The packages do not parse or do not fit.
+pub fn bind<'a>(files: &'a [PackageBytes]) -> Result<Model<'a>> {
+    let packages: Vec<Package<'a>> =
+        files.iter().map(|file| file.parse()).collect::<Result<_, _>>()?;
+    match packages.as_slice() {
+        [single] => Ok(Model::open(single)?),
+        [first, second] => {
+            let base = first.base().or(second.base());
+            let task = second.task().or(first.task());
+            match (base, task) {
+                (Some(base), Some(task)) => Ok(Model::bind(&base, &task)?),
+                (None, _) => Err(anyhow!("neither package is a base")),
+                (_, None) => Err(anyhow!("neither package is a task")),
+            }
+        }
+        _ => bail!("give a bundle, a base, or a base and a task"),
+    }
+}

@@ -1,0 +1,207 @@
+//! A model against the oracle, and a quantised model against the float one, layer by layer.
+
+use crate::dataset::SampleInput;
+use crate::oracle::{Oracle, OracleInput};
+use crate::session::Session;
+use crate::source::Base;
+use anyhow::{Context, Result};
+use coda_runtime::executor::Observer;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_runtime::tensor::Matrix;
+use serde::Serialize;
+
+/// How far two runs are apart after one stage, over all inputs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// The stage: `embedding`, `layer 0`, ..., `hidden`, `answer`.
+    pub stage: String,
+    /// Largest `|a - b|`.
+    pub worst: f64,
+    /// Mean `|a - b|`.
+    pub mean: f64,
+    /// Root mean square of the reference: the scale of the errors.
+    pub scale: f64,
+}
+
+/// A comparison of two ways to compute the same thing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Comparison {
+    /// What is compared.
+    pub title: String,
+    /// Inputs compared.
+    pub inputs: usize,
+    /// Stage by stage.
+    pub stages: Vec<Difference>,
+    /// Inputs with the same label, per cent; absent without a classifier.
+    pub agreement: Option<f64>,
+    /// Smallest cosine of two answers.
+    pub cosine: f64,
+}
+
+/// Everything one run shows.
+#[derive(Default)]
+struct States {
+    stages: Vec<(String, Vec<f32>)>,
+    answer: Vec<f32>,
+}
+
+impl States {
+    fn add(&mut self, stage: String, values: Vec<f32>) {
+        self.stages.push((stage, values));
+    }
+
+    fn label(&self) -> Option<usize> {
+        let values = self.answer.iter().enumerate();
+        values.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
+    }
+}
+
+impl Observer for States {
+    fn embedded(&mut self, hidden: Matrix<'_>) {
+        self.add("embedding".to_owned(), flat(hidden));
+    }
+
+    fn layer(&mut self, layer: usize, hidden: Matrix<'_>) {
+        self.add(format!("layer {layer}"), flat(hidden));
+    }
+}
+
+fn flat(matrix: Matrix<'_>) -> Vec<f32> {
+    matrix.iter().flatten().copied().collect()
+}
+
+fn run_model(session: &mut Session<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<States> {
+    let mut states = States::default();
+    let (hidden, answer) = session.run(input.as_input(), budget, &mut states, |output| {
+        (flat(output.hidden), output.values.to_vec())
+    })?;
+    states.add("hidden".to_owned(), hidden);
+    states.answer.clone_from(&answer);
+    states.add("answer".to_owned(), answer);
+    Ok(states)
+}
+
+fn run_oracle(base: &Base, model: &Model<'_>, input: &SampleInput) -> Result<States> {
+    let oracle = Oracle::new(base, input.tokens(model))?;
+    let found = match input {
+        SampleInput::Tokens(ids) => oracle.run(OracleInput::Tokens(ids))?,
+        SampleInput::Pixels(pixels) => {
+            oracle.run(OracleInput::Patches(&patches(model, pixels)?))?
+        }
+    };
+    let mut states = States::default();
+    states.add("embedding".to_owned(), found.embedded);
+    for (index, layer) in found.layers.into_iter().enumerate() {
+        states.add(format!("layer {index}"), layer);
+    }
+    states.add("hidden".to_owned(), found.hidden);
+    states.answer.clone_from(&found.answer);
+    states.add("answer".to_owned(), found.answer);
+    Ok(states)
+}
+
+/// The normalised patches of an image, row after row.
+fn patches(model: &Model<'_>, pixels: &[u8]) -> Result<Vec<f32>> {
+    let grid = model.patch_grid().context("the model reads tokens")?;
+    let normalization = model.normalization().context("no input normalisation")?;
+    let mut values = vec![0.0; grid.patches() * grid.inputs()];
+    for (index, row) in values.chunks_exact_mut(grid.inputs()).enumerate() {
+        grid.read(pixels, index, &normalization, row);
+    }
+    Ok(values)
+}
+
+/// Compares the dense path of `model` with the oracle on every input.
+///
+/// # Errors
+/// The graph cannot be built, or an input does not fit.
+pub fn against_oracle(
+    base: &Base,
+    model: &Model<'_>,
+    inputs: &[SampleInput],
+    mut progress: impl FnMut(),
+) -> Result<Comparison> {
+    let mut session = session_for(model, inputs)?;
+    let mut pairs = Vec::new();
+    for input in inputs {
+        let own = run_model(&mut session, input, Budget::Task)?;
+        pairs.push((own, run_oracle(base, model, input)?));
+        progress();
+    }
+    Ok(compare("dense path against the tract oracle", &pairs))
+}
+
+/// Compares two packings of one model at one budget.
+///
+/// # Errors
+/// An input or the budget does not fit.
+pub fn against_float(
+    title: &str,
+    (model, float): (&Model<'_>, &Model<'_>),
+    inputs: &[SampleInput],
+    budget: Budget<'_>,
+    mut progress: impl FnMut(),
+) -> Result<Comparison> {
+    let (mut own, mut reference) = (session_for(model, inputs)?, session_for(float, inputs)?);
+    let mut pairs = Vec::new();
+    for input in inputs {
+        let states = run_model(&mut own, input, budget)?;
+        pairs.push((states, run_model(&mut reference, input, budget)?));
+        progress();
+    }
+    Ok(compare(title, &pairs))
+}
+
+fn session_for<'m>(model: &'m Model<'m>, inputs: &[SampleInput]) -> Result<Session<'m>> {
+    let longest = inputs.iter().map(|input| input.tokens(model)).max().unwrap_or(1);
+    Session::new(model, Capacity::any_budget(longest))
+}
+
+fn compare(title: &str, pairs: &[(States, States)]) -> Comparison {
+    let stages = pairs.first().map_or(0, |(own, _)| own.stages.len());
+    let stages = (0..stages).map(|stage| difference(pairs, stage)).collect();
+    let labelled = pairs.iter().filter(|(own, _)| !own.answer.is_empty()).count();
+    let same = pairs.iter().filter(|(own, other)| own.label() == other.label()).count();
+    let cosines = pairs.iter().map(|(own, other)| cosine(&own.answer, &other.answer));
+    Comparison {
+        title: title.to_owned(),
+        inputs: pairs.len(),
+        stages,
+        agreement: (labelled > 0).then(|| 100.0 * same as f64 / pairs.len() as f64),
+        cosine: cosines.fold(1.0, f64::min),
+    }
+}
+
+fn difference(pairs: &[(States, States)], stage: usize) -> Difference {
+    let mut result = Difference::default();
+    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0usize);
+    for (own, other) in pairs {
+        let (Some((name, own)), Some((_, other))) = (own.stages.get(stage), other.stages.get(stage))
+        else {
+            continue;
+        };
+        result.stage.clone_from(name);
+        for (a, b) in own.iter().zip(other) {
+            let error = f64::from((a - b).abs());
+            result.worst = result.worst.max(error);
+            sum += error;
+            squares += f64::from(*b) * f64::from(*b);
+            count += 1;
+        }
+    }
+    result.mean = sum / count.max(1) as f64;
+    result.scale = (squares / count.max(1) as f64).sqrt();
+    result
+}
+
+/// Cosine of the angle between two vectors; 1 for empty ones.
+#[must_use]
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    let length = (dot(a, a) * dot(b, b)).sqrt();
+    if length > 0.0 { dot(a, b) / length } else { 1.0 }
+}

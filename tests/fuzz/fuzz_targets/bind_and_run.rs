@@ -1,0 +1,98 @@
+//! A call and a package with a right checksum: binding and running never panic or leave the arena.
+//!
+//! The first 16 bytes are the call (budget, length, kernels, token ids), the rest is the package.
+#![no_main]
+
+use coda_fuzz::Aligned;
+use coda_runtime::executor::{Activations, Executor, Input};
+use coda_runtime::format::Package;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::model::config::Embedding;
+use coda_runtime::routing::Budget;
+use libfuzzer_sys::fuzz_target;
+
+/// A larger arena or image is not tried: it would measure the machine, not the code.
+const LARGEST_ARENA: usize = 64 << 20;
+/// Longest input, in tokens.
+const MOST_TOKENS: usize = 48;
+/// Bytes behind the arena that must stay as they are.
+const GUARD: usize = 64;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((call, package)) = bytes.split_first_chunk() else { return };
+    let package = Aligned::sealed(package);
+    let Ok(package) = Package::parse(package.bytes()) else { return };
+    let Ok(model) = Model::open(&package) else { return };
+    run(&Call(*call), &model);
+});
+
+/// How the model is called.
+struct Call([u8; 16]);
+
+impl Call {
+    fn budget<'r>(&self, reductions: &'r [f32]) -> Budget<'r> {
+        let argument = f32::from(self.0[1]);
+        match self.0[0] % 5 {
+            0 => Budget::Task,
+            1 => Budget::Reduction(1.0 + argument / 16.0),
+            2 => Budget::Tokens(usize::from(self.0[1])),
+            3 => Budget::Fraction(argument / 255.0),
+            _ => Budget::PerLayer(reductions),
+        }
+    }
+
+    fn kernels(&self) -> &'static Kernels {
+        let tables: Vec<_> = Kernels::available().collect();
+        tables[usize::from(self.0[2]) % tables.len()]
+    }
+
+    const fn activations(&self) -> Activations {
+        if self.0[3] & 1 == 0 { Activations::Int8 } else { Activations::F32 }
+    }
+}
+
+fn run(call: &Call, model: &Model<'_>) {
+    if let Some(tokenizer) = model.tokenizer() {
+        let mut ids = [0; MOST_TOKENS];
+        tokenizer.encode(&String::from_utf8_lossy(&call.0), &mut ids);
+    }
+    let (ids, pixels) = input(call, model);
+    let tokens = if ids.is_empty() { model.max_tokens().unwrap_or(1) } else { ids.len() };
+    let capacity = Capacity::any_budget(tokens.max(1));
+    let Ok(plan) = Plan::new(&model.dimensions(), capacity) else { return };
+    if plan.arena_bytes() > LARGEST_ARENA || pixels.len() > LARGEST_ARENA {
+        return;
+    }
+    // Leave room to align the start.
+    let mut memory = vec![0xa5; ARENA_ALIGNMENT + plan.arena_bytes() + GUARD];
+    let start = memory.as_ptr().align_offset(ARENA_ALIGNMENT);
+    let (arena, guard) = memory[start..].split_at_mut(plan.arena_bytes());
+    let reductions = vec![1.0 + f32::from(call.0[1]); model.config().layers];
+    let input = if ids.is_empty() { Input::Pixels(&pixels) } else { Input::tokens(&ids) };
+    let mut executor = Executor::new(model, call.kernels(), plan, arena)
+        .expect("the arena is as planned")
+        .with_activations(call.activations());
+    if let Ok(output) = executor.run(input, call.budget(&reductions)) {
+        assert_eq!(output.hidden.rows(), tokens);
+        let _ = output.label();
+    }
+    assert!(guard.iter().all(|byte| *byte == 0xa5), "written behind the arena");
+}
+
+/// Ids within the vocabulary, or an image; the other is empty.
+fn input(call: &Call, model: &Model<'_>) -> (Vec<u32>, Vec<u8>) {
+    match model.config().embedding {
+        Embedding::Tokens { vocabulary, .. } => {
+            let count = usize::from(call.0[4]) % MOST_TOKENS + 1;
+            let id = |index: usize| usize::from(call.0[5 + index % 11]) + index;
+            ((0..count).map(|index| (id(index) % vocabulary) as u32).collect(), Vec::new())
+        }
+        Embedding::Patches { .. } => {
+            let bytes = model.patch_grid().map_or(0, |grid| grid.image_bytes());
+            let bytes = if bytes > LARGEST_ARENA { 0 } else { bytes };
+            (Vec::new(), (0..bytes).map(|index| call.0[index % 16]).collect())
+        }
+    }
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Fuzzes every target for SECONDS (60 unless told), from a corpus that starts with the golden
+# packages. Needs a nightly toolchain. Usage: run.sh [SECONDS]
+set -eu
+cd "$(dirname "$0")"
+seconds=${1:-60}
+command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+
+# bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
+mkdir -p corpus/parse corpus/bind_and_run
+for file in ../golden/*.coda; do
+    name=$(basename "$file" .coda)
+    cp "$file" "corpus/parse/$name"
+    for kind in 0 1 2 3 4; do
+        { printf "\\00$kind\\020\\000\\00$kind\\007abcdefghijk"; cat "$file"; } \
+            >"corpus/bind_and_run/$name-$kind"
+    done
+done
+
+passed=0
+failed=0
+for target in parse bind_and_run; do
+    echo "== $target, $seconds s"
+    if cargo +nightly fuzz run --fuzz-dir . "$target" -- \
+        -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,561 @@
+//! Small valid packages of every family, made without files: for tests that try every byte.
+
+pub mod edit;
+pub mod golden;
+
+use anyhow::{Context, Result, ensure};
+use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
+use coda_converter::session::Session;
+use coda_converter::source::{Base, FloatTensor, Task, TokenizerFiles};
+use coda_runtime::executor::{Input, Output};
+use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Role};
+use coda_runtime::image::{InputNormalization, PatchGrid};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::model::config::{
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
+    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
+};
+use coda_runtime::routing::Budget;
+use coda_runtime::text::{Options, SpecialIds};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Hidden width of the adapters.
+const ADAPTER: usize = 4;
+/// Rank of the low-rank keys.
+const LIGHT_RANK: usize = 2;
+/// Class names of every classifier.
+const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
+/// Tokens of the vocabulary, by id.
+pub const TOKENS: [&str; 12] =
+    ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "on", "mat", "."];
+/// A mutated package whose plan is larger than this is not run.
+const LARGEST_ARENA: usize = 64 << 20;
+
+/// Where the provenance of a tiny package says it comes from.
+pub const PROVENANCE: &str = "tests/src/tiny.rs";
+
+/// What a tiny model reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TinyInput {
+    /// Token ids and their types (empty: all 0).
+    Tokens {
+        /// Ids.
+        ids: Vec<u32>,
+        /// Types.
+        types: Vec<u8>,
+    },
+    /// An image.
+    Pixels(Vec<u8>),
+}
+
+impl TinyInput {
+    /// The input as an executor reads it.
+    #[must_use]
+    pub fn view(&self) -> Input<'_> {
+        match self {
+            Self::Tokens { ids, types } => Input::typed(ids, types),
+            Self::Pixels(pixels) => Input::Pixels(pixels),
+        }
+    }
+}
+
+/// A small model: an encoder, a task for it and an input.
+#[derive(Clone, Debug)]
+pub struct Tiny {
+    /// Name of the family.
+    pub name: &'static str,
+    /// The encoder.
+    pub base: Base,
+    /// A task for it.
+    pub task: Task,
+    /// An input.
+    pub input: TinyInput,
+    /// Tokens of the input.
+    pub tokens: usize,
+}
+
+/// The packages of a [`Tiny`].
+#[derive(Clone, Debug)]
+pub struct Packages {
+    /// The base.
+    pub base: PackageBytes,
+    /// The task.
+    pub task: PackageBytes,
+    /// Both in one file.
+    pub bundle: PackageBytes,
+}
+
+impl Tiny {
+    /// Every family.
+    #[must_use]
+    pub fn all() -> [Self; 4] {
+        [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain()]
+    }
+
+    /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-light.
+    #[must_use]
+    pub fn bert() -> Self {
+        let config = Config {
+            embedding: Embedding::Tokens {
+                vocabulary: TOKENS.len(),
+                positions: 8,
+                token_types: 2,
+                norm: true,
+            },
+            hidden: 8,
+            layers: 2,
+            heads: 2,
+            head_dim: 4,
+            feed_forward: 12,
+            norm: Norm::LayerNorm,
+            norm_eps: 1e-5,
+            placement: NormPlacement::Post,
+            activation: Activation::GeluErf,
+            gated: false,
+            attention_scale: 0.5,
+            relative_distance: 0,
+            final_norm: false,
+        };
+        let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
+        let kind = HeadKind::Embedding { normalize: true };
+        base.head = Some(Head { pooling: Pooling::Mean, kind });
+        base.tokenizer = Some(tokenizer());
+        let settings = TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Raw,
+            gate: Gate::Exact { eps: 0.05 },
+            reduction: 3.0,
+            max_tokens: 8,
+        };
+        let light = Routing { attention: AttentionMode::KToLight, reduction: Some(2.0) };
+        let layers = [Some(routing(AttentionMode::KToK)), Some(light)];
+        let task = task(&config, settings, layers, Pooling::ClassToken, 2);
+        let ids = vec![2, 5, 6, 7, 9, 10, 3];
+        let input = TinyInput::Tokens { ids, types: vec![0, 0, 0, 0, 1, 1, 1] };
+        Self { name: "bert", base, task, input, tokens: 7 }
+    }
+
+    /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-light and
+    /// k-to-all.
+    #[must_use]
+    pub fn vit() -> Self {
+        let config = Config {
+            embedding: Embedding::Patches {
+                height: 6,
+                width: 8,
+                channels: 3,
+                patch: 2,
+                class_token: true,
+            },
+            hidden: 8,
+            layers: 2,
+            heads: 2,
+            head_dim: 4,
+            feed_forward: 12,
+            norm: Norm::LayerNorm,
+            norm_eps: 1e-6,
+            placement: NormPlacement::Pre,
+            activation: Activation::GeluErf,
+            gated: false,
+            attention_scale: 0.5,
+            relative_distance: 0,
+            final_norm: true,
+        };
+        let mut base = base(config, Extras { biases: true, layer_scale: true }, 3);
+        add_classifier(&mut base.tensors, config.hidden, &mut Random::new(4));
+        base.head = Some(classifier(Pooling::ClassToken));
+        base.labels = LABELS.map(str::to_owned).to_vec();
+        base.image = Some(InputNormalization {
+            channels: 3,
+            rescale: 1.0 / 255.0,
+            mean: [0.5, 0.25, 0.75, 0.0],
+            std: [0.5, 0.25, 1.0, 1.0],
+        });
+        let settings = TaskConfig {
+            adapter_activation: Activation::GeluErf,
+            router_input: RouterInput::Norm,
+            gate: Gate::Iterated { sweeps: 20, eps: 0.03, eps_start: 4.0, decay: 0.7 },
+            reduction: 4.0,
+            max_tokens: 0,
+        };
+        let layers =
+            [AttentionMode::KToLight, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
+        let mut task = task(&config, settings, layers, Pooling::ClassToken, 5);
+        task.pinned = vec![0, 3];
+        let pixels = (0..6 * 8 * 3).map(|index: u32| (index * 37 % 251) as u8).collect();
+        Self { name: "vit", base, task, input: TinyInput::Pixels(pixels), tokens: 13 }
+    }
+
+    /// `RMSNorm`, relative positions, a gated feed-forward layer, an attention width that is not d;
+    /// one dense layer and one k-to-k.
+    #[must_use]
+    pub fn t5() -> Self {
+        Self::t5_of(true)
+    }
+
+    /// The same with a plain feed-forward layer.
+    #[must_use]
+    pub fn t5_plain() -> Self {
+        Self::t5_of(false)
+    }
+
+    fn t5_of(gated: bool) -> Self {
+        let config = Config {
+            embedding: Embedding::Tokens {
+                vocabulary: TOKENS.len(),
+                positions: 0,
+                token_types: 0,
+                norm: false,
+            },
+            hidden: 8,
+            layers: 2,
+            heads: 2,
+            head_dim: 6,
+            feed_forward: 12,
+            norm: Norm::RmsNorm,
+            norm_eps: 1e-6,
+            placement: NormPlacement::Pre,
+            activation: if gated { Activation::GeluTanh } else { Activation::Relu },
+            gated,
+            attention_scale: 1.0,
+            relative_distance: 3,
+            final_norm: true,
+        };
+        let base = base(config, Extras { biases: false, layer_scale: false }, 6);
+        let settings = TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Rms,
+            gate: if gated { Gate::Sigmoid } else { Gate::Ones },
+            reduction: 2.0,
+            max_tokens: 0,
+        };
+        let layers = [None, Some(routing(AttentionMode::KToK))];
+        let task = task(&config, settings, layers, Pooling::Mean, 7);
+        let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
+        let name = if gated { "t5" } else { "t5-plain" };
+        Self { name, base, task, input, tokens: 9 }
+    }
+
+    /// Packs base, task and bundle.
+    ///
+    /// # Errors
+    /// The converter refuses them, which would be a bug of the converter.
+    pub fn pack(&self, weights: WeightType) -> Result<Packages> {
+        let base = pack_base(&self.base, weights, PROVENANCE)?.bytes;
+        let task = pack_task(&self.task, &base.parse()?, weights, PROVENANCE)?.bytes;
+        let bundle = bundle(&base.parse()?, &task.parse()?)?;
+        Ok(Packages { base, task, bundle })
+    }
+
+    /// Runs the input through `model` at reduction `r` with `kernels`; `read` sees the answer.
+    ///
+    /// # Errors
+    /// The plan is too large for a tiny model, or the run is refused.
+    pub fn run<T>(
+        &self,
+        model: &Model<'_>,
+        kernels: &'static Kernels,
+        budget: Budget<'_>,
+        read: impl FnOnce(Output<'_>) -> T,
+    ) -> Result<T> {
+        run(model, &self.input, self.tokens, kernels, budget, read)
+    }
+
+    /// Does with bytes from anywhere all that a program does: parse, read every accessor, bind to
+    /// the partner in `packages`, tokenise, run twice. Any error is fine, a panic is not.
+    ///
+    /// # Errors
+    /// What the runtime says when it refuses the bytes.
+    pub fn exercise(&self, bytes: &[u8], packages: &Packages) -> Result<()> {
+        let bytes = PackageBytes::new(bytes);
+        let package = bytes.parse()?;
+        read_everything(&package)?;
+        match package.kind() {
+            PackageKind::Task => {
+                let base = packages.base.parse()?;
+                self.exercise_model(&Model::bind(&base, &package)?)
+            }
+            PackageKind::Bundle => self.exercise_model(&Model::open(&package)?),
+            PackageKind::Base => {
+                let task = packages.task.parse()?;
+                let bound = Model::bind(&package, &task).map_err(Into::into);
+                let bound = bound.and_then(|model| self.exercise_model(&model));
+                self.exercise_model(&Model::dense(&package)?)?;
+                bound
+            }
+        }
+    }
+
+    fn exercise_model(&self, model: &Model<'_>) -> Result<()> {
+        if let Some(tokenizer) = model.tokenizer() {
+            let (mut ids, mut types) = ([0; 9], [0; 9]);
+            tokenizer.encode("The cats sat on Ünïts.", &mut ids);
+            tokenizer.encode_pair("the cat", "sat on the mat", &mut ids, &mut types);
+        }
+        for budget in [Budget::Task, Budget::Reduction(2.0)] {
+            self.run(model, Kernels::best(), budget, |output| output.label())?;
+        }
+        Ok(())
+    }
+}
+
+fn run<T>(
+    model: &Model<'_>,
+    input: &TinyInput,
+    tokens: usize,
+    kernels: &'static Kernels,
+    budget: Budget<'_>,
+    read: impl FnOnce(Output<'_>) -> T,
+) -> Result<T> {
+    let capacity = Capacity::any_budget(tokens);
+    let plan = Plan::new(&model.dimensions(), capacity)?;
+    let bytes = plan.arena_bytes();
+    ensure!(bytes <= LARGEST_ARENA, "an arena of {bytes} bytes for a tiny model");
+    let mut session = Session::new(model, capacity)?.with_kernels(kernels);
+    session.run(input.view(), budget, &mut (), read)
+}
+
+/// Reads everything a package holds.
+fn read_everything(package: &Package<'_>) -> Result<()> {
+    let tensors = package.tensors().map(|tensor| {
+        let length = tensor.encoding.bytes(tensor.rows, tensor.columns);
+        ensure!(length == Some(tensor.bytes.len()), "a tensor of another length: {tensor:?}");
+        let found = package.tensor(tensor.role, tensor.layer).context("a tensor is not found")?;
+        ensure!(found.bytes == tensor.bytes, "another tensor is found");
+        Ok(())
+    });
+    tensors.collect::<Result<Vec<()>>>()?;
+    if let Some(labels) = package.labels() {
+        ensure!(labels.iter().count() == labels.len(), "a label is missing");
+    }
+    if let Some(vocabulary) = package.vocabulary() {
+        let tokens = (0..vocabulary.len() as u32).map_while(|id| vocabulary.token(id));
+        ensure!(tokens.count() == vocabulary.len(), "a token is missing");
+    }
+    ensure!(package.layers().count() == package.layers().len(), "a layer is missing");
+    ensure!(package.pinned().is_sorted(), "pinned positions are not ascending");
+    let _ = (package.provenance(), package.image(), package.head(), package.task_config());
+    for part in [package.base(), package.task()].into_iter().flatten() {
+        if package.kind() == PackageKind::Bundle {
+            read_everything(&part)?;
+        }
+    }
+    Ok(())
+}
+
+/// Numbers that are the same on every machine and in every version of this file.
+struct Random(u64);
+
+impl Random {
+    const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number in [-1, 1) with 16 random bits, exact in f32.
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 48) as f32 - 32_768.0) / 32_768.0
+    }
+
+    fn tensor(&mut self, rows: usize, columns: usize, offset: f32, range: f32) -> FloatTensor {
+        let values = (0..rows * columns).map(|_| offset + range * self.next()).collect();
+        FloatTensor { shape: vec![rows, columns], values }
+    }
+}
+
+/// Optional tensors of a family.
+#[derive(Clone, Copy)]
+struct Extras {
+    biases: bool,
+    layer_scale: bool,
+}
+
+type Tensors = BTreeMap<(u16, Role), FloatTensor>;
+
+/// A base with every tensor that `config` asks for.
+fn base(config: Config, extras: Extras, seed: u64) -> Base {
+    let mut random = Random::new(seed);
+    let mut tensors = Tensors::new();
+    add_embedding(&mut tensors, &config, &mut random);
+    for layer in 0..config.layers as u16 {
+        add_layer(&mut tensors, &config, extras, layer, &mut random);
+    }
+    Base {
+        path: PathBuf::new(),
+        config,
+        tensors,
+        head: None,
+        labels: Vec::new(),
+        image: None,
+        tokenizer: None,
+        unused: Vec::new(),
+        names: BTreeMap::new(),
+    }
+}
+
+fn add_embedding(tensors: &mut Tensors, config: &Config, random: &mut Random) {
+    let d = config.hidden;
+    let mut add = |role, rows, columns, range| {
+        tensors.insert((GLOBAL_LAYER, role), random.tensor(rows, columns, 0.0, range));
+    };
+    match config.embedding {
+        Embedding::Tokens { vocabulary, positions, token_types, .. } => {
+            add(Role::TokenEmbedding, vocabulary, d, 1.0);
+            if positions > 0 {
+                add(Role::PositionEmbedding, positions, d, 0.5);
+            }
+            if token_types > 0 {
+                add(Role::TokenTypeEmbedding, token_types, d, 0.5);
+            }
+        }
+        Embedding::Patches { class_token, .. } => {
+            let inputs = PatchGrid::of(&config.embedding).map_or(0, |grid| grid.inputs());
+            add(Role::PatchWeight, d, inputs, 0.5);
+            add(Role::PatchBias, 1, d, 0.1);
+            add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
+            if class_token {
+                add(Role::ClassToken, 1, d, 1.0);
+            }
+        }
+    }
+    if config.relative_distance > 0 {
+        add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
+    }
+    if matches!(config.embedding, Embedding::Tokens { norm: true, .. }) {
+        let roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+        add_norm(tensors, config, GLOBAL_LAYER, roles, random);
+    }
+    if config.final_norm {
+        let roles = (Role::FinalNormWeight, Role::FinalNormBias);
+        add_norm(tensors, config, GLOBAL_LAYER, roles, random);
+    }
+}
+
+fn add_norm(
+    tensors: &mut Tensors,
+    config: &Config,
+    layer: u16,
+    (weight, bias): (Role, Role),
+    random: &mut Random,
+) {
+    tensors.insert((layer, weight), random.tensor(1, config.hidden, 1.0, 0.2));
+    if config.norm == Norm::LayerNorm {
+        tensors.insert((layer, bias), random.tensor(1, config.hidden, 0.0, 0.2));
+    }
+}
+
+fn add_layer(
+    tensors: &mut Tensors,
+    config: &Config,
+    extras: Extras,
+    layer: u16,
+    random: &mut Random,
+) {
+    let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
+    let mut maps = vec![
+        (Role::Query, Role::QueryBias, width, d),
+        (Role::Key, Role::KeyBias, width, d),
+        (Role::Value, Role::ValueBias, width, d),
+        (Role::AttentionOutput, Role::AttentionOutputBias, d, width),
+        (Role::FeedForwardIn, Role::FeedForwardInBias, wide, d),
+        (Role::FeedForwardOut, Role::FeedForwardOutBias, d, wide),
+    ];
+    if config.gated {
+        maps.push((Role::FeedForwardGate, Role::FeedForwardGateBias, wide, d));
+    }
+    for (weight, bias, rows, columns) in maps {
+        tensors.insert((layer, weight), random.tensor(rows, columns, 0.0, 0.75));
+        if extras.biases {
+            tensors.insert((layer, bias), random.tensor(1, rows, 0.0, 0.1));
+        }
+    }
+    let norms = [
+        (Role::AttentionNormWeight, Role::AttentionNormBias),
+        (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
+    ];
+    for roles in norms {
+        add_norm(tensors, config, layer, roles, random);
+    }
+    if extras.layer_scale {
+        for role in [Role::AttentionScale, Role::FeedForwardScale] {
+            tensors.insert((layer, role), random.tensor(1, d, 0.5, 0.25));
+        }
+    }
+}
+
+const fn routing(attention: AttentionMode) -> Routing {
+    Routing { attention, reduction: None }
+}
+
+const fn classifier(pooling: Pooling) -> Head {
+    Head { pooling, kind: HeadKind::Classification { labels: LABELS.len() } }
+}
+
+fn add_classifier(tensors: &mut Tensors, d: usize, random: &mut Random) {
+    let weight = random.tensor(LABELS.len(), d, 0.0, 1.0);
+    tensors.insert((GLOBAL_LAYER, Role::HeadWeight), weight);
+    let bias = random.tensor(1, LABELS.len(), 0.0, 0.1);
+    tensors.insert((GLOBAL_LAYER, Role::HeadBias), bias);
+}
+
+/// A task with adapters in every layer, routers, low-rank keys where they are used, and a head.
+fn task(
+    config: &Config,
+    settings: TaskConfig,
+    layers: [Option<Routing>; 2],
+    pooling: Pooling,
+    seed: u64,
+) -> Task {
+    let mut random = Random::new(seed);
+    let mut tensors = Tensors::new();
+    for (layer, routing) in (0..).zip(layers) {
+        add_task_layer(&mut tensors, config, layer, routing, &mut random);
+    }
+    add_classifier(&mut tensors, config.hidden, &mut random);
+    Task {
+        config: settings,
+        layers: layers.map(|routing| LayerPlan { routing }).to_vec(),
+        pinned: Vec::new(),
+        head: Some(classifier(pooling)),
+        labels: LABELS.map(str::to_owned).to_vec(),
+        tensors,
+        names: BTreeMap::new(),
+    }
+}
+
+fn add_task_layer(
+    tensors: &mut Tensors,
+    config: &Config,
+    layer: u16,
+    routing: Option<Routing>,
+    random: &mut Random,
+) {
+    let (d, width) = (config.hidden, config.attention_width());
+    let mut add = |role, rows, columns, range| {
+        tensors.insert((layer, role), random.tensor(rows, columns, 0.0, range));
+    };
+    add(Role::AdapterDown, ADAPTER, d, 0.5);
+    add(Role::AdapterDownBias, 1, ADAPTER, 0.1);
+    add(Role::AdapterUp, d, ADAPTER, 0.25);
+    add(Role::AdapterUpBias, 1, d, 0.1);
+    let Some(routing) = routing else { return };
+    add(Role::Router, 1, d, 1.0);
+    if routing.attention == AttentionMode::KToLight {
+        add(Role::LightDown, LIGHT_RANK, d, 0.5);
+        add(Role::LightKey, width, LIGHT_RANK, 0.5);
+        add(Role::LightKeyBias, 1, width, 0.1);
+        add(Role::LightValue, width, LIGHT_RANK, 0.5);
+        add(Role::LightValueBias, 1, width, 0.1);
+    }
+}
+
+fn tokenizer() -> TokenizerFiles {
+    let special = SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: Some(4) };
+    TokenizerFiles {
+        tokens: TOKENS.map(str::to_owned).to_vec(),
+        options: Options::new(special),
+    }
+}

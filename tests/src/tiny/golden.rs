@@ -1,0 +1,167 @@
+//! Golden packages: files of a format version, and the exact answers they give for ever.
+
+use super::{Tiny, TinyInput};
+use anyhow::{Context, Result, ensure};
+use coda_converter::pack::{PackageBytes, WeightType};
+use coda_runtime::format::VERSION;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Reductions with a golden answer.
+pub const REDUCTIONS: [f32; 3] = [1.0, 2.0, 4.0];
+
+/// What stands beside a golden package.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// Format version of the package.
+    pub format: String,
+    /// Token ids; empty for an encoder of pixels.
+    pub ids: Vec<u32>,
+    /// Token types; empty for type 0 throughout.
+    pub types: Vec<u8>,
+    /// Pixels, two hexadecimal digits a byte; empty for an encoder of tokens.
+    pub pixels: String,
+    /// One answer a reduction.
+    pub answers: Vec<Answer>,
+}
+
+/// One answer. Floats are their bits in hexadecimal, separated by spaces.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// r of every routed layer.
+    pub reduction: f32,
+    /// Logits.
+    pub values: String,
+    /// Last hidden states, row after row.
+    pub hidden: String,
+}
+
+/// A golden package and its expected answers.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    /// Name of both files, without extension.
+    pub name: String,
+    /// The package.
+    pub package: PackageBytes,
+    /// What it answers.
+    pub expected: Expected,
+}
+
+/// The golden packages of this version: their names, models and weight types.
+#[must_use]
+pub fn sources() -> [(&'static str, Tiny, WeightType); 3] {
+    [
+        ("bert-int8", Tiny::bert(), WeightType::Int8),
+        ("vit-f16", Tiny::vit(), WeightType::F16),
+        ("t5-f32", Tiny::t5(), WeightType::F32),
+    ]
+}
+
+/// Where the golden files are.
+#[must_use]
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// Every golden package on disk, sorted by name.
+///
+/// # Errors
+/// A file is missing or damaged.
+pub fn read_all() -> Result<Vec<Golden>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "coda") {
+            let text = std::fs::read(path.with_extension("json"))?;
+            let expected = serde_json::from_slice(&text)?;
+            let name = path.file_stem().context("no name")?.to_string_lossy().into_owned();
+            found.push(Golden { name, package: PackageBytes::read(&path)?, expected });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    ensure!(!found.is_empty(), "{} holds no package", directory().display());
+    Ok(found)
+}
+
+/// Computes what a package answers.
+///
+/// # Errors
+/// The package is refused.
+pub fn compute(package: &PackageBytes, input: &TinyInput, kernels: &'static Kernels) -> Result<Expected> {
+    let package = package.parse()?;
+    let model = Model::open(&package)?;
+    let version = package.version();
+    let (ids, types, pixels) = match input {
+        TinyInput::Tokens { ids, types } => (ids.clone(), types.clone(), &[][..]),
+        TinyInput::Pixels(pixels) => (Vec::new(), Vec::new(), pixels.as_slice()),
+    };
+    let tokens = model.patch_grid().and(model.config().max_tokens()).unwrap_or(ids.len());
+    let answer = |reduction: f32| -> Result<Answer> {
+        super::run(&model, input, tokens, kernels, Budget::Reduction(reduction), |output| Answer {
+            reduction,
+            values: words(output.values),
+            hidden: words(output.hidden.iter().flatten()),
+        })
+    };
+    let mut hex = String::new();
+    pixels.iter().try_for_each(|byte| write!(hex, "{byte:02x}"))?;
+    Ok(Expected {
+        format: format!("{}.{}", version.major, version.minor),
+        ids,
+        types,
+        pixels: hex,
+        answers: REDUCTIONS.into_iter().map(answer).collect::<Result<_>>()?,
+    })
+}
+
+impl Golden {
+    /// The input as bytes.
+    ///
+    /// # Errors
+    /// The pixels are not hexadecimal.
+    pub fn input(&self) -> Result<TinyInput> {
+        let Expected { ids, types, pixels, .. } = &self.expected;
+        if pixels.is_empty() {
+            return Ok(TinyInput::Tokens { ids: ids.clone(), types: types.clone() });
+        }
+        let digits = pixels.as_bytes().chunks(2).map(|pair| -> Result<u8> {
+            Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)
+        });
+        Ok(TinyInput::Pixels(digits.collect::<Result<_>>()?))
+    }
+}
+
+/// Writes the golden files that are not there; returns the names of those it wrote.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_missing() -> Result<Vec<String>> {
+    let mut written = Vec::new();
+    for (name, tiny, weights) in sources() {
+        let name = format!("{name}-v{}.{}", VERSION.major, VERSION.minor);
+        let path = directory().join(format!("{name}.coda"));
+        if path.exists() {
+            continue;
+        }
+        let package = tiny.pack(weights)?.bundle;
+        let expected = compute(&package, &tiny.input, Kernels::best())?;
+        let text = serde_json::to_string_pretty(&expected)? + "\n";
+        std::fs::create_dir_all(directory())?;
+        std::fs::write(&path, &*package)?;
+        std::fs::write(path.with_extension("json"), text)?;
+        written.push(name);
+    }
+    Ok(written)
+}
+
+fn words<'v>(values: impl IntoIterator<Item = &'v f32>) -> String {
+    let words: Vec<String> =
+        values.into_iter().map(|value| format!("{:08x}", value.to_bits())).collect();
+    words.join(" ")
+}

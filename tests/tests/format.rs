@@ -1,0 +1,737 @@
+//! The package format: every numbered rejection, the round trip, every mutation of small packages,
+//! the versioning rules, and the golden files.
+
+use coda_converter::pack::{self, PackageBytes, WeightType, pack_task};
+use coda_runtime::format::{
+    Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
+    config, header, limits, section, tensor,
+};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::model::config::LayerPlan;
+use coda_runtime::model::{Model, ModelError};
+use coda_runtime::routing::Budget;
+use coda_tests::tiny::edit::{Edit, fix_checksum};
+use coda_tests::tiny::golden;
+use coda_tests::tiny::{PROVENANCE, Packages, TOKENS, Tiny};
+use coda_tests::tolerance::Tolerance;
+use std::collections::BTreeSet;
+
+/// Number of rejections in `FORMAT.md`.
+const REJECTIONS: u8 = 29;
+/// A section kind that no version has.
+const UNKNOWN_SECTION: u16 = 60;
+
+const SPECIFICATION: &str = include_str!("../../runtime/FORMAT.md");
+
+fn bert() -> Packages {
+    Tiny::bert().pack(WeightType::Int8).unwrap()
+}
+
+fn vit() -> Packages {
+    Tiny::vit().pack(WeightType::F16).unwrap()
+}
+
+/// What the reader says about `bytes`, at an aligned address.
+fn refusal(bytes: &[u8]) -> FormatError {
+    PackageBytes::new(bytes).parse().expect_err("the package is accepted")
+}
+
+/// A way to make packages that the reader must refuse.
+struct Rejection {
+    number: u8,
+    what: &'static str,
+    make: fn() -> Vec<u8>,
+}
+
+const fn rejection(number: u8, what: &'static str, make: fn() -> Vec<u8>) -> Rejection {
+    Rejection { number, what, make }
+}
+
+/// The packed bert base in the hands of an editor.
+fn bert_base() -> Edit {
+    Edit::new(&bert().base)
+}
+
+fn bert_task() -> Edit {
+    Edit::new(&bert().task)
+}
+
+fn vit_base() -> Edit {
+    Edit::new(&vit().base)
+}
+
+/// The base with a field of the entry of tensor `index` replaced.
+fn with_tensor_u32(index: usize, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+    let edit = bert_base();
+    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    edit.u32(entry, field, value).sealed()
+}
+
+fn with_tensor_u16(index: usize, field: std::ops::Range<usize>, value: u16) -> Vec<u8> {
+    let edit = bert_base();
+    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    edit.u16(entry, field, value).sealed()
+}
+
+/// The base with a field of the section of `kind` replaced.
+fn with_field(edit: Edit, kind: SectionKind, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+    let start = edit.section(kind);
+    edit.u32(start, field, value).sealed()
+}
+
+/// The base with a field of the table entry of the section of `kind` replaced.
+fn with_entry(edit: Edit, kind: SectionKind, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+    let entry = edit.entry(kind);
+    edit.u32(entry, field, value).sealed()
+}
+
+/// Every way to be refused that the tests know; number 6 is about memory and has its own test.
+const REJECTED: &[Rejection] = &[
+    rejection(1, "no byte", Vec::new),
+    rejection(1, "a cut header", || bert_base().bytes()[..header::LENGTH_BYTES - 1].to_vec()),
+    rejection(2, "another first byte", || bert_base().byte(0, b'P').sealed()),
+    rejection(2, "line ends of a text transfer", || bert_base().byte(5, b'\n').sealed()),
+    rejection(3, "the next major version", || {
+        bert_base().u16(0, header::MAJOR, VERSION.major + 1).sealed()
+    }),
+    rejection(3, "major version 0", || bert_base().u16(0, header::MAJOR, 0).sealed()),
+    rejection(4, "one byte less", || {
+        let bytes = bert_base().bytes();
+        bytes[..bytes.len() - 1].to_vec()
+    }),
+    rejection(4, "one byte more", || {
+        let mut bytes = bert_base().bytes();
+        bytes.push(0);
+        bytes
+    }),
+    rejection(5, "another checksum", || {
+        let edit = bert_base();
+        let sum = edit.get(0, header::CHECKSUM) as u32;
+        edit.u32(0, header::CHECKSUM, sum ^ 1).bytes()
+    }),
+    rejection(5, "a changed weight", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Data);
+        edit.byte(at, 0x55).bytes()
+    }),
+    rejection(7, "package kind 0", || bert_base().u16(0, header::KIND, 0).sealed()),
+    rejection(7, "package kind 4", || bert_base().u16(0, header::KIND, 4).sealed()),
+    rejection(8, "one section above the limit", || {
+        bert_base().u16(0, header::SECTIONS, limits::SECTIONS as u16 + 1).sealed()
+    }),
+    rejection(8, "a table longer than the file", || {
+        let header = bert_base().bytes()[..header::LENGTH_BYTES].to_vec();
+        Edit::new(&header).append(&[]).sealed()
+    }),
+    rejection(9, "a reserved header byte", || {
+        bert_base().byte(header::RESERVED.start, 1).sealed()
+    }),
+    rejection(9, "a base id in a base", || bert_base().byte(header::BASE_ID.start, 1).sealed()),
+    rejection(9, "a reserved byte of a section entry", || {
+        with_entry(bert_base(), SectionKind::Config, section::RESERVED, 1)
+    }),
+    rejection(9, "padding between sections", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Tensors);
+        edit.byte(at - 1, 1).sealed()
+    }),
+    rejection(9, "padding between tensors", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Data) + last_offset(&edit);
+        edit.byte(at - 1, 1).sealed()
+    }),
+    rejection(10, "a hole before a section", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Tensors) as u32;
+        with_entry(edit, SectionKind::Tensors, section::OFFSET, at + 64)
+    }),
+    rejection(10, "an overlap of two sections", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Tensors) as u32;
+        with_entry(edit, SectionKind::Tensors, section::OFFSET, at - 64)
+    }),
+    rejection(10, "a misaligned section", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Tensors) as u32;
+        with_entry(edit, SectionKind::Tensors, section::OFFSET, at + 1)
+    }),
+    rejection(11, "a section longer than the file", || {
+        with_entry(bert_base(), SectionKind::Data, section::LENGTH, u32::MAX)
+    }),
+    rejection(11, "a file longer than its sections", || bert_base().append(&[0; 64]).sealed()),
+    rejection(12, "an unknown section", || {
+        bert_base().relabel(SectionKind::Vocabulary, UNKNOWN_SECTION, 0).sealed()
+    }),
+    rejection(12, "an unknown flag", || {
+        let code = SectionKind::Vocabulary as u16;
+        bert_base().relabel(SectionKind::Vocabulary, code, 2).sealed()
+    }),
+    rejection(13, "two heads", || {
+        let code = SectionKind::Head as u16;
+        vit_base().relabel(SectionKind::Image, code, 0).sealed()
+    }),
+    rejection(14, "a task section in a base", || {
+        let code = SectionKind::Task as u16;
+        bert_base().relabel(SectionKind::Vocabulary, code, 0).sealed()
+    }),
+    rejection(14, "tensors in a bundle", || {
+        let code = SectionKind::Tensors as u16;
+        let edit = Edit::new(&bert().bundle);
+        edit.relabel(SectionKind::TaskPackage, code, 0).sealed()
+    }),
+    rejection(15, "no configuration", || {
+        bert_base().relabel(SectionKind::Config, UNKNOWN_SECTION, section::SKIPPABLE).sealed()
+    }),
+    rejection(15, "no layers in a task", || {
+        bert_task().relabel(SectionKind::Layers, UNKNOWN_SECTION, section::SKIPPABLE).sealed()
+    }),
+    rejection(15, "no task in a bundle", || {
+        let edit = Edit::new(&bert().bundle);
+        let flags = section::SKIPPABLE;
+        edit.relabel(SectionKind::TaskPackage, UNKNOWN_SECTION, flags).sealed()
+    }),
+    rejection(16, "a head as the configuration", || {
+        bert_base().exchange(SectionKind::Config, SectionKind::Head).sealed()
+    }),
+    rejection(16, "half a tensor entry", || {
+        let edit = bert_base();
+        let length = edit.get(edit.entry(SectionKind::Tensors), section::LENGTH) as u32;
+        with_entry(edit, SectionKind::Tensors, section::LENGTH, length - 12)
+    }),
+    rejection(16, "a layer cut short", || {
+        with_entry(bert_task(), SectionKind::Layers, section::LENGTH, 12)
+    }),
+    rejection(16, "a pinned position cut short", || {
+        let edit = Edit::new(&vit().task);
+        with_entry(edit, SectionKind::Pinned, section::LENGTH, 7)
+    }),
+    rejection(17, "no dimension", || {
+        with_field(bert_base(), SectionKind::Config, config::HIDDEN, 0)
+    }),
+    rejection(17, "an unknown activation", || {
+        with_field(bert_base(), SectionKind::Config, config::ACTIVATION, 4)
+    }),
+    rejection(17, "an epsilon that is not a number", || {
+        let nan = f32::NAN.to_bits();
+        with_field(bert_base(), SectionKind::Config, config::NORM_EPS, nan)
+    }),
+    rejection(17, "an unused byte of the configuration", || {
+        with_field(bert_base(), SectionKind::Config, config::BYTES - 4..config::BYTES, 1)
+    }),
+    rejection(17, "pinned positions out of order", || {
+        with_field(Edit::new(&vit().task), SectionKind::Pinned, 0..4, 3)
+    }),
+    rejection(17, "a reduction below 1", || {
+        let half = 0.5f32.to_bits();
+        with_field(bert_task(), SectionKind::Layers, 4..8, half)
+    }),
+    rejection(18, "role 0", || with_tensor_u16(0, tensor::ROLE, 0)),
+    rejection(18, "role 999", || with_tensor_u16(0, tensor::ROLE, 999)),
+    rejection(19, "a router in a base", || {
+        with_tensor_u16(0, tensor::ROLE, Role::Router.code())
+    }),
+    rejection(19, "the embedding of a layer", || {
+        let index = tensor_index(&bert().base, Role::TokenEmbedding);
+        with_tensor_u16(index, tensor::LAYER, 0)
+    }),
+    rejection(19, "a query of no layer", || {
+        with_tensor_u16(0, tensor::LAYER, GLOBAL_LAYER)
+    }),
+    rejection(20, "encoding 0", || with_tensor_u16(0, tensor::ENCODING, 0)),
+    rejection(20, "encoding 7", || with_tensor_u16(0, tensor::ENCODING, 7)),
+    rejection(20, "an attribute of the encoding", || with_tensor_u16(0, tensor::RESERVED, 1)),
+    rejection(21, "a tensor twice", || {
+        with_tensor_u16(1, tensor::ROLE, Role::Query.code())
+    }),
+    rejection(21, "layers in descending order", || with_tensor_u16(0, tensor::LAYER, 1)),
+    rejection(22, "no rows", || with_tensor_u32(0, tensor::ROWS, 0)),
+    rejection(22, "no columns", || with_tensor_u32(0, tensor::COLUMNS, 0)),
+    rejection(23, "a hole before a tensor", || with_tensor_u32(0, tensor::OFFSET, 64)),
+    rejection(23, "two tensors in one place", || with_tensor_u32(1, tensor::OFFSET, 0)),
+    rejection(24, "a length that is not the shape's", || {
+        with_tensor_u32(0, tensor::LENGTH, 4)
+    }),
+    rejection(24, "a shape beyond the address space", || {
+        with_tensor_u32(0, tensor::ROWS, u32::MAX)
+    }),
+    rejection(25, "bytes behind the last tensor", || {
+        bert_base().grow(SectionKind::Data, &[0; 64]).sealed()
+    }),
+    rejection(25, "a data section that is cut", || {
+        let bytes = bert_base().bytes();
+        let cut = Edit::new(&bytes[..bytes.len() - 4]).append(&[]);
+        let length = cut.get(cut.entry(SectionKind::Data), section::LENGTH) as u32;
+        with_entry(cut, SectionKind::Data, section::LENGTH, length - 4)
+    }),
+    rejection(26, "a vocabulary without tokens", || {
+        with_field(bert_base(), SectionKind::Vocabulary, 0..4, 0)
+    }),
+    rejection(27, "more labels than there are", || {
+        with_field(vit_base(), SectionKind::Labels, 0..4, u32::MAX)
+    }),
+    rejection(27, "labels for an embedding", || {
+        // The head's kind and argument: an embedding that is normalised.
+        let edit = vit_base();
+        let at = edit.section(SectionKind::Head);
+        edit.u32(at, 4..8, 2).u32(at, 8..12, 1).sealed()
+    }),
+    rejection(28, "provenance that is no text", || {
+        let edit = bert_base();
+        let at = edit.section(SectionKind::Provenance);
+        edit.byte(at, 0xff).sealed()
+    }),
+    rejection(29, "base and task exchanged", || {
+        let edit = Edit::new(&bert().bundle);
+        edit.exchange(SectionKind::BasePackage, SectionKind::TaskPackage).sealed()
+    }),
+    rejection(29, "a bundle in a bundle", || bundle_of(&bert().bundle, &bert().task)),
+];
+
+/// Offset in the data section of the last tensor.
+fn last_offset(edit: &Edit) -> usize {
+    let entry = edit.entry(SectionKind::Tensors);
+    let end = edit.get(entry, section::OFFSET) + edit.get(entry, section::LENGTH);
+    edit.get(end - tensor::ENTRY_BYTES, tensor::OFFSET)
+}
+
+fn tensor_index(bytes: &PackageBytes, role: Role) -> usize {
+    bytes.parse().unwrap().tensors().position(|tensor| tensor.role == role).unwrap()
+}
+
+/// A sealed bundle of any two byte strings.
+fn bundle_of(base: &[u8], task: &[u8]) -> Vec<u8> {
+    let start = |end: usize| end.next_multiple_of(coda_runtime::format::ALIGNMENT);
+    let first = start(header::LENGTH_BYTES + 2 * section::ENTRY_BYTES);
+    let second = start(first + base.len());
+    let mut bytes = bert().bundle[..first].to_vec();
+    bytes.extend(base);
+    bytes.resize(second, 0);
+    let places = [(first, base.len()), (second, task.len())];
+    let mut edit = Edit::new(&bytes).append(task);
+    for (index, (offset, length)) in places.into_iter().enumerate() {
+        let entry = header::LENGTH_BYTES + index * section::ENTRY_BYTES;
+        edit = edit.u32(entry, section::OFFSET, offset as u32);
+        edit = edit.u32(entry, section::LENGTH, length as u32);
+    }
+    edit.sealed()
+}
+
+#[test]
+fn every_damage_is_refused_with_its_number() {
+    for case in REJECTED {
+        let error = refusal(&(case.make)());
+        assert_eq!(error.number(), case.number, "{}: {error}", case.what);
+    }
+}
+
+#[test]
+fn a_package_at_an_odd_address_is_refused_with_number_6() {
+    let bytes = bert().base;
+    let mut shifted = vec![0u64; bytes.len() / 8 + 2];
+    let shifted: &mut [u8] = bytemuck::cast_slice_mut(&mut shifted);
+    for offset in 1..4 {
+        let place = &mut shifted[offset..offset + bytes.len()];
+        place.copy_from_slice(&bytes);
+        let error = Package::parse(place).unwrap_err();
+        assert_eq!((error, error.number()), (FormatError::Misaligned, 6));
+    }
+    let place = &mut shifted[4..4 + bytes.len()];
+    place.copy_from_slice(&bytes);
+    assert!(Package::parse(place).is_ok(), "4 bytes are alignment enough");
+}
+
+#[test]
+fn every_number_has_a_damage_that_shows_it() {
+    let mut shown: BTreeSet<u8> = REJECTED.iter().map(|case| case.number).collect();
+    shown.insert(FormatError::Misaligned.number());
+    assert_eq!(shown, (1..=REJECTIONS).collect());
+}
+
+#[test]
+fn the_specification_lists_every_number_with_its_variant() {
+    let kinds = REJECTED.iter().map(|case| refusal(&(case.make)()));
+    for error in kinds.chain([FormatError::Misaligned]) {
+        let debug = format!("{error:?}");
+        let name: String = debug.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let row = format!("| {} | `{name}` |", error.number());
+        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
+    }
+    let rows = SPECIFICATION.lines().filter(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let number = cells.next().is_some_and(|cell| cell.parse::<u8>().is_ok());
+        number && cells.next().is_some_and(|cell| cell.starts_with('`') && cell.ends_with('`'))
+    });
+    assert_eq!(rows.count(), usize::from(REJECTIONS), "FORMAT.md lists another number of rows");
+}
+
+#[test]
+fn the_specification_lists_every_role_and_section_and_model_error() {
+    for role in Role::ALL {
+        let row = format!("| {} | {} |", role.code(), role.name());
+        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
+    }
+    for kind in (0..u16::MAX).filter_map(SectionKind::from_code) {
+        let row = format!("| {} | {} |", kind as u16, kind.name());
+        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
+    }
+    for encoding in (0..u16::MAX).filter_map(Encoding::from_code) {
+        let row = format!("| {} | {} |", encoding as u16, encoding.name());
+        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
+    }
+}
+
+/// The bytes of the annotated dump in `FORMAT.md`.
+fn dumped_package() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let dump = SPECIFICATION.split("const DUMP: &str = \"").nth(1).unwrap();
+    for line in dump.split('"').next().unwrap().lines() {
+        let Some((address, line)) = line.trim().split_once(':') else { continue };
+        bytes.resize(usize::from_str_radix(address, 16).unwrap(), 0);
+        let digits = line.split(';').next().unwrap().split_whitespace();
+        bytes.extend(digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()));
+    }
+    bytes
+}
+
+#[test]
+fn the_package_in_the_specification_has_the_content_id_it_shows() {
+    let bytes = PackageBytes::new(&dumped_package());
+    let package = bytes.parse().unwrap();
+    assert_eq!(package.kind(), PackageKind::Task);
+    assert_eq!(package.content_id(), pack::content_id(&bytes));
+}
+
+#[test]
+fn what_a_base_says_comes_back() {
+    for tiny in Tiny::all() {
+        for weights in [WeightType::Int8, WeightType::F16, WeightType::F32] {
+            let packed = tiny.pack(weights).unwrap();
+            let package = packed.base.parse().unwrap();
+            assert_eq!(package.kind(), PackageKind::Base);
+            assert_eq!(package.version(), VERSION);
+            assert_eq!(package.content_id(), pack::content_id(&packed.base));
+            assert_eq!(package.base_id(), [0; 16]);
+            assert_eq!(package.config(), Some(&tiny.base.config));
+            assert_eq!(package.head(), tiny.base.head);
+            assert_eq!(package.image(), tiny.base.image);
+            assert_eq!(package.provenance(), PROVENANCE);
+            assert_eq!(labels(&package), tiny.base.labels);
+            assert_eq!(package.layers().len(), 0);
+            assert_eq!(package.pinned().count(), 0);
+            assert!(package.task_config().is_none());
+            check_tensors(&package, &tiny.base.tensors);
+        }
+    }
+}
+
+#[test]
+fn what_a_task_says_comes_back() {
+    for tiny in Tiny::all() {
+        for weights in [WeightType::Int8, WeightType::F16, WeightType::F32] {
+            let packed = tiny.pack(weights).unwrap();
+            let (base, package) = (packed.base.parse().unwrap(), packed.task.parse().unwrap());
+            assert_eq!(package.kind(), PackageKind::Task);
+            assert_eq!(package.base_id(), base.content_id());
+            assert_eq!(package.task_config(), Some(&tiny.task.config));
+            assert_eq!(package.layers().collect::<Vec<LayerPlan>>(), tiny.task.layers);
+            let pinned: Vec<u32> = package.pinned().map(|position| position as u32).collect();
+            assert_eq!(pinned, tiny.task.pinned);
+            assert_eq!(package.head(), tiny.task.head);
+            assert_eq!(labels(&package), tiny.task.labels);
+            assert!(package.config().is_none());
+            check_tensors(&package, &tiny.task.tensors);
+        }
+    }
+}
+
+#[test]
+fn a_bundle_holds_both_packages_byte_for_byte() {
+    for tiny in Tiny::all() {
+        let packed = tiny.pack(WeightType::Int8).unwrap();
+        let bundle = packed.bundle.parse().unwrap();
+        assert_eq!(bundle.kind(), PackageKind::Bundle);
+        assert_eq!(bundle.base().unwrap().bytes(), &*packed.base);
+        assert_eq!(bundle.task().unwrap().bytes(), &*packed.task);
+        let model = Model::open(&bundle).unwrap();
+        assert_eq!(model.config(), &tiny.base.config);
+        assert_eq!(model.task_config(), Some(&tiny.task.config));
+    }
+}
+
+#[test]
+fn the_vocabulary_comes_back_token_by_token() {
+    let packed = bert();
+    let vocabulary = packed.base.parse().unwrap().vocabulary().unwrap();
+    assert_eq!(vocabulary.len(), TOKENS.len());
+    for (id, token) in (0..).zip(TOKENS) {
+        assert_eq!(vocabulary.token(id), Some(token));
+        assert_eq!(vocabulary.id(token), Some(id));
+    }
+    assert_eq!(*vocabulary.options(), Tiny::bert().base.tokenizer.unwrap().options);
+}
+
+fn labels(package: &Package<'_>) -> Vec<String> {
+    package.labels().into_iter().flat_map(|labels| labels.iter()).map(str::to_owned).collect()
+}
+
+type Source = std::collections::BTreeMap<(u16, Role), coda_converter::source::FloatTensor>;
+
+/// Every tensor is there once, and its values are the source's within the step of its encoding.
+fn check_tensors(package: &Package<'_>, source: &Source) {
+    assert_eq!(package.tensors().len(), source.len());
+    for tensor in package.tensors() {
+        let expected = &source[&(tensor.layer, tensor.role)];
+        assert_eq!(expected.shape, [tensor.rows, tensor.columns]);
+        for row in 0..tensor.rows {
+            let step = step(&tensor, row);
+            for column in 0..tensor.columns {
+                let (found, expected) =
+                    (value(&tensor, row, column), expected.values[row * tensor.columns + column]);
+                assert!(
+                    step.accepts(f64::from(found), f64::from(expected)),
+                    "{:?} [{row}][{column}] is {found} instead of {expected}",
+                    tensor.role
+                );
+            }
+        }
+    }
+}
+
+/// How far a stored value may be from its source.
+fn step(tensor: &Tensor<'_>, row: usize) -> Tolerance {
+    match tensor.encoding {
+        Encoding::RowsF32 | Encoding::Panel8F32 => Tolerance::Exact,
+        // Half a unit of the last of 11 bits, of values whose size is at most 1 to 2.
+        Encoding::RowsF16 | Encoding::Panel8F16 => Tolerance::Relative(1.0 / 2048.0),
+        // Half a step, and the rounding of the scale itself.
+        Encoding::RowsInt8 | Encoding::Panel8x8Int8 => {
+            Tolerance::Absolute(f64::from(scale(tensor, row)) * 0.501)
+        }
+    }
+}
+
+/// `W[row][column]` by the formulas of `FORMAT.md`, written independently of the kernels.
+fn value(tensor: &Tensor<'_>, row: usize, column: usize) -> f32 {
+    let columns = tensor.columns;
+    let blocks = columns.div_ceil(8);
+    let in_panel = (row / 8 * columns + column) * 8 + row % 8;
+    let in_block = ((row / 8 * blocks + column / 8) * 8 + row % 8) * 8 + column % 8;
+    match tensor.encoding {
+        Encoding::RowsF32 => f32_at(tensor.bytes, row * columns + column),
+        Encoding::RowsF16 => f16_at(tensor.bytes, row * columns + column),
+        Encoding::Panel8F32 => f32_at(tensor.bytes, in_panel),
+        Encoding::Panel8F16 => f16_at(tensor.bytes, in_panel),
+        Encoding::RowsInt8 => {
+            f32::from(tensor.bytes[row * columns + column] as i8) * scale(tensor, row)
+        }
+        Encoding::Panel8x8Int8 => f32::from(tensor.bytes[in_block] as i8) * scale(tensor, row),
+    }
+}
+
+/// The scale of a row of a quantised tensor.
+fn scale(tensor: &Tensor<'_>, row: usize) -> f32 {
+    let values = match tensor.encoding {
+        Encoding::RowsInt8 => tensor.rows * tensor.columns,
+        _ => tensor.rows.next_multiple_of(8) * tensor.columns.next_multiple_of(8),
+    };
+    f32_at(&tensor.bytes[values.next_multiple_of(64)..], row)
+}
+
+fn f32_at(bytes: &[u8], index: usize) -> f32 {
+    f32::from_le_bytes(bytes.as_chunks().0[index])
+}
+
+fn f16_at(bytes: &[u8], index: usize) -> f32 {
+    half::f16::from_le_bytes(bytes.as_chunks().0[index]).to_f32()
+}
+
+/// Flips every bit of `original`: refused as it is, and harmless with a right checksum.
+fn flip_every_bit(tiny: &Tiny, packages: &Packages, original: &[u8]) -> (usize, usize) {
+    let (mut refused, mut harmless) = (0, 0);
+    for at in 0..original.len() {
+        for bit in 0..8 {
+            let mut bytes = original.to_vec();
+            bytes[at] ^= 1 << bit;
+            assert!(PackageBytes::new(&bytes).parse().is_err(), "byte {at} bit {bit} is accepted");
+            fix_checksum(&mut bytes);
+            match tiny.exercise(&bytes, packages) {
+                Ok(()) => harmless += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    (refused, harmless)
+}
+
+/// The same for every package of a model; both outcomes must occur.
+fn flip_every_bit_of(tiny: &Tiny, weights: WeightType) {
+    let packages = tiny.pack(weights).unwrap();
+    for (name, bytes) in
+        [("base", &packages.base), ("task", &packages.task), ("bundle", &packages.bundle)]
+    {
+        let (refused, harmless) = flip_every_bit(tiny, &packages, bytes);
+        println!(
+            "{} {name}, {} bytes: {refused} flips refused, {harmless} harmless",
+            tiny.name,
+            bytes.len()
+        );
+        assert!(refused > 0 && harmless > 0);
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_bert_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::bert(), WeightType::Int8);
+}
+
+#[test]
+fn every_flipped_bit_of_a_vit_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::vit(), WeightType::F16);
+}
+
+#[test]
+fn every_flipped_bit_of_a_gated_t5_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::t5(), WeightType::F32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_plain_t5_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::t5_plain(), WeightType::Int8);
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_refused_even_with_a_right_header() {
+    for tiny in Tiny::all() {
+        let packages = tiny.pack(WeightType::Int8).unwrap();
+        for bytes in [&packages.base, &packages.task, &packages.bundle] {
+            for length in 0..bytes.len() {
+                assert!(PackageBytes::new(&bytes[..length]).parse().is_err());
+                let mut cut = bytes[..length].to_vec();
+                fix_checksum(&mut cut);
+                assert!(PackageBytes::new(&cut).parse().is_err(), "{length} bytes are accepted");
+            }
+        }
+    }
+}
+
+#[test]
+fn appended_bytes_are_refused_even_with_a_right_header() {
+    for bytes in [bert().base, bert().task, bert().bundle] {
+        for count in 1..130 {
+            let mut longer = bytes.to_vec();
+            longer.resize(bytes.len() + count, 0);
+            assert!(PackageBytes::new(&longer).parse().is_err());
+            fix_checksum(&mut longer);
+            assert!(PackageBytes::new(&longer).parse().is_err(), "{count} bytes more are accepted");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_section_is_skipped_if_it_says_so() {
+    let flags = section::SKIPPABLE;
+    let bytes = bert_base().relabel(SectionKind::Vocabulary, UNKNOWN_SECTION, flags).sealed();
+    let bytes = PackageBytes::new(&bytes);
+    let package = bytes.parse().unwrap();
+    assert!(package.vocabulary().is_none());
+    assert!(Model::dense(&package).is_ok());
+    let bytes = bert_base().relabel(SectionKind::Vocabulary, UNKNOWN_SECTION, 0).sealed();
+    assert_eq!(refusal(&bytes), FormatError::UnknownSection { found: UNKNOWN_SECTION });
+}
+
+#[test]
+fn a_newer_minor_version_is_read_and_another_major_is_not() {
+    let bytes = bert_base().u16(0, header::MINOR, VERSION.minor + 7).sealed();
+    let bytes = PackageBytes::new(&bytes);
+    let package = bytes.parse().unwrap();
+    assert_eq!(package.version().minor, VERSION.minor + 7);
+    assert!(Model::dense(&package).is_ok());
+    let bytes = bert_base().u16(0, header::MAJOR, VERSION.major + 1).sealed();
+    let expected = FormatError::UnsupportedVersion { major: VERSION.major + 1, minor: 0 };
+    assert_eq!(refusal(&bytes), expected);
+}
+
+#[test]
+fn a_task_for_another_base_is_refused() {
+    let other = Tiny::bert().pack(WeightType::F32).unwrap();
+    let (base, other) = (bert().base, other);
+    let (base, task) = (base.parse().unwrap(), other.task.parse().unwrap());
+    let expected =
+        ModelError::AnotherBase { expected: task.base_id(), found: base.content_id() };
+    assert_eq!(Model::bind(&base, &task).unwrap_err(), expected);
+    assert!(pack_task(&Tiny::t5().task, &base, WeightType::F32, "").is_err());
+}
+
+#[test]
+fn a_changed_base_has_another_content_id_so_its_tasks_are_refused() {
+    let packed = bert();
+    let edit = bert_base();
+    let at = edit.section(SectionKind::Data);
+    let changed = PackageBytes::new(&edit.byte(at, 0x55).sealed());
+    let (base, task) = (changed.parse().unwrap(), packed.task.parse().unwrap());
+    assert!(matches!(Model::bind(&base, &task), Err(ModelError::AnotherBase { .. })));
+}
+
+#[test]
+fn packages_of_the_wrong_kind_are_not_bound() {
+    let packed = bert();
+    let (base, task) = (packed.base.parse().unwrap(), packed.task.parse().unwrap());
+    let kind = |result: Result<Model<'_>, ModelError>| match result {
+        Err(ModelError::WrongKind { expected, found }) => Some((expected, found)),
+        _ => None,
+    };
+    let (of_base, of_task) = (PackageKind::Base, PackageKind::Task);
+    assert_eq!(kind(Model::bind(&base, &base)), Some((of_task, of_base)));
+    assert_eq!(kind(Model::open(&task)), Some((of_base, of_task)));
+    assert_eq!(kind(Model::dense(&task)), Some((of_base, of_task)));
+}
+
+#[test]
+fn the_golden_packages_give_their_answers_to_the_bit_with_every_kernel_table() {
+    let golden = golden::read_all().unwrap();
+    assert!(golden.len() >= golden::sources().len());
+    let mut tables = 0;
+    for kernels in Kernels::available() {
+        tables += 1;
+        for file in &golden {
+            let found = golden::compute(&file.package, &file.input().unwrap(), kernels).unwrap();
+            assert_eq!(found, file.expected, "{} with {}", file.name, kernels.name);
+        }
+        println!("{} golden packages with {}", golden.len(), kernels.name);
+    }
+    assert!(tables > 0);
+}
+
+#[test]
+fn packing_the_golden_models_again_gives_the_golden_bytes() {
+    let golden = golden::read_all().unwrap();
+    for (name, tiny, weights) in golden::sources() {
+        let name = format!("{name}-v{}.{}", VERSION.major, VERSION.minor);
+        let file = golden.iter().find(|file| file.name == name).unwrap();
+        let package = tiny.pack(weights).unwrap().bundle;
+        assert!(package == file.package, "{name} has changed: raise the version instead");
+    }
+}
+
+#[test]
+fn every_tiny_model_runs_under_every_budget() {
+    for tiny in Tiny::all() {
+        let packed = tiny.pack(WeightType::Int8).unwrap();
+        let bundle = packed.bundle.parse().unwrap();
+        let model = Model::open(&bundle).unwrap();
+        let reductions = [1.5, 3.0];
+        let budgets = [
+            Budget::Task,
+            Budget::Reduction(4.0),
+            Budget::Tokens(3),
+            Budget::Fraction(0.3),
+            Budget::PerLayer(&reductions),
+        ];
+        for budget in budgets {
+            let values = tiny.run(&model, Kernels::best(), budget, |out| out.values.to_vec());
+            let values = values.unwrap();
+            assert_eq!(values.len(), 3);
+            assert!(values.iter().all(|value| value.is_finite()), "{} {values:?}", tiny.name);
+        }
+    }
+}
