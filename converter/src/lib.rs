@@ -9,15 +9,17 @@
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
 //! | [`evaluate`] | accuracy and latency at several reductions |
-//! | oracle | the dense encoder built with tract-core's graph API |
-//! | verify | a model against the oracle, layer by layer |
+//! | [`oracle`] | the dense encoder built with tract-core's graph API |
+//! | [`verify`] | a model against the oracle, layer by layer |
 //! | [`draw`] | routed patches and tokens for a terminal |
 
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
+pub mod oracle;
 pub mod output;
 pub mod pack;
 pub mod quantize;
 pub mod session;
 pub mod source;
+pub mod verify;

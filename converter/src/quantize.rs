@@ -24,9 +24,7 @@ pub fn encode(
     Ok(match encoding {
         Encoding::RowsF32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         Encoding::RowsF16 => values.iter().flat_map(|value| f16_bytes(*value)).collect(),
-        Encoding::Panel8F32 => {
-            panels(rows, columns, values).flat_map(f32::to_le_bytes).collect()
-        }
+        Encoding::Panel8F32 => panels(rows, columns, values).flat_map(f32::to_le_bytes).collect(),
         Encoding::Panel8F16 => panels(rows, columns, values).flat_map(f16_bytes).collect(),
         Encoding::RowsInt8 => {
             let (quantized, scales) = quantize_rows(columns, values);

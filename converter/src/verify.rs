@@ -178,7 +178,8 @@ fn difference(pairs: &[(States, States)], stage: usize) -> Difference {
     let mut result = Difference::default();
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0usize);
     for (own, other) in pairs {
-        let (Some((name, own)), Some((_, other))) = (own.stages.get(stage), other.stages.get(stage))
+        let (Some((name, own)), Some((_, other))) =
+            (own.stages.get(stage), other.stages.get(stage))
         else {
             continue;
         };

@@ -39,7 +39,9 @@
 extern crate std;
 
 #[cfg(not(target_endian = "little"))]
-compile_error!("packages are little-endian and used in place: big-endian targets are not supported");
+compile_error!(
+    "packages are little-endian and used in place: big-endian targets are not supported"
+);
 
 pub mod executor;
 pub mod format;

@@ -51,9 +51,7 @@ impl<'a> Matrix<'a> {
     /// All rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let columns = self.columns;
-        self.data
-            .chunks_exact(self.stride.max(1))
-            .map(move |row| row.get(..columns).unwrap_or(&[]))
+        self.data.chunks_exact(self.stride.max(1)).map(move |row| row.get(..columns).unwrap_or(&[]))
     }
 }
 

@@ -121,7 +121,7 @@ impl Tiny {
         };
         let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
         let kind = HeadKind::Embedding { normalize: true };
-        base.head = Some(Head { pooling: Pooling::Mean, kind });
+        base.head = Some(Head { pooling: Pooling::ClassToken, kind });
         base.tokenizer = Some(tokenizer());
         let settings = TaskConfig {
             adapter_activation: Activation::Relu,
@@ -132,7 +132,7 @@ impl Tiny {
         };
         let light = Routing { attention: AttentionMode::KToLight, reduction: Some(2.0) };
         let layers = [Some(routing(AttentionMode::KToK)), Some(light)];
-        let task = task(&config, settings, layers, Pooling::ClassToken, 2);
+        let task = task(&config, settings, layers, Pooling::Mean, 2);
         let ids = vec![2, 5, 6, 7, 9, 10, 3];
         let input = TinyInput::Tokens { ids, types: vec![0, 0, 0, 0, 1, 1, 1] };
         Self { name: "bert", base, task, input, tokens: 7 }
@@ -356,7 +356,8 @@ impl Random {
 
     /// A number in [-1, 1) with 16 random bits, exact in f32.
     fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 48) as f32 - 32_768.0) / 32_768.0
     }
 
@@ -554,8 +555,5 @@ fn add_task_layer(
 
 fn tokenizer() -> TokenizerFiles {
     let special = SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: Some(4) };
-    TokenizerFiles {
-        tokens: TOKENS.map(str::to_owned).to_vec(),
-        options: Options::new(special),
-    }
+    TokenizerFiles { tokens: TOKENS.map(str::to_owned).to_vec(), options: Options::new(special) }
 }

@@ -123,9 +123,7 @@ const REJECTED: &[Rejection] = &[
         let header = bert_base().bytes()[..header::LENGTH_BYTES].to_vec();
         Edit::new(&header).append(&[]).sealed()
     }),
-    rejection(9, "a reserved header byte", || {
-        bert_base().byte(header::RESERVED.start, 1).sealed()
-    }),
+    rejection(9, "a reserved header byte", || bert_base().byte(header::RESERVED.start, 1).sealed()),
     rejection(9, "a base id in a base", || bert_base().byte(header::BASE_ID.start, 1).sealed()),
     rejection(9, "a reserved byte of a section entry", || {
         with_entry(bert_base(), SectionKind::Config, section::RESERVED, 1)
@@ -227,30 +225,22 @@ const REJECTED: &[Rejection] = &[
     }),
     rejection(18, "role 0", || with_tensor_u16(0, tensor::ROLE, 0)),
     rejection(18, "role 999", || with_tensor_u16(0, tensor::ROLE, 999)),
-    rejection(19, "a router in a base", || {
-        with_tensor_u16(0, tensor::ROLE, Role::Router.code())
-    }),
+    rejection(19, "a router in a base", || with_tensor_u16(0, tensor::ROLE, Role::Router.code())),
     rejection(19, "the embedding of a layer", || {
         let index = tensor_index(&bert().base, Role::TokenEmbedding);
         with_tensor_u16(index, tensor::LAYER, 0)
     }),
-    rejection(19, "a query of no layer", || {
-        with_tensor_u16(0, tensor::LAYER, GLOBAL_LAYER)
-    }),
+    rejection(19, "a query of no layer", || with_tensor_u16(0, tensor::LAYER, GLOBAL_LAYER)),
     rejection(20, "encoding 0", || with_tensor_u16(0, tensor::ENCODING, 0)),
     rejection(20, "encoding 7", || with_tensor_u16(0, tensor::ENCODING, 7)),
     rejection(20, "an attribute of the encoding", || with_tensor_u16(0, tensor::RESERVED, 1)),
-    rejection(21, "a tensor twice", || {
-        with_tensor_u16(1, tensor::ROLE, Role::Query.code())
-    }),
+    rejection(21, "a tensor twice", || with_tensor_u16(1, tensor::ROLE, Role::Query.code())),
     rejection(21, "layers in descending order", || with_tensor_u16(0, tensor::LAYER, 1)),
     rejection(22, "no rows", || with_tensor_u32(0, tensor::ROWS, 0)),
     rejection(22, "no columns", || with_tensor_u32(0, tensor::COLUMNS, 0)),
     rejection(23, "a hole before a tensor", || with_tensor_u32(0, tensor::OFFSET, 64)),
     rejection(23, "two tensors in one place", || with_tensor_u32(1, tensor::OFFSET, 0)),
-    rejection(24, "a length that is not the shape's", || {
-        with_tensor_u32(0, tensor::LENGTH, 4)
-    }),
+    rejection(24, "a length that is not the shape's", || with_tensor_u32(0, tensor::LENGTH, 4)),
     rejection(24, "a shape beyond the address space", || {
         with_tensor_u32(0, tensor::ROWS, u32::MAX)
     }),
@@ -656,8 +646,7 @@ fn a_task_for_another_base_is_refused() {
     let other = Tiny::bert().pack(WeightType::F32).unwrap();
     let (base, other) = (bert().base, other);
     let (base, task) = (base.parse().unwrap(), other.task.parse().unwrap());
-    let expected =
-        ModelError::AnotherBase { expected: task.base_id(), found: base.content_id() };
+    let expected = ModelError::AnotherBase { expected: task.base_id(), found: base.content_id() };
     assert_eq!(Model::bind(&base, &task).unwrap_err(), expected);
     assert!(pack_task(&Tiny::t5().task, &base, WeightType::F32, "").is_err());
 }

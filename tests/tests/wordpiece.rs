@@ -14,13 +14,8 @@ use tokenizers::{NormalizedString, Normalizer as _, Tokenizer, TruncationParams}
 /// One text a line; a line may hold control characters and any separator but `\n`.
 const SAMPLE: &str = include_str!("../data/wordpiece_sample.txt");
 const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-const SPECIAL_IDS: SpecialIds = SpecialIds {
-    pad: 0,
-    unknown: 1,
-    classify: 2,
-    separate: 3,
-    mask: Some(4),
-};
+const SPECIAL_IDS: SpecialIds =
+    SpecialIds { pad: 0, unknown: 1, classify: 2, separate: 3, mask: Some(4) };
 /// Scalar values of one text in the exhaustive tests; after a difference each is tried by itself.
 const BATCH: usize = 16;
 
@@ -30,11 +25,7 @@ const UNCASED: Normalization = Normalization {
     strip_accents: true,
     lowercase: true,
 };
-const CASED: Normalization = Normalization {
-    strip_accents: false,
-    lowercase: false,
-    ..UNCASED
-};
+const CASED: Normalization = Normalization { strip_accents: false, lowercase: false, ..UNCASED };
 
 fn sample() -> impl Iterator<Item = &'static str> {
     SAMPLE.split_terminator('\n')
@@ -58,9 +49,7 @@ fn reference_normalized(text: &str, steps: Normalization) -> String {
         steps.lowercase,
     );
     let mut string = NormalizedString::from(text);
-    normalizer
-        .normalize(&mut string)
-        .expect("normalising never fails");
+    normalizer.normalize(&mut string).expect("normalising never fails");
     string.get().to_owned()
 }
 
@@ -74,11 +63,7 @@ impl Pair {
     /// The special tokens come before `tokens`.
     fn new(tokens: &[&str], normalization: Normalization, max_chars_per_word: u32) -> Self {
         let tokens: Vec<&str> = SPECIAL_TOKENS.iter().chain(tokens).copied().collect();
-        let options = Options {
-            normalization,
-            max_chars_per_word,
-            special: SPECIAL_IDS,
-        };
+        let options = Options { normalization, max_chars_per_word, special: SPECIAL_IDS };
         let mut section = vec![0; encoded_len(&tokens)];
         encode(&tokens, &options, &mut section).expect("different tokens");
         let reference = reference(&tokens, normalization, max_chars_per_word);
@@ -104,13 +89,8 @@ impl Pair {
 
     fn truncated(&self, most: usize) -> Tokenizer {
         let mut reference = self.reference.clone();
-        let truncation = TruncationParams {
-            max_length: most,
-            ..TruncationParams::default()
-        };
-        reference
-            .with_truncation(Some(truncation))
-            .expect("room for the special tokens");
+        let truncation = TruncationParams { max_length: most, ..TruncationParams::default() };
+        reference.with_truncation(Some(truncation)).expect("room for the special tokens");
         reference
     }
 }
@@ -132,23 +112,12 @@ fn cut_pair(
     let (mut ids, mut types) = (vec![u32::MAX; most], vec![u8::MAX; most]);
     let encoding = word_piece.encode_pair(first, second, &mut ids, &mut types);
     ids.truncate(encoding.len);
-    (
-        ids,
-        types
-            .iter()
-            .take(encoding.len)
-            .copied()
-            .map(u32::from)
-            .collect(),
-    )
+    (ids, types.iter().take(encoding.len).copied().map(u32::from).collect())
 }
 
 fn reference(tokens: &[&str], steps: Normalization, max_chars_per_word: u32) -> Tokenizer {
-    let vocabulary: serde_json::Map<_, _> = tokens
-        .iter()
-        .enumerate()
-        .map(|(id, token)| ((*token).to_owned(), json!(id)))
-        .collect();
+    let vocabulary: serde_json::Map<_, _> =
+        tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
     let added: Vec<_> = SPECIAL_TOKENS
         .iter()
         .enumerate()
@@ -187,14 +156,10 @@ static SAMPLE_TOKENS: LazyLock<Vec<String>> = LazyLock::new(|| {
             for c in line.chars().filter(|c| u32::from(*c) % 11 != 0) {
                 tokens.extend([c.to_string(), format!("##{c}")]);
             }
-            line.split_whitespace()
-                .for_each(|word| add_pieces(word, &mut tokens));
+            line.split_whitespace().for_each(|word| add_pieces(word, &mut tokens));
         }
     }
-    tokens
-        .into_iter()
-        .filter(|token| !SPECIAL_TOKENS.contains(&token.as_str()))
-        .collect()
+    tokens.into_iter().filter(|token| !SPECIAL_TOKENS.contains(&token.as_str())).collect()
 });
 
 fn add_pieces(word: &str, tokens: &mut BTreeSet<String>) {
@@ -203,10 +168,7 @@ fn add_pieces(word: &str, tokens: &mut BTreeSet<String>) {
         if let (Some(head), Some(tail)) = (characters.first_chunk::<2>(), characters.get(length..))
         {
             tokens.insert(head.iter().chain(tail.iter().take(length)).collect());
-            tokens.insert(format!(
-                "##{}",
-                tail.iter().take(length).collect::<String>()
-            ));
+            tokens.insert(format!("##{}", tail.iter().take(length).collect::<String>()));
         }
     }
 }
@@ -233,11 +195,7 @@ fn compare_all<T: PartialEq + std::fmt::Debug>(
             let alone = text(c);
             assert_eq!(ours(&alone), theirs(&alone), "{c:?}");
         }
-        panic!(
-            "a difference only between {:?} and {:?}",
-            batch.first(),
-            batch.last()
-        );
+        panic!("a difference only between {:?} and {:?}", batch.first(), batch.last());
     }
 }
 
@@ -265,10 +223,7 @@ fn every_scalar_value_by_itself_is_normalised_alike() {
 fn every_scalar_value_separates_combining_characters_alike() {
     // Classes 226 and 224 before it, 216 and 9 after it; none of them is a nonspacing mark.
     for clean_text in [false, true] {
-        let steps = Normalization {
-            clean_text,
-            ..UNCASED
-        };
+        let steps = Normalization { clean_text, ..UNCASED };
         compare_normalized(steps, |c| format!("a\u{1d16d}\u{302e}{c}\u{1d165}\u{1b44}"));
     }
 }
@@ -277,20 +232,9 @@ fn every_scalar_value_separates_combining_characters_alike() {
 fn every_scalar_value_becomes_the_same_ids() {
     // Kept in a word, removed, a separator, punctuation, or with spaces: each gives other ids.
     let tokens = ["a", "ab", "##b", "b", "."];
-    for steps in [
-        UNCASED,
-        CASED,
-        Normalization {
-            clean_text: false,
-            ..UNCASED
-        },
-    ] {
+    for steps in [UNCASED, CASED, Normalization { clean_text: false, ..UNCASED }] {
         let pair = Pair::new(&tokens, steps, 100);
-        compare_all(
-            |c| format!(" a{c}b {c} "),
-            |t| pair.our_ids(t),
-            |t| pair.their_ids(t),
-        );
+        compare_all(|c| format!(" a{c}b {c} "), |t| pair.our_ids(t), |t| pair.their_ids(t));
     }
 }
 
@@ -299,11 +243,7 @@ fn every_line_of_the_sample_becomes_the_same_ids() {
     for steps in all_steps() {
         let pair = sample_pair(steps);
         for line in sample() {
-            assert_eq!(
-                pair.our_ids(line),
-                pair.their_ids(line),
-                "{line:?} {steps:?}"
-            );
+            assert_eq!(pair.our_ids(line), pair.their_ids(line), "{line:?} {steps:?}");
         }
     }
 }
@@ -318,10 +258,7 @@ fn the_sample_meets_known_and_unknown_words() {
         pieces += encoding.total - 2;
         unknown += encoding.unknown;
     }
-    assert!(
-        unknown > 100 && pieces > 4 * unknown,
-        "{unknown} of {pieces}"
-    );
+    assert!(unknown > 100 && pieces > 4 * unknown, "{unknown} of {pieces}");
 }
 
 #[test]
@@ -331,11 +268,7 @@ fn every_line_of_the_sample_is_cut_alike() {
         let reference = pair.truncated(most);
         for line in sample() {
             let theirs = reference.encode_fast(line, true).unwrap();
-            assert_eq!(
-                cut_ids(&pair.ours(), line, most),
-                theirs.get_ids(),
-                "{line:?} {most}"
-            );
+            assert_eq!(cut_ids(&pair.ours(), line, most), theirs.get_ids(), "{line:?} {most}");
         }
     }
 }
@@ -407,11 +340,8 @@ fn any_steps() -> impl Strategy<Value = Normalization> {
 }
 
 /// One front end for each choice of steps.
-static PAIRS: LazyLock<Vec<(Normalization, Pair)>> = LazyLock::new(|| {
-    all_steps()
-        .map(|steps| (steps, sample_pair(steps)))
-        .collect()
-});
+static PAIRS: LazyLock<Vec<(Normalization, Pair)>> =
+    LazyLock::new(|| all_steps().map(|steps| (steps, sample_pair(steps))).collect());
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]

@@ -106,8 +106,7 @@ impl Demo {
             for budget in budgets {
                 trace = Trace::default();
                 let input = sample.input.as_input();
-                let found =
-                    session.run(input, budget, &mut trace, |output| best(output.values))?;
+                let found = session.run(input, budget, &mut trace, |output| best(output.values))?;
                 let mark = if found == Some(sample.label) { "" } else { " (wrong)" };
                 let name = found.map_or_else(String::new, |label| label_name(model, label));
                 names.push(format!("{name}{mark}"));
@@ -149,7 +148,11 @@ impl Demo {
             (arena(Capacity::any_budget(tokens))?, arena(Capacity { tokens, selected })?);
         println!("flash: {} bytes (base and task in one bundle)", grouped(bundle.len()));
         println!("RAM:   {} bytes of arena for any budget, exactly", grouped(any));
-        println!("       {} bytes if no call asks for less than r = {}", grouped(routed), self.reduction);
+        println!(
+            "       {} bytes if no call asks for less than r = {}",
+            grouped(routed),
+            self.reduction
+        );
         Ok(())
     }
 }

@@ -70,7 +70,10 @@ impl Eval {
                 format!("{:.2}x", line.speed_up),
             ]
         });
-        println!("{}", table(["reduction", "accuracy", "median latency", "speed-up"], rows.collect()));
+        println!(
+            "{}",
+            table(["reduction", "accuracy", "median latency", "speed-up"], rows.collect())
+        );
         println!(
             "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
             result.samples,

@@ -57,9 +57,15 @@ impl Inspect {
                     grouped(tensor.bytes.len()),
                 ]
             });
-            println!("{}", table(["layer", "tensor", "shape", "stored as", "bytes"], rows.collect()));
+            println!(
+                "{}",
+                table(["layer", "tensor", "shape", "stored as", "bytes"], rows.collect())
+            );
         } else {
-            println!("{}", table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors)));
+            println!(
+                "{}",
+                table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors))
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ mod pack;
 mod plan;
 mod run;
 mod table;
+mod verify;
 
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Plan(plan::PlanCommand),
     Run(run::Run),
+    Verify(verify::Verify),
     Eval(eval::Eval),
 }
 
@@ -35,6 +37,7 @@ impl Command {
             Self::Inspect(command) => command.run().map(|()| true),
             Self::Plan(command) => command.run().map(|()| true),
             Self::Run(command) => command.run().map(|()| true),
+            Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
         }
     }

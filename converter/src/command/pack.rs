@@ -3,9 +3,7 @@
 use super::table::{grouped, hex, plan_table, table};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::output::write_whole;
-use coda_converter::pack::{
-    PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task,
-};
+use coda_converter::pack::{PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task};
 use coda_converter::source::{Base, Task};
 use coda_runtime::format::PackageKind;
 use coda_runtime::memory::{Capacity, Plan};
@@ -99,8 +97,7 @@ impl Pack {
         let spinner = ProgressBar::new_spinner().with_message("packing");
         spinner.enable_steady_tick(Duration::from_millis(200));
         let task = self.task.as_deref().filter(|_| self.only != Some(Part::Base));
-        let packed =
-            pack(&self.base, task, self.weights, self.image_size, &self.provenance)?;
+        let packed = pack(&self.base, task, self.weights, self.image_size, &self.provenance)?;
         let written = self.choose(&packed)?;
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;

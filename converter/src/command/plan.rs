@@ -41,7 +41,10 @@ impl CapacityArguments {
         let tokens = self.max_tokens.or(model.max_tokens());
         let tokens = tokens.context("the model does not bound its inputs: give --max-tokens")?;
         if let Some(limit) = model.config().max_tokens() {
-            ensure!(tokens <= limit, "--max-tokens {tokens} is above the model's {limit} positions");
+            ensure!(
+                tokens <= limit,
+                "--max-tokens {tokens} is above the model's {limit} positions"
+            );
         }
         ensure!(
             self.reduction.is_finite() && self.reduction >= 1.0,

@@ -98,20 +98,15 @@ impl Run {
         }
     }
 
-    fn infer(
-        &self,
-        model: &Model<'_>,
-        input: &SampleInput,
-        budget: Budget<'_>,
-    ) -> Result<Answer> {
+    fn infer(&self, model: &Model<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<Answer> {
         let capacity = Capacity::any_budget(input.tokens(model));
         let mut session = Session::new(model, capacity)?
             .with_kernels(self.compute.kernels()?)
             .with_activations(self.compute.activations());
         let mut trace = Trace::default();
         let start = Instant::now();
-        let values = session
-            .run(input.as_input(), budget, &mut trace, |output| output.values.to_vec())?;
+        let values =
+            session.run(input.as_input(), budget, &mut trace, |output| output.values.to_vec())?;
         Ok(Answer { values, trace, milliseconds: start.elapsed().as_secs_f64() * 1000.0 })
     }
 

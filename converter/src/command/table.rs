@@ -33,9 +33,8 @@ pub(super) fn grouped(value: usize) -> String {
 /// The buffers of a plan.
 pub(super) fn plan_table(plan: &Plan) -> Table {
     let rows = plan.buffers().iter().filter(|buffer| buffer.bytes > 0);
-    let rows = rows.map(|buffer| {
-        [buffer.name.to_owned(), grouped(buffer.offset), grouped(buffer.bytes)]
-    });
+    let rows =
+        rows.map(|buffer| [buffer.name.to_owned(), grouped(buffer.offset), grouped(buffer.bytes)]);
     let mut rows: Vec<_> = rows.collect();
     rows.push(["arena".to_owned(), String::new(), grouped(plan.arena_bytes())]);
     table(["buffer", "offset", "bytes"], rows)

@@ -124,7 +124,8 @@ impl Verify {
         }
         let limit = model.max_tokens().unwrap_or(usize::MAX);
         let ids = TEXTS.iter().map(|text| dataset::tokenize(model, text, limit));
-        ids.map(|result| Ok(SampleInput::Tokens(result?.0))).collect::<Result<_>>()
+        ids.map(|result| Ok(SampleInput::Tokens(result?.0)))
+            .collect::<Result<_>>()
             .context("the built-in texts")
     }
 
@@ -155,8 +156,14 @@ impl Verify {
         for comparison in std::iter::once(oracle).chain(packed) {
             print_comparison(comparison);
         }
-        println!("float path: worst error {worst:.2e} of a stage's scale, bound {:.0e}", self.float_bound);
-        println!("packed weights: mean error {mean:.4} of a stage's scale, bound {}", self.packed_bound);
+        println!(
+            "float path: worst error {worst:.2e} of a stage's scale, bound {:.0e}",
+            self.float_bound
+        );
+        println!(
+            "packed weights: mean error {mean:.4} of a stage's scale, bound {}",
+            self.packed_bound
+        );
         println!("packed weights: {agreement:.1} % same labels, bound {} %", self.agreement_bound);
         println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
         Ok(holds)

@@ -104,9 +104,10 @@ impl Base {
         }
         let names: BTreeMap<Place, String> =
             entries.into_iter().map(|entry| (entry.place, entry.name)).collect();
-        let unused = file.names().iter().filter(|name| {
-            !name.starts_with("coda.") && !names.values().any(|used| used == *name)
-        });
+        let unused = file
+            .names()
+            .iter()
+            .filter(|name| !name.starts_with("coda.") && !names.values().any(|used| used == *name));
         let mut base = Self {
             path: file.path().to_owned(),
             config: model.config,
@@ -361,8 +362,7 @@ const T5_LAYER: LayerNames = LayerNames {
     feed_forward_scale: None,
 };
 
-const T5_PLAIN_LAYER: LayerNames =
-    LayerNames { expand: "layer.1.DenseReluDense.wi", ..T5_LAYER };
+const T5_PLAIN_LAYER: LayerNames = LayerNames { expand: "layer.1.DenseReluDense.wi", ..T5_LAYER };
 
 /// Every tensor that the encoder reads.
 fn entries(model: &ModelConfig, prefix: &str) -> Vec<Entry> {

@@ -116,8 +116,9 @@ impl Reader<'_> {
 
     fn activation(&self, default: &str) -> Result<Activation, SourceError> {
         let name = self.fields.hidden_act.as_deref().unwrap_or(default);
-        activation(name)
-            .ok_or_else(|| self.setting("hidden_act", name, "supported are gelu, gelu_new and relu"))
+        activation(name).ok_or_else(|| {
+            self.setting("hidden_act", name, "supported are gelu, gelu_new and relu")
+        })
     }
 
     fn bert(&self) -> Result<Config, SourceError> {
@@ -125,7 +126,11 @@ impl Reader<'_> {
         match fields.position_embedding_type.as_deref() {
             None | Some("absolute") => {}
             Some(found) => {
-                return Err(self.setting("position_embedding_type", found, "supported is absolute"));
+                return Err(self.setting(
+                    "position_embedding_type",
+                    found,
+                    "supported is absolute",
+                ));
             }
         }
         let (hidden, heads) = self.widths()?;

@@ -13,9 +13,9 @@ pub(super) fn resize(table: &[f32], from: usize, to: usize, d: usize) -> Vec<f32
         for column in &taps {
             out.extend((0..d).map(|channel| {
                 let sum = row.iter().flat_map(|(y, wy)| {
-                    column.iter().map(move |(x, wx)| {
-                        wy * wx * f64::from(grid[(y * from + x) * d + channel])
-                    })
+                    column
+                        .iter()
+                        .map(move |(x, wx)| wy * wx * f64::from(grid[(y * from + x) * d + channel]))
                 });
                 sum.sum::<f64>() as f32
             }));

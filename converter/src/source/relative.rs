@@ -6,7 +6,12 @@
 /// **Shapes**: `table` `[buckets, heads]` as T5 stores it; result `[heads, 2 limit + 1]`.
 /// Source: the bucket formula of the reference vectors' conventions, in f64.
 #[must_use]
-pub fn bias_by_distance(table: &[f32], buckets: usize, heads: usize, max_distance: usize) -> Vec<f32> {
+pub fn bias_by_distance(
+    table: &[f32],
+    buckets: usize,
+    heads: usize,
+    max_distance: usize,
+) -> Vec<f32> {
     let limit = max_distance as i64;
     let distances = -limit..=limit;
     (0..heads)

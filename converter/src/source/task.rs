@@ -151,8 +151,8 @@ impl Task {
     /// Norms of the base that the task has changed.
     fn read_norms(&mut self, file: &TensorFile, base: &Base) -> Result<(), SourceError> {
         for (place, name) in &base.names {
-            let changeable = place.1.belongs_to_task()
-                && !matches!(place.1, Role::HeadWeight | Role::HeadBias);
+            let changeable =
+                place.1.belongs_to_task() && !matches!(place.1, Role::HeadWeight | Role::HeadBias);
             if changeable && file.contains(name) && file.path() != base.path {
                 self.insert(file, *place, name.clone(), (1, base.config.hidden))?;
             }
@@ -204,7 +204,8 @@ impl Task {
         self.insert(file, (layer, Role::LightDown), name("down.weight"), (rank, d))?;
         let up = matrix(file, &name("up.weight"), (2 * width, rank))?;
         let bias = matrix(file, &name("up.bias"), (1, 2 * width))?;
-        let halves = [(Role::LightKey, Role::LightKeyBias), (Role::LightValue, Role::LightValueBias)];
+        let halves =
+            [(Role::LightKey, Role::LightKeyBias), (Role::LightValue, Role::LightValueBias)];
         for (half, roles) in halves.into_iter().enumerate() {
             let weights = up.values.chunks(width * rank).nth(half).unwrap_or_default().to_vec();
             let biases = bias.values.chunks(width).nth(half).unwrap_or_default().to_vec();

@@ -140,7 +140,9 @@ impl fmt::Display for RunError {
             Self::ImageBytes { expected, found } => {
                 write!(f, "the image has {found} bytes, the model reads {expected}")
             }
-            Self::NoNormalization => write!(f, "the package does not say how pixels are normalised"),
+            Self::NoNormalization => {
+                write!(f, "the package does not say how pixels are normalised")
+            }
             Self::WrongInput => write!(f, "the model reads another kind of input"),
             Self::Budget(error) => write!(f, "{error}"),
             Self::SelectedAboveCapacity { needed, capacity } => {

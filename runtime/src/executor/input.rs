@@ -77,7 +77,9 @@ fn check_ids(ids: &[u32], length: usize, vocabulary: usize) -> Result<(), RunErr
         return Err(RunError::Empty);
     }
     match valid.iter().position(|id| *id as usize >= vocabulary) {
-        Some(position) => Err(RunError::TokenOutOfRange { position, id: ids[position], vocabulary }),
+        Some(position) => {
+            Err(RunError::TokenOutOfRange { position, id: ids[position], vocabulary })
+        }
         None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::embed::norm_in_place;
 use super::gemm::{Form, Rows, apply};
-use super::{Context, attention};
+use super::{Context, Observer, attention};
 use crate::kernels::{Epilogue, NormWeights, ROW_TILE, Store, sqrt};
 use crate::memory::{Buffers, Tile, typed};
 use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
@@ -53,6 +53,7 @@ pub(super) fn route(
     layer: &Layer<'_>,
     (index, tokens): (usize, usize),
     budget: &Budget<'_>,
+    observer: &mut impl Observer,
 ) -> usize {
     let task = context.model.task_config();
     let k = tokens_of_layer(context.model, index, tokens, budget);
@@ -61,6 +62,7 @@ pub(super) fn route(
         return tokens;
     };
     score(context, buffers, layer, tokens, task);
+    observer.scored(index, buffers.scores.get_mut(..tokens).unwrap_or_default());
     let (keys, rest) = buffers.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
     let scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
     crate::routing::route(
@@ -242,12 +244,7 @@ fn project_light_keys(
 }
 
 /// `update = X[S] + scale * (context Wo + bo)`, then the norm of a post-norm layer.
-fn project_context(
-    context: &Context<'_>,
-    buffers: &mut Buffers<'_>,
-    layer: &Layer<'_>,
-    k: usize,
-) {
+fn project_context(context: &Context<'_>, buffers: &mut Buffers<'_>, layer: &Layer<'_>, k: usize) {
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
     let output = &layer.attention.output;
     let add = Store::Add { scale: layer.attention_scale };
@@ -352,13 +349,13 @@ fn update(
             let norm = layer_norm(context, layer);
             let rows = match norm {
                 None => Rows::Float(x.as_matrix()),
-                norm => {
-                    context.load(&mut buffers.tile, d, x.as_matrix().iter(), norm, Form::Float)
-                }
+                norm => context.load(&mut buffers.tile, d, x.as_matrix().iter(), norm, Form::Float),
             };
             low = adapter_down(context, adapter, rows, low, count);
         }
-        while let Some((token, output)) = next.next_if(|(token, _)| **token < (start + count) as u32) {
+        while let Some((token, output)) =
+            next.next_if(|(token, _)| **token < (start + count) as u32)
+        {
             let gate = if routed { buffers.gates.get(*token as usize).copied() } else { None };
             blend(x.row_mut(*token as usize - start), output, gate.unwrap_or(1.0));
         }

@@ -140,18 +140,16 @@ impl<'m, 'a> Executor<'m, 'a> {
     ) -> Result<Output<'_>, RunError> {
         let tokens = input::check(&input, self.model, &self.plan)?;
         self.check_budget(&budget, tokens)?;
-        let context = Context {
-            model: self.model,
-            kernels: self.kernels,
-            activations: self.activations,
-        };
+        let context =
+            Context { model: self.model, kernels: self.kernels, activations: self.activations };
         let d = self.model.config().hidden;
         let mut buffers = Buffers::divide(&self.plan, self.arena);
         embed::forward(&context, &mut buffers, &input, tokens)?;
         observer.embedded(layer::hidden(&buffers, tokens, d));
         for index in 0..self.model.config().layers {
             let layer = self.model.layer(index)?;
-            let k = layer::route(&context, &mut buffers, &layer, (index, tokens), &budget);
+            let k =
+                layer::route(&context, &mut buffers, &layer, (index, tokens), &budget, observer);
             observer.selected(index, &layer::selection(&buffers, &layer, tokens, k));
             layer::forward(&context, &mut buffers, &layer, tokens, k);
             observer.layer(index, layer::hidden(&buffers, tokens, d));

@@ -42,11 +42,7 @@ impl Fields<'_> {
         if allowed.contains(&value) { Ok(value) } else { Err(self.invalid(&range)) }
     }
 
-    fn float(
-        &self,
-        range: Range<usize>,
-        valid: impl Fn(f32) -> bool,
-    ) -> Result<f32, FormatError> {
+    fn float(&self, range: Range<usize>, valid: impl Fn(f32) -> bool) -> Result<f32, FormatError> {
         let value = f32::from_bits(u32_at(self.bytes, range.clone()));
         if value.is_finite() && valid(value) { Ok(value) } else { Err(self.invalid(&range)) }
     }
@@ -81,8 +77,7 @@ fn put<const N: usize>(bytes: &mut [u8; N], range: Range<usize>, value: u32) {
     }
 }
 
-const ACTIVATIONS: [Activation; 3] =
-    [Activation::Relu, Activation::GeluErf, Activation::GeluTanh];
+const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::GeluErf, Activation::GeluTanh];
 
 fn code_of<T: PartialEq>(choices: &[T], value: &T) -> u32 {
     choices.iter().position(|choice| choice == value).map_or(0, |index| index as u32 + 1)
@@ -137,8 +132,7 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         feed_forward: fields.size(config::FEED_FORWARD, widths.clone())?,
         norm: fields.choice(config::NORM, &[Norm::LayerNorm, Norm::RmsNorm])?,
         norm_eps: fields.float(config::NORM_EPS, |eps| eps >= 0.0)?,
-        placement: fields
-            .choice(config::PLACEMENT, &[NormPlacement::Pre, NormPlacement::Post])?,
+        placement: fields.choice(config::PLACEMENT, &[NormPlacement::Pre, NormPlacement::Post])?,
         activation: fields.choice(config::ACTIVATION, &ACTIVATIONS)?,
         gated: flags & 1 != 0,
         attention_scale: fields.float(config::ATTENTION_SCALE, |scale| scale > 0.0)?,
@@ -184,8 +178,7 @@ fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     Ok(Embedding::Patches { height, width, channels, patch, class_token })
 }
 
-const ROUTER_INPUTS: [RouterInput; 3] =
-    [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
+const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
 
 /// Encodes the task section.
 #[must_use]
@@ -300,9 +293,9 @@ pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     let fields = fixed(SectionKind::Head, bytes, head::BYTES)?;
     let pooling = fields.choice(head::POOLING, &[Pooling::ClassToken, Pooling::Mean])?;
     let kind = match fields.size(head::KIND, 1..3)? {
-        1 => HeadKind::Classification {
-            labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)?,
-        },
+        1 => {
+            HeadKind::Classification { labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)? }
+        }
         _ => HeadKind::Embedding { normalize: fields.size(head::ARGUMENT, 0..2)? == 1 },
     };
     let value = Head { pooling, kind };

@@ -24,7 +24,8 @@ use crate::text::Vocabulary;
 use codec::{size_at, u16_at, u32_at};
 
 /// CRC-32 as in zip, PNG and the checksum unit of most microcontrollers.
-const CRC: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+const CRC: crc::Crc<u32, crc::Table<1>> =
+    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Identifies the content of a package: the first 16 bytes of the SHA-256 of the file with its
 /// checksum and content id fields zero.
@@ -468,7 +469,11 @@ fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError>
     if sections > limits::SECTIONS {
         return Err(FormatError::TooManySections { found: sections });
     }
-    let zeros = if kind == PackageKind::Task { header::RESERVED } else { header::BASE_ID.start..header::RESERVED.end };
+    let zeros = if kind == PackageKind::Task {
+        header::RESERVED
+    } else {
+        header::BASE_ID.start..header::RESERVED.end
+    };
     match bytes.get(zeros.clone()).and_then(|b| b.iter().position(|byte| *byte != 0)) {
         Some(position) => Err(FormatError::NotZero { offset: zeros.start + position }),
         None => Ok(kind),
@@ -499,7 +504,11 @@ struct CheckedEntry {
     length: usize,
 }
 
-fn check_tensor(kind: PackageKind, index: usize, entry: &[u8]) -> Result<CheckedEntry, FormatError> {
+fn check_tensor(
+    kind: PackageKind,
+    index: usize,
+    entry: &[u8],
+) -> Result<CheckedEntry, FormatError> {
     let code = u16_at(entry, tensor::ROLE);
     let role = Role::from_code(code).ok_or(FormatError::UnknownRole { index, found: code })?;
     let layer = u16_at(entry, tensor::LAYER);
@@ -535,8 +544,7 @@ fn view_tensor<'a>(entry: &[u8], data: &'a [u8]) -> Tensor<'a> {
     Tensor {
         role: Role::from_code(u16_at(entry, tensor::ROLE)).unwrap_or(Role::TokenEmbedding),
         layer: u16_at(entry, tensor::LAYER),
-        encoding: Encoding::from_code(u16_at(entry, tensor::ENCODING))
-            .unwrap_or(Encoding::RowsF32),
+        encoding: Encoding::from_code(u16_at(entry, tensor::ENCODING)).unwrap_or(Encoding::RowsF32),
         rows: size_at(entry, tensor::ROWS),
         columns: size_at(entry, tensor::COLUMNS),
         bytes: data.get(offset..end).unwrap_or(&[]),

@@ -60,13 +60,7 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 /// less than [`f32::MIN_POSITIVE`]) it is +0.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    const Q: [f32; 5] = [
-        0.499_999_94,
-        0.166_665_17,
-        0.041_668_1,
-        0.008_369_192,
-        0.001_383_878_4,
-    ];
+    const Q: [f32; 5] = [0.499_999_94, 0.166_665_17, 0.041_668_1, 0.008_369_192, 0.001_383_878_4];
     let shifted = x * LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
@@ -312,9 +306,7 @@ mod tests {
             }
             return (density * sum).copysign(x);
         }
-        let fraction = (1..=60)
-            .rev()
-            .fold(z, |below, k| z + 0.5 * f64::from(k) / below);
+        let fraction = (1..=60).rev().fold(z, |below, k| z + 0.5 * f64::from(k) / below);
         (1.0 - 0.5 * density / fraction).copysign(x)
     }
 
@@ -328,12 +320,7 @@ mod tests {
 
     fn assert_bits(function: Function, golden: &[(f32, u32)]) {
         for &(x, bits) in golden {
-            assert_eq!(
-                function(x).to_bits(),
-                bits,
-                "at {x:e}: {:#010x}",
-                function(x).to_bits()
-            );
+            assert_eq!(function(x).to_bits(), bits, "at {x:e}: {:#010x}", function(x).to_bits());
         }
     }
 
@@ -394,13 +381,7 @@ mod tests {
     fn round_ties_even_agrees_with_the_standard_library() {
         let limit = 4_194_304.0;
         assert!(within(limit, DENSE).all(|x| round_ties_even(x) == x.round_ties_even()));
-        for (x, rounded) in [
-            (0.5, 0.0),
-            (1.5, 2.0),
-            (2.5, 2.0),
-            (-2.5, -2.0),
-            (-3.5, -4.0),
-        ] {
+        for (x, rounded) in [(0.5, 0.0), (1.5, 2.0), (2.5, 2.0), (-2.5, -2.0), (-3.5, -4.0)] {
             assert_eq!(round_ties_even(x), rounded);
         }
     }
@@ -437,28 +418,15 @@ mod tests {
 
     #[test]
     fn erf_is_odd_and_ends_at_one() {
-        assert!(
-            sweep()
-                .filter(|x| x.abs() >= TINY)
-                .all(|x| erf(-x) == -erf(x))
-        );
-        assert_eq!(
-            (erf(ERF_ONE), erf(f32::INFINITY), erf(f32::NEG_INFINITY)),
-            (1.0, 1.0, -1.0)
-        );
+        assert!(sweep().filter(|x| x.abs() >= TINY).all(|x| erf(-x) == -erf(x)));
+        assert_eq!((erf(ERF_ONE), erf(f32::INFINITY), erf(f32::NEG_INFINITY)), (1.0, 1.0, -1.0));
         assert!(erf(ERF_ONE.next_down()) < 1.0);
     }
 
     #[test]
     fn gelus_end_at_zero_and_at_their_argument() {
         for gelu in [gelu_erf, gelu_tanh] {
-            for x in [
-                (-12.5f32).next_down(),
-                -1e4,
-                -1e20,
-                f32::MIN,
-                f32::NEG_INFINITY,
-            ] {
+            for x in [(-12.5f32).next_down(), -1e4, -1e20, f32::MIN, f32::NEG_INFINITY] {
                 assert_eq!(gelu(x).to_bits(), 0, "at {x:e}");
             }
             for x in [20.0, 1e4, 1e20, f32::MAX, f32::INFINITY] {
@@ -483,25 +451,16 @@ mod tests {
 
     #[test]
     fn relu_keeps_positive_numbers_only() {
-        assert_eq!(
-            (relu(2.5), relu(-2.5).to_bits(), relu(-0.0).to_bits()),
-            (2.5, 0, 0)
-        );
+        assert_eq!((relu(2.5), relu(-2.5).to_bits(), relu(-0.0).to_bits()), (2.5, 0, 0));
         assert_eq!(relu(f32::MIN_POSITIVE), f32::MIN_POSITIVE);
         assert_eq!(relu(f32::MIN_POSITIVE.next_down()).to_bits(), 0);
-        assert_eq!(
-            (relu(f32::INFINITY), relu(f32::NEG_INFINITY).to_bits()),
-            (f32::INFINITY, 0)
-        );
+        assert_eq!((relu(f32::INFINITY), relu(f32::NEG_INFINITY).to_bits()), (f32::INFINITY, 0));
     }
 
     #[test]
     fn nan_stays_nan() {
         for (name, function) in ALL {
-            assert!(
-                function(f32::NAN).is_nan() && function(-f32::NAN).is_nan(),
-                "{name}"
-            );
+            assert!(function(f32::NAN).is_nan() && function(-f32::NAN).is_nan(), "{name}");
         }
     }
 
@@ -510,10 +469,7 @@ mod tests {
         for (name, function) in ALL.iter().filter(|(name, _)| *name != "sqrt") {
             for x in sweep().filter(|x| *name != "round_ties_even" || x.abs() < 4e6) {
                 let y = function(x);
-                assert!(
-                    !y.is_subnormal() && y.to_bits() != (-0.0f32).to_bits(),
-                    "{name} {x:e}"
-                );
+                assert!(!y.is_subnormal() && y.to_bits() != (-0.0f32).to_bits(), "{name} {x:e}");
             }
         }
     }
@@ -574,21 +530,15 @@ mod tests {
             (9.1, 0x3f7f_f8ae),
         ];
         assert_bits(sigmoid, &golden);
-        let golden = [
-            (1e-40, 0x1e3c_e4e7),
-            (0.3, 0x3f0c_378c),
-            (2.0, 0x3fb5_04f3),
-            (1e30, 0x5863_5fa9),
-        ];
+        let golden =
+            [(1e-40, 0x1e3c_e4e7), (0.3, 0x3f0c_378c), (2.0, 0x3fb5_04f3), (1e30, 0x5863_5fa9)];
         assert_bits(sqrt, &golden);
     }
 
     #[test]
     fn sweeps_have_their_golden_hashes() {
         let hash = |function: Function| {
-            let results = sweep()
-                .map(function)
-                .map(|y| if y.is_nan() { 0.0 } else { y });
+            let results = sweep().map(function).map(|y| if y.is_nan() { 0.0 } else { y });
             let bytes = results.flat_map(|y| y.to_bits().to_le_bytes());
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -2,8 +2,8 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store,
-    activate, fold, math, scalar,
+    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate,
+    fold, math, scalar,
 };
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
@@ -185,7 +185,8 @@ pub fn gemm_f32_qd8_qc8w(
         let rows = inputs.chunks_exact(blocks.max(1)).zip(lhs.scales).enumerate();
         for (row, (blocks, row_scale)) in rows {
             let sums = int8_row(blocks, panel);
-            let values = core::array::from_fn(|lane| sums[lane] as f32 * (row_scale * scales[lane]));
+            let values =
+                core::array::from_fn(|lane| sums[lane] as f32 * (row_scale * scales[lane]));
             store(out, row, index * PANEL, values, epilogue);
         }
     }

@@ -1,8 +1,8 @@
 //! The specification: plain loops, one element after the other. Every other table gives these bits.
 
 use super::{
-    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store,
-    activate, fold, math,
+    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate,
+    fold, math,
 };
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;

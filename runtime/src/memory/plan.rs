@@ -201,7 +201,8 @@ impl Plan {
         sizes[QUERIES] = product(&[rows, of.attention_width, 4]);
         sizes[UPDATE] = product(&[rows, of.hidden, 4]);
         sizes[TILE_FLOAT] = product(&[tile, largest(&[of.hidden, of.patch_inputs]), 4]);
-        sizes[TILE_INT8] = product(&[int8_tile, int8_width.saturating_add(PANEL - 1) / PANEL * PANEL]);
+        sizes[TILE_INT8] =
+            product(&[int8_tile, int8_width.saturating_add(PANEL - 1) / PANEL * PANEL]);
         sizes[TILE_SCALES] = product(&[int8_tile, 4]);
         sizes[STAGE] = Self::stage(of, tokens, key_rows, tile);
         sizes[OUTPUT] = product(&[of.outputs, 4]);

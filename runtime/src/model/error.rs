@@ -125,15 +125,18 @@ impl fmt::Display for ModelError {
                 expected.1
             ),
             Self::Encoding { role, layer } => {
-                write!(f, "the tensor {} is stored in a way its role cannot have", Place(role, layer))
+                write!(
+                    f,
+                    "the tensor {} is stored in a way its role cannot have",
+                    Place(role, layer)
+                )
             }
             Self::PinnedPosition { position, limit } => {
                 write!(f, "position {position} is pinned, but inputs have at most {limit} tokens")
             }
-            Self::VocabularySize { expected, found } => write!(
-                f,
-                "the vocabulary has {found} tokens, the embedding table {expected} rows"
-            ),
+            Self::VocabularySize { expected, found } => {
+                write!(f, "the vocabulary has {found} tokens, the embedding table {expected} rows")
+            }
             Self::Channels { expected, found } => write!(
                 f,
                 "the encoder reads {expected} colour channels, the normalisation has {found}"

@@ -93,8 +93,7 @@ impl<'a> Model<'a> {
         let d = self.config.hidden;
         let layer = Layer {
             attention: self.projections(at)?,
-            attention_norm: self
-                .norm((Role::AttentionNormWeight, Role::AttentionNormBias), at)?,
+            attention_norm: self.norm((Role::AttentionNormWeight, Role::AttentionNormBias), at)?,
             attention_scale: self.optional(Role::AttentionScale, at, d)?,
             feed_forward: self.feed_forward(at)?,
             feed_forward_norm: self
@@ -142,8 +141,11 @@ impl<'a> Model<'a> {
             query: self.linear((Role::Query, Role::QueryBias), at, (width, d))?,
             key: self.linear((Role::Key, Role::KeyBias), at, (width, d))?,
             value: self.linear((Role::Value, Role::ValueBias), at, (width, d))?,
-            output: self
-                .linear((Role::AttentionOutput, Role::AttentionOutputBias), at, (d, width))?,
+            output: self.linear(
+                (Role::AttentionOutput, Role::AttentionOutputBias),
+                at,
+                (d, width),
+            )?,
         })
     }
 
@@ -151,14 +153,16 @@ impl<'a> Model<'a> {
         let (d, width) = (self.config.hidden, self.config.feed_forward);
         let gate = (Role::FeedForwardGate, Role::FeedForwardGateBias);
         Ok(FeedForward {
-            expand: self
-                .linear((Role::FeedForwardIn, Role::FeedForwardInBias), at, (width, d))?,
+            expand: self.linear((Role::FeedForwardIn, Role::FeedForwardInBias), at, (width, d))?,
             gate: match self.config.gated {
                 true => Some(self.linear(gate, at, (width, d))?),
                 false => None,
             },
-            contract: self
-                .linear((Role::FeedForwardOut, Role::FeedForwardOutBias), at, (d, width))?,
+            contract: self.linear(
+                (Role::FeedForwardOut, Role::FeedForwardOutBias),
+                at,
+                (d, width),
+            )?,
         })
     }
 
@@ -177,8 +181,12 @@ impl<'a> Model<'a> {
         Ok(LightKeys {
             down: self.float_linear(Role::LightDown, None, at, (rank, d))?,
             key: self.float_linear(Role::LightKey, Some(Role::LightKeyBias), at, (width, rank))?,
-            value: self
-                .float_linear(Role::LightValue, Some(Role::LightValueBias), at, (width, rank))?,
+            value: self.float_linear(
+                Role::LightValue,
+                Some(Role::LightValueBias),
+                at,
+                (width, rank),
+            )?,
         })
     }
 

@@ -148,9 +148,7 @@ impl<'a> Model<'a> {
 
     fn check_head(&self) -> Result<(), ModelError> {
         match self.head() {
-            Some(Head { kind: HeadKind::Classification { .. }, .. }) => {
-                self.classifier().map(drop)
-            }
+            Some(Head { kind: HeadKind::Classification { .. }, .. }) => self.classifier().map(drop),
             _ => Ok(()),
         }
     }
@@ -295,7 +293,11 @@ impl<'a> Model<'a> {
         view::linear(&self.required(weight, layer)?, shape, bias)
     }
 
-    fn norm(&self, (weight, bias): (Role, Role), layer: u16) -> Result<NormWeights<'a>, ModelError> {
+    fn norm(
+        &self,
+        (weight, bias): (Role, Role),
+        layer: u16,
+    ) -> Result<NormWeights<'a>, ModelError> {
         let d = self.config.hidden;
         Ok(NormWeights {
             weight: self.vector(weight, layer, d)?,

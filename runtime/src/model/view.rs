@@ -83,9 +83,7 @@ fn encoding_error(tensor: &Tensor<'_>) -> ModelError {
 }
 
 /// The values of a tensor and its scales, typed.
-fn parts<'a, T: AnyBitPattern>(
-    tensor: &Tensor<'a>,
-) -> Result<(&'a [T], &'a [f32]), ModelError> {
+fn parts<'a, T: AnyBitPattern>(tensor: &Tensor<'a>) -> Result<(&'a [T], &'a [f32]), ModelError> {
     let error = encoding_error(tensor);
     let length = tensor.encoding.value_bytes(tensor.rows, tensor.columns).ok_or(error)?;
     let (values, rest) = tensor.bytes.split_at_checked(length).ok_or(error)?;

@@ -98,9 +98,7 @@ impl Budget<'_> {
         task: &TaskConfig,
     ) -> usize {
         match *self {
-            Self::Task => {
-                tokens_for_reduction(tokens, routing.reduction.unwrap_or(task.reduction))
-            }
+            Self::Task => tokens_for_reduction(tokens, routing.reduction.unwrap_or(task.reduction)),
             Self::Reduction(r) => tokens_for_reduction(tokens, r),
             Self::Tokens(k) => k.clamp(1, tokens.max(1)),
             Self::Fraction(fraction) => ceil_tokens(tokens, tokens as f32 * fraction),

@@ -66,11 +66,7 @@ pub fn route(
 }
 
 /// Sorts the tokens that are not pinned: highest score first, then lowest index.
-fn sort_candidates(
-    scores: &[f32],
-    pinned: impl Iterator<Item = usize>,
-    keys: &mut [u64],
-) -> usize {
+fn sort_candidates(scores: &[f32], pinned: impl Iterator<Item = usize>, keys: &mut [u64]) -> usize {
     let mut pinned = pinned.peekable();
     let mut count = 0;
     for (token, score) in scores.iter().enumerate() {
@@ -126,14 +122,7 @@ fn soft_gates(
 
 /// Runs a solver on the sorted scores. They are gathered in `gates`, and lambda replaces them in
 /// `tails`, before it is scattered to the tokens' places.
-fn solve(
-    scores: &[f32],
-    keys: &[u64],
-    k: usize,
-    gate: Gate,
-    gates: &mut [f32],
-    tails: &mut [f32],
-) {
+fn solve(scores: &[f32], keys: &[u64], k: usize, gate: Gate, gates: &mut [f32], tails: &mut [f32]) {
     let count = keys.len();
     let (Some(sorted), Some(tails)) = (gates.get_mut(..count), tails.get_mut(..count)) else {
         return;

@@ -28,12 +28,7 @@ pub struct Normalization {
 impl Default for Normalization {
     /// All steps, as for the uncased BERT models.
     fn default() -> Self {
-        Self {
-            clean_text: true,
-            handle_chinese_chars: true,
-            strip_accents: true,
-            lowercase: true,
-        }
+        Self { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true }
     }
 }
 
@@ -47,22 +42,14 @@ impl Default for Normalization {
 /// ```
 #[must_use]
 pub fn normalized(text: &str, steps: Normalization) -> Normalized<'_> {
-    Normalized {
-        source: Ordered::new(text, steps),
-        lowercase: steps.lowercase,
-        lower: None,
-    }
+    Normalized { source: Ordered::new(text, steps), lowercase: steps.lowercase, lower: None }
 }
 
 /// What `BertPreTokenizer` sets apart: all ASCII punctuation and symbols, and the Unicode
 /// categories P.
 #[must_use]
 pub fn is_punctuation(c: char) -> bool {
-    if c.is_ascii() {
-        c.is_ascii_punctuation()
-    } else {
-        PUNCTUATION.contains(c)
-    }
+    if c.is_ascii() { c.is_ascii_punctuation() } else { PUNCTUATION.contains(c) }
 }
 
 /// The iterator of [`normalized`].
@@ -103,14 +90,7 @@ struct Ordered<'a> {
 impl<'a> Ordered<'a> {
     fn new(text: &'a str, steps: Normalization) -> Self {
         let waiting = heapless::Vec::new();
-        Self {
-            source: Decomposed {
-                characters: text.chars(),
-                steps,
-                waiting,
-            },
-            run: None,
-        }
+        Self { source: Decomposed { characters: text.chars(), steps, waiting }, run: None }
     }
 }
 
@@ -154,12 +134,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(start: Decomposed<'a>) -> Self {
-        Self {
-            cursor: start.clone(),
-            start,
-            class: 0,
-            next_class: None,
-        }
+        Self { cursor: start.clone(), start, class: 0, next_class: None }
     }
 }
 
@@ -203,11 +178,7 @@ impl Order {
         if c < Self::FIRST_MARK {
             Self::Starter
         } else if MARKS.contains(c) {
-            if STARTER_MARKS.contains(c) {
-                Self::StarterMark
-            } else {
-                Self::Mark
-            }
+            if STARTER_MARKS.contains(c) { Self::StarterMark } else { Self::Mark }
         } else {
             kept_class(u32::from(c)).map_or(Self::Starter, Self::Combining)
         }
@@ -251,11 +222,7 @@ impl Iterator for Decomposed<'_> {
         } else {
             self.put_back(c);
         }
-        if spaced {
-            Some(' ')
-        } else {
-            self.waiting.pop()
-        }
+        if spaced { Some(' ') } else { self.waiting.pop() }
     }
 }
 
@@ -291,24 +258,16 @@ impl Decomposed<'_> {
 
     fn put_back_decomposed(&mut self, c: char) {
         if let Some(parts) = hangul_parts(c) {
-            parts
-                .into_iter()
-                .rev()
-                .flatten()
-                .for_each(|part| self.put_back(part));
+            parts.into_iter().rev().flatten().for_each(|part| self.put_back(part));
             return;
         }
         match DECOMPOSITIONS.of(c) {
             Decomposition::None => self.put_back(c),
             Decomposition::Single(part) => self.put_back(part),
             Decomposition::Sequence(codes) => {
-                codes
-                    .iter()
-                    .rev()
-                    .filter_map(|&code| character(code))
-                    .for_each(|part| {
-                        self.put_back(part);
-                    });
+                codes.iter().rev().filter_map(|&code| character(code)).for_each(|part| {
+                    self.put_back(part);
+                });
             }
         }
     }
@@ -373,10 +332,7 @@ impl CodePoints {
 
 fn in_ranges<T: Copy + PartialOrd>(ranges: &[[T; 2]], code: T) -> bool {
     let after = ranges.partition_point(|[first, _]| *first <= code);
-    after
-        .checked_sub(1)
-        .and_then(|place| ranges.get(place))
-        .is_some_and(|[_, last]| code <= *last)
+    after.checked_sub(1).and_then(|place| ranges.get(place)).is_some_and(|[_, last]| code <= *last)
 }
 
 /// Canonical decompositions, fully expanded, without nonspacing marks.
@@ -455,34 +411,13 @@ mod tests {
         let text = "A\t\u{200b}\u{e9}中";
         let with = |steps: Normalization| normalized(text, steps).collect::<String>();
         assert_eq!(with(none), text);
+        assert_eq!(with(Normalization { clean_text: true, ..none }), "A \u{e9}中");
         assert_eq!(
-            with(Normalization {
-                clean_text: true,
-                ..none
-            }),
-            "A \u{e9}中"
-        );
-        assert_eq!(
-            with(Normalization {
-                handle_chinese_chars: true,
-                ..none
-            }),
+            with(Normalization { handle_chinese_chars: true, ..none }),
             "A\t\u{200b}\u{e9} 中 "
         );
-        assert_eq!(
-            with(Normalization {
-                strip_accents: true,
-                ..none
-            }),
-            "A\t\u{200b}e中"
-        );
-        assert_eq!(
-            with(Normalization {
-                lowercase: true,
-                ..none
-            }),
-            "a\t\u{200b}\u{e9}中"
-        );
+        assert_eq!(with(Normalization { strip_accents: true, ..none }), "A\t\u{200b}e中");
+        assert_eq!(with(Normalization { lowercase: true, ..none }), "a\t\u{200b}\u{e9}中");
     }
 
     #[test]
@@ -510,10 +445,7 @@ mod tests {
     #[test]
     fn combining_characters_that_are_kept_are_sorted_by_class() {
         // Classes 226, 224, 216 and between them a mark of class 220, which is removed.
-        assert_eq!(
-            default("a\u{1d16d}\u{302e}\u{316}\u{1d165}b"),
-            "a\u{1d165}\u{302e}\u{1d16d}b"
-        );
+        assert_eq!(default("a\u{1d16d}\u{302e}\u{316}\u{1d165}b"), "a\u{1d165}\u{302e}\u{1d16d}b");
         // A mark of class 0 ends the run, though it is removed.
         assert_eq!(default("a\u{302e}\u{34f}\u{1d165}"), "a\u{302e}\u{1d165}");
         // A removed control character does not.

@@ -135,11 +135,7 @@ impl Options {
     /// All steps of normalisation and 100 characters per word, as for the uncased BERT models.
     #[must_use]
     pub fn new(special: SpecialIds) -> Self {
-        Self {
-            normalization: Normalization::default(),
-            max_chars_per_word: 100,
-            special,
-        }
+        Self { normalization: Normalization::default(), max_chars_per_word: 100, special }
     }
 
     fn flags(&self) -> u32 {
@@ -151,10 +147,7 @@ impl Options {
             (steps.clean_text, layout::CLEAN_TEXT),
         ]
         .iter()
-        .fold(
-            0,
-            |flags, (set, flag)| if *set { flags | flag } else { flags },
-        )
+        .fold(0, |flags, (set, flag)| if *set { flags | flag } else { flags })
     }
 
     /// Reads the header; ids are not compared with the number of tokens yet.
@@ -175,11 +168,7 @@ impl Options {
             lowercase: flags & layout::LOWERCASE != 0,
         };
         let max_chars_per_word = field(layout::MAX_CHARS_PER_WORD);
-        let options = Self {
-            normalization,
-            max_chars_per_word,
-            special,
-        };
+        let options = Self { normalization, max_chars_per_word, special };
         if options.flags() != flags {
             return Err(VocabularyError::Flags { found: flags });
         }
@@ -193,11 +182,7 @@ impl Options {
         }
         for (token, id) in self.special.all() {
             if let Some(found) = id.filter(|&id| id >= count) {
-                return Err(VocabularyError::SpecialId {
-                    token,
-                    found,
-                    count,
-                });
+                return Err(VocabularyError::SpecialId { token, found, count });
             }
         }
         Ok(())
@@ -288,10 +273,7 @@ impl fmt::Display for VocabularyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Length { expected, found } => {
-                write!(
-                    formatter,
-                    "the vocabulary needs {expected} bytes but has {found}"
-                )
+                write!(formatter, "the vocabulary needs {expected} bytes but has {found}")
             }
             Self::Count { found } => write!(
                 formatter,
@@ -299,61 +281,36 @@ impl fmt::Display for VocabularyError {
                 layout::MOST_TOKENS
             ),
             Self::Flags { found } => {
-                write!(
-                    formatter,
-                    "the vocabulary flags {found:#x} are not all defined"
-                )
+                write!(formatter, "the vocabulary flags {found:#x} are not all defined")
             }
             Self::MaxCharsPerWord { found } => write!(
                 formatter,
                 "words may have {found} characters, not 1 to {}",
                 layout::MOST_CHARS_PER_WORD
             ),
-            Self::SpecialId {
-                token,
-                found,
-                count,
-            } => {
-                write!(
-                    formatter,
-                    "the {token} token has id {found} but there are {count} tokens"
-                )
+            Self::SpecialId { token, found, count } => {
+                write!(formatter, "the {token} token has id {found} but there are {count} tokens")
             }
             Self::Offset { place, found } => {
-                write!(
-                    formatter,
-                    "the token offset {found} at place {place} does not fit"
-                )
+                write!(formatter, "the token offset {found} at place {place} does not fit")
             }
             Self::Utf8 { offset } => {
                 write!(formatter, "the tokens are not utf-8 from byte {offset} on")
             }
             Self::SortedId { place, found } => {
-                write!(
-                    formatter,
-                    "the sorted id {found} at place {place} is not a token"
-                )
+                write!(formatter, "the sorted id {found} at place {place} is not a token")
             }
             Self::Order { place } => {
-                write!(
-                    formatter,
-                    "the sorted ids are out of order at place {place}"
-                )
+                write!(formatter, "the sorted ids are out of order at place {place}")
             }
             Self::Duplicate { first, second } => {
                 write!(formatter, "the tokens {first} and {second} are equal")
             }
             Self::TooLong { found } => {
-                write!(
-                    formatter,
-                    "the tokens have {found} bytes, more than an offset can say"
-                )
+                write!(formatter, "the tokens have {found} bytes, more than an offset can say")
             }
             Self::Buffer { expected, found } => {
-                write!(
-                    formatter,
-                    "the section needs {expected} bytes but the buffer has {found}"
-                )
+                write!(formatter, "the section needs {expected} bytes but the buffer has {found}")
             }
         }
     }
@@ -384,25 +341,16 @@ impl<'a> Vocabulary<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, VocabularyError> {
         let found = bytes.len();
         let too_short = |expected| VocabularyError::Length { expected, found };
-        let (header, rest) = bytes
-            .split_first_chunk()
-            .ok_or(too_short(layout::HEADER_BYTES))?;
+        let (header, rest) = bytes.split_first_chunk().ok_or(too_short(layout::HEADER_BYTES))?;
         let options = Options::read(header)?;
         let count = read_u32(header, layout::COUNT);
         options.check(check_count(count as usize)?)?;
         let tables = 4 * (2 * count as usize + 1);
-        let (tables, text) = rest
-            .split_at_checked(tables)
-            .ok_or(too_short(layout::HEADER_BYTES + tables))?;
+        let (tables, text) =
+            rest.split_at_checked(tables).ok_or(too_short(layout::HEADER_BYTES + tables))?;
         let (offsets, sorted) = tables.as_chunks().0.split_at(count as usize + 1);
         let text = check_text(offsets, text, found)?;
-        let mut vocabulary = Self {
-            options,
-            offsets,
-            sorted,
-            text,
-            continuations: (0, 0),
-        };
+        let mut vocabulary = Self { options, offsets, sorted, text, continuations: (0, 0) };
         vocabulary.check_order()?;
         vocabulary.continuations = vocabulary.find_continuations();
         Ok(vocabulary)
@@ -457,16 +405,8 @@ impl<'a> Vocabulary<'a> {
     /// token between the match and `word` begins with the match. So each search either ends or
     /// shortens `word` to the common part.
     pub(super) fn longest_prefix(&self, word: &[u8], continues: bool) -> Option<(u32, usize)> {
-        let skip = if continues {
-            layout::CONTINUATION.len()
-        } else {
-            0
-        };
-        let (first, end) = if continues {
-            self.continuations
-        } else {
-            (0, self.sorted.len())
-        };
+        let skip = if continues { layout::CONTINUATION.len() } else { 0 };
+        let (first, end) = if continues { self.continuations } else { (0, self.sorted.len()) };
         let mut candidates = self.sorted.get(first..end)?;
         let mut word = word;
         while !word.is_empty() {
@@ -494,15 +434,10 @@ impl<'a> Vocabulary<'a> {
         let mut before: Option<(u32, &str)> = None;
         for (place, id) in self.sorted.iter().enumerate() {
             let found = u32::from_le_bytes(*id);
-            let token = self
-                .token(found)
-                .ok_or(VocabularyError::SortedId { place, found })?;
+            let token = self.token(found).ok_or(VocabularyError::SortedId { place, found })?;
             match before {
                 Some((id, before)) if before == token && id != found => {
-                    return Err(VocabularyError::Duplicate {
-                        first: id,
-                        second: found,
-                    });
+                    return Err(VocabularyError::Duplicate { first: id, second: found });
                 }
                 Some((_, before)) if before >= token => {
                     return Err(VocabularyError::Order { place });
@@ -525,10 +460,7 @@ impl<'a> Vocabulary<'a> {
 }
 
 fn read_u32(header: &[u8; layout::HEADER_BYTES], range: Range<usize>) -> u32 {
-    header
-        .get(range)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u32::from_le_bytes)
+    header.get(range).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 /// An offset as an index.
@@ -554,18 +486,14 @@ fn check_text<'a>(
         let expected = (found - bytes.len()).saturating_add(needed);
         return Err(VocabularyError::Length { expected, found });
     }
-    let text = core::str::from_utf8(bytes).map_err(|error| VocabularyError::Utf8 {
-        offset: error.valid_up_to(),
-    })?;
+    let text = core::str::from_utf8(bytes)
+        .map_err(|error| VocabularyError::Utf8 { offset: error.valid_up_to() })?;
     let mut before = 0;
     for (index, &offset) in offsets.iter().enumerate() {
         let at = place(offset);
         if at < before || (index == 0 && at > 0) || !text.is_char_boundary(at) {
             let found = u32::from_le_bytes(offset);
-            return Err(VocabularyError::Offset {
-                place: index,
-                found,
-            });
+            return Err(VocabularyError::Offset { place: index, found });
         }
         before = at;
     }
@@ -593,9 +521,7 @@ pub fn encode(
 ) -> Result<usize, VocabularyError> {
     let count = check_count(tokens.len())?;
     let (expected, found) = (encoded_len(tokens), out.len());
-    let out = out
-        .get_mut(..expected)
-        .ok_or(VocabularyError::Buffer { expected, found })?;
+    let out = out.get_mut(..expected).ok_or(VocabularyError::Buffer { expected, found })?;
     let (header, rest) = out.split_at_mut(layout::HEADER_BYTES);
     let (tables, text) = rest.split_at_mut(4 * (2 * tokens.len() + 1));
     let (offsets, sorted) = tables.as_chunks_mut().0.split_at_mut(tokens.len() + 1);
@@ -660,16 +586,10 @@ mod tests {
 
     use super::*;
 
-    const TOKENS: [&str; 10] = [
-        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "##ab", "café", "",
-    ];
-    const SPECIAL: SpecialIds = SpecialIds {
-        unknown: 1,
-        classify: 2,
-        separate: 3,
-        pad: 0,
-        mask: Some(4),
-    };
+    const TOKENS: [&str; 10] =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "##ab", "café", ""];
+    const SPECIAL: SpecialIds =
+        SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: Some(4) };
 
     fn section(tokens: &[&str], options: &Options) -> Result<Vec<u8>, VocabularyError> {
         let mut bytes = vec![0; encoded_len(tokens)];
@@ -723,15 +643,8 @@ mod tests {
                 strip_accents: flags & 4 != 0,
                 lowercase: flags & 8 != 0,
             };
-            let special = SpecialIds {
-                mask: None,
-                ..SPECIAL
-            };
-            let options = Options {
-                normalization,
-                max_chars_per_word: 7,
-                special,
-            };
+            let special = SpecialIds { mask: None, ..SPECIAL };
+            let options = Options { normalization, max_chars_per_word: 7, special };
             let bytes = section(&TOKENS, &options).unwrap();
             assert_eq!(*Vocabulary::parse(&bytes).unwrap().options(), options);
         }
@@ -745,10 +658,7 @@ mod tests {
         assert_eq!(vocabulary.longest_prefix(b"aba", true), Some((7, 2)));
         assert_eq!(vocabulary.longest_prefix(b"aca", true), Some((6, 1)));
         assert_eq!(vocabulary.longest_prefix(b"b", true), None);
-        assert_eq!(
-            vocabulary.longest_prefix("café!".as_bytes(), false),
-            Some((8, 5))
-        );
+        assert_eq!(vocabulary.longest_prefix("café!".as_bytes(), false), Some((8, 5)));
         assert_eq!(vocabulary.longest_prefix(b"", false), None);
     }
 
@@ -758,31 +668,13 @@ mod tests {
         let doubled = ["a", "b", "c", "d", "b", "e"];
         let found = section(&doubled, &options).unwrap_err();
         assert!(
-            matches!(
-                found,
-                VocabularyError::Duplicate {
-                    first: 1,
-                    second: 4
-                }
-            ) || matches!(
-                found,
-                VocabularyError::Duplicate {
-                    first: 4,
-                    second: 1
-                }
-            )
+            matches!(found, VocabularyError::Duplicate { first: 1, second: 4 })
+                || matches!(found, VocabularyError::Duplicate { first: 4, second: 1 })
         );
-        assert_eq!(
-            section(&[], &options),
-            Err(VocabularyError::Count { found: 0 })
-        );
+        assert_eq!(section(&[], &options), Err(VocabularyError::Count { found: 0 }));
         let short = ["a", "b"];
         let token = SpecialToken::Classify;
-        let expected = VocabularyError::SpecialId {
-            token,
-            found: 2,
-            count: 2,
-        };
+        let expected = VocabularyError::SpecialId { token, found: 2, count: 2 };
         assert_eq!(section(&short, &options), Err(expected));
         let expected = encoded_len(&TOKENS);
         let found = expected - 1;
@@ -795,10 +687,7 @@ mod tests {
         let mut bytes = valid();
         for length in 0..bytes.len() {
             let found = error(&bytes[..length]);
-            assert!(
-                matches!(found, VocabularyError::Length { .. }),
-                "{length}: {found:?}"
-            );
+            assert!(matches!(found, VocabularyError::Length { .. }), "{length}: {found:?}");
         }
         bytes.push(0);
         assert!(matches!(error(&bytes), VocabularyError::Length { .. }));
@@ -810,55 +699,20 @@ mod tests {
         let count = TOKENS.len() as u32;
         assert_eq!(error(&with_u32(0, 0)), VocabularyError::Count { found: 0 });
         let many = layout::MOST_TOKENS + 1;
-        assert_eq!(
-            error(&with_u32(0, many)),
-            VocabularyError::Count {
-                found: many as usize
-            }
-        );
-        assert_eq!(
-            error(&with_u32(4, 16)),
-            VocabularyError::Flags { found: 16 }
-        );
-        assert_eq!(
-            error(&with_u32(8, 0)),
-            VocabularyError::MaxCharsPerWord { found: 0 }
-        );
-        assert_eq!(
-            error(&with_u32(8, 201)),
-            VocabularyError::MaxCharsPerWord { found: 201 }
-        );
+        assert_eq!(error(&with_u32(0, many)), VocabularyError::Count { found: many as usize });
+        assert_eq!(error(&with_u32(4, 16)), VocabularyError::Flags { found: 16 });
+        assert_eq!(error(&with_u32(8, 0)), VocabularyError::MaxCharsPerWord { found: 0 });
+        assert_eq!(error(&with_u32(8, 201)), VocabularyError::MaxCharsPerWord { found: 201 });
         for at in (12..32).step_by(4) {
             let found = error(&with_u32(at, count));
-            assert!(
-                matches!(found, VocabularyError::SpecialId { .. }),
-                "{found:?}"
-            );
+            assert!(matches!(found, VocabularyError::SpecialId { .. }), "{found:?}");
         }
-        assert_eq!(
-            error(&with_u32(32, 1)),
-            VocabularyError::Offset { place: 0, found: 1 }
-        );
-        assert_eq!(
-            error(&with_u32(40, 2)),
-            VocabularyError::Offset { place: 2, found: 2 }
-        );
+        assert_eq!(error(&with_u32(32, 1)), VocabularyError::Offset { place: 0, found: 1 });
+        assert_eq!(error(&with_u32(40, 2)), VocabularyError::Offset { place: 2, found: 2 });
         let last = error(&with_u32(sorted, count));
-        assert_eq!(
-            last,
-            VocabularyError::SortedId {
-                place: 0,
-                found: count
-            }
-        );
-        assert_eq!(
-            error(&with_u32(sorted, 8)),
-            VocabularyError::Order { place: 1 }
-        );
-        assert_eq!(
-            error(&with_u32(sorted + 4, 9)),
-            VocabularyError::Order { place: 1 }
-        );
+        assert_eq!(last, VocabularyError::SortedId { place: 0, found: count });
+        assert_eq!(error(&with_u32(sorted, 8)), VocabularyError::Order { place: 1 });
+        assert_eq!(error(&with_u32(sorted + 4, 9)), VocabularyError::Order { place: 1 });
         let mut bytes = valid();
         *bytes.last_mut().unwrap() = 0xff;
         assert!(matches!(error(&bytes), VocabularyError::Utf8 { .. }));
@@ -871,10 +725,7 @@ mod tests {
         let end: u32 = TOKENS.iter().map(|token| token.len() as u32).sum();
         assert_eq!(
             error(&with_u32(at, end - 1)),
-            VocabularyError::Offset {
-                place: 9,
-                found: end - 1
-            }
+            VocabularyError::Offset { place: 9, found: end - 1 }
         );
     }
 
@@ -905,21 +756,10 @@ mod tests {
 
     #[test]
     fn errors_are_one_lower_case_sentence() {
-        let text = VocabularyError::Duplicate {
-            first: 3,
-            second: 5,
-        }
-        .to_string();
+        let text = VocabularyError::Duplicate { first: 3, second: 5 }.to_string();
         assert_eq!(text, "the tokens 3 and 5 are equal");
         let token = SpecialToken::Separate;
-        let text = format!(
-            "{}",
-            VocabularyError::SpecialId {
-                token,
-                found: 9,
-                count: 4
-            }
-        );
+        let text = format!("{}", VocabularyError::SpecialId { token, found: 9, count: 4 });
         assert_eq!(text, "the separator token has id 9 but there are 4 tokens");
     }
 }

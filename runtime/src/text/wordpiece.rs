@@ -21,12 +21,7 @@ pub struct Encoding {
 
 impl Encoding {
     fn new(total: usize, most: usize, unknown: usize) -> Self {
-        Self {
-            len: total.min(most),
-            total,
-            truncated: total > most,
-            unknown,
-        }
+        Self { len: total.min(most), total, truncated: total > most, unknown }
     }
 }
 
@@ -53,10 +48,7 @@ impl<'a> WordPiece<'a> {
     /// Uses the tokens and options of `vocabulary`.
     #[must_use]
     pub fn new(vocabulary: Vocabulary<'a>) -> Self {
-        Self {
-            vocabulary,
-            special_tokens: vocabulary.special_tokens(),
-        }
+        Self { vocabulary, special_tokens: vocabulary.special_tokens() }
     }
 
     /// The vocabulary.
@@ -131,9 +123,7 @@ impl<'a> WordPiece<'a> {
 
     /// The text before the first special token, its id, and the text after it.
     fn split_at_special<'t>(&self, text: &'t str) -> Option<(&'t str, u32, &'t str)> {
-        let first_bytes = self
-            .special_tokens
-            .map(|(token, _)| token.as_bytes().first().copied());
+        let first_bytes = self.special_tokens.map(|(token, _)| token.as_bytes().first().copied());
         for (at, byte) in text.bytes().enumerate() {
             if !first_bytes.contains(&Some(byte)) {
                 continue;
@@ -205,11 +195,7 @@ fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     } else {
         (room / 2, room - room / 2)
     };
-    if first > second {
-        (longer, shorter)
-    } else {
-        (shorter, longer)
-    }
+    if first > second { (longer, shorter) } else { (shorter, longer) }
 }
 
 fn put(ids: &mut [u32], place: usize, id: u32) {
@@ -227,11 +213,7 @@ struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     fn new(ids: Option<&'a mut [u32]>) -> Self {
-        Self {
-            ids: ids.unwrap_or_default(),
-            total: 0,
-            unknown: 0,
-        }
+        Self { ids: ids.unwrap_or_default(), total: 0, unknown: 0 }
     }
 
     fn kept(&self) -> usize {
@@ -253,20 +235,14 @@ struct Word {
 
 impl Word {
     fn new(most_characters: usize) -> Self {
-        Self {
-            bytes: heapless::Vec::new(),
-            characters: 0,
-            most_characters,
-        }
+        Self { bytes: heapless::Vec::new(), characters: 0, most_characters }
     }
 
     fn push(&mut self, c: char) {
         self.characters = self.characters.saturating_add(1);
         if self.characters <= self.most_characters {
             // The vocabulary limits the number of characters to what fits.
-            let _ = self
-                .bytes
-                .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            let _ = self.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
 
@@ -293,13 +269,8 @@ mod tests {
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "able", ",", "##e",
         "\u{1112}",
     ];
-    const SPECIAL: SpecialIds = SpecialIds {
-        unknown: 1,
-        classify: 2,
-        separate: 3,
-        pad: 0,
-        mask: Some(4),
-    };
+    const SPECIAL: SpecialIds =
+        SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: Some(4) };
 
     fn with<T>(options: &Options, read: impl Fn(&WordPiece<'_>) -> T) -> T {
         let mut bytes = vec![0; encoded_len(&TOKENS)];
@@ -330,15 +301,7 @@ mod tests {
     fn a_word_becomes_its_longest_pieces() {
         let (found, encoding) = ids("Unaffable, ABLE", 16);
         assert_eq!(found, [2, 5, 6, 7, 9, 8, 3]);
-        assert_eq!(
-            encoding,
-            Encoding {
-                len: 7,
-                total: 7,
-                truncated: false,
-                unknown: 0
-            }
-        );
+        assert_eq!(encoding, Encoding { len: 7, total: 7, truncated: false, unknown: 0 });
     }
 
     #[test]
@@ -371,15 +334,7 @@ mod tests {
             assert_eq!(found, expected);
             let truncated = most < 6;
             let len = most.min(6);
-            assert_eq!(
-                encoding,
-                Encoding {
-                    len,
-                    total: 6,
-                    truncated,
-                    unknown: 1
-                }
-            );
+            assert_eq!(encoding, Encoding { len, total: 6, truncated, unknown: 1 });
         }
     }
 
@@ -390,24 +345,13 @@ mod tests {
         assert_eq!(ids("[sep]", 16).1.unknown, 3);
         assert_eq!(
             ids("[UNK] x", 16),
-            (
-                [2, 1, 1, 3].into(),
-                Encoding {
-                    len: 4,
-                    total: 4,
-                    truncated: false,
-                    unknown: 1
-                }
-            )
+            ([2, 1, 1, 3].into(), Encoding { len: 4, total: 4, truncated: false, unknown: 1 })
         );
     }
 
     #[test]
     fn a_word_may_have_just_the_most_characters() {
-        let options = Options {
-            max_chars_per_word: 5,
-            ..Options::new(SPECIAL)
-        };
+        let options = Options { max_chars_per_word: 5, ..Options::new(SPECIAL) };
         with(&options, |word_piece| {
             let mut ids = [0; 8];
             let encoding = word_piece.encode("unaff unaffe une\u{301}eee une\u{301}eeee", &mut ids);
@@ -419,10 +363,7 @@ mod tests {
 
     #[test]
     fn the_most_and_longest_characters_fit_a_word() {
-        let options = Options {
-            max_chars_per_word: 200,
-            ..Options::new(SPECIAL)
-        };
+        let options = Options { max_chars_per_word: 200, ..Options::new(SPECIAL) };
         with(&options, |word_piece| {
             for count in [199, 200, 201, 10_000] {
                 let text: std::string::String = std::iter::repeat_n('\u{1f600}', count).collect();
@@ -441,18 +382,9 @@ mod tests {
 
     #[test]
     fn the_longer_text_of_a_pair_is_cut_first() {
-        assert_eq!(
-            pair("un", "able able able able", 7).0,
-            [2, 5, 3, 8, 8, 8, 3]
-        );
-        assert_eq!(
-            pair("able able able able", "un", 7).0,
-            [2, 8, 8, 8, 3, 5, 3]
-        );
-        assert_eq!(
-            pair("un un un un", "able able able", 6).0,
-            [2, 5, 5, 3, 8, 3]
-        );
+        assert_eq!(pair("un", "able able able able", 7).0, [2, 5, 3, 8, 8, 8, 3]);
+        assert_eq!(pair("able able able able", "un", 7).0, [2, 8, 8, 8, 3, 5, 3]);
+        assert_eq!(pair("un un un un", "able able able", 6).0, [2, 5, 5, 3, 8, 3]);
         assert_eq!(pair("un un un", "able able able", 6).0, [2, 5, 3, 8, 8, 3]);
     }
 

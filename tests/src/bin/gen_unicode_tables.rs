@@ -57,10 +57,7 @@ fn ranges_of(holds: impl Fn(char) -> bool) -> Ranges {
 
 /// A removed mark that ends a run of combining characters, as it is or by its decomposition.
 fn is_starter_mark(c: char) -> bool {
-    c.is_mark_nonspacing()
-        && decomposed(c)
-            .iter()
-            .any(|&c| canonical_combining_class(c) == 0)
+    c.is_mark_nonspacing() && decomposed(c).iter().any(|&c| canonical_combining_class(c) == 0)
 }
 
 /// The decomposition without nonspacing marks, if `c` has one and is no such mark itself.
@@ -70,31 +67,15 @@ fn stripped(c: char) -> Option<Vec<char>> {
         return None;
     }
     if c.is_mark_nonspacing() {
-        assert!(
-            parts.iter().all(|c| c.is_mark_nonspacing()),
-            "{c:?} keeps a part"
-        );
+        assert!(parts.iter().all(|c| c.is_mark_nonspacing()), "{c:?} keeps a part");
         return None;
     }
-    let kept: Vec<char> = parts
-        .iter()
-        .copied()
-        .filter(|c| !c.is_mark_nonspacing())
-        .collect();
+    let kept: Vec<char> = parts.iter().copied().filter(|c| !c.is_mark_nonspacing()).collect();
     // So what is kept ends a run of combining characters exactly where the whole would.
-    assert!(
-        canonical_combining_class(parts[0]) == 0,
-        "{c:?} begins with a combining character"
-    );
-    assert!(
-        canonical_combining_class(kept[0]) == 0,
-        "{c:?} loses the start of a run"
-    );
+    assert!(canonical_combining_class(parts[0]) == 0, "{c:?} begins with a combining character");
+    assert!(canonical_combining_class(kept[0]) == 0, "{c:?} loses the start of a run");
     if kept.iter().any(|&c| canonical_combining_class(c) != 0) {
-        assert_eq!(
-            kept, parts,
-            "{c:?} mixes kept and removed combining characters"
-        );
+        assert_eq!(kept, parts, "{c:?} mixes kept and removed combining characters");
     }
     assert!(kept.len() <= 3, "{c:?} is longer than the runtime's buffer");
     Some(kept)
@@ -148,13 +129,8 @@ impl Decompositions {
 
     fn sequence(&mut self, codes: &[u32]) -> u32 {
         let place = u32::try_from(self.sequences.len()).expect("few sequences");
-        assert!(
-            SEQUENCE + place < 0xe000,
-            "sequences outgrow the surrogates"
-        );
-        let (last, before) = codes
-            .split_last()
-            .expect("a decomposition keeps a character");
+        assert!(SEQUENCE + place < 0xe000, "sequences outgrow the surrogates");
+        let (last, before) = codes.split_last().expect("a decomposition keeps a character");
         self.sequences.extend(before);
         self.sequences.push(last | LAST);
         place
@@ -199,10 +175,7 @@ fn list(items: impl IntoIterator<Item = impl Display>) -> String {
 fn print_set(name: &str, about: &str, ranges: &Ranges) -> usize {
     let pair = |range: &[u32; 2]| format!("[{:#06x}, {:#06x}]", range[0], range[1]);
     let (basic, rest): (Ranges, Ranges) = ranges.iter().partition(|range| range[1] < 0x1_0000);
-    assert!(
-        rest.iter().all(|range| range[0] >= 0x1_0000),
-        "a range crosses the basic plane"
-    );
+    assert!(rest.iter().all(|range| range[0] >= 0x1_0000), "a range crosses the basic plane");
     println!("\n/// {about}");
     println!("pub(super) static {name}: CodePoints = CodePoints {{\n    basic: &[");
     print!("{}", list(basic.iter().map(pair)));
@@ -217,11 +190,7 @@ fn print_decompositions(all: &Decompositions) -> usize {
     println!("pub(super) static DECOMPOSITIONS: Decompositions = Decompositions {{\n    runs: &[");
     print!(
         "{}",
-        list(
-            all.runs
-                .iter()
-                .map(|run| format!("({:#06x}, {}, {})", run.0, run.1, run.2))
-        )
+        list(all.runs.iter().map(|run| format!("({:#06x}, {}, {})", run.0, run.1, run.2)))
     );
     println!("    ],\n    values: &[");
     print!("{}", list(all.values.iter().copied().map(hexadecimal)));
@@ -260,26 +229,14 @@ fn main() {
     println!("\nuse super::normalize::{{CodePoints, Decompositions}};");
     let is_punctuation = |c: char| c.is_ascii_punctuation() || c.is_punctuation();
     let sizes = [
-        print_set(
-            "CONTROLS",
-            "Categories Cc, Cf and Co.",
-            &ranges_of(UnicodeCategories::is_other),
-        ),
+        print_set("CONTROLS", "Categories Cc, Cf and Co.", &ranges_of(UnicodeCategories::is_other)),
         print_set(
             "PUNCTUATION",
             "ASCII punctuation and the categories P.",
             &ranges_of(is_punctuation),
         ),
-        print_set(
-            "MARKS",
-            "Category Mn.",
-            &ranges_of(UnicodeCategories::is_mark_nonspacing),
-        ),
-        print_set(
-            "STARTER_MARKS",
-            "The marks of combining class 0.",
-            &ranges_of(is_starter_mark),
-        ),
+        print_set("MARKS", "Category Mn.", &ranges_of(UnicodeCategories::is_mark_nonspacing)),
+        print_set("STARTER_MARKS", "The marks of combining class 0.", &ranges_of(is_starter_mark)),
         print_decompositions(&Decompositions::collect()),
         print_combining(&kept_combining()),
     ];

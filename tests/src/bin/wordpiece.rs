@@ -30,9 +30,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((model, files)) = arguments
-        .split_first()
-        .filter(|(_, files)| !files.is_empty())
+    let Some((model, files)) = arguments.split_first().filter(|(_, files)| !files.is_empty())
     else {
         eprintln!("usage: wordpiece MODEL_DIR TEXTS_FILE...");
         return ExitCode::FAILURE;
@@ -69,41 +67,22 @@ fn run(model: &Path, files: &[String]) -> Result<Count> {
 fn texts(path: &Path) -> Result<Vec<String>> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let header = if extension == Some("tab") {
-        TAB_HEADER
-    } else {
-        0
-    };
+    let header = if extension == Some("tab") { TAB_HEADER } else { 0 };
     let columns = matches!(extension, Some("tab" | "tsv"));
     let last_column = |line: &str| line.rsplit('\t').next().unwrap_or(line).to_owned();
     let text = String::from_utf8_lossy(&bytes);
-    let lines = text
-        .split_terminator('\n')
-        .skip(header)
-        .filter(|line| !line.is_empty());
-    Ok(lines
-        .map(|line| {
-            if columns {
-                last_column(line)
-            } else {
-                line.to_owned()
-            }
-        })
-        .collect())
+    let lines = text.split_terminator('\n').skip(header).filter(|line| !line.is_empty());
+    Ok(lines.map(|line| if columns { last_column(line) } else { line.to_owned() }).collect())
 }
 
 /// The vocabulary section for a `tokenizer.json`.
 fn section(description: &Value) -> Result<Vec<u8>> {
     let model = &description["model"];
-    let vocabulary = model["vocab"]
-        .as_object()
-        .ok_or("the model has no vocabulary")?;
+    let vocabulary = model["vocab"].as_object().ok_or("the model has no vocabulary")?;
     let mut tokens = vec![None; vocabulary.len()];
     for (token, id) in vocabulary {
         let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-        let place = id
-            .and_then(|id| tokens.get_mut(id))
-            .ok_or("the ids have a hole")?;
+        let place = id.and_then(|id| tokens.get_mut(id)).ok_or("the ids have a hole")?;
         *place = Some(token.as_str());
     }
     let tokens: Option<Vec<&str>> = tokens.into_iter().collect();
@@ -123,9 +102,7 @@ fn options(description: &Value, tokens: &[&str]) -> Result<Options> {
         strip_accents: flag("strip_accents").unwrap_or(lowercase),
         lowercase,
     };
-    let most = description["model"]["max_input_chars_per_word"]
-        .as_u64()
-        .unwrap_or(100);
+    let most = description["model"]["max_input_chars_per_word"].as_u64().unwrap_or(100);
     let find = |token: &str| tokens.iter().position(|other| *other == token);
     let id = |token: &str| find(token).and_then(|id| u32::try_from(id).ok());
     let required = |token: &str| id(token).ok_or_else(|| format!("no token {token}"));
@@ -136,11 +113,7 @@ fn options(description: &Value, tokens: &[&str]) -> Result<Options> {
         pad: required("[PAD]")?,
         mask: id("[MASK]"),
     };
-    Ok(Options {
-        normalization,
-        max_chars_per_word: u32::try_from(most)?,
-        special,
-    })
+    Ok(Options { normalization, max_chars_per_word: u32::try_from(most)?, special })
 }
 
 /// Both front ends.
@@ -159,11 +132,7 @@ impl<'a> Comparison<'a> {
             max_length: MOST,
             ..TruncationParams::default()
         }))?;
-        Ok(Self {
-            ours: WordPiece::new(Vocabulary::parse(section)?),
-            whole,
-            cut,
-        })
+        Ok(Self { ours: WordPiece::new(Vocabulary::parse(section)?), whole, cut })
     }
 
     fn compare(&self, before: &str, text: &str, count: &mut Count) -> Result<()> {
@@ -232,10 +201,6 @@ impl Count {
             speed(self.their_time)
         );
         println!("{} passed, {} failed", self.passed, self.failed);
-        if self.failed == 0 && self.passed > 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

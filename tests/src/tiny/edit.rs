@@ -85,7 +85,10 @@ impl Edit {
     /// Number of sections.
     #[must_use]
     pub fn count(&self) -> usize {
-        usize::from(u16::from_le_bytes([self.0[header::SECTIONS.start], self.0[header::SECTIONS.start + 1]]))
+        usize::from(u16::from_le_bytes([
+            self.0[header::SECTIONS.start],
+            self.0[header::SECTIONS.start + 1],
+        ]))
     }
 
     /// Exchanges the kinds of two sections, whose bytes stay.

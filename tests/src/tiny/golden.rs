@@ -93,7 +93,11 @@ pub fn read_all() -> Result<Vec<Golden>> {
 ///
 /// # Errors
 /// The package is refused.
-pub fn compute(package: &PackageBytes, input: &TinyInput, kernels: &'static Kernels) -> Result<Expected> {
+pub fn compute(
+    package: &PackageBytes,
+    input: &TinyInput,
+    kernels: &'static Kernels,
+) -> Result<Expected> {
     let package = package.parse()?;
     let model = Model::open(&package)?;
     let version = package.version();
@@ -130,9 +134,10 @@ impl Golden {
         if pixels.is_empty() {
             return Ok(TinyInput::Tokens { ids: ids.clone(), types: types.clone() });
         }
-        let digits = pixels.as_bytes().chunks(2).map(|pair| -> Result<u8> {
-            Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)
-        });
+        let digits = pixels
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| -> Result<u8> { Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?) });
         Ok(TinyInput::Pixels(digits.collect::<Result<_>>()?))
     }
 }
