@@ -1,11 +1,12 @@
 //! The package format: every numbered rejection, the round trip, every mutation of small packages,
 //! the versioning rules, and the golden files.
 
-use coda_converter::pack::{self, PackageBytes, WeightType, pack_task};
+use coda_converter::pack::{self, PackError, PackageBytes, WeightType, pack_base};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
     config, header, limits, section, tensor,
 };
+use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::model::config::LayerPlan;
 use coda_runtime::model::{Model, ModelError};
@@ -355,7 +356,7 @@ fn the_specification_lists_every_number_with_its_variant() {
 }
 
 #[test]
-fn the_specification_lists_every_role_and_section_and_model_error() {
+fn the_specification_lists_every_role_section_and_encoding() {
     for role in Role::ALL {
         let row = format!("| {} | {} |", role.code(), role.name());
         assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
@@ -644,11 +645,10 @@ fn a_newer_minor_version_is_read_and_another_major_is_not() {
 #[test]
 fn a_task_for_another_base_is_refused() {
     let other = Tiny::bert().pack(WeightType::F32).unwrap();
-    let (base, other) = (bert().base, other);
+    let base = bert().base;
     let (base, task) = (base.parse().unwrap(), other.task.parse().unwrap());
     let expected = ModelError::AnotherBase { expected: task.base_id(), found: base.content_id() };
     assert_eq!(Model::bind(&base, &task).unwrap_err(), expected);
-    assert!(pack_task(&Tiny::t5().task, &base, WeightType::F32, "").is_err());
 }
 
 #[test]
@@ -673,6 +673,81 @@ fn packages_of_the_wrong_kind_are_not_bound() {
     assert_eq!(kind(Model::bind(&base, &base)), Some((of_task, of_base)));
     assert_eq!(kind(Model::open(&task)), Some((of_base, of_task)));
     assert_eq!(kind(Model::dense(&task)), Some((of_base, of_task)));
+}
+
+/// Why a base with a changed u32 of its configuration is no model.
+fn error_with_config(field: std::ops::Range<usize>, value: u32) -> ModelError {
+    let bytes = PackageBytes::new(&with_field(bert_base(), SectionKind::Config, field, value));
+    Model::dense(&bytes.parse().unwrap()).unwrap_err()
+}
+
+/// Why the packer's own reading of a base says that it is no model.
+fn error_of_base(tiny: &Tiny) -> ModelError {
+    match pack_base(&tiny.base, WeightType::F32, "") {
+        Err(PackError::Model(error)) => error,
+        other => panic!("the base is not refused by the model: {other:?}"),
+    }
+}
+
+#[test]
+fn packages_that_are_no_model_are_refused_with_the_reason() {
+    let layers = ModelError::LayerCount { expected: 1, found: 2 };
+    assert_eq!(error_with_config(config::LAYERS, 1), layers);
+
+    let final_norm = 2;
+    let missing = ModelError::MissingTensor { role: Role::FinalNormWeight, layer: GLOBAL_LAYER };
+    assert_eq!(error_with_config(config::FLAGS, final_norm), missing);
+
+    let (role, layer) = (Role::FeedForwardInBias, 0);
+    let shape = ModelError::Shape { role, layer, expected: (1, 13), found: (1, 12) };
+    assert_eq!(error_with_config(config::FEED_FORWARD, 13), shape);
+
+    // An f32 panel of 8 rows has the length of 8 f32 rows, so only the model can tell.
+    let t5 = Tiny::t5().pack(WeightType::F32).unwrap();
+    let (role, edit) = (Role::AttentionOutput, Edit::new(&t5.base));
+    let index = tensor_index(&t5.base, role);
+    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    let bytes = edit.u16(entry, tensor::ENCODING, Encoding::RowsF32 as u16).sealed();
+    let bytes = PackageBytes::new(&bytes);
+    let error = Model::dense(&bytes.parse().unwrap()).unwrap_err();
+    assert_eq!(error, ModelError::Encoding { role, layer: 0 });
+
+    let vit = vit();
+    let task = with_field(Edit::new(&vit.task), SectionKind::Pinned, 4..8, 13);
+    let (base, task) = (vit.base.parse().unwrap(), PackageBytes::new(&task));
+    let error = Model::bind(&base, &task.parse().unwrap()).unwrap_err();
+    assert_eq!(error, ModelError::PinnedPosition { position: 13, limit: 13 });
+
+    let mut tiny = Tiny::bert();
+    if let Some(tokenizer) = &mut tiny.base.tokenizer {
+        tokenizer.tokens.push("one too many".to_owned());
+    }
+    let size = ModelError::VocabularySize { expected: 12, found: 13 };
+    assert_eq!(error_of_base(&tiny), size);
+
+    let mut tiny = Tiny::vit();
+    let (mean, std) = ([0.5, 0.0, 0.0, 0.0], [0.5, 1.0, 1.0, 1.0]);
+    tiny.base.image = Some(InputNormalization { channels: 1, rescale: 1.0, mean, std });
+    assert_eq!(error_of_base(&tiny), ModelError::Channels { expected: 3, found: 1 });
+}
+
+#[test]
+fn the_specification_lists_every_reason_why_packages_are_no_model() {
+    let names = [
+        "WrongKind",
+        "AnotherBase",
+        "LayerCount",
+        "MissingTensor",
+        "Shape",
+        "Encoding",
+        "PinnedPosition",
+        "VocabularySize",
+        "Channels",
+    ];
+    for name in names {
+        let row = format!("| `{name}` |");
+        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
+    }
 }
 
 #[test]

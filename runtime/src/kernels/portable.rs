@@ -2,8 +2,8 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate,
-    fold, math, scalar,
+    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, ROW_TILE, RowsInt8, Store,
+    activate, fold, math, scalar,
 };
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
@@ -112,6 +112,11 @@ fn float_tile<const ROWS: usize, W>(
     sums
 }
 
+/// Blocks of an int8 panel that are widened to floats together.
+const CHUNK: usize = 16;
+/// Inputs of such a chunk. The sum of so many int8 products stays below 2^24, so it is exact in f32.
+const CHUNK_INPUTS: usize = CHUNK * PANEL;
+
 /// int8 weights, f32 rows; see [`scalar::gemm_f32_f32_qc8w`].
 pub fn gemm_f32_f32_qc8w(
     out: &mut MatrixMut<'_>,
@@ -120,20 +125,54 @@ pub fn gemm_f32_f32_qc8w(
     epilogue: &Epilogue<'_>,
 ) {
     for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
-        for_row_tiles(
-            lhs.rows(),
-            |row| mixed_tile::<TILE>(lhs, row, panel),
-            |row| mixed_tile::<1>(lhs, row, panel),
-            |row, mut sums| {
-                for (sum, scale) in sums.iter_mut().zip(scales) {
-                    *sum *= scale;
-                }
-                store(out, row, index * PANEL, sums, epilogue);
-            },
-        );
+        for first in (0..lhs.rows()).step_by(ROW_TILE) {
+            let count = ROW_TILE.min(lhs.rows() - first);
+            let mut sums = [[0.0; PANEL]; ROW_TILE];
+            let sums = &mut sums[..count];
+            for_chunks(panel, |start, weights| {
+                let rows = sums.iter_mut().enumerate();
+                rows.for_each(|(row, sum)| {
+                    let inputs = lhs.row(first + row).get(start..).unwrap_or(&[]);
+                    accumulate(sum, inputs.iter().copied(), weights);
+                });
+            });
+            for (row, sum) in sums.iter().enumerate() {
+                let values = core::array::from_fn(|lane| sum[lane] * scales[lane]);
+                store(out, first + row, index * PANEL, values, epilogue);
+            }
+        }
     }
 }
 
+/// int8 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc8w`].
+///
+/// A panel is widened to floats once for a tile of rows, and its sums are exact.
+pub fn gemm_f32_qd8_qc8w(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let stride = lhs.stride.max(1);
+    for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
+        let tiles = lhs.values.chunks(ROW_TILE * stride).zip(lhs.scales.chunks(ROW_TILE));
+        for (tile, (rows, row_scales)) in tiles.enumerate() {
+            let mut sums = [[0i32; PANEL]; ROW_TILE];
+            for_chunks(panel, |start, weights| {
+                let row_of = |row: usize| {
+                    let at = row * stride + start;
+                    rows.get(at..at + weights.len()).unwrap_or(&[])
+                };
+                add_exact_sums(&mut sums[..row_scales.len()], row_of, weights);
+            });
+            for (row, (sum, row_scale)) in sums.iter().zip(row_scales).enumerate() {
+                let scaled = |lane: usize| sum[lane] as f32 * (row_scale * scales[lane]);
+                let values = core::array::from_fn(scaled);
+                store(out, tile * ROW_TILE + row, index * PANEL, values, epilogue);
+            }
+        }
+    }
+}
 /// The panels with the scales of their channels.
 fn int8_panels(
     rhs: PanelsInt8<'_>,
@@ -144,69 +183,73 @@ fn int8_panels(
     blocks.chunks_exact(rhs.inputs.div_ceil(PANEL).max(1)).zip(scales)
 }
 
+/// Widens a panel chunk by chunk; `work` gets the first input of a chunk and, for each input, the
+/// weights of the eight channels.
 #[inline(always)]
-fn mixed_tile<const ROWS: usize>(
-    lhs: Matrix<'_>,
-    first: usize,
-    panel: &[[[i8; PANEL]; PANEL]],
-) -> [Lanes; ROWS] {
-    let mut sums = [[0.0; PANEL]; ROWS];
-    for (index, block) in panel.iter().enumerate() {
-        let columns = transpose(block);
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let inputs = lhs.row(first + row);
-            let inputs = inputs.get(index * PANEL..).unwrap_or(&[]);
-            for (x, weights) in inputs.iter().zip(columns) {
-                for (lane, weight) in sum.iter_mut().zip(weights) {
-                    *lane += x * weight;
-                }
+fn for_chunks(panel: &[[[i8; PANEL]; PANEL]], mut work: impl FnMut(usize, &[Lanes])) {
+    let mut weights = [[0.0; PANEL]; CHUNK_INPUTS];
+    for (index, blocks) in panel.chunks(CHUNK).enumerate() {
+        let (columns, _) = weights.as_chunks_mut::<PANEL>();
+        for (columns, block) in columns.iter_mut().zip(blocks) {
+            for (input, column) in columns.iter_mut().enumerate() {
+                *column = core::array::from_fn(|channel| f32::from(block[channel][input]));
             }
         }
+        work(index * CHUNK_INPUTS, &weights[..blocks.len() * PANEL]);
     }
-    sums
 }
 
-/// A block as floats, input by input.
+/// Adds the products of one row, in order.
 #[inline(always)]
-fn transpose(block: &[[i8; PANEL]; PANEL]) -> [Lanes; PANEL] {
-    core::array::from_fn(|input| core::array::from_fn(|channel| f32::from(block[channel][input])))
+fn accumulate(sum: &mut Lanes, inputs: impl Iterator<Item = f32>, weights: &[Lanes]) {
+    for (x, weights) in inputs.zip(weights) {
+        for (lane, weight) in sum.iter_mut().zip(weights) {
+            *lane += x * weight;
+        }
+    }
 }
 
-/// int8 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc8w`].
-pub fn gemm_f32_qd8_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: RowsInt8<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
+/// Adds a chunk's exact sums for every row, [`TILE`] rows at a time.
+#[inline(always)]
+fn add_exact_sums<'r>(
+    sums: &mut [[i32; PANEL]],
+    row_of: impl Fn(usize) -> &'r [i8],
+    weights: &[Lanes],
 ) {
-    let (inputs, _) = lhs.values.as_chunks::<PANEL>();
-    let blocks = lhs.stride / PANEL;
-    for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
-        let rows = inputs.chunks_exact(blocks.max(1)).zip(lhs.scales).enumerate();
-        for (row, (blocks, row_scale)) in rows {
-            let sums = int8_row(blocks, panel);
-            let values =
-                core::array::from_fn(|lane| sums[lane] as f32 * (row_scale * scales[lane]));
-            store(out, row, index * PANEL, values, epilogue);
-        }
+    let (tiles, rest) = sums.as_chunks_mut::<TILE>();
+    let tiled = tiles.len() * TILE;
+    for (index, tile) in tiles.iter_mut().enumerate() {
+        let rows = core::array::from_fn(|row| row_of(index * TILE + row));
+        add_lanes(tile, chunk_sums::<TILE>(rows, weights));
+    }
+    for (index, sum) in rest.iter_mut().enumerate() {
+        add_lanes(core::array::from_mut(sum), chunk_sums([row_of(tiled + index)], weights));
     }
 }
 
-/// Exact sums of one row with one panel.
+/// Sums of a chunk for `ROWS` rows; below 2^24, hence exact.
 #[inline(always)]
-fn int8_row(row: &[[i8; PANEL]], panel: &[[[i8; PANEL]; PANEL]]) -> [i32; PANEL] {
-    let mut sums = [0i32; PANEL];
-    for (inputs, block) in row.iter().zip(panel) {
-        for (sum, weights) in sums.iter_mut().zip(block) {
-            // Two products at most 2 * 127 * 127 fit an i32 of any grouping; the order is free.
-            let mut products = 0;
-            for (x, weight) in inputs.iter().zip(weights) {
-                products += i32::from(i16::from(*x) * i16::from(*weight));
+fn chunk_sums<const ROWS: usize>(rows: [&[i8]; ROWS], weights: &[Lanes]) -> [Lanes; ROWS] {
+    let mut sums = [[0.0; PANEL]; ROWS];
+    let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(weights.len());
+    let rows = rows.map(|row| &row[..inputs]);
+    for (index, weights) in weights[..inputs].iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            let x = f32::from(row[index]);
+            for (lane, weight) in sum.iter_mut().zip(weights) {
+                *lane += x * weight;
             }
-            *sum += products;
         }
     }
     sums
+}
+
+/// Adds exact float sums to integer ones.
+#[inline(always)]
+fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; ROWS]) {
+    for (sum, chunk) in sums.iter_mut().flatten().zip(chunk.iter().flatten()) {
+        *sum += *chunk as i32;
+    }
 }
 
 /// Finishes the eight values of a panel for one row.

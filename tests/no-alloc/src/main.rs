@@ -107,8 +107,7 @@ fn run() -> Result<(), Failure> {
     let mut executor = Executor::new(&model, Kernels::best(), PLAN, &mut memory.arena.0)
         .map_err(|_| Failure::Executor)?;
     let input = Input::typed(&IDS, &TYPES);
-    let output =
-        executor.run(input, Budget::Reduction(REDUCTION)).map_err(|_| Failure::Run)?;
+    let output = executor.run(input, Budget::Reduction(REDUCTION)).map_err(|_| Failure::Run)?;
     let expected = golden_bits(EXPECTED).ok_or(Failure::Expected)?;
     if !output.values.iter().map(|value| Some(value.to_bits())).eq(expected) {
         return Err(Failure::Answer);

@@ -1,0 +1,241 @@
+//! The conformance suite: every kernel table gives the bits of the scalar one.
+
+use coda_runtime::kernels::{
+    Epilogue, HeadRows, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
+};
+use coda_runtime::model::config::Activation;
+use coda_runtime::tensor::{Matrix, MatrixMut};
+use half::f16;
+use proptest::prelude::*;
+
+/// Every table but the scalar one; a test that would compare nothing fails.
+fn tables() -> Vec<&'static Kernels> {
+    let tables: Vec<_> = Kernels::available().filter(|t| t.name != "scalar").collect();
+    assert!(!tables.is_empty(), "no kernel table to compare with the scalar one");
+    tables
+}
+
+fn equal(left: &[f32], right: &[f32]) -> bool {
+    left.iter().zip(right).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
+}
+
+/// Shapes of a GEMM: rows, inputs, outputs.
+fn shapes() -> impl Strategy<Value = (usize, usize, usize)> {
+    (1usize..11, 1usize..70, 1usize..27)
+}
+
+fn floats(count: usize) -> impl Strategy<Value = Vec<f32>> {
+    prop::collection::vec(-3.0f32..3.0, count)
+}
+
+/// A whole GEMM problem.
+#[derive(Clone, Debug)]
+struct Problem {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    lhs: Vec<f32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    scale: Vec<f32>,
+    out: Vec<f32>,
+    targets: Vec<u32>,
+    activation: Option<Activation>,
+    store: usize,
+}
+
+fn problems() -> impl Strategy<Value = Problem> {
+    shapes().prop_flat_map(|(rows, inputs, outputs)| {
+        let padded = outputs.next_multiple_of(8);
+        let activation = prop::sample::select(vec![
+            None,
+            Some(Activation::Relu),
+            Some(Activation::GeluErf),
+            Some(Activation::GeluTanh),
+        ]);
+        let targets = Just((0..rows as u32).collect::<Vec<_>>()).prop_shuffle();
+        let parts = (
+            floats(rows * inputs),
+            floats(padded * inputs),
+            floats(outputs),
+            floats(outputs),
+            floats(rows * outputs),
+            targets,
+            activation,
+            0usize..6,
+        );
+        parts.prop_map(move |(lhs, weights, bias, scale, out, targets, activation, store)| {
+            Problem {
+                rows,
+                inputs,
+                outputs,
+                lhs,
+                weights,
+                bias,
+                scale,
+                out,
+                targets,
+                activation,
+                store,
+            }
+        })
+    })
+}
+
+impl Problem {
+    fn epilogue(&self) -> Epilogue<'_> {
+        let (bias, store): (&[f32], _) = match self.store {
+            0 => (&self.bias, Store::Overwrite),
+            1 => (&[], Store::Overwrite),
+            2 => (&self.bias, Store::Scatter(&self.targets)),
+            3 => (&self.bias, Store::Add { scale: &[] }),
+            4 => (&self.bias, Store::Add { scale: &self.scale }),
+            _ => (&self.bias, Store::Multiply),
+        };
+        Epilogue { bias, activation: self.activation, store }
+    }
+
+    fn out(&self, run: impl Fn(&mut MatrixMut<'_>, &Epilogue<'_>)) -> Vec<f32> {
+        let mut out = self.out.clone();
+        run(&mut MatrixMut::new(&mut out, self.outputs), &self.epilogue());
+        out
+    }
+
+    /// int8 weights in `Panel8x8` with scales, from the float weights' bits.
+    fn int8(&self) -> (Vec<i8>, Vec<f32>) {
+        let count = self.outputs.next_multiple_of(8) * self.inputs.next_multiple_of(8);
+        let value = |index: usize| (self.weights[index % self.weights.len()] * 42.0) as i8;
+        let scales = (0..self.outputs.next_multiple_of(8)).map(|i| 0.01 + i as f32 * 0.001);
+        ((0..count).map(value).collect(), scales.collect())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn float_gemms_are_equal(problem in problems()) {
+        let halves: Vec<f16> = problem.weights.iter().map(|w| f16::from_f32(*w)).collect();
+        let lhs = Matrix::new(&problem.lhs, problem.inputs);
+        let Problem { outputs, inputs, .. } = problem;
+        let floats = Panels { values: &problem.weights[..], outputs, inputs };
+        let halves = Panels { values: &halves[..], outputs, inputs };
+        let single = problem.out(|out, e| scalar::gemm_f32_f32_f32w(out, lhs, floats, e));
+        let half = problem.out(|out, e| scalar::gemm_f32_f32_f16w(out, lhs, halves, e));
+        for table in tables() {
+            let found = problem.out(|out, e| (table.gemm_f32_f32_f32w)(out, lhs, floats, e));
+            prop_assert!(equal(&found, &single), "{} f32", table.name);
+            let found = problem.out(|out, e| (table.gemm_f32_f32_f16w)(out, lhs, halves, e));
+            prop_assert!(equal(&found, &half), "{} f16", table.name);
+        }
+    }
+
+    #[test]
+    fn int8_gemms_are_equal(problem in problems()) {
+        let (values, scales) = problem.int8();
+        let Problem { outputs, inputs, rows, .. } = problem;
+        let rhs = PanelsInt8 { values: &values, scales: &scales, outputs, inputs };
+        let stride = inputs.next_multiple_of(8);
+        let (mut quantized, mut row_scales) = (vec![1; rows * stride], vec![0.0; rows]);
+        let slots = quantized.chunks_exact_mut(stride).zip(&mut row_scales);
+        for ((slot, scale), row) in slots.zip(problem.lhs.chunks_exact(inputs)) {
+            *scale = scalar::quantize_row(slot, row);
+        }
+        let int8 = RowsInt8 { values: &quantized, scales: &row_scales, stride };
+        let lhs = Matrix::new(&problem.lhs, inputs);
+        let exact = problem.out(|out, e| scalar::gemm_f32_qd8_qc8w(out, int8, rhs, e));
+        let mixed = problem.out(|out, e| scalar::gemm_f32_f32_qc8w(out, lhs, rhs, e));
+        for table in tables() {
+            let found = problem.out(|out, e| (table.gemm_f32_qd8_qc8w)(out, int8, rhs, e));
+            prop_assert!(equal(&found, &exact), "{} qd8 qc8w", table.name);
+            let found = problem.out(|out, e| (table.gemm_f32_f32_qc8w)(out, lhs, rhs, e));
+            prop_assert!(equal(&found, &mixed), "{} f32 qc8w", table.name);
+        }
+    }
+
+    #[test]
+    fn row_kernels_are_equal_on_any_floats(
+        bits in prop::collection::vec(any::<u32>(), 1..100),
+        tame in any::<bool>(),
+        eps in prop::sample::select(vec![0.0f32, 1e-12, 1e-6]),
+    ) {
+        let row: Vec<f32> = bits.iter().map(|bits| match tame {
+            true => (*bits as f32 / u32::MAX as f32 - 0.5) * 20.0,
+            false => f32::from_bits(*bits),
+        }).collect();
+        let weight: Vec<f32> = row.iter().rev().map(|x| if x.is_finite() { *x } else { 1.0 }).collect();
+        let norm = NormWeights { weight: &weight, bias: &weight, eps };
+        let mut expected = vec![0.0; row.len()];
+        let mut found = expected.clone();
+        let mut quantized = (vec![0i8; row.len() + 5], vec![1i8; row.len() + 5]);
+        for table in tables() {
+            scalar::layer_norm(&mut expected, &row, norm);
+            (table.layer_norm)(&mut found, &row, norm);
+            prop_assert!(equal(&found, &expected), "{} layer norm", table.name);
+            scalar::rms_norm(&mut expected, &row, norm);
+            (table.rms_norm)(&mut found, &row, norm);
+            prop_assert!(equal(&found, &expected), "{} rms norm", table.name);
+            expected.copy_from_slice(&row);
+            found.copy_from_slice(&row);
+            scalar::softmax(&mut expected);
+            (table.softmax)(&mut found);
+            prop_assert!(equal(&found, &expected), "{} softmax", table.name);
+            let dots = ((table.dot)(&row, &weight), scalar::dot(&row, &weight));
+            prop_assert!(equal(&[dots.0], &[dots.1]), "{} dot", table.name);
+            let scale = scalar::quantize_row(&mut quantized.0, &row);
+            let other = (table.quantize_row)(&mut quantized.1, &row);
+            prop_assert_eq!(scale.to_bits(), other.to_bits());
+            prop_assert_eq!(&quantized.0, &quantized.1);
+            prop_assert!(!quantized.0.contains(&i8::MIN));
+        }
+    }
+
+    #[test]
+    fn attention_kernels_are_equal(
+        (keys, width, heads) in (1usize..40, 1usize..40, 1usize..4),
+        seed in prop::collection::vec(-2.0f32..2.0, 64),
+    ) {
+        let columns = width * heads;
+        let cycle = |count: usize| -> Vec<f32> { seed.iter().copied().cycle().take(count).collect() };
+        let (matrix, query, weights) = (cycle(keys * columns), cycle(width), cycle(keys));
+        let matrix = Matrix::new(&matrix, columns);
+        for start in (0..columns).step_by(width) {
+            let rows = HeadRows { matrix, start };
+            let (mut expected, mut found) = (vec![0.0; keys], vec![0.0; keys]);
+            let (mut mixed, mut other) = (vec![1.0; width], vec![1.0; width]);
+            for table in tables() {
+                scalar::attention_scores(&mut expected, &query, rows, 0.3);
+                (table.attention_scores)(&mut found, &query, rows, 0.3);
+                prop_assert!(equal(&found, &expected), "{} scores", table.name);
+                scalar::attention_mix(&mut mixed, &weights, rows);
+                (table.attention_mix)(&mut other, &weights, rows);
+                prop_assert!(equal(&other, &mixed), "{} mix", table.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_f16_is_widened_exactly() {
+    let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let ones = vec![1.0; 1];
+    for table in Kernels::available() {
+        let rhs = Panels { values: &all, outputs: all.len(), inputs: 1 };
+        let mut out = vec![0.0; all.len()];
+        let mut matrix = MatrixMut::new(&mut out, all.len());
+        let lhs = Matrix::new(&ones, 1);
+        (table.gemm_f32_f32_f16w)(&mut matrix, lhs, rhs, &Epilogue::overwrite(&[]));
+        for (half, single) in all.iter().zip(&out) {
+            let same = half.to_f32() == *single || half.is_nan() && single.is_nan();
+            assert!(same, "{} {:#06x}", table.name, half.to_bits());
+        }
+    }
+}
+
+#[test]
+fn a_table_is_found_by_its_name() {
+    for table in Kernels::available() {
+        assert_eq!(Kernels::by_name(table.name).map(|found| found.name), Some(table.name));
+    }
+    assert!(Kernels::by_name("none").is_none());
+}

@@ -1,0 +1,287 @@
+//! The parity law and its relatives: what routing must not change.
+
+use coda_converter::pack::{WeightType, pack_task};
+use coda_converter::session::Session;
+use coda_converter::source::{FloatTensor, Place, Task};
+use coda_runtime::executor::{Input, Observer};
+use coda_runtime::format::{PackageKind, Role};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::model::config::{
+    AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig,
+};
+use coda_runtime::routing::{Budget, Selection};
+use coda_runtime::tensor::Matrix;
+use coda_tests::tiny::{Packages, Tiny, TinyInput};
+
+const MODES: [AttentionMode; 3] =
+    [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLight];
+const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
+const GATES: [Gate; 4] = [
+    Gate::Exact { eps: 0.03 },
+    Gate::Iterated { sweeps: 20, eps: 0.03, eps_start: 4.0, decay: 0.7 },
+    Gate::Sigmoid,
+    Gate::Ones,
+];
+const WEIGHTS: [WeightType; 3] = [WeightType::F32, WeightType::F16, WeightType::Int8];
+
+/// Everything a run shows, as bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct States {
+    layers: Vec<Vec<u32>>,
+    hidden: Vec<u32>,
+    answer: Vec<u32>,
+    selected: Vec<Vec<u32>>,
+}
+
+impl Observer for States {
+    fn selected(&mut self, _: usize, selection: &Selection<'_>) {
+        self.selected.push(selection.selected.to_vec());
+    }
+
+    fn layer(&mut self, _: usize, hidden: Matrix<'_>) {
+        self.layers.push(bits(hidden));
+    }
+}
+
+fn bits(matrix: Matrix<'_>) -> Vec<u32> {
+    matrix.iter().flatten().map(|x| x.to_bits()).collect()
+}
+
+fn run(model: &Model<'_>, input: Input<'_>, tokens: usize, budget: Budget<'_>) -> States {
+    let mut states = States::default();
+    let mut session = Session::new(model, Capacity::any_budget(tokens)).unwrap();
+    let (hidden, answer) = session
+        .run(input, budget, &mut states, |out| {
+            (bits(out.hidden), out.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        })
+        .unwrap();
+    (states.hidden, states.answer) = (hidden, answer);
+    states
+}
+
+/// The tiny task with every layer routed in one mode, without norms and head of its own.
+fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
+    let mut task = tiny.task.clone();
+    let (d, width) = (tiny.base.config.hidden, tiny.base.config.attention_width());
+    let coda = |(_, role): &Place| role.code() >= Role::AdapterDown.code();
+    // Layers that the tiny task keeps dense or routes in another way lack tensors: they borrow
+    // them from a layer that has them, and low-rank keys are made up.
+    let donors: Vec<_> = task.tensors.iter().filter(|(place, _)| coda(place)).collect();
+    let donors: Vec<_> = donors.into_iter().map(|((_, role), t)| (*role, t.clone())).collect();
+    let light = [
+        (Role::LightDown, 2, d),
+        (Role::LightKey, width, 2),
+        (Role::LightKeyBias, 1, width),
+        (Role::LightValue, width, 2),
+        (Role::LightValueBias, 1, width),
+    ];
+    let made_up = light.map(|(role, rows, columns)| {
+        let values = (0..rows * columns).map(|i| (i as f32 * 0.7 + rows as f32).sin() * 0.3);
+        (role, FloatTensor { shape: vec![rows, columns], values: values.collect() })
+    });
+    for layer in 0..tiny.base.config.layers as u16 {
+        for (role, tensor) in donors.iter().chain(&made_up) {
+            task.tensors.entry((layer, *role)).or_insert_with(|| tensor.clone());
+        }
+    }
+    task.layers = vec![
+        LayerPlan { routing: Some(Routing { attention: mode, reduction: None }) };
+        tiny.base.config.layers
+    ];
+    task.config = config;
+    task
+}
+
+/// Zero adapters, the base's norms and head.
+fn without_change(mut task: Task) -> Task {
+    task.tensors.retain(|(_, role), _| role.code() >= Role::AdapterDown.code());
+    for ((_, role), tensor) in &mut task.tensors {
+        if matches!(role, Role::AdapterUp | Role::AdapterUpBias) {
+            tensor.values.fill(0.0);
+        }
+    }
+    task.head = None;
+    task.labels.clear();
+    task
+}
+
+fn every_config(tiny: &Tiny) -> Vec<TaskConfig> {
+    let with = |gate| {
+        ROUTER_INPUTS.map(|router_input| TaskConfig { gate, router_input, ..tiny.task.config })
+    };
+    GATES.into_iter().flat_map(with).collect()
+}
+
+fn for_every_family(mut check: impl FnMut(&Tiny, WeightType, &Packages)) {
+    for tiny in Tiny::all() {
+        for weights in WEIGHTS {
+            let packages = tiny.pack(weights).unwrap();
+            assert_eq!(packages.base.parse().unwrap().kind(), PackageKind::Base);
+            check(&tiny, weights, &packages);
+        }
+    }
+}
+
+#[test]
+fn with_all_tokens_gate_one_and_a_zero_adapter_a_routed_layer_is_the_pretrained_layer() {
+    for_every_family(|tiny, weights, packages| {
+        let base = packages.base.parse().unwrap();
+        let dense = Model::dense(&base).unwrap();
+        let expected = run(&dense, tiny.input.view(), tiny.tokens, Budget::Task);
+        for mode in MODES {
+            for config in every_config(tiny) {
+                let task = without_change(routed(tiny, mode, config));
+                let task = pack_task(&task, &base, weights, "").unwrap().bytes;
+                let task = task.parse().unwrap();
+                let model = Model::bind(&base, &task).unwrap();
+                let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(1.0));
+                assert_eq!(found, expected, "{} {mode:?} {weights:?}", tiny.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn dense_layers_with_a_zero_adapter_are_the_pretrained_layers_at_any_budget() {
+    for_every_family(|tiny, weights, packages| {
+        let base = packages.base.parse().unwrap();
+        let expected =
+            run(&Model::dense(&base).unwrap(), tiny.input.view(), tiny.tokens, Budget::Task);
+        let mut task = without_change(routed(tiny, AttentionMode::KToK, tiny.task.config));
+        task.layers.fill(LayerPlan { routing: None });
+        let task = pack_task(&task, &base, weights, "").unwrap().bytes;
+        let task = task.parse().unwrap();
+        let model = Model::bind(&base, &task).unwrap();
+        let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(4.0));
+        assert_eq!(found, expected, "{}", tiny.name);
+    });
+}
+
+#[test]
+fn every_kernel_table_gives_the_same_bits_in_every_mode() {
+    for_every_family(|tiny, weights, packages| {
+        let base = packages.base.parse().unwrap();
+        for mode in MODES {
+            let task = routed(tiny, mode, tiny.task.config);
+            let task = pack_task(&task, &base, weights, "").unwrap().bytes;
+            let task = task.parse().unwrap();
+            let model = Model::bind(&base, &task).unwrap();
+            let mut answers = Kernels::available().map(|kernels| {
+                tiny.run(&model, kernels, Budget::Reduction(2.0), |out| {
+                    (bits(out.hidden), out.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+                })
+                .unwrap()
+            });
+            let first = answers.next().unwrap();
+            assert!(answers.all(|answer| answer == first), "{} {mode:?}", tiny.name);
+        }
+    });
+}
+
+#[test]
+fn padding_changes_nothing() {
+    for tiny in Tiny::all() {
+        let TinyInput::Tokens { ids, .. } = &tiny.input else { continue };
+        let packages = tiny.pack(WeightType::Int8).unwrap();
+        let base = packages.base.parse().unwrap();
+        for mode in MODES {
+            let task = routed(&tiny, mode, tiny.task.config);
+            let task = pack_task(&task, &base, WeightType::Int8, "").unwrap().bytes;
+            let task = task.parse().unwrap();
+            let model = Model::bind(&base, &task).unwrap();
+            let mut padded = ids.clone();
+            padded.extend([0; 3]);
+            for budget in [Budget::Reduction(1.0), Budget::Reduction(2.0), Budget::Tokens(1)] {
+                let alone = run(&model, Input::tokens(ids), padded.len(), budget);
+                let with = run(&model, Input::padded(&padded, ids.len()), padded.len(), budget);
+                assert_eq!(alone, with, "{} {mode:?}", tiny.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_tokens_without_positions_tie_and_the_lower_index_wins() {
+    let tiny = Tiny::t5();
+    let packages = tiny.pack(WeightType::F32).unwrap();
+    let base = packages.base.parse().unwrap();
+    let task = routed(&tiny, AttentionMode::KToK, tiny.task.config);
+    let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
+    let task = task.parse().unwrap();
+    let model = Model::bind(&base, &task).unwrap();
+    let states = run(&model, Input::tokens(&[5; 12]), 12, Budget::Tokens(4));
+    assert_eq!(states.selected[0], [0, 1, 2, 3]);
+}
+
+#[test]
+fn pinned_tokens_are_always_selected_and_counted() {
+    let tiny = Tiny::vit();
+    let packages = tiny.pack(WeightType::F32).unwrap();
+    let base = packages.base.parse().unwrap();
+    let last = tiny.tokens as u32 - 1;
+    for mode in MODES {
+        let mut task = routed(&tiny, mode, tiny.task.config);
+        task.pinned = vec![0, last];
+        let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
+        let task = task.parse().unwrap();
+        let model = Model::bind(&base, &task).unwrap();
+        for k in 1..=tiny.tokens {
+            let states = run(&model, tiny.input.view(), tiny.tokens, Budget::Tokens(k));
+            for selected in states.selected {
+                assert_eq!(selected.len(), k.max(2));
+                assert!(selected.contains(&0) && selected.contains(&last));
+            }
+        }
+    }
+}
+
+#[test]
+fn budgets_that_mean_the_same_give_the_same_bits() {
+    let tiny = Tiny::bert();
+    let packages = tiny.pack(WeightType::Int8).unwrap();
+    let base = packages.base.parse().unwrap();
+    let config = TaskConfig { reduction: 2.0, ..tiny.task.config };
+    let task = routed(&tiny, AttentionMode::KToAll, config);
+    let task = pack_task(&task, &base, WeightType::Int8, "").unwrap().bytes;
+    let task = task.parse().unwrap();
+    let model = Model::bind(&base, &task).unwrap();
+    let per_layer = vec![2.0; tiny.base.config.layers];
+    let half = tiny.tokens.div_ceil(2);
+    let budgets = [
+        Budget::Task,
+        Budget::Reduction(2.0),
+        Budget::Tokens(half),
+        Budget::Fraction(0.5),
+        Budget::PerLayer(&per_layer),
+    ];
+    let mut runs =
+        budgets.into_iter().map(|budget| run(&model, tiny.input.view(), tiny.tokens, budget));
+    let first = runs.next().unwrap();
+    assert!(runs.all(|other| other == first));
+}
+
+#[test]
+fn a_layers_own_reduction_holds_when_the_call_names_none() {
+    let tiny = Tiny::bert();
+    let packages = tiny.pack(WeightType::F32).unwrap();
+    let base = packages.base.parse().unwrap();
+    let mut task = routed(&tiny, AttentionMode::KToK, tiny.task.config);
+    task.config.reduction = 1.0;
+    for (index, layer) in task.layers.iter_mut().enumerate() {
+        let reduction = (index == 0).then_some(tiny.tokens as f32);
+        layer.routing = layer.routing.map(|routing| Routing { reduction, ..routing });
+    }
+    let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
+    let task = task.parse().unwrap();
+    let model = Model::bind(&base, &task).unwrap();
+    let counts = |budget| -> Vec<usize> {
+        let states = run(&model, tiny.input.view(), tiny.tokens, budget);
+        states.selected.iter().map(Vec::len).collect()
+    };
+    let mut expected = vec![tiny.tokens; tiny.base.config.layers];
+    expected[0] = 1;
+    assert_eq!(counts(Budget::Task), expected);
+    assert_eq!(counts(Budget::Reduction(1.0)), vec![tiny.tokens; tiny.base.config.layers]);
+}
