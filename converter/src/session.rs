@@ -90,7 +90,7 @@ impl<'m> Session<'m> {
 /// The packages do not parse or do not fit.
 pub fn bind<'a>(files: &'a [PackageBytes]) -> Result<Model<'a>> {
     let packages: Vec<Package<'a>> =
-        files.iter().map(|file| file.parse()).collect::<Result<_, _>>()?;
+        files.iter().map(PackageBytes::parse).collect::<Result<_, _>>()?;
     match packages.as_slice() {
         [single] => Ok(Model::open(single)?),
         [first, second] => {

@@ -11,6 +11,8 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::tensor::Matrix;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// How far two runs are apart after one stage, over all inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -83,8 +85,22 @@ fn run_model(session: &mut Session<'_>, input: &SampleInput, budget: Budget<'_>)
     Ok(states)
 }
 
-fn run_oracle(base: &Base, model: &Model<'_>, input: &SampleInput) -> Result<States> {
-    let oracle = Oracle::new(base, input.tokens(model))?;
+/// One graph for each input length: building it takes as long as running it.
+type Oracles = BTreeMap<usize, Oracle>;
+
+fn run_oracle(
+    oracles: &mut Oracles,
+    base: &Base,
+    model: &Model<'_>,
+    input: &SampleInput,
+) -> Result<States> {
+    let oracle = match oracles.entry(input.tokens(model)) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let tokens = *entry.key();
+            entry.insert(Oracle::new(base, tokens)?)
+        }
+    };
     let found = match input {
         SampleInput::Tokens(ids) => oracle.run(OracleInput::Tokens(ids))?,
         SampleInput::Pixels(pixels) => {
@@ -124,10 +140,10 @@ pub fn against_oracle(
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
     let mut session = session_for(model, inputs)?;
-    let mut pairs = Vec::new();
+    let (mut pairs, mut oracles) = (Vec::new(), Oracles::new());
     for input in inputs {
         let own = run_model(&mut session, input, Budget::Task)?;
-        pairs.push((own, run_oracle(base, model, input)?));
+        pairs.push((own, run_oracle(&mut oracles, base, model, input)?));
         progress();
     }
     Ok(compare("dense path against the tract oracle", &pairs))

@@ -21,9 +21,9 @@ fn run(scores: &[f32], k: usize, pinned: &[usize], gate: Gate) -> Routed {
     let n = scores.len();
     let (mut order, mut gates) = (vec![u32::MAX; n], vec![f32::NAN; n]);
     let (mut keys, mut tails) = (vec![0; n], vec![0.0; n]);
-    let scratch = RouteScratch { keys: &mut keys, tails: &mut tails };
+    let mut scratch = RouteScratch { keys: &mut keys, tails: &mut tails };
     let pinned = pinned.iter().copied();
-    let k = route(scores, k, pinned, gate, &mut order, &mut gates, scratch);
+    let k = route(scores, k, pinned, gate, &mut order, &mut gates, &mut scratch);
     Routed { selected: order[..k].to_vec(), order, gates }
 }
 

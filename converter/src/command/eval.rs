@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Measure accuracy and latency at several reductions, side by side
 ///
-/// The data are a TSV of label and text, safetensors of token ids (input_ids, lengths, labels), or
+/// The data are a TSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`), or
 /// IDX images with their IDX labels beside them; gzip is unpacked. The reductions of one sample are
 /// run one after the other, and ratios are taken sample by sample.
 #[derive(Debug, clap::Args)]

@@ -52,6 +52,9 @@ pub(crate) struct Verify {
     /// Smallest label agreement of the packed weights, per cent
     #[arg(long, default_value_t = 90.0, value_name = "PERCENT")]
     agreement_bound: f64,
+    /// Smallest cosine of an answer of the packed weights and the float one
+    #[arg(long, default_value_t = 0.98, value_name = "COSINE")]
+    cosine_bound: f64,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -138,7 +141,9 @@ impl Verify {
         let mean = stages.map(|stage| share(stage.mean, stage.scale)).fold(0.0, f64::max);
         let agreement = packed.iter().filter_map(|comparison| comparison.agreement);
         let agreement = agreement.fold(100.0, f64::min);
+        let cosine = packed.iter().map(|comparison| comparison.cosine).fold(1.0, f64::min);
         let holds = worst <= self.float_bound
+            && cosine >= self.cosine_bound
             && mean <= self.packed_bound
             && agreement >= self.agreement_bound;
         if self.json {
@@ -148,6 +153,7 @@ impl Verify {
                 "float_error": worst,
                 "packed_error": mean,
                 "agreement": agreement,
+                "cosine": cosine,
                 "holds": holds,
             });
             println!("{object}");
@@ -165,6 +171,7 @@ impl Verify {
             self.packed_bound
         );
         println!("packed weights: {agreement:.1} % same labels, bound {} %", self.agreement_bound);
+        println!("packed weights: smallest cosine {cosine:.6}, bound {}", self.cosine_bound);
         println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
         Ok(holds)
     }

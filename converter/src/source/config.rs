@@ -108,7 +108,7 @@ impl Reader<'_> {
     fn setting(
         &self,
         field: &'static str,
-        found: impl ToString,
+        found: impl std::fmt::Display + Copy,
         supported: &'static str,
     ) -> SourceError {
         SourceError::Setting { path: self.path(), field, found: found.to_string(), supported }

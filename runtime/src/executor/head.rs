@@ -3,7 +3,8 @@
 use super::embed::norm_in_place;
 use super::gemm::{Rows, apply};
 use super::{Context, RunError};
-use crate::kernels::{Epilogue, sqrt};
+use crate::kernels::Epilogue;
+use crate::kernels::math::sqrt;
 use crate::memory::{Buffers, typed};
 use crate::model::config::{HeadKind, Pooling};
 use crate::tensor::{Matrix, MatrixMut};

@@ -3,7 +3,8 @@
 use super::embed::norm_in_place;
 use super::gemm::{Form, Rows, apply};
 use super::{Context, Observer, attention};
-use crate::kernels::{Epilogue, NormWeights, ROW_TILE, Store, sqrt};
+use crate::kernels::math::sqrt;
+use crate::kernels::{Epilogue, NormWeights, ROW_TILE, Store};
 use crate::memory::{Buffers, Tile, typed};
 use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
 use crate::model::{Adapter, Layer, LightKeys, Model};
@@ -64,7 +65,7 @@ pub(super) fn route(
     score(context, buffers, layer, tokens, task);
     observer.scored(index, buffers.scores.get_mut(..tokens).unwrap_or_default());
     let (keys, rest) = buffers.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
-    let scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
+    let mut scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
     crate::routing::route(
         buffers.scores.get(..tokens).unwrap_or(&[]),
         k,
@@ -72,7 +73,7 @@ pub(super) fn route(
         task.gate,
         buffers.order.get_mut(..tokens).unwrap_or_default(),
         buffers.gates.get_mut(..tokens).unwrap_or_default(),
-        scratch,
+        &mut scratch,
     )
 }
 

@@ -403,6 +403,7 @@ impl<'a> Package<'a> {
     }
 
     /// How each layer of a task is executed; empty in a base.
+    #[must_use]
     pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerPlan> + use<'a> {
         self.sections
             .layers
@@ -411,11 +412,13 @@ impl<'a> Package<'a> {
     }
 
     /// Positions that are always selected, strictly ascending.
+    #[must_use]
     pub fn pinned(&self) -> impl ExactSizeIterator<Item = usize> + Clone + use<'a> {
         self.sections.pinned.chunks_exact(4).map(|entry| size_at(entry, 0..4))
     }
 
     /// Every tensor, ascending by layer, then role.
+    #[must_use]
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'a>> + use<'a> {
         let data = self.sections.data;
         let entries = self.sections.tensors.chunks_exact(tensor::ENTRY_BYTES);

@@ -58,8 +58,9 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 ///
 /// Above 88.72283 (where e^x exceeds [`f32::MAX`]) the result is +inf; below -87.33654 (where it is
 /// less than [`f32::MIN_POSITIVE`]) it is +0.
+#[must_use]
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     const Q: [f32; 5] = [0.499_999_94, 0.166_665_17, 0.041_668_1, 0.008_369_192, 0.001_383_878_4];
     let shifted = x * LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
@@ -80,8 +81,9 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// Maximum error 0.84 ulp, and ln 1 is +0.
 ///
 /// Of +-0 and subnormals the result is -inf, of other negative numbers NaN, of +inf +inf.
+#[must_use]
 #[inline(always)]
-pub(crate) fn ln(x: f32) -> f32 {
+pub fn ln(x: f32) -> f32 {
     const LEAST: u32 = FRAC_1_SQRT_2.to_bits();
     let offset = x.to_bits().wrapping_sub(LEAST);
     let k = (offset.cast_signed() >> 23) as f32;
@@ -125,8 +127,9 @@ fn erfc(z: f32, square: f32) -> f32 {
 /// ulp.
 ///
 /// The result is exactly +-1 from |x| = 3.919206 on, infinities included; for |x| < 2^-122 it is +0.
+#[must_use]
 #[inline(always)]
-pub(crate) fn erf(x: f32) -> f32 {
+pub fn erf(x: f32) -> f32 {
     const S: [f32; 7] = [
         0.128_379_17,
         -0.376_126_26,
@@ -151,8 +154,9 @@ pub(crate) fn erf(x: f32) -> f32 {
 ///
 /// Below -12.5 (where the exact result is above -5e-36), -inf included, and for |x| < 2^-122 the
 /// result is +0. Of +inf it is +inf.
+#[must_use]
 #[inline(always)]
-pub(crate) fn gelu_erf(x: f32) -> f32 {
+pub fn gelu_erf(x: f32) -> f32 {
     let tail = 0.5 * erfc(x.abs() * FRAC_1_SQRT_2, 0.5 * x * x);
     let y = x * if x < 0.0 { tail } else { 1.0 - tail };
     let zero = (x < -12.5) | (x.abs() < TINY);
@@ -165,8 +169,9 @@ pub(crate) fn gelu_erf(x: f32) -> f32 {
 ///
 /// Below -10 (where the exact result is above -2e-37), -inf included, and for |x| < 2^-122 the
 /// result is +0. Of +inf it is +inf.
+#[must_use]
 #[inline(always)]
-pub(crate) fn gelu_tanh(x: f32) -> f32 {
+pub fn gelu_tanh(x: f32) -> f32 {
     // -2 sqrt(2/pi), and that times 0.044715
     const LINEAR: f32 = -1.595_769;
     const CUBIC: f32 = -0.071_354_814;
@@ -181,23 +186,26 @@ pub(crate) fn gelu_tanh(x: f32) -> f32 {
 ///
 /// Below -87 (where the exact result is less than 1.7e-38), -inf included, the result is +0. It is
 /// exactly 1 from 16.635532 on.
+#[must_use]
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     let y = 1.0 / (1.0 + exp(-x));
     if x < -87.0 { 0.0 } else { y }
 }
 
 /// x where it is positive, else +0; a subnormal counts as zero. Exact; NaN stays NaN.
+#[must_use]
 #[inline(always)]
-pub(crate) fn relu(x: f32) -> f32 {
+pub fn relu(x: f32) -> f32 {
     if x < f32::MIN_POSITIVE { 0.0 } else { x }
 }
 
 /// The nearest integer, of two equally near the even one, by adding and subtracting 1.5 * 2^23.
 ///
 /// Exact for |x| <= 2^22; the result is not defined beyond. Zero comes back as +0.
+#[must_use]
 #[inline(always)]
-pub(crate) fn round_ties_even(x: f32) -> f32 {
+pub fn round_ties_even(x: f32) -> f32 {
     (x + ROUNDER) - ROUNDER
 }
 
@@ -205,8 +213,9 @@ pub(crate) fn round_ties_even(x: f32) -> f32 {
 /// instruction or its integer equivalent. A loop over it is not vectorised.
 ///
 /// NaN below zero; -0 of -0; +inf of +inf. Never subnormal.
+#[must_use]
 #[inline(always)]
-pub(crate) fn sqrt(x: f32) -> f32 {
+pub fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 

@@ -15,15 +15,13 @@
 //! Names are `gemm_<output>_<left>_<right>`: `qd8` is a row quantised to int8 as it is read, `qc8w`
 //! int8 weights with a scale for each output channel, `f16w` and `f32w` float weights.
 
-mod math;
+pub mod math;
 pub mod portable;
 pub mod scalar;
 
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
-
-pub(crate) use math::{exp, ln, sigmoid, sqrt};
 
 /// Rows that a GEMM stage works on at a time; the tile buffers of a plan have this many rows.
 pub const ROW_TILE: usize = 32;

@@ -170,9 +170,8 @@ impl Plan {
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
         let (mut end, mut index) = (0usize, 0);
         while index < COUNT {
-            let offset = match end.checked_next_multiple_of(ARENA_ALIGNMENT) {
-                Some(offset) => offset,
-                None => return Err(PlanError::TooLarge),
+            let Some(offset) = end.checked_next_multiple_of(ARENA_ALIGNMENT) else {
+                return Err(PlanError::TooLarge);
             };
             buffers[index] = Buffer { name: NAMES[index], offset, bytes: sizes[index] };
             end = offset.saturating_add(sizes[index]);

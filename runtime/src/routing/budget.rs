@@ -75,10 +75,9 @@ impl Budget<'_> {
             if r >= 1.0 && r.is_finite() { Ok(()) } else { Err(BudgetError::Reduction(r)) }
         };
         match *self {
-            Self::Task => Ok(()),
             Self::Reduction(r) => reduction(r),
             Self::Tokens(0) => Err(BudgetError::NoToken),
-            Self::Tokens(_) => Ok(()),
+            Self::Task | Self::Tokens(_) => Ok(()),
             Self::Fraction(f) if f > 0.0 && f <= 1.0 => Ok(()),
             Self::Fraction(f) => Err(BudgetError::Fraction(f)),
             Self::PerLayer(found) if found.len() != layers => {

@@ -1,7 +1,7 @@
 //! The k highest scores, and the gates of all.
 
 use super::soft_top_k::{exact, iterated};
-use crate::kernels::sigmoid;
+use crate::kernels::math::sigmoid;
 use crate::model::config::Gate;
 
 /// What a layer decided, for an [`Observer`](crate::executor::Observer).
@@ -39,7 +39,7 @@ pub fn route(
     gate: Gate,
     order: &mut [u32],
     gates: &mut [f32],
-    scratch: RouteScratch<'_>,
+    scratch: &mut RouteScratch<'_>,
 ) -> usize {
     let tokens = scores.len();
     let pinned = pinned.filter(|position| *position < tokens);

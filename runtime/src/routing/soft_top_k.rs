@@ -2,7 +2,8 @@
 //!
 //! Both maximise `s . lambda + eps H(lambda)` subject to `sum lambda = k`, `0 <= lambda <= 1`.
 
-use crate::kernels::{exp, fold, ln};
+use crate::kernels::fold;
+use crate::kernels::math::{exp, ln};
 
 /// The exact maximiser (ours), for scores sorted in descending order.
 ///

@@ -1,0 +1,155 @@
+//! The bundled model against its trainer's own answers, and against the oracle.
+
+use coda_converter::dataset::SampleInput;
+use coda_converter::pack::{WeightType, bundle, pack_base, pack_task};
+use coda_converter::session::Session;
+use coda_converter::source::{Base, Task};
+use coda_converter::verify::{against_float, against_oracle, cosine};
+use coda_runtime::executor::Activations;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_tests::tiny::{Tiny, TinyInput};
+use coda_tests::tolerance::{OTHER_F32, Tolerance};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// int8 logits against the trainer's f32 ones: the largest of ten images at six reductions.
+const INT8_COSINE: f64 = 0.999;
+/// The float path against tract, whose erf is good to 2e-6.
+const ORACLE: Tolerance = Tolerance::Relative(1e-4);
+
+fn default_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default")
+}
+
+/// The bundled images, one of each class.
+fn images() -> Vec<Vec<u8>> {
+    let read = |label| {
+        let path = default_model().join(format!("images/{label}.png"));
+        image::open(path).unwrap().into_luma8().into_raw()
+    };
+    (0..10).map(read).collect()
+}
+
+/// The trainer's f32 logits of the bundled images.
+fn expected(name: &str) -> Vec<Vec<f64>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion_vit_expected.json");
+    let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    serde_json::from_value(json[name].clone()).unwrap()
+}
+
+fn sources() -> (Base, Task) {
+    let directory = default_model().join("fashion-vit");
+    let base = Base::open(&directory, None).unwrap();
+    let task = Task::open(&directory.join("coda-k-to-light.safetensors"), &base).unwrap();
+    (base, task)
+}
+
+fn logits(model: &Model<'_>, activations: Activations, reduction: f32) -> Vec<Vec<f32>> {
+    let session = Session::new(model, Capacity::any_budget(50)).unwrap();
+    let mut session = session.with_activations(activations);
+    let mut run = |pixels: Vec<u8>| {
+        let input = SampleInput::Pixels(pixels);
+        let budget = Budget::Reduction(reduction);
+        session.run(input.as_input(), budget, &mut (), |out| out.values.to_vec()).unwrap()
+    };
+    images().into_iter().map(&mut run).collect()
+}
+
+fn assert_close(found: &[Vec<f32>], expected: &[Vec<f64>], what: &str) {
+    let found = found.iter().flatten().copied().map(f64::from);
+    assert_eq!(OTHER_F32.first_miss(found, expected.iter().flatten().copied()), None, "{what}");
+}
+
+#[test]
+fn the_dense_base_gives_the_trainers_logits() {
+    let (base, _) = sources();
+    let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let package = packed.parse().unwrap();
+    let model = Model::dense(&package).unwrap();
+    assert_close(&logits(&model, Activations::Int8, 1.0), &expected("dense"), "dense");
+}
+
+#[test]
+fn the_routed_task_gives_the_trainers_logits_at_every_reduction() {
+    let (base, task) = sources();
+    let base = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let task = pack_task(&task, &base.parse().unwrap(), WeightType::F32, "").unwrap().bytes;
+    let (base, task) = (base.parse().unwrap(), task.parse().unwrap());
+    let model = Model::bind(&base, &task).unwrap();
+    for reduction in [1, 2, 3, 4, 6, 8] {
+        let name = format!("r{reduction}");
+        let found = logits(&model, Activations::Int8, reduction as f32);
+        assert_close(&found, &expected(&name), &name);
+    }
+}
+
+#[test]
+fn int8_weights_keep_the_direction_of_the_trainers_logits() {
+    let (base, task) = sources();
+    let base = pack_base(&base, WeightType::Int8, "").unwrap().bytes;
+    let task = pack_task(&task, &base.parse().unwrap(), WeightType::Int8, "").unwrap().bytes;
+    let bundled = bundle(&base.parse().unwrap(), &task.parse().unwrap()).unwrap();
+    let package = bundled.parse().unwrap();
+    let model = Model::open(&package).unwrap();
+    for activations in [Activations::Int8, Activations::F32] {
+        for reduction in [1, 2, 3, 4, 6, 8] {
+            let found = logits(&model, activations, reduction as f32);
+            let expected = expected(&format!("r{reduction}"));
+            for (found, expected) in found.iter().zip(&expected) {
+                let expected: Vec<f32> = expected.iter().map(|x| *x as f32).collect();
+                let similarity = cosine(found, &expected);
+                assert!(similarity > INT8_COSINE, "{activations:?} r = {reduction}: {similarity}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dense_path_of_the_bundled_model_agrees_with_the_oracle_after_every_layer() {
+    let (base, _) = sources();
+    let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let package = packed.parse().unwrap();
+    let model = Model::dense(&package).unwrap();
+    let inputs: Vec<SampleInput> = images().into_iter().map(SampleInput::Pixels).take(3).collect();
+    let comparison = against_oracle(&base, &model, &inputs, || ()).unwrap();
+    // Embedding, six layers, final norm, answer.
+    assert_eq!(comparison.stages.len(), 9);
+    for stage in comparison.stages {
+        assert!(ORACLE.accepts(stage.worst / stage.scale, 0.0), "{stage:?}");
+    }
+}
+
+#[test]
+fn every_family_agrees_with_the_oracle() {
+    for tiny in Tiny::all() {
+        let packed = pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes;
+        let package = packed.parse().unwrap();
+        let model = Model::dense(&package).unwrap();
+        let input = match &tiny.input {
+            TinyInput::Tokens { ids, .. } => SampleInput::Tokens(ids.clone()),
+            TinyInput::Pixels(pixels) => SampleInput::Pixels(pixels.clone()),
+        };
+        let comparison = against_oracle(&tiny.base, &model, &[input], || ()).unwrap();
+        assert_eq!(comparison.stages.len(), tiny.base.config.layers + 3);
+        for stage in comparison.stages.iter().filter(|stage| stage.scale > 0.0) {
+            let share = stage.worst / stage.scale.max(1e-3);
+            assert!(ORACLE.accepts(share, 0.0), "{}: {stage:?}", tiny.name);
+        }
+    }
+}
+
+#[test]
+fn a_model_compared_with_itself_has_no_error() {
+    let tiny = Tiny::bert();
+    let packages = tiny.pack(WeightType::F32).unwrap();
+    let bundle = packages.bundle.parse().unwrap();
+    let model = Model::open(&bundle).unwrap();
+    let TinyInput::Tokens { ids, .. } = &tiny.input else { panic!("bert reads tokens") };
+    let inputs = [SampleInput::Tokens(ids.clone())];
+    let budget = Budget::Reduction(2.0);
+    let same = against_float("same", (&model, &model), &inputs, budget, || ()).unwrap();
+    assert!(same.stages.iter().all(|stage| stage.worst == 0.0));
+    assert_eq!(same.agreement, Some(100.0));
+}
