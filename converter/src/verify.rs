@@ -140,13 +140,14 @@ pub fn against_oracle(
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
     let mut session = session_for(model, inputs)?;
-    let (mut pairs, mut oracles) = (Vec::new(), Oracles::new());
+    let mut oracles = Oracles::new();
+    let mut tally = Tally::default();
     for input in inputs {
         let own = run_model(&mut session, input, Budget::Task)?;
-        pairs.push((own, run_oracle(&mut oracles, base, model, input)?));
+        tally.add(&own, &run_oracle(&mut oracles, base, model, input)?);
         progress();
     }
-    Ok(compare("dense path against the tract oracle", &pairs))
+    Ok(tally.finish("dense path against the tract oracle"))
 }
 
 /// Compares two packings of one model at one budget.
@@ -161,13 +162,13 @@ pub fn against_float(
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
     let (mut own, mut reference) = (session_for(model, inputs)?, session_for(float, inputs)?);
-    let mut pairs = Vec::new();
+    let mut tally = Tally::default();
     for input in inputs {
         let states = run_model(&mut own, input, budget)?;
-        pairs.push((states, run_model(&mut reference, input, budget)?));
+        tally.add(&states, &run_model(&mut reference, input, budget)?);
         progress();
     }
-    Ok(compare(title, &pairs))
+    Ok(tally.finish(title))
 }
 
 fn session_for<'m>(model: &'m Model<'m>, inputs: &[SampleInput]) -> Result<Session<'m>> {
@@ -175,42 +176,73 @@ fn session_for<'m>(model: &'m Model<'m>, inputs: &[SampleInput]) -> Result<Sessi
     Session::new(model, Capacity::any_budget(longest))
 }
 
-fn compare(title: &str, pairs: &[(States, States)]) -> Comparison {
-    let stages = pairs.first().map_or(0, |(own, _)| own.stages.len());
-    let stages = (0..stages).map(|stage| difference(pairs, stage)).collect();
-    let labelled = pairs.iter().filter(|(own, _)| !own.answer.is_empty()).count();
-    let same = pairs.iter().filter(|(own, other)| own.label() == other.label()).count();
-    let cosines = pairs.iter().map(|(own, other)| cosine(&own.answer, &other.answer));
-    Comparison {
-        title: title.to_owned(),
-        inputs: pairs.len(),
-        stages,
-        agreement: (labelled > 0).then(|| 100.0 * same as f64 / pairs.len() as f64),
-        cosine: cosines.fold(1.0, f64::min),
+/// Differences added up over inputs, so that no states are kept.
+#[derive(Default)]
+struct Tally {
+    inputs: usize,
+    same_label: usize,
+    lowest_cosine: Option<f64>,
+    has_answer: bool,
+    stages: Vec<StageTally>,
+}
+
+/// Differences of one stage.
+#[derive(Default)]
+struct StageTally {
+    stage: String,
+    worst: f64,
+    sum: f64,
+    squares: f64,
+    count: usize,
+}
+
+impl Tally {
+    fn add(&mut self, own: &States, other: &States) {
+        self.inputs += 1;
+        self.same_label += usize::from(own.label() == other.label());
+        self.has_answer |= !own.answer.is_empty();
+        let cosine = cosine(&own.answer, &other.answer);
+        self.lowest_cosine = Some(self.lowest_cosine.map_or(cosine, |low| low.min(cosine)));
+        self.stages.resize_with(own.stages.len().max(self.stages.len()), StageTally::default);
+        let pairs = own.stages.iter().zip(&other.stages);
+        for (tally, ((name, own), (_, other))) in self.stages.iter_mut().zip(pairs) {
+            tally.stage.clone_from(name);
+            tally.add(own, other);
+        }
+    }
+
+    fn finish(self, title: &str) -> Comparison {
+        let share = 100.0 * self.same_label as f64 / self.inputs.max(1) as f64;
+        Comparison {
+            title: title.to_owned(),
+            inputs: self.inputs,
+            stages: self.stages.into_iter().map(StageTally::finish).collect(),
+            agreement: self.has_answer.then_some(share),
+            cosine: self.lowest_cosine.unwrap_or(1.0),
+        }
     }
 }
 
-fn difference(pairs: &[(States, States)], stage: usize) -> Difference {
-    let mut result = Difference::default();
-    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0usize);
-    for (own, other) in pairs {
-        let (Some((name, own)), Some((_, other))) =
-            (own.stages.get(stage), other.stages.get(stage))
-        else {
-            continue;
-        };
-        result.stage.clone_from(name);
+impl StageTally {
+    fn add(&mut self, own: &[f32], other: &[f32]) {
         for (a, b) in own.iter().zip(other) {
             let error = f64::from((a - b).abs());
-            result.worst = result.worst.max(error);
-            sum += error;
-            squares += f64::from(*b) * f64::from(*b);
-            count += 1;
+            self.worst = self.worst.max(error);
+            self.sum += error;
+            self.squares += f64::from(*b) * f64::from(*b);
+        }
+        self.count += own.len();
+    }
+
+    fn finish(self) -> Difference {
+        let count = self.count.max(1) as f64;
+        Difference {
+            stage: self.stage,
+            worst: self.worst,
+            mean: self.sum / count,
+            scale: (self.squares / count).sqrt(),
         }
     }
-    result.mean = sum / count.max(1) as f64;
-    result.scale = (squares / count.max(1) as f64).sqrt();
-    result
 }
 
 /// Cosine of the angle between two vectors; 1 for empty ones.

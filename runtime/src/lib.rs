@@ -5,13 +5,28 @@
 //! (Lei et al., NeurIPS 2023). This crate executes such models from packages that are used in place,
 //! without `std`, without an allocator, in one scratch buffer whose exact size is known beforehand.
 //!
-//! ```text
-//! let base  = Package::parse(base_bytes)?;              // magic, version, checksum, every offset, once
-//! let task  = Package::parse(task_bytes)?;              // adapters, routers, norms, head
-//! let model = Model::bind(&base, &task)?;               // roles complete, shapes agree, same base
-//! let plan  = Plan::new(&model.dimensions(), Capacity { tokens: 128, selected: 32 })?;
-//! let mut executor = Executor::new(&model, Kernels::best(), plan, &mut arena)?;
-//! let output = executor.run(Input::tokens(&ids), Budget::Reduction(4.0))?;
+//! ```
+//! use coda_runtime::executor::{Executor, Input};
+//! use coda_runtime::format::Package;
+//! use coda_runtime::kernels::Kernels;
+//! use coda_runtime::memory::{Arena, Capacity, Plan};
+//! use coda_runtime::model::Model;
+//! use coda_runtime::routing::Budget;
+//!
+//! # macro_rules! model { () => {
+//! #     concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/bert-int8-v1.0.coda")
+//! # } }
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! let flash: &'static [u8] = coda_runtime::include_package!(model!()); // used in place
+//! let package = Package::parse(flash)?; // magic, version, checksum, every offset, once
+//! let model = Model::open(&package)?; // roles complete, shapes agree, the task is for this base
+//! let plan = Plan::new(&model.dimensions(), Capacity { tokens: 8, selected: 4 })?;
+//! let mut arena = Arena::<16_384>::new(); // `plan.arena_bytes()` says how much it must be
+//! let mut executor = Executor::new(&model, Kernels::best(), plan, &mut arena.0)?;
+//! let output = executor.run(Input::tokens(&[2, 5, 6, 3]), Budget::Reduction(2.0))?;
+//! assert!(output.label().is_some());
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Rooms, lowest first; a room uses only those above it in this list:

@@ -19,6 +19,9 @@ pub(crate) struct PlanCommand {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Print Rust constants for a firmware
+    #[arg(long, conflicts_with = "json")]
+    rust: bool,
 }
 
 /// The largest call to plan for.
@@ -78,10 +81,26 @@ impl PlanCommand {
             println!("{object}");
             return Ok(());
         }
+        if self.rust {
+            print_constants(&plan);
+            return Ok(());
+        }
         println!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
         println!("flash: {} bytes of packages", grouped(flash));
         println!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
         println!("{}", plan_table(&plan));
         Ok(())
     }
+}
+
+/// What a firmware needs to size its arena in a `const`.
+fn print_constants(plan: &Plan) {
+    println!("use coda_runtime::memory::{{Capacity, Dimensions, Plan}};\n");
+    println!("const DIMENSIONS: Dimensions = {:#?};", plan.dimensions());
+    println!("const CAPACITY: Capacity = {:#?};", plan.capacity());
+    println!("/// An arena of {} bytes.", grouped(plan.arena_bytes()));
+    println!("const PLAN: Plan = match Plan::new(&DIMENSIONS, CAPACITY) {{");
+    println!("    Ok(plan) => plan,");
+    println!("    Err(_) => panic!(\"the plan does not fit\"),");
+    println!("}};");
 }

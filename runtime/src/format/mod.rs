@@ -27,6 +27,22 @@ use codec::{size_at, u16_at, u32_at};
 const CRC: crc::Crc<u32, crc::Table<1>> =
     crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
 
+/// Bytes at a multiple of 64 in memory, the alignment of sections and tensors.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(pub T);
+
+/// Embeds a package file, aligned for use in place: a `&'static [u8]`. The path is as in
+/// [`include_bytes!`].
+#[macro_export]
+macro_rules! include_package {
+    ($path:expr $(,)?) => {{
+        static ALIGNED: &$crate::format::Aligned<[u8]> =
+            &$crate::format::Aligned(*include_bytes!($path));
+        &ALIGNED.0
+    }};
+}
+
 /// Identifies the content of a package: the first 16 bytes of the SHA-256 of the file with its
 /// checksum and content id fields zero.
 pub type ContentId = [u8; 16];
