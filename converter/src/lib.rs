@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`source`] | reads Hugging Face directories and CoDA task files |
 //! | [`quantize`] | f32 to f16 and int8, rows to panels |
+//! | [`smooth`] | evens out what is quantised to int8 |
 //! | [`pack`] | writes packages |
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
@@ -21,5 +22,6 @@ pub mod output;
 pub mod pack;
 pub mod quantize;
 pub mod session;
+pub mod smooth;
 pub mod source;
 pub mod verify;

@@ -2,6 +2,7 @@
 //! cannot drift from the reader; every package is parsed before it is handed out.
 
 use crate::quantize;
+use crate::smooth;
 use crate::source::{Base, FloatTensor, SourceError, Task};
 use coda_runtime::format::{
     self, ALIGNMENT, ContentId, Encoding, FormatError, GLOBAL_LAYER, MAGIC, Package, PackageKind,
@@ -47,6 +48,9 @@ pub enum PackError {
     /// The vocabulary cannot be packed.
     #[error("the vocabulary cannot be packed: {0}")]
     Vocabulary(String),
+    /// The float model could not be run to measure its columns.
+    #[error("the float model cannot be run: {0}")]
+    Smoothing(String),
     /// The written package is refused by the reader.
     #[error("the package cannot be read back: {0}")]
     Format(#[from] FormatError),
@@ -148,7 +152,10 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         writer.section(SectionKind::Vocabulary, bytes);
     }
     writer.provenance(provenance);
-    let tensors = writer.tensors(&base.tensors, &base.names, weights)?;
+    let tensors = match weights {
+        WeightType::Int8 => writer.tensors(&smooth::smooth(base)?, &base.names, weights)?,
+        _ => writer.tensors(&base.tensors, &base.names, weights)?,
+    };
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;
     Ok(Packed { bytes, tensors })

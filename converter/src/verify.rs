@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use coda_runtime::executor::Observer;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
+use coda_runtime::model::config::HeadKind;
 use coda_runtime::routing::Budget;
 use coda_runtime::tensor::Matrix;
 use serde::Serialize;
@@ -141,7 +142,7 @@ pub fn against_oracle(
 ) -> Result<Comparison> {
     let mut session = session_for(model, inputs)?;
     let mut oracles = Oracles::new();
-    let mut tally = Tally::default();
+    let mut tally = Tally::new(model);
     for input in inputs {
         let own = run_model(&mut session, input, Budget::Task)?;
         tally.add(&own, &run_oracle(&mut oracles, base, model, input)?);
@@ -162,7 +163,7 @@ pub fn against_float(
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
     let (mut own, mut reference) = (session_for(model, inputs)?, session_for(float, inputs)?);
-    let mut tally = Tally::default();
+    let mut tally = Tally::new(model);
     for input in inputs {
         let states = run_model(&mut own, input, budget)?;
         tally.add(&states, &run_model(&mut reference, input, budget)?);
@@ -182,7 +183,7 @@ struct Tally {
     inputs: usize,
     same_label: usize,
     lowest_cosine: Option<f64>,
-    has_answer: bool,
+    has_labels: bool,
     stages: Vec<StageTally>,
 }
 
@@ -197,10 +198,15 @@ struct StageTally {
 }
 
 impl Tally {
+    fn new(model: &Model<'_>) -> Self {
+        let kind = model.head().map(|head| head.kind);
+        let has_labels = matches!(kind, Some(HeadKind::Classification { .. }));
+        Self { has_labels, ..Self::default() }
+    }
+
     fn add(&mut self, own: &States, other: &States) {
         self.inputs += 1;
         self.same_label += usize::from(own.label() == other.label());
-        self.has_answer |= !own.answer.is_empty();
         let cosine = cosine(&own.answer, &other.answer);
         self.lowest_cosine = Some(self.lowest_cosine.map_or(cosine, |low| low.min(cosine)));
         self.stages.resize_with(own.stages.len().max(self.stages.len()), StageTally::default);
@@ -217,7 +223,7 @@ impl Tally {
             title: title.to_owned(),
             inputs: self.inputs,
             stages: self.stages.into_iter().map(StageTally::finish).collect(),
-            agreement: self.has_answer.then_some(share),
+            agreement: self.has_labels.then_some(share),
             cosine: self.lowest_cosine.unwrap_or(1.0),
         }
     }

@@ -170,7 +170,10 @@ impl Verify {
             "packed weights: mean error {mean:.4} of a stage's scale, bound {}",
             self.packed_bound
         );
-        println!("packed weights: {agreement:.1} % same labels, bound {} %", self.agreement_bound);
+        if packed.iter().any(|comparison| comparison.agreement.is_some()) {
+            let bound = self.agreement_bound;
+            println!("packed weights: {agreement:.1} % same labels, bound {bound} %");
+        }
         println!("packed weights: smallest cosine {cosine:.6}, bound {}", self.cosine_bound);
         println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
         Ok(holds)

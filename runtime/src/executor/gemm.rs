@@ -14,6 +14,21 @@ pub(super) enum Rows<'r> {
     Int8(RowsInt8<'r>),
 }
 
+/// What happens to a row before it is quantised or multiplied.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Prepare<'a> {
+    /// Normalise.
+    pub(super) norm: Option<NormWeights<'a>>,
+    /// Multiply each column; empty for none.
+    pub(super) scale: &'a [f32],
+}
+
+impl Prepare<'_> {
+    const fn is_nothing(&self) -> bool {
+        self.norm.is_none() && self.scale.is_empty()
+    }
+}
+
 /// In which form rows are loaded into the tile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -38,34 +53,28 @@ impl Context<'_> {
         }
     }
 
-    /// Loads rows of `columns` values into the tile, normalised if `norm` is given, quantised if
-    /// `form` is int8.
+    /// Loads rows of `columns` values into the tile: prepared, and quantised if `form` is int8.
     pub(super) fn load<'r, 't>(
         &self,
         tile: &'t mut Tile<'_>,
         columns: usize,
         rows: impl Iterator<Item = &'r [f32]>,
-        norm: Option<NormWeights<'_>>,
+        prepare: Prepare<'_>,
         form: Form,
     ) -> Rows<'t> {
         let stride = columns.next_multiple_of(PANEL);
-        let floats = tile.floats.chunks_exact_mut(columns.max(1));
-        let mut floats = floats.map(Some).chain(core::iter::repeat_with(|| None));
+        let mut floats = tile.floats.chunks_exact_mut(columns.max(1));
         let mut int8 = tile.int8.chunks_exact_mut(stride.max(PANEL)).zip(tile.scales.iter_mut());
         let mut count = 0;
         for row in rows {
             count += 1;
-            let slot = floats.next().flatten();
-            let row = match (slot, norm) {
-                (Some(slot), Some(weights)) => {
-                    self.norm(slot, row, weights);
+            let as_it_is = form == Form::Int8 && prepare.is_nothing();
+            let row = match floats.next().filter(|_| !as_it_is) {
+                Some(slot) => {
+                    self.prepare(slot, row, prepare);
                     &*slot
                 }
-                (Some(slot), None) if form == Form::Float => {
-                    slot.copy_from_slice(row);
-                    continue;
-                }
-                _ => row,
+                None => row,
             };
             if form == Form::Int8
                 && let Some((slot, scale)) = int8.next()
@@ -77,6 +86,14 @@ impl Context<'_> {
             Form::Float => Rows::Float(tile.float_rows(count, columns)),
             Form::Int8 => Rows::Int8(tile.int8_rows(count, stride)),
         }
+    }
+
+    fn prepare(&self, slot: &mut [f32], row: &[f32], prepare: Prepare<'_>) {
+        match prepare.norm {
+            Some(weights) => self.norm(slot, row, weights),
+            None => slot.copy_from_slice(row),
+        }
+        slot.iter_mut().zip(prepare.scale).for_each(|(x, scale)| *x *= scale);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One encoder layer: route, project, attend, feed forward, update (`coda.md`, "One layer").
 
 use super::embed::norm_in_place;
-use super::gemm::{Form, Rows, apply};
+use super::gemm::{Form, Prepare, Rows, apply};
 use super::{Context, Observer, attention};
 use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, ROW_TILE, Store};
@@ -111,6 +111,16 @@ fn layer_norm<'a>(context: &Context<'_>, layer: &Layer<'a>) -> Option<NormWeight
     }
 }
 
+/// How rows enter the query, key and value projections.
+fn attention_input<'a>(context: &Context<'_>, layer: &Layer<'a>) -> Prepare<'a> {
+    Prepare { norm: layer_norm(context, layer), scale: layer.attention.input_scale }
+}
+
+/// Normalised rows, or rows as they are.
+const fn normalized(norm: Option<NormWeights<'_>>) -> Prepare<'_> {
+    Prepare { norm, scale: &[] }
+}
+
 /// Runs the layer for the first `k` tokens of the order, and the adapter for all.
 pub(super) fn forward(
     context: &Context<'_>,
@@ -167,8 +177,8 @@ fn project_selected(
     let selected = buffers.order.get(..k).unwrap_or(&[]);
     for (index, chunk) in selected.chunks(ROW_TILE).enumerate() {
         let gathered = chunk.iter().map(|token| x.row(*token as usize));
-        let norm = layer_norm(context, layer);
-        let rows = context.load(&mut buffers.tile, d, gathered, norm, form);
+        let prepare = attention_input(context, layer);
+        let rows = context.load(&mut buffers.tile, d, gathered, prepare, form);
         let (start, count) = (index * ROW_TILE, chunk.len());
         let mut queries = tile_of(buffers.queries, start, count, width);
         let query = &layer.attention.query;
@@ -207,8 +217,8 @@ fn project_keys_of_all(
     for start in (0..tokens).step_by(ROW_TILE) {
         let count = ROW_TILE.min(tokens - start);
         let source = (start..start + count).map(|token| x.row(token));
-        let norm = layer_norm(context, layer);
-        let rows = context.load(&mut buffers.tile, d, source, norm, form);
+        let prepare = attention_input(context, layer);
+        let rows = context.load(&mut buffers.tile, d, source, prepare, form);
         let (key, value) = (&layer.attention.key, &layer.attention.value);
         let mut keys = tile_of(buffers.keys, start, count, width);
         apply(kernels, &mut keys, rows, key, &Epilogue::overwrite(key.bias));
@@ -231,8 +241,8 @@ fn project_light_keys(
     let rank = light.down.outputs;
     for chunk in buffers.order.get(k..tokens).unwrap_or(&[]).chunks(ROW_TILE) {
         let gathered = chunk.iter().map(|token| x.row(*token as usize));
-        let norm = layer_norm(context, layer);
-        let rows = context.load(&mut buffers.tile, d, gathered, norm, Form::Float);
+        let prepare = normalized(layer_norm(context, layer));
+        let rows = context.load(&mut buffers.tile, d, gathered, prepare, Form::Float);
         let mut low = tile_of(typed(buffers.stage), 0, chunk.len(), rank);
         apply(kernels, &mut low, rows, &light.down, &Epilogue::overwrite(&[]));
         let low = Rows::Float(low.as_matrix());
@@ -273,7 +283,9 @@ fn stage_rows<'t>(
 ) -> Rows<'t> {
     match context.form(layer) {
         Form::Float => Rows::Float(source),
-        Form::Int8 => context.load(tile, source.columns(), source.iter(), None, Form::Int8),
+        Form::Int8 => {
+            context.load(tile, source.columns(), source.iter(), Prepare::default(), Form::Int8)
+        }
     }
 }
 
@@ -304,7 +316,8 @@ fn feed_forward(context: &Context<'_>, buffers: &mut Buffers<'_>, layer: &Layer<
         let count = ROW_TILE.min(k - start);
         let mut out = tile_of(buffers.update, start, count, d);
         let form = context.form(layer);
-        let rows = context.load(&mut buffers.tile, d, out.as_matrix().iter(), norm, form);
+        let rows =
+            context.load(&mut buffers.tile, d, out.as_matrix().iter(), normalized(norm), form);
         let mut wide = tile_of(typed(buffers.stage), 0, count, width);
         let expand = Epilogue::overwrite(maps.expand.bias);
         match &maps.gate {
@@ -350,7 +363,13 @@ fn update(
             let norm = layer_norm(context, layer);
             let rows = match norm {
                 None => Rows::Float(x.as_matrix()),
-                norm => context.load(&mut buffers.tile, d, x.as_matrix().iter(), norm, Form::Float),
+                norm => context.load(
+                    &mut buffers.tile,
+                    d,
+                    x.as_matrix().iter(),
+                    normalized(norm),
+                    Form::Float,
+                ),
             };
             low = adapter_down(context, adapter, rows, low, count);
         }

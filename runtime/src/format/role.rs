@@ -83,6 +83,9 @@ roles! {
     AttentionNormBias = 41, "attention norm bias";
     /// LayerScale of the attention update `[d]`.
     AttentionScale = 42, "attention layer scale";
+    /// Factor on each input of the query, key and value projections `[d]`; their weights are
+    /// divided by it.
+    AttentionInputScale = 43, "attention input scale";
     /// Feed-forward expansion `[feed-forward width, d]`.
     FeedForwardIn = 48, "feed-forward in weight";
     /// Feed-forward expansion bias `[feed-forward width]`.

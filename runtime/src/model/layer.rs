@@ -33,6 +33,9 @@ pub struct Layer<'a> {
 /// The four linear maps of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Projections<'a> {
+    /// Factor on each input of `query`, `key` and `value`, `[d]`; empty for none. It evens out the
+    /// columns of a row before the row is quantised; the weights are divided by it.
+    pub input_scale: &'a [f32],
     /// Queries, d to attention width.
     pub query: Linear<'a>,
     /// Keys, d to attention width.
@@ -138,6 +141,7 @@ impl<'a> Model<'a> {
     fn projections(&self, at: u16) -> Result<Projections<'a>, ModelError> {
         let (d, width) = (self.config.hidden, self.config.attention_width());
         Ok(Projections {
+            input_scale: self.optional(Role::AttentionInputScale, at, d)?,
             query: self.linear((Role::Query, Role::QueryBias), at, (width, d))?,
             key: self.linear((Role::Key, Role::KeyBias), at, (width, d))?,
             value: self.linear((Role::Value, Role::ValueBias), at, (width, d))?,

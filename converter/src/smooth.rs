@@ -1,0 +1,121 @@
+//! Evens out the columns of rows before they are quantised to int8.
+//!
+//! A row has one scale, so one column of large values leaves few steps for the others. Multiplying
+//! each column by a factor and dividing the weights that read it changes nothing but the rounding
+//! (SmoothQuant, Xiao et al., 2022). The factors are powers of two, so the product is the same float.
+//! The sizes of the columns are measured by running the float model; on token ids drawn evenly from
+//! the vocabulary (ours), because the large columns of a layer are the same for every input, and no
+//! text is needed.
+
+use crate::pack::{PackError, WeightType, pack_base};
+use crate::session::Session;
+use crate::source::{Base, FloatTensor, Place};
+use coda_runtime::executor::{Input, Observer};
+use coda_runtime::format::Role;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::model::config::{Embedding, NormPlacement};
+use coda_runtime::routing::Budget;
+use coda_runtime::tensor::Matrix;
+use std::collections::BTreeMap;
+
+/// Sequences that are run.
+const SEQUENCES: u32 = 8;
+/// Tokens of a sequence, at most.
+const TOKENS: usize = 64;
+
+/// The tensors of `base` for int8 weights: post-norm layers get an input scale for their query, key
+/// and value projections, other tensors are as they were. (In a pre-norm layer the norm before the
+/// projections leaves no large columns.)
+///
+/// # Errors
+/// The float model cannot be packed.
+pub fn smooth(base: &Base) -> Result<BTreeMap<Place, FloatTensor>, PackError> {
+    let mut tensors = base.tensors.clone();
+    if base.config.placement != NormPlacement::Post {
+        return Ok(tensors);
+    }
+    for (layer, sizes) in (0u16..).zip(column_sizes(base)?) {
+        let Some(factors) = factors(base, layer, &sizes) else { continue };
+        for role in [Role::Query, Role::Key, Role::Value] {
+            let weights = tensors.get_mut(&(layer, role)).into_iter();
+            for row in weights.flat_map(|t| t.values.chunks_exact_mut(factors.len())) {
+                row.iter_mut().zip(&factors).for_each(|(weight, factor)| *weight /= factor);
+            }
+        }
+        let tensor = FloatTensor { shape: vec![1, factors.len()], values: factors };
+        tensors.insert((layer, Role::AttentionInputScale), tensor);
+    }
+    Ok(tensors)
+}
+
+/// The largest magnitude of each column before each layer.
+#[derive(Default)]
+struct Columns {
+    inputs: Vec<Vec<f32>>,
+}
+
+impl Columns {
+    fn see(&mut self, layer: usize, hidden: Matrix<'_>) {
+        if self.inputs.len() <= layer {
+            self.inputs.resize(layer + 1, vec![0.0; hidden.columns()]);
+        }
+        for row in hidden.iter() {
+            for (most, x) in self.inputs[layer].iter_mut().zip(row) {
+                *most = most.max(x.abs());
+            }
+        }
+    }
+}
+
+impl Observer for Columns {
+    fn embedded(&mut self, hidden: Matrix<'_>) {
+        self.see(0, hidden);
+    }
+
+    fn layer(&mut self, layer: usize, hidden: Matrix<'_>) {
+        self.see(layer + 1, hidden);
+    }
+}
+
+/// The largest magnitude of each column of the input of each layer, `[layers + 1, d]`.
+fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, PackError> {
+    let Embedding::Tokens { vocabulary, .. } = base.config.embedding else {
+        return Ok(Vec::new());
+    };
+    let packed = pack_base(base, WeightType::F32, "")?.bytes;
+    let package = packed.parse()?;
+    let model = Model::dense(&package)?;
+    let tokens = model.max_tokens().map_or(TOKENS, |limit| limit.min(TOKENS));
+    let mut columns = Columns::default();
+    let unusable = |error: anyhow::Error| PackError::Smoothing(error.to_string());
+    let mut session = Session::new(&model, Capacity::any_budget(tokens)).map_err(unusable)?;
+    let mut state = 1u32;
+    for _ in 0..SEQUENCES {
+        let mut draw = || {
+            // Numerical Recipes' linear congruential generator; its high bits are good enough.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (u64::from(state) * vocabulary as u64 >> 32) as u32
+        };
+        let ids: Vec<u32> = (0..tokens).map(|_| draw()).collect();
+        session.run(Input::tokens(&ids), Budget::Task, &mut columns, |_| ()).map_err(unusable)?;
+    }
+    Ok(columns.inputs)
+}
+
+/// `sqrt(largest weight of the column / size of the column)`, as a power of two.
+fn factors(base: &Base, layer: u16, sizes: &[f32]) -> Option<Vec<f32>> {
+    let mut largest = vec![0.0f32; sizes.len()];
+    for role in [Role::Query, Role::Key, Role::Value] {
+        for row in base.tensor(role, layer)?.values.chunks_exact(sizes.len()) {
+            for (most, weight) in largest.iter_mut().zip(row) {
+                *most = most.max(weight.abs());
+            }
+        }
+    }
+    let factor = |(size, weight): (&f32, &f32)| {
+        let exponent = (0.5 * (weight / size).log2()).round();
+        if exponent.is_finite() { exponent.clamp(-30.0, 30.0).exp2() } else { 1.0 }
+    };
+    Some(sizes.iter().zip(&largest).map(factor).collect())
+}
