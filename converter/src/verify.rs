@@ -12,8 +12,6 @@ use coda_runtime::model::config::HeadKind;
 use coda_runtime::routing::Budget;
 use coda_runtime::tensor::Matrix;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// How far two runs are apart after one stage, over all inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -86,22 +84,7 @@ fn run_model(session: &mut Session<'_>, input: &SampleInput, budget: Budget<'_>)
     Ok(states)
 }
 
-/// One graph for each input length: building it takes as long as running it.
-type Oracles = BTreeMap<usize, Oracle>;
-
-fn run_oracle(
-    oracles: &mut Oracles,
-    base: &Base,
-    model: &Model<'_>,
-    input: &SampleInput,
-) -> Result<States> {
-    let oracle = match oracles.entry(input.tokens(model)) {
-        Entry::Occupied(entry) => entry.into_mut(),
-        Entry::Vacant(entry) => {
-            let tokens = *entry.key();
-            entry.insert(Oracle::new(base, tokens)?)
-        }
-    };
+fn run_oracle(oracle: &Oracle, model: &Model<'_>, input: &SampleInput) -> Result<States> {
     let found = match input {
         SampleInput::Tokens(ids) => oracle.run(OracleInput::Tokens(ids))?,
         SampleInput::Pixels(pixels) => {
@@ -141,12 +124,17 @@ pub fn against_oracle(
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
     let mut session = session_for(model, inputs)?;
-    let mut oracles = Oracles::new();
     let mut tally = Tally::new(model);
-    for input in inputs {
-        let own = run_model(&mut session, input, Budget::Task)?;
-        tally.add(&own, &run_oracle(&mut oracles, base, model, input)?);
-        progress();
+    // A graph is for one length and holds all weights: inputs of a length share one.
+    let mut by_length: Vec<&SampleInput> = inputs.iter().collect();
+    by_length.sort_by_key(|input| input.tokens(model));
+    for group in by_length.chunk_by(|a, b| a.tokens(model) == b.tokens(model)) {
+        let oracle = Oracle::new(base, group.first().map_or(0, |input| input.tokens(model)))?;
+        for input in group {
+            let own = run_model(&mut session, input, Budget::Task)?;
+            tally.add(&own, &run_oracle(&oracle, model, input)?);
+            progress();
+        }
     }
     Ok(tally.finish("dense path against the tract oracle"))
 }
