@@ -25,6 +25,8 @@ const INPUT: u8 = 2;
 const VERIFICATION: u8 = 3;
 
 fn main() -> ExitCode {
+    // A reader that closes the pipe early (`coda inspect ... | head`) ends the program quietly.
+    sigpipe::reset();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -40,8 +42,20 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => VERIFICATION.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&error));
             INPUT.into()
         }
     }
+}
+
+/// The chain of causes on one line; a cause that its effect has already told is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(|cause| cause.to_string().replace('\n', " ")) {
+        if !line.contains(&cause) {
+            line.push_str(if line.is_empty() { "" } else { ": " });
+            line.push_str(&cause);
+        }
+    }
+    line
 }

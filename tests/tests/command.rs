@@ -1,0 +1,629 @@
+//! The `coda` command as people meet it: bad input is one clear line, and nothing is written.
+
+use coda_converter::pack::seal;
+use coda_runtime::format::header;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const USAGE: i32 = 1;
+const INPUT: i32 = 2;
+const VERIFICATION: i32 = 3;
+const INTERRUPTED: i32 = 130;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn default_model() -> PathBuf {
+    workspace().join("converter/default/fashion-vit")
+}
+
+fn image() -> String {
+    text(&workspace().join("converter/default/images/8.png"))
+}
+
+/// The command, built once with the profile of these tests.
+fn coda() -> &'static Path {
+    static CODA: OnceLock<PathBuf> = OnceLock::new();
+    CODA.get_or_init(|| {
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--release", "--quiet", "--bin", "coda", "--message-format=json"])
+            .current_dir(workspace())
+            .output()
+            .unwrap();
+        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+        let messages = String::from_utf8(build.stdout).unwrap();
+        let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let paths = messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
+        PathBuf::from(paths.last().unwrap())
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn run<S: AsRef<str>>(arguments: &[S]) -> Output {
+    Command::new(coda()).args(arguments.iter().map(AsRef::as_ref)).output().unwrap()
+}
+
+fn succeeded<S: AsRef<str>>(arguments: &[S]) -> String {
+    let output = run(arguments);
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{problem}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The command must end with `status` and one line on stderr that holds every one of `words`.
+fn refused<S: AsRef<str>>(arguments: &[S], status: i32, words: &[&str]) {
+    let output = run(arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    assert!(message.starts_with("error: "), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    for word in words {
+        assert!(message.contains(word), "\"{word}\" is not in: {message}");
+    }
+}
+
+/// A directory of inputs and an empty one for outputs.
+struct Bench {
+    inputs: TempDir,
+    outputs: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { inputs: TempDir::new().unwrap(), outputs: TempDir::new().unwrap() }
+    }
+
+    fn input(&self, name: &str) -> PathBuf {
+        self.inputs.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.input(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        text(&path)
+    }
+
+    fn output(&self) -> String {
+        text(&self.outputs.path().join("out.coda"))
+    }
+
+    fn assert_nothing_written(&self) {
+        assert_eq!(std::fs::read_dir(self.outputs.path()).unwrap().count(), 0);
+    }
+
+    /// A copy of the bundled model that a test may damage.
+    fn model(&self) -> PathBuf {
+        let directory = self.input("model");
+        std::fs::create_dir_all(&directory).unwrap();
+        for entry in std::fs::read_dir(default_model()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, directory.join(path.file_name().unwrap())).unwrap();
+        }
+        directory
+    }
+
+    /// Packing must be refused and write nothing.
+    fn pack_refused(&self, base: &Path, task: Option<&Path>, words: &[&str]) {
+        let mut arguments = vec![
+            "pack".to_owned(),
+            "--base".to_owned(),
+            text(base),
+            "-o".to_owned(),
+            self.output(),
+        ];
+        if let Some(task) = task {
+            arguments.extend(["--task".to_owned(), text(task)]);
+        }
+        refused(&arguments, INPUT, words);
+        self.assert_nothing_written();
+    }
+
+    /// Packs the bundled model.
+    fn packed(&self, name: &str, extra: &[&str]) -> String {
+        let output = text(&self.input(name));
+        let (base, task) = (text(&default_model()), text(&default_task()));
+        let mut arguments = vec!["pack", "--base", &base, "--task", &task, "-o", &output];
+        arguments.extend(extra);
+        succeeded(&arguments);
+        output
+    }
+
+    /// A tiny BERT with a vocabulary and 12 positions.
+    fn text_model(&self) -> PathBuf {
+        let directory = self.input("bert");
+        std::fs::create_dir_all(&directory).unwrap();
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\n##a\n##b\n";
+        std::fs::write(directory.join("vocab.txt"), vocabulary).unwrap();
+        let config = bert_config(10, 8);
+        std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
+        write_bert(&directory.join("model.safetensors"), 10, 8);
+        directory
+    }
+}
+
+fn default_task() -> PathBuf {
+    default_model().join("coda-k-to-light.safetensors")
+}
+
+fn bert_config(vocabulary: usize, hidden: usize) -> Value {
+    json!({
+        "model_type": "bert", "hidden_size": hidden, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": vocabulary,
+        "max_position_embeddings": 12, "type_vocab_size": 2, "hidden_act": "gelu",
+    })
+}
+
+/// Writes a BERT of one layer.
+fn write_bert(path: &Path, vocabulary: usize, d: usize) {
+    let layer = "encoder.layer.0.";
+    let mut shapes = vec![
+        ("embeddings.word_embeddings.weight".to_owned(), vec![vocabulary, d]),
+        ("embeddings.position_embeddings.weight".to_owned(), vec![12, d]),
+        ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, d]),
+        (format!("{layer}intermediate.dense.weight"), vec![16, d]),
+        (format!("{layer}output.dense.weight"), vec![d, 16]),
+        (format!("{layer}attention.output.dense.weight"), vec![d, d]),
+    ];
+    for name in ["query", "key", "value"] {
+        shapes.push((format!("{layer}attention.self.{name}.weight"), vec![d, d]));
+    }
+    for norm in ["embeddings", &format!("{layer}attention.output"), &format!("{layer}output")] {
+        for part in ["weight", "bias"] {
+            shapes.push((format!("{norm}.LayerNorm.{part}"), vec![d]));
+        }
+    }
+    let tensors = shapes.into_iter().map(|(name, shape)| {
+        let count: usize = shape.iter().product();
+        let value = |index: usize| ((index * 7 % 23) as f32 / 23.0 - 0.4).to_le_bytes();
+        (name, (shape, (0..count).flat_map(value).collect::<Vec<u8>>()))
+    });
+    write_tensors(path, &tensors.collect(), None);
+}
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+fn write_tensors(path: &Path, tensors: &Tensors, metadata: Option<&str>) {
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let dtype = if bytes.len() == shape.iter().product::<usize>() * 2 {
+            Dtype::F16
+        } else {
+            Dtype::F32
+        };
+        (name.clone(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
+    });
+    let metadata = metadata.map(|text| [("coda".to_owned(), text.to_owned())].into());
+    let bytes = safetensors::serialize(views, metadata).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn read_tensors(path: &Path) -> (Tensors, Option<String>) {
+    let bytes = std::fs::read(path).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().and_then(|map| map.get("coda").cloned());
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter();
+    (
+        tensors.map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec()))).collect(),
+        metadata,
+    )
+}
+
+/// Changes the tensors of a safetensors file.
+fn edit(path: &Path, change: impl FnOnce(&mut Tensors)) {
+    let (mut tensors, metadata) = read_tensors(path);
+    change(&mut tensors);
+    write_tensors(path, &tensors, metadata.as_deref());
+}
+
+#[test]
+fn damaged_packages_are_refused() {
+    let bench = Bench::new();
+    let whole = std::fs::read(bench.packed("good.coda", &[])).unwrap();
+    let image = image();
+    let check = |name: &str, bytes: &[u8], words: &[&str]| {
+        let path = bench.write(name, bytes);
+        let mut words = words.to_vec();
+        words.push(name);
+        for arguments in [
+            vec!["run", &path, "--image", &image],
+            vec!["inspect", &path],
+            vec!["plan", &path],
+            vec!["eval", &path, "--data", &image],
+        ] {
+            refused(&arguments, INPUT, &words);
+        }
+    };
+    for length in [1, 63, 64, 1000, whole.len() - 1] {
+        check("cut.coda", &whole[..length], &[]);
+    }
+    check("empty.coda", &[], &["0 bytes"]);
+    check(
+        "text.coda",
+        b"this is a text and no package at all, but long enough for a header",
+        &["not a coda package"],
+    );
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    check("flipped.coda", &flipped, &["checksum", "damaged"]);
+    let mut version = whole.clone();
+    version[header::MAJOR].copy_from_slice(&9u16.to_le_bytes());
+    seal(&mut version);
+    check("version.coda", &version, &["version 9"]);
+    refused(&["run", "/nonexistent/x.coda", "--image", &image], INPUT, &["/nonexistent/x.coda"]);
+}
+
+#[test]
+fn a_task_for_another_base_is_refused() {
+    let bench = Bench::new();
+    let base = bench.packed("base.coda", &["--only", "base", "--weights", "int8"]);
+    let task = bench.packed("task.coda", &["--only", "task", "--weights", "f16"]);
+    refused(
+        &["run", &base, &task, "--image", &image()],
+        INPUT,
+        &["the task was made for the base", "this base is"],
+    );
+    refused(&["run", &task, "--image", &image()], INPUT, &["a base package is needed"]);
+}
+
+#[test]
+fn a_base_and_its_task_in_two_files_answer_as_the_bundle_does() {
+    let bench = Bench::new();
+    let bundle = bench.packed("bundle.coda", &[]);
+    let base = bench.packed("base.coda", &["--only", "base"]);
+    let task = bench.packed("task.coda", &["--only", "task"]);
+    let answer = |packages: &[&str]| {
+        let image = image();
+        let mut arguments = vec!["run"];
+        arguments.extend(packages);
+        arguments.extend(["--image", &image, "--reduction", "4", "--json"]);
+        serde_json::from_str::<Value>(&succeeded(&arguments)).unwrap()["values"].clone()
+    };
+    assert_eq!(answer(&[&bundle]), answer(&[&base, &task]));
+    assert_eq!(answer(&[&bundle]), answer(&[&task, &base]));
+}
+
+#[test]
+fn damaged_base_weights_are_refused_and_nothing_is_written() {
+    let name = "vit.encoder.layer.2.intermediate.dense.weight";
+    let damage: [(&dyn Fn(&mut Tensors), &[&str]); 3] = [
+        (&|tensors| drop(tensors.remove(name)), &[name, "is missing"]),
+        (
+            &|tensors| tensors.get_mut(name).unwrap().0 = vec![96, 384],
+            &[name, "[96, 384]", "[384, 96]"],
+        ),
+        (
+            &|tensors| tensors.get_mut(name).unwrap().1[4..6].copy_from_slice(&[0, 0x7e]),
+            &[name, "NaN", "index 2"],
+        ),
+    ];
+    for (change, words) in damage {
+        let bench = Bench::new();
+        let model = bench.model();
+        edit(&model.join("model.safetensors"), change);
+        bench.pack_refused(&model, None, words);
+    }
+}
+
+#[test]
+fn files_that_are_no_safetensors_are_refused_and_nothing_is_written() {
+    let whole = std::fs::read(default_model().join("model.safetensors")).unwrap();
+    let cut = &whole[..whole.len() - 10];
+    let garbage = [&[0xff; 16], &whole[16..]].concat();
+    for bytes in [cut, &garbage, b"", b"hello"] {
+        let bench = Bench::new();
+        let model = bench.model();
+        std::fs::write(model.join("model.safetensors"), bytes).unwrap();
+        bench.pack_refused(&model, None, &["model.safetensors", "not a valid safetensors file"]);
+        let task = bench.write("task.safetensors", bytes);
+        bench.pack_refused(&default_model(), Some(Path::new(&task)), &["task.safetensors"]);
+    }
+}
+
+#[test]
+fn damaged_tasks_are_refused_and_nothing_is_written() {
+    let bench = Bench::new();
+    let (tensors, metadata) = read_tensors(&default_task());
+    let metadata = metadata.unwrap();
+    let path = bench.input("task.safetensors");
+    let check = |change: &dyn Fn(&mut Tensors), metadata: Option<&str>, words: &[&str]| {
+        let mut tensors = tensors.clone();
+        change(&mut tensors);
+        write_tensors(&path, &tensors, metadata);
+        bench.pack_refused(&default_model(), Some(&path), words);
+    };
+    let router = "coda.layer.1.router.weight";
+    let all = Some(metadata.as_str());
+    check(&|t| drop(t.remove(router)), all, &[router, "is missing"]);
+    check(
+        &|t| t.get_mut(router).unwrap().1[..2].copy_from_slice(&[0, 0x7c]),
+        all,
+        &[router, "inf"],
+    );
+    let up = "coda.layer.0.adapter.up.weight";
+    check(&|t| t.get_mut(up).unwrap().0 = vec![16, 96], all, &[up, "shape"]);
+    let frozen = "vit.encoder.layer.0.intermediate.dense.bias";
+    let add = |t: &mut Tensors| drop(t.insert(frozen.to_owned(), (vec![2], vec![0; 4])));
+    check(&add, all, &[frozen, "not part of this model"]);
+    check(&|_| (), None, &["\"coda\" metadata"]);
+    check(&|_| (), Some("{"), &["\"coda\" metadata"]);
+    let attention = metadata.replace("k-to-light", "k-to-nobody");
+    check(&|_| (), Some(&attention), &["k-to-nobody", "supported are"]);
+    let gate = metadata.replace("\"ones\"", "\"soft\"");
+    check(&|_| (), Some(&gate), &["soft", "supported are"]);
+    let exact = metadata.replace("\"ones\"", "\"exact\"");
+    check(&|_| (), Some(&exact), &["eps"]);
+}
+
+#[test]
+fn unusable_directories_are_refused_and_nothing_is_written() {
+    let bench = Bench::new();
+    bench.pack_refused(bench.inputs.path(), None, &["has no config.json"]);
+    let model = bench.text_model();
+    let config = model.join("config.json");
+    let check = |change: &dyn Fn(&mut Value), words: &[&str]| {
+        let mut value = bert_config(10, 8);
+        change(&mut value);
+        std::fs::write(&config, value.to_string()).unwrap();
+        bench.pack_refused(&model, None, words);
+    };
+    check(
+        &|v| v["model_type"] = json!("gpt2"),
+        &["gpt2", "supported are bert, vit, dinov2 and t5"],
+    );
+    check(&|v| v["num_attention_heads"] = json!(3), &["num_attention_heads", "3"]);
+    check(&|v| v["num_attention_heads"] = json!(0), &["num_attention_heads"]);
+    check(&|v| v["hidden_act"] = json!("swish"), &["hidden_act", "swish"]);
+    check(&|v| drop(v.as_object_mut().unwrap().remove("vocab_size")), &["vocab_size", "missing"]);
+    check(&|v| v["position_embedding_type"] = json!("rotary"), &["rotary"]);
+    check(&|v| v["num_hidden_layers"] = json!(100_000), &["cannot be packed"]);
+    std::fs::write(&config, "{ not json").unwrap();
+    bench.pack_refused(&model, None, &["config.json", "not valid JSON"]);
+}
+
+#[test]
+fn inputs_and_budgets_that_do_not_fit_are_refused() {
+    let bench = Bench::new();
+    let picture = bench.packed("picture.coda", &[]);
+    let words = text(&bench.input("words.coda"));
+    let base = text(&bench.text_model());
+    succeeded(&["pack", "--base", &base, "-o", &words]);
+    let image = image();
+    refused(&["run", &words, "--text", ""], INPUT, &["empty"]);
+    refused(&["run", &words, "--text", "  \n "], INPUT, &["empty"]);
+    refused(&["run", &words, "--ids", "2,5,10,3"], INPUT, &["id 10", "ends at 9"]);
+    refused(&["run", &words, "--image", &image], INPUT, &["reads texts"]);
+    refused(&["run", &picture, "--text", "a"], INPUT, &["vocabulary"]);
+    refused(&["run", &picture, "--ids", "1"], INPUT, &["another kind of input"]);
+    for reduction in ["0", "-1", "0.5", "nan", "inf"] {
+        refused(
+            &["run", &picture, "--image", &image, "--reduction", reduction],
+            INPUT,
+            &["at least 1"],
+        );
+    }
+    refused(
+        &["run", &picture, "--image", &image, "--reduction", "51"],
+        INPUT,
+        &["51", "50 tokens"],
+    );
+    for k in ["0", "-3", "51"] {
+        refused(
+            &["run", &picture, "--image", &image, "--tokens", k],
+            INPUT,
+            &["between 1 and", "50"],
+        );
+    }
+    refused(&["eval", &picture, "--data", &image, "--reductions", "0"], INPUT, &["at least 1"]);
+    refused(&["plan", &picture, "--reduction", "0"], INPUT, &["at least 1"]);
+    refused(&["plan", &picture, "--max-tokens", "51"], INPUT, &["50"]);
+    refused(
+        &["run", &picture, "--image", &image, "--kernels", "x"],
+        INPUT,
+        &["portable", "scalar"],
+    );
+}
+
+#[test]
+fn a_text_longer_than_the_model_is_cut_and_the_cut_is_told() {
+    let bench = Bench::new();
+    let words = text(&bench.input("words.coda"));
+    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    let told = succeeded(&["run", &words, "--text", &"a b c ".repeat(10), "--trace"]);
+    assert!(told.contains("32 tokens, the model reads 12: the last 20 were cut"), "{told}");
+    assert!(told.trim_end().ends_with("[[SEP]]"), "{told}");
+    let thirteen = ["5"; 13].join(",");
+    refused(&["run", &words, "--ids", &thirteen], INPUT, &["13", "12"]);
+}
+
+#[test]
+fn images_of_another_size_or_kind_are_refused_unless_resizing_is_asked_for() {
+    let bench = Bench::new();
+    let picture = bench.packed("picture.coda", &[]);
+    let pgm = bench.write("small.pgm", [b"P5 3 2 255\n".as_slice(), &[9; 6]].concat());
+    refused(&["run", &picture, "--image", &pgm], INPUT, &["3 by 2", "28 by 28"]);
+    succeeded(&["run", &picture, "--image-resized", &pgm]);
+    let no_image = bench.write("no.png", b"no image");
+    refused(&["run", &picture, "--image", &no_image], INPUT, &["no.png"]);
+    refused(&["run", &picture, "--image", "/nonexistent.png"], INPUT, &["/nonexistent.png"]);
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_refused_and_special_files_stay() {
+    let bench = Bench::new();
+    let (base, fifo) = (text(&default_model()), text(&bench.input("fifo")));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let missing = text(&bench.input("missing/out.coda"));
+    for output in [missing, text(bench.inputs.path()), fifo.clone(), "/dev/null".to_owned()] {
+        refused(&["pack", "--base", &base, "-o", &output], INPUT, &["cannot write", &output]);
+    }
+    assert!(!Path::new(&fifo).is_file());
+    assert!(!Path::new("/dev/null").is_file());
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let disk = text(bench.outputs.path());
+    let script = format!(
+        "mount -t tmpfs -o size=64k tmpfs {disk} && \
+         {} pack --base {} -o {disk}/out.coda; echo status $?; ls -A {disk} | wc -l",
+        text(coda()),
+        text(&default_model()),
+    );
+    let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).output().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout, "status 2\n0\n", "{stderr} (this test needs user and mount namespaces)");
+    assert!(stderr.starts_with("error: cannot write") && stderr.contains("No space"), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_half_written() {
+    let bench = Bench::new();
+    let model = bench.input("large");
+    std::fs::create_dir_all(&model).unwrap();
+    std::fs::write(model.join("config.json"), bert_config(60_000, 512).to_string()).unwrap();
+    write_bert(&model.join("model.safetensors"), 60_000, 512);
+    let arguments = ["pack", "--weights", "f32", "--base", &text(&model), "-o", &bench.output()];
+    // Early in the work, and while the file is written.
+    for wait in [30, 300, 600] {
+        let mut child = Command::new(coda())
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let status = child.wait().unwrap();
+        let files = std::fs::read_dir(bench.outputs.path()).unwrap().count();
+        match status.code() {
+            Some(INTERRUPTED) => bench.assert_nothing_written(),
+            // It was faster than the signal: then the file is whole.
+            Some(0) => assert_eq!(files, 1),
+            other => panic!("{other:?} {signal}"),
+        }
+        drop(std::fs::remove_file(bench.output()));
+    }
+}
+
+#[test]
+fn malformed_data_sets_are_refused() {
+    let bench = Bench::new();
+    let picture = bench.packed("picture.coda", &[]);
+    let words = text(&bench.input("words.coda"));
+    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    let check = |package: &str, name: &str, bytes: &[u8], words: &[&str]| {
+        let data = bench.write(name, bytes);
+        refused(&["eval", package, "--data", &data], INPUT, words);
+    };
+    check(&words, "no-tab.tsv", b"0\ta b\nno tab here\n", &["line 2", "no tab"]);
+    check(&words, "label.tsv", b"cat\ta b\n", &["line 1", "cat"]);
+    check(&words, "empty.tsv", b"", &["no sample"]);
+    check(&words, "text.tsv", b"0\t \n", &["line 1", "empty"]);
+    check(&words, "gzip.tsv", &[0x1f, 0x8b, 8, 0, 1, 2, 3], &["gzip"]);
+    let idx = |count: u8, side: u8| -> Vec<u8> {
+        let header = [0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, side, 0, 0, 0, side];
+        let pixels = usize::from(count) * usize::from(side) * usize::from(side);
+        header.into_iter().chain(std::iter::repeat_n(7, pixels)).collect()
+    };
+    bench.write("small-labels-idx1", [0, 0, 8, 1, 0, 0, 0, 2, 1, 1]);
+    check(&picture, "small-images-idx3", &idx(2, 5), &["5 by 5", "28 by 28"]);
+    bench.write("short-labels-idx1", [0, 0, 8, 1, 0, 0, 0, 1, 1]);
+    check(&picture, "short-images-idx3", &idx(2, 28), &["2 images and 1 labels"]);
+    bench.write("cut-labels-idx1", [0, 0, 8, 1, 0, 0, 0, 2, 1, 1]);
+    check(&picture, "cut-images-idx3", &idx(2, 28)[..100], &["cut-images-idx3"]);
+}
+
+#[test]
+fn json_is_one_object() {
+    let bench = Bench::new();
+    let package = bench.packed("picture.coda", &["--json"]);
+    let (image, labels) = (image(), [0u8, 0, 8, 1, 0, 0, 0, 1, 8]);
+    bench.write("t-labels-idx1", labels);
+    let header = [0u8, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28];
+    let data = bench.write("t-images-idx3", [header.as_slice(), &[50; 784]].concat());
+    let object = |arguments: &[&str]| -> Value {
+        let value: Value = serde_json::from_str(&succeeded(arguments)).unwrap();
+        assert!(value.is_object());
+        value
+    };
+    assert_eq!(object(&["inspect", &package, "--json"])["kind"], "bundle");
+    assert!(object(&["plan", &package, "--json"])["arena_bytes"].as_u64() > Some(100_000));
+    let run = object(&["run", &package, "--image", &image, "--trace", "--json"]);
+    assert_eq!(run["label"], "Bag");
+    assert_eq!(run["selected"].as_array().unwrap().len(), 6);
+    let eval = object(&["eval", &package, "--data", &data, "--reductions", "1,4", "--json"]);
+    let lines = eval["reductions"].as_array().unwrap();
+    assert_eq!(lines.len(), 2);
+    for (line, reduction) in lines.iter().zip([1.0, 4.0]) {
+        assert_eq!(line["reduction"], reduction);
+        assert!(line["accuracy"].is_number() && line["median_ms"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
+fn verification_has_its_own_status() {
+    let base = text(&default_model());
+    let arguments = ["verify", "--base", &base, "--task", &text(&default_task())];
+    assert!(succeeded(&arguments).contains("every bound holds"));
+    let strict = run(&[&arguments[..], &["--float-bound", "1e-12"]].concat());
+    assert_eq!(strict.status.code(), Some(VERIFICATION));
+    assert!(String::from_utf8_lossy(&strict.stdout).contains("a bound is exceeded"));
+}
+
+#[test]
+fn the_demo_shows_labels_memory_and_flash() {
+    let shown = succeeded(&["demo"]);
+    for word in ["Ankle boot", "layer 5: 13", "median latency", "flash: ", "RAM: "] {
+        assert!(shown.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn an_existing_package_is_replaced_whole() {
+    let bench = Bench::new();
+    std::fs::write(bench.output(), "old").unwrap();
+    succeeded(&["pack", "--base", &text(&default_model()), "-o", &bench.output()]);
+    assert!(succeeded(&["inspect", &bench.output(), "--tensors"]).contains("query weight"));
+    assert_eq!(std::fs::read_dir(bench.outputs.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn usage_errors_and_help_have_their_status() {
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["pack", "--help"]).status.code(), Some(0));
+    for wrong in [&["--wrong"][..], &["pack"], &["run", "x.coda"], &["plan", "a", "b", "c"]] {
+        assert_eq!(run(wrong).status.code(), Some(USAGE), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_early_causes_no_panic() {
+    let bench = Bench::new();
+    let package = bench.packed("picture.coda", &[]);
+    let mut child = Command::new(coda())
+        .args(["inspect", &package, "--tensors"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    child.wait().unwrap();
+    assert_eq!(message, "");
+}
