@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 const SEQUENCES: u32 = 8;
 /// Tokens of a sequence, at most.
 const TOKENS: usize = 64;
+/// How much of a column's size moves from the rows to the weights. Of 0.5, 0.7, 0.85 and 1.0 this
+/// kept the worst of 100 MiniLM embeddings closest to the float ones.
+const STRENGTH: f32 = 0.7;
 
 /// The tensors of `base` for int8 weights: post-norm layers get an input scale for their query, key
 /// and value projections, other tensors are as they were. (In a pre-norm layer the norm before the
@@ -103,7 +106,8 @@ fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, PackError> {
     Ok(columns.inputs)
 }
 
-/// `sqrt(largest weight of the column / size of the column)`, as a power of two.
+/// `weight^(1 - STRENGTH) / size^STRENGTH`, as a power of two, for the largest weight that reads a
+/// column and the column's size.
 fn factors(base: &Base, layer: u16, sizes: &[f32]) -> Option<Vec<f32>> {
     let mut largest = vec![0.0f32; sizes.len()];
     for role in [Role::Query, Role::Key, Role::Value] {
@@ -114,7 +118,8 @@ fn factors(base: &Base, layer: u16, sizes: &[f32]) -> Option<Vec<f32>> {
         }
     }
     let factor = |(size, weight): (&f32, &f32)| {
-        let exponent = (0.5 * (weight / size).log2()).round();
+        let exponent = (1.0 - STRENGTH) * weight.log2() - STRENGTH * size.log2();
+        let exponent = exponent.round();
         if exponent.is_finite() { exponent.clamp(-30.0, 30.0).exp2() } else { 1.0 }
     };
     Some(sizes.iter().zip(&largest).map(factor).collect())
