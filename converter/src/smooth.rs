@@ -98,7 +98,7 @@ fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, PackError> {
         let mut draw = || {
             // Numerical Recipes' linear congruential generator; its high bits are good enough.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (u64::from(state) * vocabulary as u64 >> 32) as u32
+            ((u64::from(state) * vocabulary as u64) >> 32) as u32
         };
         let ids: Vec<u32> = (0..tokens).map(|_| draw()).collect();
         session.run(Input::tokens(&ids), Budget::Task, &mut columns, |_| ()).map_err(unusable)?;

@@ -178,6 +178,7 @@ impl Vectors {
     }
 
     /// Checks the dense encoder and every case with `kernels`; one result a check.
+    #[must_use]
     pub fn check(&self, kernels: &'static Kernels) -> Vec<(String, Result<()>)> {
         let name = |case: &str| format!("{}/{case} [{}]", self.directory.display(), kernels.name);
         let dense = (name("dense"), self.check_dense(kernels));

@@ -1,5 +1,7 @@
 //! The `coda` command as people meet it: bad input is one clear line, and nothing is written.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::pack::seal;
 use coda_runtime::format::header;
 use safetensors::{Dtype, tensor::TensorView};
@@ -41,8 +43,9 @@ fn coda() -> &'static Path {
         assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
         let messages = String::from_utf8(build.stdout).unwrap();
         let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let paths = messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
-        PathBuf::from(paths.last().unwrap())
+        let mut paths =
+            messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
+        PathBuf::from(paths.next_back().unwrap())
     })
 }
 
@@ -194,6 +197,8 @@ fn write_bert(path: &Path, vocabulary: usize, d: usize) {
 }
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+/// A change of a file's tensors, and the words of its refusal.
+type Damage<'d> = (&'d dyn Fn(&mut Tensors), &'d [&'d str]);
 
 fn write_tensors(path: &Path, tensors: &Tensors, metadata: Option<&str>) {
     let views = tensors.iter().map(|(name, (shape, bytes))| {
@@ -298,7 +303,7 @@ fn a_base_and_its_task_in_two_files_answer_as_the_bundle_does() {
 #[test]
 fn damaged_base_weights_are_refused_and_nothing_is_written() {
     let name = "vit.encoder.layer.2.intermediate.dense.weight";
-    let damage: [(&dyn Fn(&mut Tensors), &[&str]); 3] = [
+    let damage: [Damage<'_>; 3] = [
         (&|tensors| drop(tensors.remove(name)), &[name, "is missing"]),
         (
             &|tensors| tensors.get_mut(name).unwrap().0 = vec![96, 384],

@@ -1,6 +1,8 @@
 //! The package format: every numbered rejection, the round trip, every mutation of small packages,
 //! the versioning rules, and the golden files.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::pack::{self, PackError, PackageBytes, WeightType, pack_base};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,

@@ -1,5 +1,7 @@
 //! Packages from a hostile sender: a checksum is no signature, so it is always right here.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::pack::{PackageBytes, WeightType};
 use coda_runtime::format::{Package, header};
 use coda_tests::tiny::edit::fix_checksum;

@@ -1,5 +1,7 @@
 //! The runtime in a program without `std` and without an allocator.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
