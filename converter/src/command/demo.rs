@@ -118,7 +118,9 @@ impl Demo {
             rows.push([truth, names.remove(0), names.remove(0)]);
         }
         let routed = format!("r = {}", self.reduction);
-        println!("ten images of the Fashion-MNIST test set (the README has the accuracy on all 10,000):");
+        println!(
+            "ten images of the Fashion-MNIST test set (the README has the accuracy on all 10,000):"
+        );
         println!("{}", table(["image", "r = 1 (every patch)", &routed], rows));
         let count = tokens_for_reduction(tokens, self.reduction);
         println!("patches that pass the frozen layers at {routed} ({count} of {tokens} tokens):\n");
