@@ -48,6 +48,8 @@ pub struct Settings<'s> {
     pub kernels: &'static Kernels,
     /// How rows enter int8 weights.
     pub activations: Activations,
+    /// Threads of one inference.
+    pub threads: usize,
 }
 
 /// Runs every sample at every reduction, one reduction after the other for each sample, so that
@@ -65,7 +67,8 @@ pub fn evaluate(
     let longest = samples.iter().map(|sample| sample.input.tokens(model)).max().unwrap_or(0);
     let mut session = Session::new(model, Capacity::any_budget(longest))?
         .with_kernels(settings.kernels)
-        .with_activations(settings.activations);
+        .with_activations(settings.activations)
+        .with_threads(settings.threads)?;
     let count = settings.reductions.len();
     let (mut right, mut seconds) = (vec![0usize; count], vec![Vec::new(); count]);
     for sample in samples {

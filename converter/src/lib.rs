@@ -14,6 +14,7 @@
 //! | [`verify`] | a model against the oracle, layer by layer |
 //! | [`draw`] | routed patches and tokens for a terminal |
 
+pub mod bench;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;

@@ -1,7 +1,7 @@
 //! A bound model with its arena: what a firmware sets up once, for host programs.
 
 use anyhow::{Context, Result, anyhow, bail};
-use coda_runtime::executor::{Activations, Executor, Input, Observer, Output};
+use coda_runtime::executor::{Activations, Executor, Input, Observer, Output, ThreadPool};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -23,6 +23,7 @@ pub struct Session<'m> {
     activations: Activations,
     plan: Plan,
     arena: Vec<Block>,
+    pool: Option<ThreadPool>,
 }
 
 impl<'m> Session<'m> {
@@ -32,14 +33,18 @@ impl<'m> Session<'m> {
     /// The capacity is empty, contradictory or too large.
     pub fn new(model: &'m Model<'m>, capacity: Capacity) -> Result<Self> {
         let plan = Plan::new(&model.dimensions(), capacity)?;
-        let mut arena = Vec::new();
-        let blocks = plan.arena_bytes().div_ceil(size_of::<Block>());
-        arena
-            .try_reserve_exact(blocks)
-            .with_context(|| format!("no memory for an arena of {} bytes", plan.arena_bytes()))?;
-        arena.resize(blocks, Block([0; 16]));
-        let activations = Activations::default();
-        Ok(Self { model, kernels: Kernels::best(), activations, plan, arena })
+        let (kernels, activations) = (Kernels::best(), Activations::default());
+        Ok(Self { model, kernels, activations, plan, arena: allocate(&plan)?, pool: None })
+    }
+
+    /// The same on `threads` threads; the answer has the same bits.
+    ///
+    /// # Errors
+    /// No thread, more than the system gives, or no memory for their scratch.
+    pub fn with_threads(self, threads: usize) -> Result<Self> {
+        let plan = Plan::with_workers(&self.model.dimensions(), self.plan.capacity(), threads)?;
+        let pool = (threads > 1).then(|| ThreadPool::new(threads)).transpose()?;
+        Ok(Self { plan, arena: allocate(&plan)?, pool, ..self })
     }
 
     /// The same with another kernel table.
@@ -70,18 +75,32 @@ impl<'m> Session<'m> {
     ///
     /// # Errors
     /// As [`Executor::run`].
-    pub fn run<T>(
+    pub fn run<T: Send>(
         &mut self,
         input: Input<'_>,
         budget: Budget<'_>,
-        observer: &mut impl Observer,
-        read: impl FnOnce(Output<'_>) -> T,
+        observer: &mut (impl Observer + Send),
+        read: impl FnOnce(Output<'_>) -> T + Send,
     ) -> Result<T> {
         let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
-        let mut executor = Executor::new(self.model, self.kernels, self.plan, arena)?
-            .with_activations(self.activations);
-        Ok(read(executor.run_observed(input, budget, observer)?))
+        let executor = Executor::new(self.model, self.kernels, self.plan, arena)?;
+        let mut executor = executor.with_activations(self.activations);
+        let Some(pool) = &self.pool else {
+            return Ok(read(executor.run_observed(input, budget, observer)?));
+        };
+        let mut executor = executor.with_workers(pool);
+        pool.run(|| Ok(read(executor.run_observed(input, budget, observer)?)))
     }
+}
+
+fn allocate(plan: &Plan) -> Result<Vec<Block>> {
+    let mut arena = Vec::new();
+    let blocks = plan.arena_bytes().div_ceil(size_of::<Block>());
+    arena
+        .try_reserve_exact(blocks)
+        .with_context(|| format!("no memory for an arena of {} bytes", plan.arena_bytes()))?;
+    arena.resize(blocks, Block([0; 16]));
+    Ok(arena)
 }
 
 /// Binds the packages of one or two files: a bundle, a base, or a base and a task in any order.

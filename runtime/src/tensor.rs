@@ -81,6 +81,14 @@ impl<'a> MatrixMut<'a> {
         self.data.get_mut(start..start.saturating_add(self.columns)).unwrap_or(&mut [])
     }
 
+    /// The first `at` rows, and the rest.
+    #[must_use]
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
+        let middle = at.saturating_mul(self.columns).min(self.data.len());
+        let (first, rest) = self.data.split_at_mut(middle);
+        (MatrixMut::new(first, self.columns), MatrixMut::new(rest, self.columns))
+    }
+
     /// The same values, read only.
     #[must_use]
     pub fn as_matrix(&self) -> Matrix<'_> {

@@ -254,12 +254,12 @@ impl Tiny {
     ///
     /// # Errors
     /// The plan is too large for a tiny model, or the run is refused.
-    pub fn run<T>(
+    pub fn run<T: Send>(
         &self,
         model: &Model<'_>,
         kernels: &'static Kernels,
         budget: Budget<'_>,
-        read: impl FnOnce(Output<'_>) -> T,
+        read: impl FnOnce(Output<'_>) -> T + Send,
     ) -> Result<T> {
         run(model, &self.input, self.tokens, kernels, budget, read)
     }
@@ -302,13 +302,13 @@ impl Tiny {
     }
 }
 
-fn run<T>(
+fn run<T: Send>(
     model: &Model<'_>,
     input: &TinyInput,
     tokens: usize,
     kernels: &'static Kernels,
     budget: Budget<'_>,
-    read: impl FnOnce(Output<'_>) -> T,
+    read: impl FnOnce(Output<'_>) -> T + Send,
 ) -> Result<T> {
     let capacity = Capacity::any_budget(tokens);
     let plan = Plan::new(&model.dimensions(), capacity)?;

@@ -581,6 +581,50 @@ fn json_is_one_object() {
 }
 
 #[test]
+fn a_benchmark_lists_every_reduction() {
+    let bench = Bench::new();
+    let package = bench.packed("picture.coda", &[]);
+    let arguments = ["bench", &package, "--reductions", "1,4,8", "--runs", "3", "--threads", "2"];
+    assert!(succeeded(&arguments).contains("50 tokens, 2 thread(s)"));
+    let shown = succeeded(&[&arguments[..], &["--json"]].concat());
+    let object: Value = serde_json::from_str(&shown).unwrap();
+    let lines = object["reductions"].as_array().unwrap();
+    assert_eq!(lines.len(), 3);
+    for (line, reduction) in lines.iter().zip([1.0, 4.0, 8.0]) {
+        assert_eq!(line["reduction"], reduction);
+        assert!(line["median_ms"].as_f64() > Some(0.0));
+        assert!(line["p95_ms"].as_f64() >= line["median_ms"].as_f64());
+    }
+    assert!(lines[2]["macs"].as_u64() < lines[1]["macs"].as_u64());
+    refused(&["bench", &package, "--reductions", "0.5"], INPUT, &["at least 1"]);
+    refused(&["bench", &package, "--tokens", "7"], INPUT, &["50 tokens"]);
+    let words = text(&bench.input("words.coda"));
+    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    succeeded(&["bench", &words, "--tokens", "12", "--runs", "1"]);
+    refused(&["bench", &words, "--tokens", "13"], INPUT, &["13", "12"]);
+    refused(&["bench", &words, "--tokens", "0"], INPUT, &["from 1"]);
+}
+
+#[test]
+fn the_kernel_table_in_use_is_shown_and_can_be_forced() {
+    let in_use = |variable: Option<&str>| -> Output {
+        let mut command = Command::new(coda());
+        command.args(["cpu", "--json"]).env_remove("CODA_KERNELS");
+        command.envs(variable.map(|name| ("CODA_KERNELS", name))).output().unwrap()
+    };
+    let used = |variable| -> Value {
+        serde_json::from_slice::<Value>(&in_use(variable).stdout).unwrap()["used"].clone()
+    };
+    assert_eq!(used(Some("scalar")), "scalar");
+    assert_ne!(used(None), "scalar");
+    let unknown = in_use(Some("none"));
+    assert_eq!(unknown.status.code(), Some(INPUT));
+    let message = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(message.contains("CODA_KERNELS=none") && message.contains("portable"), "{message}");
+    assert!(succeeded(&["cpu"]).contains("in use"));
+}
+
+#[test]
 fn verification_has_its_own_status() {
     let base = text(&default_model());
     let arguments = ["verify", "--base", &base, "--task", &text(&default_task())];

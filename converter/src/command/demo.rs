@@ -98,7 +98,8 @@ impl Demo {
 
     fn print_answers(&self, model: &Model<'_>, samples: &[Sample], tokens: usize) -> Result<()> {
         let budgets = [Budget::Reduction(1.0), Budget::Reduction(self.reduction)];
-        let mut session = Session::new(model, Capacity::any_budget(tokens))?;
+        let kernels = Kernels::from_environment()?;
+        let mut session = Session::new(model, Capacity::any_budget(tokens))?.with_kernels(kernels);
         let (mut rows, mut drawings) = (Vec::new(), Vec::new());
         for (index, sample) in samples.iter().enumerate() {
             let mut names = Vec::new();
@@ -132,8 +133,9 @@ impl Demo {
         let repeated = vec![samples; ROUNDS].concat();
         let settings = Settings {
             reductions: &[1.0, self.reduction, 8.0],
-            kernels: Kernels::best(),
+            kernels: Kernels::from_environment()?,
             activations: Activations::default(),
+            threads: 1,
         };
         let bar = progress("timing", repeated.len() as u64);
         let result = evaluate(model, &repeated, settings, || bar.inc(1))?;

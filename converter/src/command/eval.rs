@@ -52,6 +52,7 @@ impl Eval {
             reductions: &self.reductions,
             kernels: self.compute.kernels()?,
             activations: self.compute.activations(),
+            threads: self.compute.threads.into(),
         };
         let bar = progress("evaluating", samples.len() as u64);
         let result = evaluate(&model, &samples, settings, || bar.inc(1))?;

@@ -1,5 +1,7 @@
 //! The subcommands. Each returns whether what it checked holds.
 
+mod bench;
+mod cpu;
 mod demo;
 mod eval;
 mod inspect;
@@ -11,9 +13,13 @@ mod verify;
 
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
+use coda_converter::session::Session;
 use coda_runtime::executor::Activations;
 use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// What to do.
@@ -26,6 +32,8 @@ pub(crate) enum Command {
     Run(run::Run),
     Verify(verify::Verify),
     Eval(eval::Eval),
+    Bench(bench::Bench),
+    Cpu(cpu::Cpu),
 }
 
 impl Command {
@@ -39,6 +47,8 @@ impl Command {
             Self::Run(command) => command.run().map(|()| true),
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
+            Self::Bench(command) => command.run().map(|()| true),
+            Self::Cpu(command) => command.run().map(|()| true),
         }
     }
 }
@@ -66,9 +76,12 @@ impl PackageFiles {
 /// How to compute.
 #[derive(Debug, clap::Args)]
 struct Compute {
-    /// Kernel table; the fastest of this CPU if not given
-    #[arg(long)]
+    /// Kernel table (`coda cpu` lists them); else that of `CODA_KERNELS`, else the fastest
+    #[arg(long, value_name = "TABLE")]
     kernels: Option<String>,
+    /// Threads of one inference; the answer is the same to the bit
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
     /// How rows enter int8 weights
     #[arg(long, value_enum, default_value_t = ActivationsArgument::Int8)]
     activations: ActivationsArgument,
@@ -85,11 +98,16 @@ enum ActivationsArgument {
 
 impl Compute {
     fn kernels(&self) -> Result<&'static Kernels> {
-        let Some(name) = &self.kernels else { return Ok(Kernels::best()) };
+        let Some(name) = &self.kernels else { return Ok(Kernels::from_environment()?) };
         Kernels::by_name(name).with_context(|| {
             let names: Vec<&str> = Kernels::available().map(|table| table.name).collect();
             format!("no kernel table \"{name}\" on this CPU; there are {}", names.join(", "))
         })
+    }
+
+    fn session<'m>(&self, model: &'m Model<'m>, capacity: Capacity) -> Result<Session<'m>> {
+        let session = Session::new(model, capacity)?.with_kernels(self.kernels()?);
+        session.with_activations(self.activations()).with_threads(self.threads.into())
     }
 
     const fn activations(&self) -> Activations {

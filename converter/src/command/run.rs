@@ -4,7 +4,7 @@ use super::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::dataset::{SampleInput, tokenize};
 use coda_converter::draw::{self, Trace};
-use coda_converter::session::{Session, bind};
+use coda_converter::session::bind;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::model::config::{Embedding, HeadKind};
@@ -100,9 +100,7 @@ impl Run {
 
     fn infer(&self, model: &Model<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<Answer> {
         let capacity = Capacity::any_budget(input.tokens(model));
-        let mut session = Session::new(model, capacity)?
-            .with_kernels(self.compute.kernels()?)
-            .with_activations(self.compute.activations());
+        let mut session = self.compute.session(model, capacity)?;
         let mut trace = Trace::default();
         let start = Instant::now();
         let values =

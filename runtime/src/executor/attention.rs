@@ -1,9 +1,10 @@
-//! Scores, softmax and context, one query and one head at a time: no n by n map exists.
+//! Scores, softmax and context, one head and one tile of queries at a time: no n by n map exists.
 
 use super::Context;
-use crate::kernels::HeadRows;
-use crate::memory::{Buffers, typed};
-use crate::tensor::Matrix;
+use super::workers::for_parts;
+use crate::kernels::{Epilogue, PANEL, Panels};
+use crate::memory::{ATTENTION_TILE, AttentionScratch, Buffers, Scratch, typed};
+use crate::tensor::{Matrix, MatrixMut};
 
 /// Relative position bias of one model.
 #[derive(Clone, Copy)]
@@ -13,38 +14,149 @@ struct RelativeBias<'a> {
     distance: usize,
 }
 
-/// Replaces each query row by its attention context.
+/// What every query attends to.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    keys: Matrix<'a>,
+    values: Matrix<'a>,
+    /// Original position of each key row.
+    positions: Option<&'a [u32]>,
+    bias: Option<RelativeBias<'a>>,
+}
+
+/// Replaces each of the first `queries` query rows by its attention context.
 ///
-/// `positions` gives the original position of each key row; the first `queries` tokens of the order
-/// are the queries.
+/// Key row j stands at the position of the j-th token of the order, or at position j if
+/// `keys_by_token`.
 pub(super) fn forward(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
     queries: usize,
     key_rows: usize,
-    keys_are_selected: bool,
+    keys_by_token: bool,
 ) {
     let config = context.model.config();
-    let (width, head_dim) = (config.attention_width(), config.head_dim);
+    let width = config.attention_width();
     let rows = |data| Matrix::new(data, width).first_rows(key_rows);
-    let (keys, values) = (rows(&*buffers.keys), rows(&*buffers.values));
     let bias = context.model.relative_bias().ok().filter(|_| config.relative_distance > 0);
     let bias = bias.map(|values| RelativeBias { values, distance: config.relative_distance });
-    let scores: &mut [f32] = typed(buffers.stage);
-    let scores = scores.get_mut(..key_rows).unwrap_or_default();
-    let (kernels, order) = (context.kernels, &*buffers.order);
-    let positions = order.get(..key_rows).filter(|_| keys_are_selected);
-    let queries = buffers.queries.chunks_exact_mut(width).take(queries).zip(order);
-    for (row, position) in queries {
-        for (head, query) in row.chunks_exact_mut(head_dim).enumerate() {
-            let start = head * head_dim;
-            let scale = config.attention_scale;
-            (kernels.attention_scores)(scores, query, HeadRows { matrix: keys, start }, scale);
-            if let Some(bias) = bias {
-                bias.add(scores, head, *position, positions);
-            }
-            (kernels.softmax)(scores);
-            (kernels.attention_mix)(query, scores, HeadRows { matrix: values, start });
+    let order: &[u32] = buffers.order;
+    let positions = order.get(..key_rows).filter(|_| !keys_by_token);
+    let keys = Keys { keys: rows(buffers.keys), values: rows(buffers.values), positions, bias };
+    let order = order.get(..queries).unwrap_or(&[]);
+    let data = buffers.queries.get_mut(..queries * width).unwrap_or_default();
+    let rows = (order, MatrixMut::new(data, width));
+    for_parts(context.workers, buffers.scratch.reborrow(), rows, &|scratch, (order, mut rows)| {
+        attend(context, scratch, keys, order, &mut rows);
+    });
+}
+
+/// One head's scratch.
+struct Head<'s> {
+    keys: &'s mut [f32],
+    values: &'s mut [f32],
+    queries: &'s mut [f32],
+    scores: &'s mut [f32],
+    context: &'s mut [f32],
+}
+
+impl<'s> Head<'s> {
+    fn divide(scratch: &'s mut Scratch<'_>, sizes: AttentionScratch) -> Option<Self> {
+        let stage: &mut [f32] = typed(scratch.stage);
+        let (keys, stage) = stage.split_at_mut_checked(sizes.keys)?;
+        let (values, stage) = stage.split_at_mut_checked(sizes.values)?;
+        let (queries, stage) = stage.split_at_mut_checked(sizes.queries)?;
+        let (scores, stage) = stage.split_at_mut_checked(sizes.scores)?;
+        let context = stage.get_mut(..sizes.context)?;
+        Some(Self { keys, values, queries, scores, context })
+    }
+}
+
+/// All heads of some query rows.
+fn attend(
+    context: &Context<'_>,
+    scratch: &mut Scratch<'_>,
+    keys: Keys<'_>,
+    order: &[u32],
+    rows: &mut MatrixMut<'_>,
+) {
+    let config = context.model.config();
+    let (head_dim, key_rows) = (config.head_dim, keys.keys.rows());
+    let sizes = AttentionScratch::new(head_dim, order.len(), key_rows);
+    let Some(mut head) = Head::divide(scratch, sizes) else { return };
+    for index in 0..config.heads {
+        let start = index * head_dim;
+        pack_keys(head.keys, keys.keys, start, head_dim);
+        pack_values(head.values, keys.values, start, head_dim);
+        for (tile, order) in order.chunks(ATTENTION_TILE).enumerate() {
+            attend_tile(context, &mut head, keys, index, order, (rows, tile * ATTENTION_TILE));
+        }
+    }
+}
+
+/// One head of a tile of query rows.
+fn attend_tile(
+    context: &Context<'_>,
+    head: &mut Head<'_>,
+    keys: Keys<'_>,
+    index: usize,
+    order: &[u32],
+    (rows, first): (&mut MatrixMut<'_>, usize),
+) {
+    let config = context.model.config();
+    let (head_dim, key_rows) = (config.head_dim, keys.keys.rows());
+    let columns = index * head_dim..(index + 1) * head_dim;
+    let queries = head.queries.get_mut(..order.len() * head_dim).unwrap_or_default();
+    for (offset, query) in queries.chunks_exact_mut(head_dim).enumerate() {
+        let source = rows.row_mut(first + offset).get(columns.clone()).unwrap_or(&[]);
+        query.iter_mut().zip(source).for_each(|(slot, x)| *slot = x * config.attention_scale);
+    }
+    let scores = head.scores.get_mut(..order.len() * key_rows).unwrap_or_default();
+    let panels = Panels { values: &*head.keys, outputs: key_rows, inputs: head_dim };
+    multiply(context, scores, queries, panels);
+    for (row, position) in scores.chunks_exact_mut(key_rows).zip(order) {
+        if let Some(bias) = keys.bias {
+            bias.add(row, index, *position, keys.positions);
+        }
+        (context.kernels.softmax)(row);
+    }
+    let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
+    let panels = Panels { values: &*head.values, outputs: head_dim, inputs: key_rows };
+    multiply(context, mixed, scores, panels);
+    for (offset, mixed) in mixed.chunks_exact(head_dim).enumerate() {
+        let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
+        slots.copy_from_slice(mixed);
+    }
+}
+
+/// `out = lhs panels`, f32.
+fn multiply(context: &Context<'_>, out: &mut [f32], lhs: &[f32], panels: Panels<'_, f32>) {
+    let mut out = MatrixMut::new(out, panels.outputs);
+    let lhs = Matrix::new(lhs, panels.inputs);
+    (context.kernels.gemm_f32_f32_f32w)(&mut out, lhs, panels, &Epilogue::overwrite(&[]));
+}
+
+/// One head's keys as panels of 8 keys: `[ceil(keys / 8), head_dim, 8]`, zero padded.
+fn pack_keys(out: &mut [f32], keys: Matrix<'_>, start: usize, head_dim: usize) {
+    for (panel, first) in out.chunks_exact_mut(head_dim * PANEL).zip((0..).step_by(PANEL)) {
+        for lane in 0..PANEL {
+            let key = keys.row(first + lane).get(start..start + head_dim).unwrap_or(&[]);
+            let slots = panel.iter_mut().skip(lane).step_by(PANEL);
+            slots.zip(key.iter().chain(core::iter::repeat(&0.0))).for_each(|(slot, x)| *slot = *x);
+        }
+    }
+}
+
+/// One head's values as panels of 8 columns: `[ceil(head_dim / 8), keys, 8]`, zero padded.
+fn pack_values(out: &mut [f32], values: Matrix<'_>, start: usize, head_dim: usize) {
+    let end = start + head_dim;
+    let panels = out.chunks_exact_mut(values.rows() * PANEL).zip((start..).step_by(PANEL));
+    for (panel, column) in panels {
+        for (slots, row) in panel.chunks_exact_mut(PANEL).zip(values.iter()) {
+            let part = row.get(column..end.min(column + PANEL)).unwrap_or(&[]);
+            let (filled, padding) = slots.split_at_mut(part.len());
+            filled.copy_from_slice(part);
+            padding.fill(0.0);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Token ids or pixels to hidden states.
 
 use super::gemm::{Rows, apply};
+use super::workers::for_row_tiles;
 use super::{Context, Input, RunError};
-use crate::image::PatchGrid;
-use crate::kernels::{Epilogue, NormWeights, ROW_TILE};
+use crate::kernels::{Epilogue, NormWeights};
 use crate::memory::Buffers;
 use crate::model::config::Embedding;
 use crate::tensor::MatrixMut;
@@ -48,7 +48,7 @@ fn embed_tokens(
             table.add_row(position, row);
         }
         if let Some(weights) = weights {
-            norm_in_place(context, row, buffers.tile.floats, weights);
+            norm_in_place(context, row, buffers.scratch.tile.floats, weights);
         }
     }
     Ok(())
@@ -83,36 +83,21 @@ fn embed_patches(
     }
     let projection = model.patch_projection()?;
     let epilogue = Epilogue::overwrite(projection.bias);
-    for (index, out) in patch_rows.chunks_mut(ROW_TILE * d).enumerate() {
-        let start = index * ROW_TILE;
-        let count = ROW_TILE.min(grid.patches().saturating_sub(start));
-        if count == 0 {
-            break;
+    let normalization = model.normalization().ok_or(RunError::NoNormalization)?;
+    let patch_rows = patch_rows.get_mut(..grid.patches() * d).unwrap_or_default();
+    let rows = (0..grid.patches(), MatrixMut::new(patch_rows, d));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (patches, mut out)| {
+        let slots = scratch.tile.floats.chunks_exact_mut(grid.inputs());
+        for (patch, slot) in patches.clone().zip(slots) {
+            grid.read(pixels, patch, &normalization, slot);
         }
-        read_patches(context, &grid, pixels, start, buffers.tile.floats)?;
-        let rows = Rows::Float(buffers.tile.float_rows(count, grid.inputs()));
-        let out = out.get_mut(..count * d).unwrap_or_default();
-        apply(context.kernels, &mut MatrixMut::new(out, d), rows, &projection, &epilogue);
-    }
+        let rows = Rows::Float(scratch.tile.float_rows(patches.len(), grid.inputs()));
+        apply(context.kernels, &mut out, rows, &projection, &epilogue);
+    });
     let positions = model.position_table()?;
     for (position, row) in buffers.hidden.chunks_exact_mut(d).take(tokens).enumerate() {
         positions.add_row(position, row);
-    }
-    Ok(())
-}
-
-/// Writes a tile of normalised patches from patch `start`.
-fn read_patches(
-    context: &Context<'_>,
-    grid: &PatchGrid,
-    pixels: &[u8],
-    start: usize,
-    tile: &mut [f32],
-) -> Result<(), RunError> {
-    let normalization = context.model.normalization().ok_or(RunError::NoNormalization)?;
-    let rows = tile.chunks_exact_mut(grid.inputs()).take(ROW_TILE);
-    for (index, row) in rows.enumerate().take(grid.patches().saturating_sub(start)) {
-        grid.read(pixels, start + index, &normalization, row);
     }
     Ok(())
 }

@@ -19,12 +19,12 @@ pub(super) fn forward(
     if context.model.config().final_norm {
         let weights = context.model.final_norm()?;
         for row in buffers.hidden.chunks_exact_mut(d).take(tokens) {
-            norm_in_place(context, row, buffers.tile.floats, weights);
+            norm_in_place(context, row, buffers.scratch.tile.floats, weights);
         }
     }
     let Some(head) = context.model.head() else { return Ok(()) };
     let hidden = Matrix::new(buffers.hidden, d).first_rows(tokens);
-    let stage: &mut [f32] = typed(buffers.stage);
+    let stage: &mut [f32] = typed(buffers.scratch.stage);
     let pooled = stage.get_mut(..d).unwrap_or_default();
     match head.pooling {
         Pooling::ClassToken => pooled.copy_from_slice(hidden.row(0)),

@@ -2,14 +2,16 @@
 
 use super::embed::norm_in_place;
 use super::gemm::{Form, Prepare, Rows, apply};
+use super::workers::for_row_tiles;
 use super::{Context, Observer, attention};
 use crate::kernels::math::sqrt;
-use crate::kernels::{Epilogue, NormWeights, ROW_TILE, Store};
-use crate::memory::{Buffers, Tile, typed};
+use crate::kernels::{Epilogue, NormWeights, Store};
+use crate::memory::{Buffers, Scratch, Tile, typed};
 use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
 use crate::model::{Adapter, Layer, LightKeys, Model};
 use crate::routing::{Budget, RouteScratch, Selection};
 use crate::tensor::{Matrix, MatrixMut};
+use core::ops::Range;
 
 /// Added to the mean square of the router's rms input.
 const ROUTER_RMS_EPS: f32 = 1e-6;
@@ -64,7 +66,7 @@ pub(super) fn route(
     };
     score(context, buffers, layer, tokens, task);
     observer.scored(index, buffers.scores.get_mut(..tokens).unwrap_or_default());
-    let (keys, rest) = buffers.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
+    let (keys, rest) = buffers.scratch.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
     let mut scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
     crate::routing::route(
         buffers.scores.get(..tokens).unwrap_or(&[]),
@@ -89,7 +91,7 @@ fn score(
     let norm = layer_norm(context, layer).filter(|_| task.router_input == RouterInput::Norm);
     let rows = buffers.hidden.chunks_exact(d).take(tokens);
     for (row, slot) in rows.zip(buffers.scores.iter_mut()) {
-        *slot = match (norm, buffers.tile.floats.get_mut(..d)) {
+        *slot = match (norm, buffers.scratch.tile.floats.get_mut(..d)) {
             (Some(weights), Some(scratch)) => {
                 context.norm(scratch, row, weights);
                 dot(scratch, layer.router)
@@ -130,81 +132,57 @@ pub(super) fn forward(
     k: usize,
 ) {
     let mode = layer.routing.map(|routing| routing.attention).filter(|_| k < tokens);
-    let selected_keys = matches!(mode, None | Some(AttentionMode::KToK));
-    match (mode, &layer.light) {
-        (Some(AttentionMode::KToAll), _) => {
-            project_keys_of_all(context, buffers, layer, tokens);
-            project_selected(context, buffers, layer, k, Targets::Queries);
-        }
-        (Some(AttentionMode::KToLight), Some(light)) => {
-            project_selected(context, buffers, layer, k, Targets::QueriesAndScatteredKeys);
-            project_light_keys(context, buffers, layer, light, (k, tokens));
-        }
-        _ => project_selected(context, buffers, layer, k, Targets::QueriesAndKeys),
+    let key_rows = if matches!(mode, None | Some(AttentionMode::KToK)) { k } else { tokens };
+    let keys_by_token = mode == Some(AttentionMode::KToAll);
+    if keys_by_token {
+        project_keys_of_all(context, buffers, layer, tokens);
     }
-    let key_rows = if selected_keys { k } else { tokens };
-    attention::forward(context, buffers, k, key_rows, selected_keys);
-    project_context(context, buffers, layer, k);
-    feed_forward(context, buffers, layer, k);
+    project_selected(context, buffers, layer, k, !keys_by_token);
+    if let (Some(AttentionMode::KToLight), Some(light)) = (mode, &layer.light) {
+        project_light_keys(context, buffers, layer, light, (k, tokens));
+    }
+    attention::forward(context, buffers, k, key_rows, keys_by_token);
+    transform_selected(context, buffers, layer, k);
     update(context, buffers, layer, tokens, k);
 }
 
-/// What the selected rows are projected to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Targets {
-    Queries,
-    QueriesAndKeys,
-    QueriesAndScatteredKeys,
-}
-
-/// A tile of `count` rows from `start` of a row-major buffer.
-fn tile_of(buffer: &mut [f32], start: usize, count: usize, columns: usize) -> MatrixMut<'_> {
-    let range = start * columns..(start + count) * columns;
+/// Rows `range` of a row-major buffer.
+fn rows_of(buffer: &mut [f32], range: Range<usize>, columns: usize) -> MatrixMut<'_> {
+    let range = range.start * columns..range.end * columns;
     MatrixMut::new(buffer.get_mut(range).unwrap_or_default(), columns)
 }
 
-/// Queries of the selected tokens, and their keys and values as `targets` says.
+/// Queries of the selected tokens, and their keys and values if `with_keys`, in that order.
 fn project_selected(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
     layer: &Layer<'_>,
     k: usize,
-    targets: Targets,
+    with_keys: bool,
 ) {
     let (kernels, form) = (context.kernels, context.form(layer));
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
-    let x = Matrix::new(buffers.hidden, d);
+    let (x, maps) = (Matrix::new(buffers.hidden, d), &layer.attention);
     let selected = buffers.order.get(..k).unwrap_or(&[]);
-    for (index, chunk) in selected.chunks(ROW_TILE).enumerate() {
+    let queries = rows_of(buffers.queries, 0..k, width);
+    let keys = with_keys
+        .then(|| (rows_of(buffers.keys, 0..k, width), rows_of(buffers.values, 0..k, width)));
+    let rows = (selected, (queries, keys));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (mut queries, keys))| {
         let gathered = chunk.iter().map(|token| x.row(*token as usize));
-        let prepare = attention_input(context, layer);
-        let rows = context.load(&mut buffers.tile, d, gathered, prepare, form);
-        let (start, count) = (index * ROW_TILE, chunk.len());
-        let mut queries = tile_of(buffers.queries, start, count, width);
-        let query = &layer.attention.query;
+        let rows =
+            context.load(&mut scratch.tile, d, gathered, attention_input(context, layer), form);
+        let (query, key, value) = (&maps.query, &maps.key, &maps.value);
         apply(kernels, &mut queries, rows, query, &Epilogue::overwrite(query.bias));
-        for (linear, out) in [
-            (&layer.attention.key, &mut *buffers.keys),
-            (&layer.attention.value, &mut *buffers.values),
-        ] {
-            let epilogue = Epilogue::overwrite(linear.bias);
-            match targets {
-                Targets::Queries => {}
-                Targets::QueriesAndKeys => {
-                    let mut out = tile_of(out, start, count, width);
-                    apply(kernels, &mut out, rows, linear, &epilogue);
-                }
-                Targets::QueriesAndScatteredKeys => {
-                    let mut out = MatrixMut::new(out, width);
-                    let epilogue = epilogue.store(Store::Scatter(chunk));
-                    apply(kernels, &mut out, rows, linear, &epilogue);
-                }
-            }
+        if let Some((mut keys, mut values)) = keys {
+            apply(kernels, &mut keys, rows, key, &Epilogue::overwrite(key.bias));
+            apply(kernels, &mut values, rows, value, &Epilogue::overwrite(value.bias));
         }
-    }
+    });
 }
 
-/// Exact keys and values of every token.
+/// Exact keys and values of every token, by position.
 fn project_keys_of_all(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
@@ -213,21 +191,21 @@ fn project_keys_of_all(
 ) {
     let (kernels, form) = (context.kernels, context.form(layer));
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
-    let x = Matrix::new(buffers.hidden, d);
-    for start in (0..tokens).step_by(ROW_TILE) {
-        let count = ROW_TILE.min(tokens - start);
-        let source = (start..start + count).map(|token| x.row(token));
-        let prepare = attention_input(context, layer);
-        let rows = context.load(&mut buffers.tile, d, source, prepare, form);
-        let (key, value) = (&layer.attention.key, &layer.attention.value);
-        let mut keys = tile_of(buffers.keys, start, count, width);
-        apply(kernels, &mut keys, rows, key, &Epilogue::overwrite(key.bias));
-        let mut values = tile_of(buffers.values, start, count, width);
-        apply(kernels, &mut values, rows, value, &Epilogue::overwrite(value.bias));
-    }
+    let (x, maps) = (Matrix::new(buffers.hidden, d), &layer.attention);
+    let keys = rows_of(buffers.keys, 0..tokens, width);
+    let values = rows_of(buffers.values, 0..tokens, width);
+    let rows = (0..tokens, (keys, values));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (tile, (mut keys, mut values))| {
+        let source = tile.map(|token| x.row(token));
+        let rows =
+            context.load(&mut scratch.tile, d, source, attention_input(context, layer), form);
+        apply(kernels, &mut keys, rows, &maps.key, &Epilogue::overwrite(maps.key.bias));
+        apply(kernels, &mut values, rows, &maps.value, &Epilogue::overwrite(maps.value.bias));
+    });
 }
 
-/// Low-rank keys and values of the tokens that are not selected (ours).
+/// Low-rank keys and values of the tokens that are not selected, behind the exact ones (ours).
 fn project_light_keys(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
@@ -238,40 +216,61 @@ fn project_light_keys(
     let kernels = context.kernels;
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
     let x = Matrix::new(buffers.hidden, d);
-    let rank = light.down.outputs;
-    for chunk in buffers.order.get(k..tokens).unwrap_or(&[]).chunks(ROW_TILE) {
+    let rest = buffers.order.get(k..tokens).unwrap_or(&[]);
+    let keys = rows_of(buffers.keys, k..tokens, width);
+    let values = rows_of(buffers.values, k..tokens, width);
+    let rows = (rest, (keys, values));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (mut keys, mut values))| {
+        let Scratch { tile, stage, .. } = scratch;
         let gathered = chunk.iter().map(|token| x.row(*token as usize));
         let prepare = normalized(layer_norm(context, layer));
-        let rows = context.load(&mut buffers.tile, d, gathered, prepare, Form::Float);
-        let mut low = tile_of(typed(buffers.stage), 0, chunk.len(), rank);
+        let rows = context.load(tile, d, gathered, prepare, Form::Float);
+        let mut low = rows_of(typed(stage), 0..chunk.len(), light.down.outputs);
         apply(kernels, &mut low, rows, &light.down, &Epilogue::overwrite(&[]));
         let low = Rows::Float(low.as_matrix());
-        let scatter = |bias| Epilogue::overwrite(bias).store(Store::Scatter(chunk));
-        let mut keys = MatrixMut::new(buffers.keys, width);
-        apply(kernels, &mut keys, low, &light.key, &scatter(light.key.bias));
-        let mut values = MatrixMut::new(buffers.values, width);
-        apply(kernels, &mut values, low, &light.value, &scatter(light.value.bias));
-    }
+        apply(kernels, &mut keys, low, &light.key, &Epilogue::overwrite(light.key.bias));
+        apply(kernels, &mut values, low, &light.value, &Epilogue::overwrite(light.value.bias));
+    });
 }
 
-/// `update = X[S] + scale * (context Wo + bo)`, then the norm of a post-norm layer.
-fn project_context(context: &Context<'_>, buffers: &mut Buffers<'_>, layer: &Layer<'_>, k: usize) {
+/// The layer behind its attention, for the selected tokens: the output projection and the
+/// feed-forward layer, each added to the residual.
+fn transform_selected(
+    context: &Context<'_>,
+    buffers: &mut Buffers<'_>,
+    layer: &Layer<'_>,
+    k: usize,
+) {
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
-    let output = &layer.attention.output;
-    let add = Store::Add { scale: layer.attention_scale };
-    let epilogue = Epilogue::overwrite(output.bias).store(add);
     let x = Matrix::new(buffers.hidden, d);
-    for start in (0..k).step_by(ROW_TILE) {
-        let count = ROW_TILE.min(k - start);
-        let mut out = tile_of(buffers.update, start, count, d);
-        for (row, token) in buffers.order.iter().skip(start).take(count).enumerate() {
+    let selected = buffers.order.get(..k).unwrap_or(&[]);
+    let attended = rows_of(buffers.queries, 0..k, width);
+    let out = rows_of(buffers.update, 0..k, d);
+    let rows = (selected, (attended, out));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (attended, mut out))| {
+        for (row, token) in chunk.iter().enumerate() {
             out.row_mut(row).copy_from_slice(x.row(*token as usize));
         }
-        let source = tile_of(buffers.queries, start, count, width);
-        let rows = stage_rows(context, layer, &mut buffers.tile, source.as_matrix());
-        apply(context.kernels, &mut out, rows, output, &epilogue);
-        norm_after(context, &mut out, buffers.tile.floats, layer.attention_norm);
-    }
+        project_context(context, scratch, layer, attended.as_matrix(), &mut out);
+        feed_forward(context, scratch, layer, &mut out);
+    });
+}
+
+/// `out += scale * (context Wo + bo)`, then the norm of a post-norm layer.
+fn project_context(
+    context: &Context<'_>,
+    scratch: &mut Scratch<'_>,
+    layer: &Layer<'_>,
+    attended: Matrix<'_>,
+    out: &mut MatrixMut<'_>,
+) {
+    let output = &layer.attention.output;
+    let add = Store::Add { scale: layer.attention_scale };
+    let rows = stage_rows(context, layer, &mut scratch.tile, attended);
+    apply(context.kernels, out, rows, output, &Epilogue::overwrite(output.bias).store(add));
+    norm_after(context, out, scratch.tile.floats, layer.attention_norm);
 }
 
 /// Rows of an intermediate result in the form that the layer's weights read.
@@ -303,40 +302,39 @@ fn norm_after(
     }
 }
 
-/// `update += scale * FFN(norm(update))`, then the norm of a post-norm layer.
-fn feed_forward(context: &Context<'_>, buffers: &mut Buffers<'_>, layer: &Layer<'_>, k: usize) {
+/// `out += scale * FFN(norm(out))`, then the norm of a post-norm layer.
+fn feed_forward(
+    context: &Context<'_>,
+    scratch: &mut Scratch<'_>,
+    layer: &Layer<'_>,
+    out: &mut MatrixMut<'_>,
+) {
     let (kernels, config) = (context.kernels, context.model.config());
-    let (d, width) = (config.hidden, config.feed_forward);
-    let maps = &layer.feed_forward;
+    let (maps, form) = (&layer.feed_forward, context.form(layer));
     let norm = match config.placement {
         NormPlacement::Pre => Some(layer.feed_forward_norm),
         NormPlacement::Post => None,
     };
-    for start in (0..k).step_by(ROW_TILE) {
-        let count = ROW_TILE.min(k - start);
-        let mut out = tile_of(buffers.update, start, count, d);
-        let form = context.form(layer);
-        let rows =
-            context.load(&mut buffers.tile, d, out.as_matrix().iter(), normalized(norm), form);
-        let mut wide = tile_of(typed(buffers.stage), 0, count, width);
-        let expand = Epilogue::overwrite(maps.expand.bias);
-        match &maps.gate {
-            None => {
-                let expand = expand.activation(config.activation);
-                apply(kernels, &mut wide, rows, &maps.expand, &expand);
-            }
-            Some(gate) => {
-                let gated = Epilogue::overwrite(gate.bias).activation(config.activation);
-                apply(kernels, &mut wide, rows, gate, &gated);
-                apply(kernels, &mut wide, rows, &maps.expand, &expand.store(Store::Multiply));
-            }
+    let Scratch { tile, stage, .. } = scratch;
+    let rows = context.load(tile, config.hidden, out.as_matrix().iter(), normalized(norm), form);
+    let mut wide = rows_of(typed(stage), 0..out.rows(), config.feed_forward);
+    let expand = Epilogue::overwrite(maps.expand.bias);
+    match &maps.gate {
+        None => {
+            let expand = expand.activation(config.activation);
+            apply(kernels, &mut wide, rows, &maps.expand, &expand);
         }
-        let rows = stage_rows(context, layer, &mut buffers.tile, wide.as_matrix());
-        let add = Store::Add { scale: layer.feed_forward_scale };
-        let contract = Epilogue::overwrite(maps.contract.bias).store(add);
-        apply(kernels, &mut out, rows, &maps.contract, &contract);
-        norm_after(context, &mut out, buffers.tile.floats, layer.feed_forward_norm);
+        Some(gate) => {
+            let gated = Epilogue::overwrite(gate.bias).activation(config.activation);
+            apply(kernels, &mut wide, rows, gate, &gated);
+            apply(kernels, &mut wide, rows, &maps.expand, &expand.store(Store::Multiply));
+        }
     }
+    let rows = stage_rows(context, layer, tile, wide.as_matrix());
+    let add = Store::Add { scale: layer.feed_forward_scale };
+    let contract = Epilogue::overwrite(maps.contract.bias).store(add);
+    apply(kernels, out, rows, &maps.contract, &contract);
+    norm_after(context, out, tile.floats, layer.feed_forward_norm);
 }
 
 /// `Y = X + adapter(u) + m * scatter(L - X[S])`, in place, one tile of rows at a time.
@@ -351,40 +349,37 @@ fn update(
     k: usize,
 ) {
     let d = context.model.config().hidden;
-    let routed = layer.routing.is_some();
     let selected = buffers.order.get(..k).unwrap_or(&[]);
     let outputs = Matrix::new(buffers.update, d);
-    let mut next = selected.iter().zip(outputs.iter()).peekable();
-    for start in (0..tokens).step_by(ROW_TILE) {
-        let count = ROW_TILE.min(tokens - start);
-        let mut x = tile_of(buffers.hidden, start, count, d);
-        let mut low: &mut [f32] = typed(buffers.stage);
+    let gates: &[f32] = if layer.routing.is_some() { buffers.gates } else { &[] };
+    let rows = (0..tokens, rows_of(buffers.hidden, 0..tokens, d));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (tile, mut x)| {
+        let Scratch { tile: scratch, stage, .. } = scratch;
+        let mut low: &mut [f32] = typed(stage);
         if let Some(adapter) = &layer.adapter {
             let norm = layer_norm(context, layer);
             let rows = match norm {
                 None => Rows::Float(x.as_matrix()),
-                norm => context.load(
-                    &mut buffers.tile,
-                    d,
-                    x.as_matrix().iter(),
-                    normalized(norm),
-                    Form::Float,
-                ),
+                norm => {
+                    let source = x.as_matrix();
+                    context.load(scratch, d, source.iter(), normalized(norm), Form::Float)
+                }
             };
-            low = adapter_down(context, adapter, rows, low, count);
+            low = adapter_down(context, adapter, rows, low, tile.len());
         }
-        while let Some((token, output)) =
-            next.next_if(|(token, _)| **token < (start + count) as u32)
-        {
-            let gate = if routed { buffers.gates.get(*token as usize).copied() } else { None };
-            blend(x.row_mut(*token as usize - start), output, gate.unwrap_or(1.0));
+        let first = selected.partition_point(|token| (*token as usize) < tile.start);
+        let passed = selected.iter().zip(outputs.iter()).skip(first);
+        for (token, output) in passed.take_while(|(token, _)| tile.contains(&(**token as usize))) {
+            let gate = gates.get(*token as usize).copied().unwrap_or(1.0);
+            blend(x.row_mut(*token as usize - tile.start), output, gate);
         }
         if let Some(Adapter { up, .. }) = &layer.adapter {
             let rows = Rows::Float(Matrix::new(low, up.inputs));
             let epilogue = Epilogue::overwrite(up.bias).store(Store::Add { scale: &[] });
             apply(context.kernels, &mut x, rows, up, &epilogue);
         }
-    }
+    });
 }
 
 /// `act(down(u))` for a tile of rows, in the stage buffer.

@@ -7,6 +7,7 @@
 //! | `attention` | scores, softmax, context |
 //! | `gemm` | rows into a linear map |
 //! | `head` | pooling, classifier, embedding |
+//! | `workers` | rows shared out among cores |
 
 mod attention;
 mod embed;
@@ -16,10 +17,14 @@ mod head;
 mod input;
 mod layer;
 mod observer;
+mod workers;
 
 pub use error::{ExecutorError, RunError};
 pub use input::Input;
 pub use observer::Observer;
+#[cfg(feature = "std")]
+pub use workers::ThreadPool;
+pub use workers::{ThisCore, Workers};
 
 use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
@@ -38,13 +43,23 @@ pub enum Activations {
 }
 
 /// Runs a model in a caller's scratch buffer.
-#[derive(Debug)]
 pub struct Executor<'m, 'a> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
+    workers: &'m dyn Workers,
     plan: Plan,
     activations: Activations,
     arena: &'a mut [u8],
+}
+
+impl core::fmt::Debug for Executor<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Executor")
+            .field("kernels", &self.kernels)
+            .field("plan", &self.plan)
+            .field("activations", &self.activations)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What every stage needs to know.
@@ -52,6 +67,7 @@ pub struct Executor<'m, 'a> {
 struct Context<'m> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
+    workers: &'m dyn Workers,
     activations: Activations,
 }
 
@@ -99,13 +115,21 @@ impl<'m, 'a> Executor<'m, 'a> {
             return Err(ExecutorError::ArenaMisaligned);
         }
         let arena = arena.get_mut(..needed).unwrap_or_default();
-        Ok(Self { model, kernels, plan, activations: Activations::default(), arena })
+        let activations = Activations::default();
+        Ok(Self { model, kernels, workers: &ThisCore, plan, activations, arena })
     }
 
     /// The same executor with another way into int8 weights.
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         Self { activations, ..self }
+    }
+
+    /// The same executor on more cores: the plan says on how many ([`Plan::with_workers`]). The
+    /// answer does not change by a bit.
+    #[must_use]
+    pub fn with_workers(self, workers: &'m dyn Workers) -> Self {
+        Self { workers, ..self }
     }
 
     /// The model it runs.
@@ -140,8 +164,8 @@ impl<'m, 'a> Executor<'m, 'a> {
     ) -> Result<Output<'_>, RunError> {
         let tokens = input::check(&input, self.model, &self.plan)?;
         self.check_budget(&budget, tokens)?;
-        let context =
-            Context { model: self.model, kernels: self.kernels, activations: self.activations };
+        let Self { model, kernels, workers, activations, .. } = *self;
+        let context = Context { model, kernels, workers, activations };
         let d = self.model.config().hidden;
         let mut buffers = Buffers::divide(&self.plan, self.arena);
         embed::forward(&context, &mut buffers, &input, tokens)?;

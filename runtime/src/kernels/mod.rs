@@ -19,6 +19,13 @@ pub mod math;
 pub mod portable;
 pub mod scalar;
 
+#[macro_use]
+mod recompile;
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod avx2;
+
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
@@ -32,7 +39,7 @@ pub const PANEL: usize = crate::format::PANEL;
 /// A table of kernels.
 ///
 /// A new instruction set is one file with one such value, which takes what it does not accelerate
-/// from another table (`..portable::KERNELS`), and one line in [`DETECTORS`].
+/// from another table (`..portable::KERNELS`), and one line in `TABLES`.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     /// Name of the instruction set.
@@ -55,10 +62,6 @@ pub struct Kernels {
     pub softmax: fn(&mut [f32]),
     /// Dot product of two rows of one length.
     pub dot: fn(&[f32], &[f32]) -> f32,
-    /// Attention scores of one query; see [`scalar::attention_scores`].
-    pub attention_scores: fn(&mut [f32], &[f32], HeadRows<'_>, f32),
-    /// Weighted sum of value rows; see [`scalar::attention_mix`].
-    pub attention_mix: fn(&mut [f32], &[f32], HeadRows<'_>),
 }
 
 /// A float GEMM with weights of type `W`.
@@ -99,23 +102,6 @@ pub struct RowsInt8<'a> {
     pub stride: usize,
 }
 
-/// One head's columns of a matrix of keys or values.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadRows<'a> {
-    /// `[rows, heads * head_dim]`.
-    pub matrix: Matrix<'a>,
-    /// First column of the head.
-    pub start: usize,
-}
-
-impl<'a> HeadRows<'a> {
-    /// The head's part of every row, `[width]`.
-    pub fn iter(self, width: usize) -> impl Iterator<Item = &'a [f32]> {
-        let columns = self.start..self.start + width;
-        self.matrix.iter().map(move |row| row.get(columns.clone()).unwrap_or(&[]))
-    }
-}
-
 /// Weights of a norm.
 #[derive(Clone, Copy, Debug)]
 pub struct NormWeights<'a> {
@@ -143,8 +129,6 @@ pub struct Epilogue<'a> {
 pub enum Store<'a> {
     /// `out[i] = v`.
     Overwrite,
-    /// `out[rows[i]] = v`: the scatter of routed rows.
-    Scatter(&'a [u32]),
     /// `out[i] += scale * v`; an empty scale is 1.
     Add {
         /// Factor of each output channel (LayerScale).
@@ -174,14 +158,30 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// Tables that need a CPU feature, fastest first; each returns its table if this CPU has it.
-pub const DETECTORS: &[fn() -> Option<&'static Kernels>] =
-    &[|| Some(&portable::KERNELS), || Some(&scalar::KERNELS)];
+/// A table's name, and the table if this CPU has it.
+type Candidate = (&'static str, fn() -> Option<&'static Kernels>);
+
+/// Every table of this build, fastest first.
+const TABLES: &[Candidate] = &[
+    #[cfg(target_arch = "x86_64")]
+    (avx2::NAME, avx2::detect),
+    (portable::KERNELS.name, || Some(&portable::KERNELS)),
+    (scalar::KERNELS.name, || Some(&scalar::KERNELS)),
+];
+
+/// Environment variable that names the table to use.
+#[cfg(feature = "std")]
+pub const ENVIRONMENT_VARIABLE: &str = "CODA_KERNELS";
 
 impl Kernels {
     /// Every table this CPU can run, fastest first.
     pub fn available() -> impl Iterator<Item = &'static Kernels> {
-        DETECTORS.iter().filter_map(|detect| detect())
+        TABLES.iter().filter_map(|(_, detect)| detect())
+    }
+
+    /// Names of the tables of this build, fastest first, whether or not this CPU can run them.
+    pub fn built() -> impl Iterator<Item = &'static str> {
+        TABLES.iter().map(|(name, _)| *name)
     }
 
     /// The fastest table this CPU can run.
@@ -195,7 +195,41 @@ impl Kernels {
     pub fn by_name(name: &str) -> Option<&'static Kernels> {
         Self::available().find(|kernels| kernels.name == name)
     }
+
+    /// The table that the environment variable `CODA_KERNELS` names, else the fastest.
+    ///
+    /// # Errors
+    /// [`UnknownKernels`] if the variable names no table that this CPU can run.
+    #[cfg(feature = "std")]
+    pub fn from_environment() -> Result<&'static Kernels, UnknownKernels> {
+        match std::env::var(ENVIRONMENT_VARIABLE) {
+            Ok(name) => Self::by_name(&name).ok_or(UnknownKernels { name }),
+            Err(_) => Ok(Self::best()),
+        }
+    }
 }
+
+/// The environment names a kernel table that is not here.
+#[cfg(feature = "std")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKernels {
+    /// The name.
+    pub name: std::string::String,
+}
+
+#[cfg(feature = "std")]
+impl core::fmt::Display for UnknownKernels {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{ENVIRONMENT_VARIABLE}={}: this CPU and build have ", self.name)?;
+        for (index, kernels) in Kernels::available().enumerate() {
+            write!(f, "{}{}", if index > 0 { ", " } else { "" }, kernels.name)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "std")]
+impl core::error::Error for UnknownKernels {}
 
 impl core::fmt::Debug for Kernels {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

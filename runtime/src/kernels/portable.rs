@@ -2,18 +2,19 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, ROW_TILE, RowsInt8, Store,
-    activate, fold, math, scalar,
+    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt8, ROW_TILE, RowsInt8, Store, activate,
+    fold, math, scalar,
 };
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
+use core::marker::PhantomData;
 use half::f16;
 
 /// The table.
 pub static KERNELS: Kernels = Kernels {
     name: "portable",
-    gemm_f32_f32_f32w,
-    gemm_f32_f32_f16w,
+    gemm_f32_f32_f32w: gemm_f32_f32_f32w::<4>,
+    gemm_f32_f32_f16w: gemm_f32_f32_f16w::<4>,
     gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
     quantize_row,
@@ -21,37 +22,43 @@ pub static KERNELS: Kernels = Kernels {
     rms_norm,
     softmax,
     dot,
-    attention_scores,
-    attention_mix,
 };
 
-/// Rows whose sums are in registers together.
+/// Rows of the portable int8 GEMM whose sums are in registers together.
 const TILE: usize = 4;
 /// Values of the eight output channels of a panel.
 type Lanes = [f32; PANEL];
+/// One block of `Panel8x8`: 8 output channels by 8 consecutive inputs.
+pub(super) type Block = [[i8; PANEL]; PANEL];
 
-/// f32 weights; see [`Kernels::gemm_f32_f32_f32w`].
-pub fn gemm_f32_f32_f32w(
+/// f32 weights, `TILE` rows at a time; see [`Kernels::gemm_f32_f32_f32w`].
+#[inline(always)]
+pub fn gemm_f32_f32_f32w<const TILE: usize>(
     out: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
     rhs: Panels<'_, f32>,
     epilogue: &Epilogue<'_>,
 ) {
-    gemm_float(out, lhs, rhs, epilogue, |weights| *weights);
+    gemm_float::<TILE, f32>(out, lhs, rhs, epilogue, |weights| *weights);
 }
 
-/// f16 weights; see [`Kernels::gemm_f32_f32_f16w`].
-pub fn gemm_f32_f32_f16w(
+/// f16 weights, `TILE` rows at a time; see [`Kernels::gemm_f32_f32_f16w`].
+#[inline(always)]
+pub fn gemm_f32_f32_f16w<const TILE: usize>(
     out: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
     rhs: Panels<'_, f16>,
     epilogue: &Epilogue<'_>,
 ) {
-    gemm_float(out, lhs, rhs, epilogue, |weights| weights.map(widen));
+    gemm_float::<TILE, f16>(out, lhs, rhs, epilogue, |weights| {
+        let mut wide = [0.0; PANEL];
+        wide.iter_mut().zip(weights).for_each(|(slot, weight)| *slot = widen(*weight));
+        wide
+    });
 }
 
 #[inline(always)]
-fn gemm_float<W: Copy>(
+fn gemm_float<const TILE: usize, W: Copy>(
     out: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
     rhs: Panels<'_, W>,
@@ -60,56 +67,129 @@ fn gemm_float<W: Copy>(
 ) {
     let (steps, _) = rhs.values.as_chunks::<PANEL>();
     for (index, panel) in steps.chunks_exact(rhs.inputs.max(1)).enumerate() {
-        for_row_tiles(
-            lhs.rows(),
-            |row| float_tile::<TILE, W>(lhs, row, panel, widen),
-            |row| float_tile::<1, W>(lhs, row, panel, widen),
-            |row, sums| store(out, row, index * PANEL, sums, epilogue),
-        );
+        let column = index * PANEL;
+        let mut tile = FloatTile { out, lhs, panel, column, epilogue, widen };
+        for_row_tiles::<TILE>(lhs.rows(), &mut tile);
     }
 }
 
-/// Computes tiles of [`TILE`] rows, then single rows, and hands each row's sums on.
+/// Work on some adjacent rows.
+trait RowTile {
+    /// Rows `first` to `first + ROWS`.
+    fn run<const ROWS: usize>(&mut self, first: usize);
+}
+
+/// Covers all rows: whole tiles, then 4, 2 and 1 rows.
 #[inline(always)]
-fn for_row_tiles(
-    rows: usize,
-    tile: impl Fn(usize) -> [Lanes; TILE],
-    single: impl Fn(usize) -> [Lanes; 1],
-    mut finish: impl FnMut(usize, Lanes),
-) {
-    let tiled = rows / TILE * TILE;
-    for first in (0..tiled).step_by(TILE) {
-        for (offset, sums) in tile(first).into_iter().enumerate() {
-            finish(first + offset, sums);
-        }
+fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
+    let mut first = 0;
+    while first + TILE <= rows {
+        tile.run::<TILE>(first);
+        first += TILE;
     }
-    for row in tiled..rows {
-        let [sums] = single(row);
-        finish(row, sums);
+    while first + 4 <= rows {
+        tile.run::<4>(first);
+        first += 4;
+    }
+    if first + 2 <= rows {
+        tile.run::<2>(first);
+        first += 2;
+    }
+    if first < rows {
+        tile.run::<1>(first);
     }
 }
 
-/// Sums of `ROWS` rows from `first` with one panel.
-#[inline(always)]
-fn float_tile<const ROWS: usize, W>(
-    lhs: Matrix<'_>,
-    first: usize,
-    panel: &[[W; PANEL]],
-    widen: impl Fn(&[W; PANEL]) -> Lanes,
-) -> [Lanes; ROWS] {
-    let mut sums = [[0.0; PANEL]; ROWS];
-    let rows: [&[f32]; ROWS] = core::array::from_fn(|row| lhs.row(first + row));
-    let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(panel.len());
-    let rows = rows.map(|row| &row[..inputs]);
-    for (index, weights) in panel[..inputs].iter().enumerate() {
-        let weights = widen(weights);
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            for (lane, weight) in sum.iter_mut().zip(weights) {
-                *lane += row[index] * weight;
+/// Float rows times one panel.
+struct FloatTile<'t, 'o, 'a, W, F> {
+    out: &'t mut MatrixMut<'o>,
+    lhs: Matrix<'a>,
+    panel: &'a [[W; PANEL]],
+    column: usize,
+    epilogue: &'t Epilogue<'a>,
+    widen: F,
+}
+
+impl<W, F: Fn(&[W; PANEL]) -> Lanes> RowTile for FloatTile<'_, '_, '_, W, F> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let mut sums = [[0.0; PANEL]; ROWS];
+        let rows: [&[f32]; ROWS] = core::array::from_fn(|row| self.lhs.row(first + row));
+        let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(self.panel.len());
+        let rows = rows.map(|row| &row[..inputs]);
+        for (index, weights) in self.panel[..inputs].iter().enumerate() {
+            let weights = (self.widen)(weights);
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                for (lane, weight) in sum.iter_mut().zip(weights) {
+                    *lane += row[index] * weight;
+                }
             }
         }
+        for (offset, sums) in sums.into_iter().enumerate() {
+            store(self.out, first + offset, self.column, sums, self.epilogue);
+        }
     }
-    sums
+}
+
+/// What an instruction set brings to the int8 GEMM.
+pub(super) trait BlockSums {
+    /// Exact sums of `ROWS` rows with the 8 channels of one panel; every row has a block of 8
+    /// values for each block of the panel. Values are in -127..=127 on both sides.
+    fn sums<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        panel: &[Block],
+    ) -> [[i32; PANEL]; ROWS];
+}
+
+/// int8 weights, int8 rows, by the block sums of an instruction set; see
+/// [`scalar::gemm_f32_qd8_qc8w`].
+#[inline(always)]
+pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
+        let column = index * PANEL;
+        let sums = PhantomData::<S>;
+        let row_scales = lhs.scales;
+        let mut tile = Int8Tile { out, rows, row_scales, panel, scales, column, epilogue, sums };
+        for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+    }
+}
+
+/// int8 rows times one panel.
+struct Int8Tile<'t, 'o, 'a, S> {
+    out: &'t mut MatrixMut<'o>,
+    rows: &'a [[i8; PANEL]],
+    row_scales: &'a [f32],
+    panel: &'a [Block],
+    scales: &'a [f32; PANEL],
+    column: usize,
+    epilogue: &'t Epilogue<'a>,
+    sums: PhantomData<S>,
+}
+
+impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let blocks = self.panel.len();
+        let row = |index: usize| self.rows.get(index * blocks..(index + 1) * blocks).unwrap_or(&[]);
+        let rows: [&[[i8; PANEL]]; ROWS] = core::array::from_fn(|index| row(first + index));
+        if rows.iter().any(|row| row.len() != blocks) {
+            return;
+        }
+        for (offset, sums) in S::sums(rows, self.panel).into_iter().enumerate() {
+            let row_scale = self.row_scales[first + offset];
+            let mut values = [0.0; PANEL];
+            for (value, (sum, scale)) in values.iter_mut().zip(sums.iter().zip(self.scales)) {
+                *value = *sum as f32 * (row_scale * scale);
+            }
+            store(self.out, first + offset, self.column, values, self.epilogue);
+        }
+    }
 }
 
 /// Blocks of an int8 panel that are widened to floats together.
@@ -118,6 +198,7 @@ const CHUNK: usize = 16;
 const CHUNK_INPUTS: usize = CHUNK * PANEL;
 
 /// int8 weights, f32 rows; see [`scalar::gemm_f32_f32_qc8w`].
+#[inline(always)]
 pub fn gemm_f32_f32_qc8w(
     out: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
@@ -147,6 +228,7 @@ pub fn gemm_f32_f32_qc8w(
 /// int8 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc8w`].
 ///
 /// A panel is widened to floats once for a tile of rows, and its sums are exact.
+#[inline(always)]
 pub fn gemm_f32_qd8_qc8w(
     out: &mut MatrixMut<'_>,
     lhs: RowsInt8<'_>,
@@ -173,7 +255,9 @@ pub fn gemm_f32_qd8_qc8w(
         }
     }
 }
+
 /// The panels with the scales of their channels.
+#[inline(always)]
 fn int8_panels(
     rhs: PanelsInt8<'_>,
 ) -> impl Iterator<Item = (&[[[i8; PANEL]; PANEL]], &[f32; PANEL])> {
@@ -256,29 +340,49 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
 #[inline(always)]
 fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sums: Lanes, epilogue: &Epilogue<'_>) {
     let mut values = sums;
-    for (value, bias) in values.iter_mut().zip(epilogue.bias.get(column..).unwrap_or(&[])) {
-        *value += bias;
-    }
+    for_lanes(&mut values, epilogue.bias, column, |value, bias| *value += bias);
     match epilogue.activation {
         None => {}
-        Some(Activation::Relu) => values = values.map(|x| activate(Activation::Relu, x)),
-        Some(Activation::GeluErf) => values = values.map(|x| activate(Activation::GeluErf, x)),
-        Some(Activation::GeluTanh) => values = values.map(|x| activate(Activation::GeluTanh, x)),
+        Some(Activation::Relu) => activate_lanes(&mut values, Activation::Relu),
+        Some(Activation::GeluErf) => activate_lanes(&mut values, Activation::GeluErf),
+        Some(Activation::GeluTanh) => activate_lanes(&mut values, Activation::GeluTanh),
     }
-    let target = match epilogue.store {
-        Store::Scatter(rows) => rows.get(row).map_or(usize::MAX, |target| *target as usize),
-        _ => row,
-    };
-    let Some(slots) = out.row_mut(target).get_mut(column..) else { return };
-    let slots = slots.iter_mut().zip(values);
+    let slots = out.row_mut(row);
     match epilogue.store {
-        Store::Overwrite | Store::Scatter(_) => slots.for_each(|(slot, value)| *slot = value),
-        Store::Add { scale: [] } => slots.for_each(|(slot, value)| *slot += value),
+        Store::Overwrite => for_lanes_mut(slots, column, &values, |slot, value| *slot = value),
         Store::Add { scale } => {
-            let scales = scale.get(column..).unwrap_or(&[]);
-            slots.zip(scales).for_each(|((slot, value), scale)| *slot += scale * value);
+            for_lanes(&mut values, scale, column, |value, scale| *value *= scale);
+            for_lanes_mut(slots, column, &values, |slot, value| *slot += value);
         }
-        Store::Multiply => slots.for_each(|(slot, value)| *slot *= value),
+        Store::Multiply => for_lanes_mut(slots, column, &values, |slot, value| *slot *= value),
+    }
+}
+
+/// One known activation on eight values.
+#[inline(always)]
+fn activate_lanes(values: &mut Lanes, activation: Activation) {
+    for value in values {
+        *value = activate(activation, *value);
+    }
+}
+
+/// `work(value, other[column + lane])` for the lanes that `other` has.
+#[inline(always)]
+fn for_lanes(values: &mut Lanes, other: &[f32], column: usize, work: impl Fn(&mut f32, f32)) {
+    let other = other.get(column..).unwrap_or(&[]);
+    match other.first_chunk::<PANEL>() {
+        Some(other) => values.iter_mut().zip(other).for_each(|(value, x)| work(value, *x)),
+        None => values.iter_mut().zip(other).for_each(|(value, x)| work(value, *x)),
+    }
+}
+
+/// `work(slots[column + lane], value)` for the lanes that `slots` has.
+#[inline(always)]
+fn for_lanes_mut(slots: &mut [f32], column: usize, values: &Lanes, work: impl Fn(&mut f32, f32)) {
+    let slots = slots.get_mut(column..).unwrap_or_default();
+    match slots.first_chunk_mut::<PANEL>() {
+        Some(slots) => slots.iter_mut().zip(values).for_each(|(slot, x)| work(slot, *x)),
+        None => slots.iter_mut().zip(values).for_each(|(slot, x)| work(slot, *x)),
     }
 }
 
@@ -321,6 +425,7 @@ fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 
 /// Dot product of two rows of one length; see [`scalar::dot`].
 #[must_use]
+#[inline(always)]
 pub fn dot(left: &[f32], right: &[f32]) -> f32 {
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
     let mut lanes = [0.0; 8];
@@ -342,6 +447,7 @@ fn round_to_int8(x: f32) -> i8 {
 }
 
 /// See [`scalar::quantize_row`].
+#[inline(always)]
 pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
     let (blocks, rest) = row.as_chunks::<8>();
     let mut lanes = [0u32; 8];
@@ -367,6 +473,7 @@ pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
 }
 
 /// See [`scalar::layer_norm`].
+#[inline(always)]
 pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     if weights.weight.len() != row.len() || weights.bias.len() != row.len() {
         return scalar::layer_norm(out, row, weights);
@@ -382,6 +489,7 @@ pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
 }
 
 /// See [`scalar::rms_norm`].
+#[inline(always)]
 pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     let mean_square = sum(row, |x| x * x) / row.len() as f32;
     let inverse = 1.0 / math::sqrt(mean_square + weights.eps);
@@ -391,6 +499,7 @@ pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
 }
 
 /// See [`scalar::softmax`].
+#[inline(always)]
 pub fn softmax(row: &mut [f32]) {
     let (blocks, rest) = row.as_chunks::<8>();
     let mut lanes = [f32::NEG_INFINITY; 8];
@@ -410,29 +519,4 @@ pub fn softmax(row: &mut [f32]) {
     for x in row.iter_mut() {
         *x *= inverse;
     }
-}
-
-/// See [`scalar::attention_scores`].
-pub fn attention_scores(scores: &mut [f32], query: &[f32], keys: HeadRows<'_>, scale: f32) {
-    for (score, key) in scores.iter_mut().zip(keys.iter(query.len())) {
-        *score = dot(query, key) * scale;
-    }
-}
-
-/// See [`scalar::attention_mix`].
-pub fn attention_mix(out: &mut [f32], weights: &[f32], values: HeadRows<'_>) {
-    let width = out.len();
-    let (blocks, rest) = out.as_chunks_mut::<8>();
-    for (index, block) in blocks.iter_mut().enumerate() {
-        let columns = HeadRows { start: values.start + index * 8, ..values };
-        let mut sums = [0.0; 8];
-        for (weight, value) in weights.iter().zip(columns.iter(8)) {
-            for (sum, x) in sums.iter_mut().zip(value) {
-                *sum += weight * x;
-            }
-        }
-        *block = sums;
-    }
-    let columns = HeadRows { start: values.start + width / 8 * 8, ..values };
-    scalar::attention_mix(rest, weights, columns);
 }

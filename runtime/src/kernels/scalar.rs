@@ -1,8 +1,8 @@
 //! The specification: plain loops, one element after the other. Every other table gives these bits.
 
 use super::{
-    Epilogue, HeadRows, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate,
-    fold, math,
+    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate, fold,
+    math,
 };
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
@@ -19,8 +19,6 @@ pub static KERNELS: Kernels = Kernels {
     rms_norm,
     softmax,
     dot,
-    attention_scores,
-    attention_mix,
 };
 
 /// f32 weights; see [`Kernels::gemm_f32_f32_f32w`].
@@ -122,13 +120,9 @@ fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sum: f32, epilogue:
     if let Some(activation) = epilogue.activation {
         value = activate(activation, value);
     }
-    let target = match epilogue.store {
-        Store::Scatter(rows) => rows.get(row).map_or(usize::MAX, |target| *target as usize),
-        _ => row,
-    };
-    let Some(slot) = out.row_mut(target).get_mut(column) else { return };
+    let Some(slot) = out.row_mut(row).get_mut(column) else { return };
     match epilogue.store {
-        Store::Overwrite | Store::Scatter(_) => *slot = value,
+        Store::Overwrite => *slot = value,
         Store::Add { scale } => *slot += scale.get(column).map_or(value, |scale| scale * value),
         Store::Multiply => *slot *= value,
     }
@@ -209,23 +203,6 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
         lanes[index % 8] += a * b;
     }
     fold(lanes)
-}
-
-/// `scores[j] = scale * dot(query, key_j)`.
-pub fn attention_scores(scores: &mut [f32], query: &[f32], keys: HeadRows<'_>, scale: f32) {
-    for (score, key) in scores.iter_mut().zip(keys.iter(query.len())) {
-        *score = dot(query, key) * scale;
-    }
-}
-
-/// `out = sum_j weights[j] * value_j`, ascending j.
-pub fn attention_mix(out: &mut [f32], weights: &[f32], values: HeadRows<'_>) {
-    out.fill(0.0);
-    for (weight, value) in weights.iter().zip(values.iter(out.len())) {
-        for (slot, x) in out.iter_mut().zip(value) {
-            *slot += weight * x;
-        }
-    }
 }
 
 /// Sum of `term(x)` in eight partial sums.

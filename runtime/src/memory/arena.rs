@@ -43,12 +43,20 @@ pub(crate) struct Buffers<'a> {
     pub(crate) queries: &'a mut [f32],
     /// The layer's output for the selected tokens, `[k, d]`.
     pub(crate) update: &'a mut [f32],
+    /// Scratch of every worker.
+    pub(crate) scratch: Scratch<'a>,
+    /// The answer.
+    pub(crate) output: &'a mut [f32],
+}
+
+/// Scratch of one or more workers; the parts of a worker are adjacent.
+#[derive(Debug)]
+pub(crate) struct Scratch<'a> {
+    workers: usize,
     /// Rows on their way into a GEMM.
     pub(crate) tile: Tile<'a>,
     /// Scratch of one stage.
     pub(crate) stage: &'a mut [u8],
-    /// The answer.
-    pub(crate) output: &'a mut [f32],
 }
 
 /// A tile of rows on their way into a GEMM: as floats, as int8, or both.
@@ -60,6 +68,39 @@ pub(crate) struct Tile<'a> {
     pub(crate) int8: &'a mut [i8],
     /// `[tile]`.
     pub(crate) scales: &'a mut [f32],
+}
+
+impl Scratch<'_> {
+    /// Workers it has scratch for.
+    pub(crate) const fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The same scratch for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Scratch<'_> {
+        let Tile { floats, int8, scales } = &mut self.tile;
+        let tile = Tile { floats, int8, scales };
+        Scratch { workers: self.workers, tile, stage: self.stage }
+    }
+
+    /// Cut for `left` of `workers` workers and the others.
+    pub(crate) fn split(&mut self, workers: usize, left: usize) -> (Scratch<'_>, Scratch<'_>) {
+        let unit = self.workers.max(1);
+        let Tile { floats, int8, scales } = &mut self.tile;
+        let (float_left, float_right) = floats.split_at_mut(floats.len() / unit * left);
+        let (int8_left, int8_right) = int8.split_at_mut(int8.len() / unit * left);
+        let (scale_left, scale_right) = scales.split_at_mut(scales.len() / unit * left);
+        let (stage_left, stage_right) = self.stage.split_at_mut(self.stage.len() / unit * left);
+        let scratch = |workers, floats, int8, scales, stage| Scratch {
+            workers,
+            tile: Tile { floats, int8, scales },
+            stage,
+        };
+        (
+            scratch(left, float_left, int8_left, scale_left, stage_left),
+            scratch(workers - left, float_right, int8_right, scale_right, stage_right),
+        )
+    }
 }
 
 impl Tile<'_> {
@@ -123,12 +164,15 @@ impl<'a> Buffers<'a> {
             values: cutter.typed(plan::VALUES),
             queries: cutter.typed(plan::QUERIES),
             update: cutter.typed(plan::UPDATE),
-            tile: Tile {
-                floats: cutter.typed(plan::TILE_FLOAT),
-                int8: cutter.typed(plan::TILE_INT8),
-                scales: cutter.typed(plan::TILE_SCALES),
+            scratch: Scratch {
+                workers: plan.workers(),
+                tile: Tile {
+                    floats: cutter.typed(plan::TILE_FLOAT),
+                    int8: cutter.typed(plan::TILE_INT8),
+                    scales: cutter.typed(plan::TILE_SCALES),
+                },
+                stage: cutter.cut(plan::STAGE),
             },
-            stage: cutter.cut(plan::STAGE),
             output: cutter.typed(plan::OUTPUT),
         }
     }
@@ -142,6 +186,7 @@ mod tests {
     const DIMENSIONS: Dimensions = Dimensions {
         hidden: 20,
         attention_width: 24,
+        head_dim: 6,
         feed_forward: 33,
         gated: true,
         patch_inputs: 0,
@@ -176,10 +221,10 @@ mod tests {
             size_of_val(&*buffers.values),
             size_of_val(&*buffers.queries),
             size_of_val(&*buffers.update),
-            size_of_val(&*buffers.tile.floats),
-            size_of_val(&*buffers.tile.int8),
-            size_of_val(&*buffers.tile.scales),
-            size_of_val(&*buffers.stage),
+            size_of_val(&*buffers.scratch.tile.floats),
+            size_of_val(&*buffers.scratch.tile.int8),
+            size_of_val(&*buffers.scratch.tile.scales),
+            size_of_val(&*buffers.scratch.stage),
             size_of_val(&*buffers.output),
         ];
         assert_eq!(found, core::array::from_fn(|i| PLAN.buffers()[i].bytes));

@@ -14,6 +14,8 @@ pub struct Dimensions {
     pub hidden: usize,
     /// Width of queries, keys and values.
     pub attention_width: usize,
+    /// Their part of one head.
+    pub head_dim: usize,
     /// Feed-forward width.
     pub feed_forward: usize,
     /// The feed-forward layer is gated.
@@ -67,9 +69,13 @@ pub struct Buffer {
 pub struct Plan {
     pub(super) dimensions: Dimensions,
     capacity: Capacity,
+    workers: usize,
     buffers: [Buffer; COUNT],
     arena_bytes: usize,
 }
+
+/// Queries whose scores are in memory together.
+pub(crate) const ATTENTION_TILE: usize = 16;
 
 pub(super) const COUNT: usize = 13;
 pub(super) const HIDDEN: usize = 0;
@@ -108,6 +114,8 @@ const NAMES: [&str; COUNT] = [
 pub enum PlanError {
     /// No token, or no selected token.
     Empty,
+    /// No worker.
+    NoWorker,
     /// More selected tokens than tokens.
     SelectedAboveTokens {
         /// Largest k.
@@ -123,6 +131,7 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Empty => write!(f, "a plan needs at least one token and one selected token"),
+            Self::NoWorker => write!(f, "a plan needs at least one worker"),
             Self::SelectedAboveTokens { selected, tokens } => {
                 write!(f, "{selected} selected tokens are more than {tokens} tokens")
             }
@@ -153,20 +162,71 @@ const fn largest(values: &[usize]) -> usize {
     result
 }
 
+/// Panels of [`PANEL`] values that hold `count`.
+const fn panels(count: usize) -> usize {
+    count.saturating_add(PANEL - 1) / PANEL
+}
+
+/// Scratch of the attention stage, in floats: one head's keys and values as panels, a tile of
+/// queries, their scores and their context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionScratch {
+    pub(crate) keys: usize,
+    pub(crate) values: usize,
+    pub(crate) queries: usize,
+    pub(crate) scores: usize,
+    pub(crate) context: usize,
+}
+
+impl AttentionScratch {
+    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time.
+    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize) -> Self {
+        let tile = if rows < ATTENTION_TILE { rows } else { ATTENTION_TILE };
+        Self {
+            keys: product(&[panels(key_rows), PANEL, head_dim]),
+            values: product(&[panels(head_dim), PANEL, key_rows]),
+            queries: product(&[tile, head_dim]),
+            scores: product(&[tile, key_rows]),
+            context: product(&[tile, head_dim]),
+        }
+    }
+
+    const fn floats(self) -> usize {
+        let sum = self.keys.saturating_add(self.values).saturating_add(self.queries);
+        sum.saturating_add(self.scores).saturating_add(self.context)
+    }
+}
+
 impl Plan {
     /// Lays out the buffers for `dimensions` and `capacity`. Usable in a `const`.
     ///
     /// # Errors
     /// [`PlanError`] for an empty or contradictory capacity, or a size beyond the address space.
     pub const fn new(dimensions: &Dimensions, capacity: Capacity) -> Result<Self, PlanError> {
+        Self::with_workers(dimensions, capacity, 1)
+    }
+
+    /// The same for an executor that shares its rows among `workers` cores, each with scratch of its
+    /// own. Usable in a `const`.
+    ///
+    /// # Errors
+    /// As [`Plan::new`]; [`PlanError::NoWorker`] for none.
+    pub const fn with_workers(
+        dimensions: &Dimensions,
+        capacity: Capacity,
+        workers: usize,
+    ) -> Result<Self, PlanError> {
         let Capacity { tokens, selected } = capacity;
         if tokens == 0 || selected == 0 {
             return Err(PlanError::Empty);
         }
+        if workers == 0 {
+            return Err(PlanError::NoWorker);
+        }
         if selected > tokens {
             return Err(PlanError::SelectedAboveTokens { selected, tokens });
         }
-        let sizes = Self::sizes(dimensions, capacity);
+        let sizes = Self::sizes(dimensions, capacity, workers);
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
         let (mut end, mut index) = (0usize, 0);
         while index < COUNT {
@@ -180,10 +240,14 @@ impl Plan {
         if end > isize::MAX as usize {
             return Err(PlanError::TooLarge);
         }
-        Ok(Self { dimensions: *dimensions, capacity, buffers, arena_bytes: end })
+        Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
     }
 
-    const fn sizes(of: &Dimensions, Capacity { tokens, selected }: Capacity) -> [usize; COUNT] {
+    const fn sizes(
+        of: &Dimensions,
+        Capacity { tokens, selected }: Capacity,
+        workers: usize,
+    ) -> [usize; COUNT] {
         let rows = if of.dense_layers { tokens } else { selected };
         let key_rows = if of.keys_of_all { tokens } else { rows };
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
@@ -199,24 +263,31 @@ impl Plan {
         sizes[VALUES] = keys;
         sizes[QUERIES] = product(&[rows, of.attention_width, 4]);
         sizes[UPDATE] = product(&[rows, of.hidden, 4]);
-        sizes[TILE_FLOAT] = product(&[tile, largest(&[of.hidden, of.patch_inputs]), 4]);
-        sizes[TILE_INT8] =
-            product(&[int8_tile, int8_width.saturating_add(PANEL - 1) / PANEL * PANEL]);
-        sizes[TILE_SCALES] = product(&[int8_tile, 4]);
-        sizes[STAGE] = Self::stage(of, tokens, key_rows, tile);
+        sizes[TILE_FLOAT] = product(&[workers, tile, largest(&[of.hidden, of.patch_inputs]), 4]);
+        sizes[TILE_INT8] = product(&[workers, int8_tile, panels(int8_width), PANEL]);
+        sizes[TILE_SCALES] = product(&[workers, int8_tile, 4]);
+        sizes[STAGE] = product(&[workers, Self::stage(of, tokens, rows, key_rows)]);
         sizes[OUTPUT] = product(&[of.outputs, 4]);
         sizes
     }
 
-    /// The stages of a layer come one after the other and share one buffer.
-    const fn stage(of: &Dimensions, tokens: usize, key_rows: usize, tile: usize) -> usize {
+    /// The stages of a layer come one after the other and share one buffer; a multiple of 8 bytes.
+    const fn stage(of: &Dimensions, tokens: usize, rows: usize, key_rows: usize) -> usize {
+        let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         let routing = product(&[tokens, 8 + 4]);
-        let attention = product(&[key_rows, 4]);
+        let attention = product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4]);
         let feed_forward = product(&[tile, of.feed_forward, 4]);
         let adapter = product(&[tile, of.adapter, 4]);
         let light = product(&[tile, of.light_rank, 4]);
         let head = product(&[of.hidden, 4]);
-        largest(&[routing, attention, feed_forward, adapter, light, head])
+        let bytes = largest(&[routing, attention, feed_forward, adapter, light, head]);
+        bytes.saturating_add(7) / 8 * 8
+    }
+
+    /// Workers that have scratch.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Bytes of the arena, exactly.

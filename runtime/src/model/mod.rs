@@ -1,10 +1,12 @@
 //! Packages to layers with a meaning. After [`Model::bind`] every role is there and every shape agrees.
 
 pub mod config;
+mod cost;
 mod error;
 mod layer;
 mod view;
 
+pub use cost::Macs;
 pub use error::ModelError;
 pub use layer::{Adapter, FeedForward, Layer, LightKeys, Projections};
 pub use view::{Linear, Table, Weights};
@@ -245,6 +247,7 @@ impl<'a> Model<'a> {
         Dimensions {
             hidden: config.hidden,
             attention_width: config.attention_width(),
+            head_dim: config.head_dim,
             feed_forward: config.feed_forward,
             gated: config.gated,
             patch_inputs: self.patch_grid().map_or(0, |grid| grid.inputs()),

@@ -25,6 +25,7 @@ static EXPECTED: &str = include_str!("../../golden/bert-int8-v1.0.json");
 const DIMENSIONS: Dimensions = Dimensions {
     hidden: 8,
     attention_width: 8,
+    head_dim: 4,
     feed_forward: 12,
     gated: false,
     patch_inputs: 0,

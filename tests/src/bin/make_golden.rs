@@ -1,6 +1,7 @@
 //! Writes the golden packages of this format version, if they are not there.
 //!
-//! Golden files of a version are never regenerated: a package in the field must keep its answers.
+//! A released version's golden files are never made again: a package in the field must keep its
+//! answers. Before the first release, delete answers (`.json`) whose change has a reason.
 
 fn main() -> anyhow::Result<()> {
     let written = coda_tests::tiny::golden::write_missing()?;

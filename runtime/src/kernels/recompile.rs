@@ -1,0 +1,73 @@
+//! Portable bodies compiled again inside an instruction set's table, at its vector width.
+
+/// Whether this CPU has every feature: asked at run time with `std`, else what the build enables.
+macro_rules! cpu_has {
+    ($($feature:tt),+) => { $(cpu_has!(@one $feature))&&+ };
+    (@one $feature:tt) => {{
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        let found = std::arch::is_x86_feature_detected!($feature);
+        #[cfg(all(feature = "std", target_arch = "aarch64"))]
+        let found = std::arch::is_aarch64_feature_detected!($feature);
+        #[cfg(not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+        let found = cfg!(target_feature = $feature);
+        found
+    }};
+}
+
+/// A safe function that runs a portable body with `$features` enabled.
+macro_rules! recompiled {
+    ($features:literal; $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)? = $body:expr;)*) => {$(
+        fn $name($($argument: $type),*) $(-> $output)? {
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn compiled($($argument: $type),*) $(-> $output)? {
+                $body($($argument),*)
+            }
+            // SAFETY: the table that holds this function is handed out only by this file's `detect`,
+            // after it found these features.
+            unsafe { compiled($($argument),*) }
+        }
+    )*};
+}
+
+/// The static `KERNELS` of an instruction set: the portable bodies, and the int8 GEMM by `$sums`.
+macro_rules! recompiled_table {
+    ($name:literal, $features:literal, rows: $rows:literal, float_rows: $float_rows:literal, $sums:ty) => {
+        use crate::kernels::{
+            Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, portable,
+        };
+        use crate::tensor::{Matrix, MatrixMut};
+
+        pub(super) const NAME: &str = $name;
+
+        static KERNELS: Kernels = Kernels {
+            name: NAME,
+            gemm_f32_f32_f32w,
+            gemm_f32_f32_f16w,
+            gemm_f32_f32_qc8w,
+            gemm_f32_qd8_qc8w,
+            quantize_row,
+            layer_norm,
+            rms_norm,
+            softmax,
+            dot,
+        };
+
+        recompiled! {
+            $features;
+            fn gemm_f32_f32_f32w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, f32>, epilogue: &Epilogue<'_>)
+                = portable::gemm_f32_f32_f32w::<$float_rows>;
+            fn gemm_f32_f32_f16w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, half::f16>, epilogue: &Epilogue<'_>)
+                = portable::gemm_f32_f32_f16w::<$float_rows>;
+            fn gemm_f32_f32_qc8w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
+                = portable::gemm_f32_f32_qc8w;
+            fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
+                = portable::gemm_int8::<$rows, $sums>;
+            fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 = portable::quantize_row;
+            fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
+            fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;
+            fn softmax(row: &mut [f32]) = portable::softmax;
+            fn dot(left: &[f32], right: &[f32]) -> f32 = portable::dot;
+        }
+    };
+}

@@ -1,0 +1,67 @@
+//! Multiply-accumulates of a layer, counted on paper (`coda.md`, "Cost of one layer").
+
+use super::config::AttentionMode;
+use super::{Layer, Linear};
+
+/// Multiply-accumulates, by what they run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Macs {
+    /// Frozen linear maps.
+    pub frozen: u64,
+    /// Attention scores and the mix of values.
+    pub attention: u64,
+    /// Task parts: adapter, router, low-rank keys and values.
+    pub task: u64,
+}
+
+impl Macs {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.frozen + self.attention + self.task
+    }
+}
+
+impl core::iter::Sum for Macs {
+    fn sum<I: Iterator<Item = Self>>(macs: I) -> Self {
+        macs.fold(Self::default(), |sum, macs| Self {
+            frozen: sum.frozen + macs.frozen,
+            attention: sum.attention + macs.attention,
+            task: sum.task + macs.task,
+        })
+    }
+}
+
+impl Linear<'_> {
+    /// Multiply-accumulates of one row.
+    const fn macs(&self) -> u64 {
+        self.inputs as u64 * self.outputs as u64
+    }
+}
+
+impl Layer<'_> {
+    /// Multiply-accumulates for `tokens` tokens of which `selected` pass the layer.
+    #[must_use]
+    pub fn macs(&self, tokens: usize, selected: usize) -> Macs {
+        let (maps, wide) = (&self.attention, &self.feed_forward);
+        let mode = self.routing.map(|routing| routing.attention).filter(|_| selected < tokens);
+        let (n, k) = (tokens as u64, selected as u64);
+        let exact_keys = if mode == Some(AttentionMode::KToAll) { n } else { k };
+        let key_rows = if matches!(mode, None | Some(AttentionMode::KToK)) { k } else { n };
+        let gate = wide.gate.map_or(0, |gate| gate.macs());
+        let row = maps.query.macs() + maps.output.macs();
+        let row = row + wide.expand.macs() + gate + wide.contract.macs();
+        let adapter = self.adapter.map_or(0, |adapter| adapter.down.macs() + adapter.up.macs());
+        let light = match (mode, &self.light) {
+            (Some(AttentionMode::KToLight), Some(light)) => {
+                light.down.macs() + light.key.macs() + light.value.macs()
+            }
+            _ => 0,
+        };
+        Macs {
+            frozen: k * row + exact_keys * (maps.key.macs() + maps.value.macs()),
+            attention: 2 * k * key_rows * maps.query.outputs as u64,
+            task: n * (adapter + self.router.len() as u64) + (n - k.min(n)) * light,
+        }
+    }
+}
