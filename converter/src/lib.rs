@@ -9,15 +9,19 @@
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
+//! | [`bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
 //! | [`oracle`] | the dense encoder built with tract-core's graph API |
 //! | [`verify`] | a model against the oracle, layer by layer |
 //! | [`draw`] | routed patches and tokens for a terminal |
+#![deny(unsafe_code)]
 
 pub mod bench;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
+#[allow(unsafe_code, reason = "the one file that maps files to memory")]
+mod mapping;
 pub mod oracle;
 pub mod output;
 pub mod pack;

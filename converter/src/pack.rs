@@ -1,6 +1,7 @@
 //! Writes packages. Constants and fixed sections come from `coda_runtime::format`, so the writer
 //! cannot drift from the reader; every package is parsed before it is handed out.
 
+use crate::mapping::Mapping;
 use crate::quantize;
 use crate::smooth;
 use crate::source::{Base, FloatTensor, SourceError, Task};
@@ -11,6 +12,7 @@ use coda_runtime::format::{
 use coda_runtime::model::{Model, ModelError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// How the frozen weights are stored.
@@ -60,10 +62,13 @@ pub enum PackError {
 }
 
 /// The bytes of a package, aligned for use in place.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PackageBytes {
-    words: Vec<u64>,
-    length: usize,
+#[derive(Clone)]
+pub struct PackageBytes(Storage);
+
+#[derive(Clone)]
+enum Storage {
+    Copied { words: Vec<u64>, length: usize },
+    Mapped(Arc<Mapping>),
 }
 
 impl PackageBytes {
@@ -72,14 +77,21 @@ impl PackageBytes {
     pub fn new(bytes: &[u8]) -> Self {
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Self { words, length: bytes.len() }
+        Self(Storage::Copied { words, length: bytes.len() })
     }
 
-    /// Reads a file.
+    /// Maps a file to memory, where it is used in place; what cannot be mapped (a pipe, an empty
+    /// file) is read. The file must not be cut or written to while it is in use; replacing it by
+    /// another under its name, as this crate does, is no harm.
     ///
     /// # Errors
-    /// Any error of reading.
+    /// Any error of opening or reading.
     pub fn read(path: &std::path::Path) -> std::io::Result<Self> {
+        let file = std::fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.len() > 0 {
+            return Ok(Self(Storage::Mapped(Arc::new(Mapping::new(&file)?))));
+        }
         Ok(Self::new(&std::fs::read(path)?))
     }
 
@@ -96,13 +108,24 @@ impl std::ops::Deref for PackageBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.length]
+        match &self.0 {
+            Storage::Copied { words, length } => &bytemuck::cast_slice(words)[..*length],
+            Storage::Mapped(mapping) => mapping,
+        }
     }
 }
 
+impl PartialEq for PackageBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for PackageBytes {}
+
 impl std::fmt::Debug for PackageBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackageBytes({} bytes)", self.length)
+        write!(f, "PackageBytes({} bytes)", self.len())
     }
 }
 

@@ -23,10 +23,6 @@ use crate::model::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
 use crate::text::Vocabulary;
 use codec::{size_at, u16_at, u32_at};
 
-/// CRC-32 as in zip, PNG and the checksum unit of most microcontrollers.
-const CRC: crc::Crc<u32, crc::Table<1>> =
-    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
-
 /// Bytes at a multiple of 64 in memory, the alignment of sections and tensors.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -47,15 +43,32 @@ macro_rules! include_package {
 /// checksum and content id fields zero.
 pub type ContentId = [u8; 16];
 
-/// The checksum of a package: CRC-32 of `bytes` with the header's checksum field taken as zero.
+/// The checksum of a package: CRC-32 (as in zip, PNG and the checksum unit of most microcontrollers)
+/// of `bytes` with the header's checksum field taken as zero.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(bytes.get(..header::CHECKSUM.start).unwrap_or(bytes));
-    if let Some(rest) = bytes.get(header::CHECKSUM.end..) {
-        digest.update(&[0; 4]);
-        digest.update(rest);
+    let first = bytes.get(..header::CHECKSUM.start).unwrap_or(bytes);
+    match bytes.get(header::CHECKSUM.end..) {
+        Some(rest) => crc32([first, &[0; 4], rest]),
+        None => crc32([first, &[], &[]]),
     }
+}
+
+/// By the CPU's own instructions where it has them.
+#[cfg(feature = "std")]
+fn crc32(parts: [&[u8]; 3]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    parts.into_iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
+}
+
+/// By one table of 1 KiB.
+#[cfg(not(feature = "std"))]
+fn crc32(parts: [&[u8]; 3]) -> u32 {
+    const CRC: crc::Crc<u32, crc::Table<1>> =
+        crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = CRC.digest();
+    parts.into_iter().for_each(|part| digest.update(part));
     digest.finalize()
 }
 
