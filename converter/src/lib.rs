@@ -9,7 +9,7 @@
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
-//! | [`bench`] | latency at several reductions |
+//! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
 //! | [`oracle`] | the dense encoder built with tract-core's graph API |
 //! | [`verify`] | a model against the oracle, layer by layer |

@@ -19,12 +19,28 @@ pub mod math;
 pub mod portable;
 pub mod scalar;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "wasm32"))]
 #[macro_use]
 mod recompile;
 
+#[cfg(all(target_arch = "arm", armv7_a))]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod neon_dotprod;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod neon_i8mm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod simd128;
 
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
@@ -165,6 +181,16 @@ type Candidate = (&'static str, fn() -> Option<&'static Kernels>);
 const TABLES: &[Candidate] = &[
     #[cfg(target_arch = "x86_64")]
     (avx2::NAME, avx2::detect),
+    #[cfg(target_arch = "aarch64")]
+    (neon_i8mm::NAME, neon_i8mm::detect),
+    #[cfg(target_arch = "aarch64")]
+    (neon_dotprod::NAME, neon_dotprod::detect),
+    #[cfg(target_arch = "aarch64")]
+    (neon::NAME, neon::detect),
+    #[cfg(all(target_arch = "arm", armv7_a))]
+    (armv7_neon::NAME, armv7_neon::detect),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    (simd128::NAME, simd128::detect),
     (portable::KERNELS.name, || Some(&portable::KERNELS)),
     (scalar::KERNELS.name, || Some(&scalar::KERNELS)),
 ];

@@ -134,7 +134,8 @@ impl<W, F: Fn(&[W; PANEL]) -> Lanes> RowTile for FloatTile<'_, '_, '_, W, F> {
 /// What an instruction set brings to the int8 GEMM.
 pub(super) trait BlockSums {
     /// Exact sums of `ROWS` rows with the 8 channels of one panel; every row has a block of 8
-    /// values for each block of the panel. Values are in -127..=127 on both sides.
+    /// values for each block of the panel. Row values are in -127..=127, weights any int8: the
+    /// sum of two products fits an i16.
     fn sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],
         panel: &[Block],

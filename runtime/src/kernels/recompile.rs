@@ -17,6 +17,7 @@ macro_rules! cpu_has {
 /// A safe function that runs a portable body with `$features` enabled.
 macro_rules! recompiled {
     ($features:literal; $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)? = $body:expr;)*) => {$(
+        #[cfg_attr(target_arch = "wasm32", allow(unused_unsafe, reason = "wasm has no such check"))]
         fn $name($($argument: $type),*) $(-> $output)? {
             #[target_feature(enable = $features)]
             #[inline]

@@ -1,0 +1,76 @@
+//! 64-bit Arm with int8 matrix products (Armv8.6: Cortex-A510, A710, Neoverse N2).
+//!
+//! `smmla` adds to a 2 by 2 matrix the products of two rows with two channels, eight values each:
+//! a register of `Panel8x8` as it lies in a package.
+
+use super::PANEL;
+use super::portable::{Block, BlockSums};
+use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
+use core::arch::asm;
+
+recompiled_table!("neon_i8mm", "neon,dotprod,i8mm", rows: 8, float_rows: 8, MatrixProducts);
+
+/// The table, if this CPU has int8 matrix products.
+pub(super) fn detect() -> Option<&'static Kernels> {
+    cpu_has!("neon", "dotprod", "i8mm").then_some(&KERNELS)
+}
+
+struct MatrixProducts;
+
+impl BlockSums for MatrixProducts {
+    #[inline(always)]
+    fn sums<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        panel: &[Block],
+    ) -> [[i32; PANEL]; ROWS] {
+        // SAFETY: only functions of this file's table come here; `detect` found matrix products.
+        unsafe { block_sums(rows, panel) }
+    }
+}
+
+/// `sum += left right^T`, left two rows of eight, right two channels of eight, sum row by row; the
+/// intrinsic is not stable.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+fn multiply(mut sum: int32x4_t, left: int8x16_t, right: int8x16_t) -> int32x4_t {
+    // SAFETY: one instruction on registers, of a feature that this function enables.
+    unsafe {
+        asm!(
+            "smmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
+            inout(vreg) sum, in(vreg) left, in(vreg) right,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+fn block_sums<const ROWS: usize>(
+    rows: [&[[i8; PANEL]]; ROWS],
+    panel: &[Block],
+) -> [[i32; PANEL]; ROWS] {
+    let rows = rows.map(|row| &row[..panel.len()]);
+    // Of each pair of rows; the odd entries stay unused.
+    let mut sums = [[vdupq_n_s32(0); PANEL / 2]; ROWS];
+    for (index, block) in panel.iter().enumerate() {
+        let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
+        for first in (0..ROWS).step_by(2) {
+            let second = rows.get(first + 1).map_or([0; PANEL], |row| row[index]);
+            let pair: int8x16_t = bytemuck::must_cast([rows[first][index], second]);
+            for (sum, weights) in sums[first].iter_mut().zip(weights) {
+                *sum = multiply(*sum, pair, weights);
+            }
+        }
+    }
+    let mut folded = [[0; PANEL]; ROWS];
+    for first in (0..ROWS).step_by(2) {
+        for (channels, sum) in (0..PANEL).step_by(2).zip(sums[first]) {
+            let sums: [[i32; 2]; 2] = bytemuck::must_cast(sum);
+            for (row, sums) in folded.iter_mut().skip(first).zip(sums) {
+                row[channels..channels + 2].copy_from_slice(&sums);
+            }
+        }
+    }
+    folded
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Compares every kernel table with the scalar one, bit for bit, here and on emulated machines:
+#   targets/conformance.sh
+# Each line says which tables must run; another set is a failure.
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./env.sh
+built=../target/cross
+
+suite() { # TRIPLE
+  cross_cargo build -q --release --locked --manifest-path ../tests/conformance/Cargo.toml --target "$1" --target-dir $built
+}
+
+native() {
+  local expected=()
+  if [ "$(uname -m)" = x86_64 ]; then
+    expected=(--expect portable,scalar)
+    ! grep -qw avx2 /proc/cpuinfo || expected=(--expect avx2,portable,scalar)
+  fi
+  cargo run -q --release --locked --manifest-path ../tests/conformance/Cargo.toml -- "${expected[@]}"
+}
+
+echo "== $(uname -m), this machine"
+native
+./setup.sh aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unknown
+suite aarch64-unknown-linux-gnu
+for core in cortex-a53:neon cortex-a72:neon cortex-a76:neon_dotprod,neon max:neon_i8mm,neon_dotprod,neon; do
+  echo "== aarch64 ${core%%:*}, emulated"
+  qemu-aarch64 -cpu "${core%%:*}" $built/aarch64-unknown-linux-gnu/release/coda-conformance --expect "${core##*:},portable,scalar"
+done
+suite armv7-unknown-linux-gnueabihf
+echo "== armv7 cortex-a7, emulated"
+qemu-arm -cpu cortex-a7 $built/armv7-unknown-linux-gnueabihf/release/coda-conformance --expect armv7_neon,portable,scalar
+echo "== wasm32 with SIMD, in node"
+cross_cargo build -q --release --locked --manifest-path ../tests/conformance/wasm/Cargo.toml --target wasm32-unknown-unknown --target-dir $built
+node ../tests/conformance/wasm/run.mjs $built/wasm32-unknown-unknown/release/coda_conformance_wasm.wasm simd128,portable,scalar
+echo "every table has the scalar bits"

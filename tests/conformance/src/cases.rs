@@ -1,0 +1,234 @@
+//! Kernels against the scalar ones: sizes from nothing to three tiles with every kind of tail,
+//! values at their extremes, slices at odd addresses.
+
+use crate::random::Random;
+use coda_runtime::kernels::{
+    Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
+};
+use coda_runtime::model::config::Activation;
+use coda_runtime::tensor::{Matrix, MatrixMut};
+use half::f16;
+
+const ROWS: [usize; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 25];
+const OUTPUTS: [usize; 7] = [1, 7, 8, 9, 16, 24, 25];
+const INPUTS: [usize; 10] = [1, 3, 7, 8, 9, 15, 16, 17, 24, 33];
+/// Long rows: the largest sums of real models.
+const LONG_INPUTS: [usize; 3] = [384, 1024, 1536];
+const LONG_ROWS: [usize; 4] = [1, 3, 4, 9];
+const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384];
+
+const LARGEST: usize = 9 * 1536;
+/// Elements that a slice is moved by, so that its address is odd.
+const SHIFT: usize = 1;
+
+/// A kernel that gave other bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Difference {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub kernel: &'static str,
+    /// Rows, inputs and outputs.
+    pub shape: (usize, usize, usize),
+    /// First value of other bits, of the table and of the scalar one.
+    pub values: (f32, f32),
+}
+
+/// Memory for operands and results.
+#[derive(Debug)]
+pub struct Workspace {
+    lhs: [f32; LARGEST + SHIFT],
+    weights: [f32; LARGEST + SHIFT],
+    halves: [f16; LARGEST + SHIFT],
+    rows: [i8; LARGEST + SHIFT],
+    panels: [i8; LARGEST + SHIFT],
+    bias: [f32; 64],
+    scale: [f32; 64],
+    row_scales: [f32; 64],
+    found: [f32; 1024],
+    expected: [f32; 1024],
+}
+
+impl Workspace {
+    /// Zeros, for a static.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            lhs: [0.0; LARGEST + SHIFT],
+            weights: [0.0; LARGEST + SHIFT],
+            halves: [f16::ZERO; LARGEST + SHIFT],
+            rows: [0; LARGEST + SHIFT],
+            panels: [0; LARGEST + SHIFT],
+            bias: [0.0; 64],
+            scale: [0.0; 64],
+            row_scales: [0.0; 64],
+            found: [0.0; 1024],
+            expected: [0.0; 1024],
+        }
+    }
+
+    fn fill(&mut self, random: &mut Random, wild: bool) {
+        let float = |random: &mut Random| if wild { random.wild() } else { random.tame() };
+        self.lhs.iter_mut().for_each(|x| *x = float(random));
+        self.weights.iter_mut().for_each(|x| *x = float(random));
+        let half = |random: &mut Random| match wild {
+            true => f16::from_bits(random.bits() as u16),
+            false => f16::from_f32(random.tame()),
+        };
+        self.halves.iter_mut().for_each(|x| *x = half(random));
+        self.panels.iter_mut().for_each(|x| *x = random.int8());
+        for values in [&mut self.bias, &mut self.scale, &mut self.row_scales] {
+            values.iter_mut().for_each(|x| *x = random.tame());
+        }
+    }
+
+    /// int8 rows with the zeros behind their inputs that the kernels ask for.
+    fn fill_rows(&mut self, (rows, inputs, _): (usize, usize, usize), seed: usize) {
+        let mut random = Random::new(seed as u64);
+        let stride = inputs.next_multiple_of(8);
+        for row in self.rows[SHIFT..SHIFT + rows * stride].chunks_exact_mut(stride) {
+            let (values, padding) = row.split_at_mut(inputs);
+            values.iter_mut().for_each(|x| *x = random.row_int8());
+            padding.fill(0);
+        }
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The first pair of other bits.
+fn difference(found: &[f32], expected: &[f32]) -> Option<(f32, f32)> {
+    let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    let mut pairs = found.iter().copied().zip(expected.iter().copied());
+    pairs.find(|(a, b)| !same(*a, *b))
+}
+
+/// Compares every kernel of `table`; returns the number of calls.
+pub(crate) fn check(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+) -> Result<usize, Difference> {
+    let mut random = Random::new(0x00c0_da00);
+    let mut cases = 0;
+    for wild in [false, true] {
+        workspace.fill(&mut random, wild);
+        for rows in ROWS {
+            for outputs in OUTPUTS {
+                for inputs in INPUTS {
+                    cases += gemms(table, workspace, (rows, inputs, outputs), cases)?;
+                }
+            }
+        }
+        for rows in LONG_ROWS {
+            for inputs in LONG_INPUTS {
+                cases += gemms(table, workspace, (rows, inputs, 8), cases)?;
+            }
+        }
+        for length in ROW_LENGTHS {
+            cases += rows(table, workspace, length)?;
+        }
+    }
+    Ok(cases)
+}
+
+/// One of every combination of bias, activation and destination, in turn.
+fn epilogue<'w>(bias: &'w [f32], scale: &'w [f32], case: usize) -> Epilogue<'w> {
+    let activations =
+        [None, Some(Activation::Relu), Some(Activation::GeluErf), Some(Activation::GeluTanh)];
+    let stores =
+        [Store::Overwrite, Store::Add { scale: &[] }, Store::Add { scale }, Store::Multiply];
+    Epilogue {
+        bias: if case.is_multiple_of(5) { &[] } else { bias },
+        activation: activations[case / 4 % 4],
+        store: stores[case / 16 % 4],
+    }
+}
+
+/// The four GEMMs of one shape; returns their number.
+fn gemms(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+    shape: (usize, usize, usize),
+    case: usize,
+) -> Result<usize, Difference> {
+    let (rows, inputs, outputs) = shape;
+    workspace.fill_rows(shape, case);
+    let Workspace { lhs, weights, halves, rows: int8, panels, .. } = workspace;
+    let Workspace { bias, scale, row_scales, found, expected, .. } = workspace;
+    let stride = inputs.next_multiple_of(8);
+    let padded = outputs.next_multiple_of(8);
+    let lhs = Matrix::new(&lhs[SHIFT..SHIFT + rows * inputs], inputs);
+    let floats = Panels { values: &weights[SHIFT..SHIFT + padded * inputs], outputs, inputs };
+    let halves = Panels { values: &halves[SHIFT..SHIFT + padded * inputs], outputs, inputs };
+    let values = &panels[SHIFT..SHIFT + padded * stride];
+    let int8_panels = PanelsInt8 { values, scales: &scale[..padded], outputs, inputs };
+    let values = &int8[SHIFT..SHIFT + rows * stride];
+    let int8_rows = RowsInt8 { values, scales: &row_scales[..rows], stride };
+    let epilogue = epilogue(&bias[..outputs], &scale[..outputs], case);
+    let mut compare = |kernel, run: &dyn Fn(&Kernels, &mut MatrixMut<'_>)| {
+        for (index, (a, b)) in found.iter_mut().zip(expected.iter_mut()).enumerate() {
+            (*a, *b) = (index as f32, index as f32);
+        }
+        let size = rows * outputs;
+        run(table, &mut MatrixMut::new(&mut found[..size], outputs));
+        run(&scalar::KERNELS, &mut MatrixMut::new(&mut expected[..size], outputs));
+        // What lies behind the result must stay as it was.
+        match difference(&found[..], &expected[..]) {
+            None => Ok(()),
+            Some(values) => Err(Difference { table: table.name, kernel, shape, values }),
+        }
+    };
+    compare("gemm_f32_f32_f32w", &|t, out| (t.gemm_f32_f32_f32w)(out, lhs, floats, &epilogue))?;
+    compare("gemm_f32_f32_f16w", &|t, out| (t.gemm_f32_f32_f16w)(out, lhs, halves, &epilogue))?;
+    compare("gemm_f32_f32_qc8w", &|t, out| {
+        (t.gemm_f32_f32_qc8w)(out, lhs, int8_panels, &epilogue);
+    })?;
+    compare("gemm_f32_qd8_qc8w", &|t, out| {
+        (t.gemm_f32_qd8_qc8w)(out, int8_rows, int8_panels, &epilogue);
+    })?;
+    Ok(4)
+}
+
+/// The kernels on rows, for one length; returns their number.
+fn rows(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+    length: usize,
+) -> Result<usize, Difference> {
+    let Workspace { lhs, weights, rows, panels, found, expected, .. } = workspace;
+    let row = &lhs[SHIFT..SHIFT + length];
+    let weight = &weights[SHIFT..SHIFT + length];
+    let norm = NormWeights { weight, bias: weight, eps: 1e-6 };
+    let (found, expected) =
+        (&mut found[SHIFT..SHIFT + length], &mut expected[SHIFT..SHIFT + length]);
+    let shape = (1, length, length);
+    let check = |kernel, found: &[f32], expected: &[f32]| match difference(found, expected) {
+        None => Ok(()),
+        Some(values) => Err(Difference { table: table.name, kernel, shape, values }),
+    };
+    (table.layer_norm)(found, row, norm);
+    scalar::layer_norm(expected, row, norm);
+    check("layer_norm", found, expected)?;
+    (table.rms_norm)(found, row, norm);
+    scalar::rms_norm(expected, row, norm);
+    check("rms_norm", found, expected)?;
+    found.copy_from_slice(row);
+    expected.copy_from_slice(row);
+    (table.softmax)(found);
+    scalar::softmax(expected);
+    check("softmax", found, expected)?;
+    check("dot", &[(table.dot)(row, weight)], &[scalar::dot(row, weight)])?;
+    let padded = length.next_multiple_of(8);
+    let (int8, expected_int8) =
+        (&mut rows[SHIFT..SHIFT + padded], &mut panels[SHIFT..SHIFT + padded]);
+    let scales = [(table.quantize_row)(int8, row), scalar::quantize_row(expected_int8, row)];
+    check("quantize_row", &scales[..1], &scales[1..])?;
+    for (found, expected) in int8.iter().zip(expected_int8) {
+        check("quantize_row", &[f32::from(*found)], &[f32::from(*expected)])?;
+    }
+    Ok(5)
+}

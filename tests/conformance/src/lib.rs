@@ -1,0 +1,49 @@
+//! The conformance suite: every kernel of a table gives the bits of the scalar one, and whole models
+//! give their golden answers. It needs neither `std` nor an allocator, so that it runs wherever the
+//! runtime does: on Linux, in firmware, in wasm.
+#![no_std]
+
+mod cases;
+mod golden;
+mod random;
+
+pub use cases::{Difference, Workspace};
+pub use golden::GoldenError;
+
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Arena;
+
+/// Bytes of the arena that the golden models need at most.
+pub const ARENA_BYTES: usize = 65_536;
+
+/// What one table was compared on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Calls of kernels with equal bits.
+    pub kernel_cases: usize,
+    /// Whole inferences with equal bits.
+    pub golden_answers: usize,
+}
+
+/// Why a table does not conform.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    /// A kernel gave other bits.
+    Kernel(Difference),
+    /// A model gave other bits.
+    Golden(GoldenError),
+}
+
+/// Compares `table` with the scalar one.
+///
+/// # Errors
+/// The first difference.
+pub fn check(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+    arena: &mut Arena<ARENA_BYTES>,
+) -> Result<Summary, Failure> {
+    let kernel_cases = cases::check(table, workspace).map_err(Failure::Kernel)?;
+    let golden_answers = golden::check(table, &mut arena.0).map_err(Failure::Golden)?;
+    Ok(Summary { kernel_cases, golden_answers })
+}

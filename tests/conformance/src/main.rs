@@ -1,0 +1,47 @@
+//! Runs the conformance suite with every kernel table of this CPU.
+//!
+//! `coda-conformance [--expect TABLE,TABLE,...]`: prints a line for each table, and fails if one
+//! differs or if the tables are not exactly the expected ones.
+
+use coda_conformance::{ARENA_BYTES, Workspace, check};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Arena;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let expected = match arguments.as_slice() {
+        [] => None,
+        [flag, tables] if flag == "--expect" => Some(tables.as_str()),
+        _ => {
+            eprintln!("usage: coda-conformance [--expect TABLE,TABLE,...]");
+            return ExitCode::from(1);
+        }
+    };
+    let mut workspace = Box::new(Workspace::new());
+    let mut arena = Box::new(Arena::<ARENA_BYTES>::new());
+    let mut ran = Vec::new();
+    for table in Kernels::available() {
+        match check(table, &mut workspace, &mut arena) {
+            Ok(summary) => println!(
+                "{} {}: {} kernel cases and {} golden answers have the scalar bits",
+                std::env::consts::ARCH,
+                table.name,
+                summary.kernel_cases,
+                summary.golden_answers
+            ),
+            Err(failure) => {
+                eprintln!("{} {}: {failure:?}", std::env::consts::ARCH, table.name);
+                return ExitCode::from(3);
+            }
+        }
+        ran.push(table.name);
+    }
+    match expected {
+        Some(expected) if ran.join(",") != expected => {
+            eprintln!("ran {}, but {expected} should have run", ran.join(","));
+            ExitCode::from(3)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
