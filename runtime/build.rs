@@ -6,6 +6,7 @@ fn main() {
     for (name, triples) in [
         ("armv7_a", &["armv7-", "armv7a-", "thumbv7neon-", "thumbv7a-"][..]),
         ("cortex_m", &["thumbv7em-", "thumbv8m.main-"][..]),
+        ("cortex_m_v8", &["thumbv8m.main-"][..]),
     ] {
         println!("cargo::rustc-check-cfg=cfg({name})");
         if triples.iter().any(|triple| target.starts_with(triple)) {

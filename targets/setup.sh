@@ -38,7 +38,9 @@ needs_backports() { [[ $1 == qemu-system-* ]] && dpkg-query -W -f='${Version}' q
 add_backports() {
   grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d && return
   local mirror
-  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^ *#' | grep -m1 -oE 'https?://[^ ]+/debian/?( |$)' | tr -d ' ')
+  # The mirror that this machine uses already.
+  mirror=$(grep -hsv '^ *#' /etc/apt/sources.list /etc/apt/sources.list.d/* | grep -oE 'https?://[^ ]+/debian/?( |$)' | tr -d ' ' | sort -u | sed -n 1p || true)
+  [ -n "$mirror" ] || { echo "setup.sh: no Debian mirror among the apt sources" >&2; return 1; }
   printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n' \
     "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg >/etc/apt/sources.list.d/coda-backports.sources
 }

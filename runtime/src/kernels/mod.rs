@@ -23,12 +23,21 @@ pub mod scalar;
 #[macro_use]
 mod recompile;
 
-#[cfg(all(target_arch = "arm", armv7_a))]
+#[cfg(armv7_a)]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod avx2;
+#[cfg(cortex_m)]
+#[allow(unsafe_code, reason = "identification registers of a core")]
+mod cortex_m;
+#[cfg(cortex_m)]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod dsp;
+#[cfg(cortex_m_v8)]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod mve;
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod neon;
@@ -187,8 +196,12 @@ const TABLES: &[Candidate] = &[
     (neon_dotprod::NAME, neon_dotprod::detect),
     #[cfg(target_arch = "aarch64")]
     (neon::NAME, neon::detect),
-    #[cfg(all(target_arch = "arm", armv7_a))]
+    #[cfg(armv7_a)]
     (armv7_neon::NAME, armv7_neon::detect),
+    #[cfg(cortex_m_v8)]
+    (mve::NAME, mve::detect),
+    #[cfg(cortex_m)]
+    (dsp::NAME, dsp::detect),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     (simd128::NAME, simd128::detect),
     (portable::KERNELS.name, || Some(&portable::KERNELS)),

@@ -1,0 +1,42 @@
+//! What a Cortex-M core says of itself in its identification registers.
+
+#[cfg(cortex_m_v8)]
+use core::arch::asm;
+
+/// Instruction set attribute register 3; the SIMD field says whether the DSP extension is there.
+#[cfg(cortex_m_v8)]
+const ID_ISAR3: *const u32 = core::ptr::without_provenance(0xe000_ed6c);
+/// Media and VFP feature register 1; the MVE field says whether Helium is there.
+#[cfg(cortex_m_v8)]
+const MVFR1: *const u32 = core::ptr::without_provenance(0xe000_ef44);
+
+/// The DSP extension: `smlad` and its kin. Armv7E-M is the architecture with it.
+#[cfg(not(cortex_m_v8))]
+pub(super) const fn has_dsp() -> bool {
+    true
+}
+
+/// The DSP extension: `smlad` and its kin. Optional in Armv8-M.
+#[cfg(cortex_m_v8)]
+pub(super) fn has_dsp() -> bool {
+    read(ID_ISAR3).is_some_and(|value| value >> 4 & 0xf == 3)
+}
+
+/// Helium on integers.
+#[cfg(cortex_m_v8)]
+pub(super) fn has_mve() -> bool {
+    read(MVFR1).is_some_and(|value| value >> 8 & 0xf != 0)
+}
+
+/// A register of the system control space; `None` in unprivileged code, where a read would fault.
+#[cfg(cortex_m_v8)]
+fn read(register: *const u32) -> Option<u32> {
+    let control: u32;
+    // SAFETY: reading CONTROL has no effect and is allowed at any privilege.
+    unsafe { asm!("mrs {}, CONTROL", out(reg) control, options(nomem, nostack, preserves_flags)) };
+    if control & 1 == 1 {
+        return None;
+    }
+    // SAFETY: every Cortex-M has this read-only register at this address.
+    Some(unsafe { register.read_volatile() })
+}
