@@ -20,6 +20,9 @@ use thiserror::Error;
 pub enum WeightType {
     /// int8, one scale for each output channel; small tensors stay f16 or f32.
     Int8,
+    /// int4, one f16 scale for 32 values of an output channel; the token table is int8, small tensors
+    /// stay f16 or f32.
+    Int4,
     /// f16; vectors stay f32.
     F16,
     /// f32.
@@ -176,7 +179,9 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
     }
     writer.provenance(provenance);
     let tensors = match weights {
-        WeightType::Int8 => writer.tensors(&smooth::smooth(base)?, &base.names, weights)?,
+        WeightType::Int8 | WeightType::Int4 => {
+            writer.tensors(&smooth::smooth(base)?, &base.names, weights)?
+        }
         _ => writer.tensors(&base.tensors, &base.names, weights)?,
     };
     let bytes = writer.finish()?;
@@ -358,11 +363,15 @@ fn encoding_of(role: Role, weights: WeightType) -> (Encoding, &'static str) {
         Kind::Vector => (Encoding::RowsF32, reason(weights, WeightType::F32, VECTOR)),
         Kind::Frozen => match weights {
             WeightType::Int8 => (Encoding::Panel8x8Int8, ""),
+            WeightType::Int4 => (Encoding::Panel8x8Int4, ""),
             WeightType::F16 => (Encoding::Panel8F16, ""),
             WeightType::F32 => (Encoding::Panel8F32, ""),
         },
         Kind::TokenTable => match weights {
             WeightType::Int8 => (Encoding::RowsInt8, ""),
+            WeightType::Int4 => {
+                (Encoding::RowsInt8, "looked up, not multiplied: one scale a row is int8's")
+            }
             WeightType::F16 => (Encoding::RowsF16, ""),
             WeightType::F32 => (Encoding::RowsF32, ""),
         },

@@ -25,6 +25,9 @@ const REJECTIONS: u8 = 29;
 /// A section kind that no version has.
 const UNKNOWN_SECTION: u16 = 60;
 
+const WEIGHTS: [WeightType; 4] =
+    [WeightType::Int8, WeightType::Int4, WeightType::F16, WeightType::F32];
+
 const SPECIFICATION: &str = include_str!("../../runtime/FORMAT.md");
 
 fn bert() -> Packages {
@@ -236,7 +239,7 @@ const REJECTED: &[Rejection] = &[
     }),
     rejection(19, "a query of no layer", || with_tensor_u16(0, tensor::LAYER, GLOBAL_LAYER)),
     rejection(20, "encoding 0", || with_tensor_u16(0, tensor::ENCODING, 0)),
-    rejection(20, "encoding 7", || with_tensor_u16(0, tensor::ENCODING, 7)),
+    rejection(20, "encoding 8", || with_tensor_u16(0, tensor::ENCODING, 8)),
     rejection(20, "an attribute of the encoding", || with_tensor_u16(0, tensor::RESERVED, 1)),
     rejection(21, "a tensor twice", || with_tensor_u16(1, tensor::ROLE, Role::Query.code())),
     rejection(21, "layers in descending order", || with_tensor_u16(0, tensor::LAYER, 1)),
@@ -398,7 +401,7 @@ fn the_package_in_the_specification_has_the_content_id_it_shows() {
 #[test]
 fn what_a_base_says_comes_back() {
     for tiny in Tiny::all() {
-        for weights in [WeightType::Int8, WeightType::F16, WeightType::F32] {
+        for weights in WEIGHTS {
             let packed = tiny.pack(weights).unwrap();
             let package = packed.base.parse().unwrap();
             assert_eq!(package.kind(), PackageKind::Base);
@@ -415,7 +418,9 @@ fn what_a_base_says_comes_back() {
             assert!(package.task_config().is_none());
             // int8 bases are evened out before they are quantised.
             match weights {
-                WeightType::Int8 => check_tensors(&package, &smooth(&tiny.base).unwrap()),
+                WeightType::Int8 | WeightType::Int4 => {
+                    check_tensors(&package, &smooth(&tiny.base).unwrap());
+                }
                 _ => check_tensors(&package, &tiny.base.tensors),
             }
         }
@@ -425,7 +430,7 @@ fn what_a_base_says_comes_back() {
 #[test]
 fn what_a_task_says_comes_back() {
     for tiny in Tiny::all() {
-        for weights in [WeightType::Int8, WeightType::F16, WeightType::F32] {
+        for weights in WEIGHTS {
             let packed = tiny.pack(weights).unwrap();
             let (base, package) = (packed.base.parse().unwrap(), packed.task.parse().unwrap());
             assert_eq!(package.kind(), PackageKind::Task);
@@ -481,8 +486,8 @@ fn check_tensors(package: &Package<'_>, source: &Source) {
         let expected = &source[&(tensor.layer, tensor.role)];
         assert_eq!(expected.shape, [tensor.rows, tensor.columns]);
         for row in 0..tensor.rows {
-            let step = step(&tensor, row);
             for column in 0..tensor.columns {
+                let step = step(&tensor, row, column);
                 let (found, expected) =
                     (value(&tensor, row, column), expected.values[row * tensor.columns + column]);
                 assert!(
@@ -496,7 +501,7 @@ fn check_tensors(package: &Package<'_>, source: &Source) {
 }
 
 /// How far a stored value may be from its source.
-fn step(tensor: &Tensor<'_>, row: usize) -> Tolerance {
+fn step(tensor: &Tensor<'_>, row: usize, column: usize) -> Tolerance {
     match tensor.encoding {
         Encoding::RowsF32 | Encoding::Panel8F32 => Tolerance::Exact,
         // Half a unit of the last of 11 bits, of values whose size is at most 1 to 2.
@@ -504,6 +509,10 @@ fn step(tensor: &Tensor<'_>, row: usize) -> Tolerance {
         // Half a step, and the rounding of the scale itself.
         Encoding::RowsInt8 | Encoding::Panel8x8Int8 => {
             Tolerance::Absolute(f64::from(scale(tensor, row)) * 0.501)
+        }
+        // A scale of 0.7 of the full one cuts the largest value by 0.3 of it: 3 of its steps.
+        Encoding::Panel8x8Int4 => {
+            Tolerance::Absolute(f64::from(int4(tensor, row, column).0) * 3.01)
         }
     }
 }
@@ -523,7 +532,20 @@ fn value(tensor: &Tensor<'_>, row: usize, column: usize) -> f32 {
             f32::from(tensor.bytes[row * columns + column] as i8) * scale(tensor, row)
         }
         Encoding::Panel8x8Int8 => f32::from(tensor.bytes[in_block] as i8) * scale(tensor, row),
+        Encoding::Panel8x8Int4 => {
+            let (scale, q) = int4(tensor, row, column);
+            f32::from(q) * scale
+        }
     }
+}
+
+/// Scale and value of an int4 weight.
+fn int4(tensor: &Tensor<'_>, row: usize, column: usize) -> (f32, i8) {
+    let group = row / 8 * tensor.columns.div_ceil(32) + column / 32;
+    let group = &tensor.bytes[group * 144..(group + 1) * 144];
+    let byte = group[16 + column % 32 / 16 * 64 + row % 8 * 8 + column % 8];
+    let half = if column % 16 < 8 { byte & 15 } else { byte >> 4 };
+    (f16_at(group, row % 8), if half < 8 { half as i8 } else { half as i8 - 16 })
 }
 
 /// The scale of a row of a quantised tensor.
@@ -594,7 +616,7 @@ fn every_flipped_bit_of_a_gated_t5_is_refused_or_harmless() {
 
 #[test]
 fn every_flipped_bit_of_a_plain_t5_is_refused_or_harmless() {
-    flip_every_bit_of(&Tiny::t5_plain(), WeightType::Int8);
+    flip_every_bit_of(&Tiny::t5_plain(), WeightType::Int4);
 }
 
 #[test]
@@ -777,7 +799,9 @@ fn the_golden_packages_give_their_answers_to_the_bit_with_every_kernel_table() {
 fn packing_the_float_golden_models_again_gives_the_golden_bytes() {
     let golden = golden::read_all().unwrap();
     // How int8 weights are rounded is the converter's affair, not the format's.
-    let stored_exactly = golden::sources().into_iter().filter(|(.., w)| *w != WeightType::Int8);
+    let stored_exactly = golden::sources()
+        .into_iter()
+        .filter(|(.., w)| !matches!(w, WeightType::Int8 | WeightType::Int4));
     for (name, tiny, weights) in stored_exactly {
         let name = format!("{name}-v{}.{}", VERSION.major, VERSION.minor);
         let file = golden.iter().find(|file| file.name == name).unwrap();

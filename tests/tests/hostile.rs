@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 /// Every family, packed with the weights its number says.
 static MODELS: LazyLock<Vec<(Tiny, Packages)>> = LazyLock::new(|| {
-    let types = [WeightType::Int8, WeightType::F16, WeightType::F32, WeightType::Int8];
+    let types = [WeightType::Int8, WeightType::F16, WeightType::F32, WeightType::Int4];
     let models = Tiny::all().into_iter().zip(types);
     models
         .map(|(tiny, weights)| {

@@ -26,7 +26,8 @@ const GATES: [Gate; 4] = [
     Gate::Sigmoid,
     Gate::Ones,
 ];
-const WEIGHTS: [WeightType; 3] = [WeightType::F32, WeightType::F16, WeightType::Int8];
+const WEIGHTS: [WeightType; 4] =
+    [WeightType::F32, WeightType::F16, WeightType::Int8, WeightType::Int4];
 
 /// Everything a run shows, as bits.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -8,7 +8,16 @@ use std::path::{Path, PathBuf};
 const ROOMS: [(&str, &[&str]); 9] = [
     ("tensor", &[]),
     ("text", &[]),
-    ("kernels", &["tensor", "model::config", "format::PANEL"]),
+    (
+        "kernels",
+        &[
+            "tensor",
+            "model::config",
+            "format::PANEL",
+            "format::INT4_GROUP",
+            "format::INT4_GROUP_BYTES",
+        ],
+    ),
     ("image", &["model::config"]),
     ("format", &["text", "image", "model::config"]),
     ("memory", &["kernels", "tensor"]),

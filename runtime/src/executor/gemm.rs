@@ -1,7 +1,9 @@
 //! Rows into a linear map. Gathering, normalising and quantising a row is one pass over it.
 
 use super::{Activations, Context};
-use crate::kernels::{Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8};
+use crate::kernels::{
+    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
+};
 use crate::memory::Tile;
 use crate::model::config::Norm;
 use crate::model::{Layer, Linear, Weights};
@@ -121,7 +123,13 @@ pub(super) fn apply(
             let rhs = PanelsInt8 { values, scales, outputs, inputs };
             (kernels.gemm_f32_qd8_qc8w)(out, lhs, rhs, epilogue);
         }
-        // Int8 rows are only made for int8 weights (`Context::form`, `Model::check_one_type`).
+        (Rows::Float(lhs), Weights::Int4(groups)) => {
+            (kernels.gemm_f32_f32_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
+        }
+        (Rows::Int8(lhs), Weights::Int4(groups)) => {
+            (kernels.gemm_f32_qd8_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
+        }
+        // Int8 rows are only made for int8 and int4 weights (`Context::form`, `Model::check_one_type`).
         (Rows::Int8(_), Weights::F32(_) | Weights::F16(_)) => {}
     }
 }

@@ -14,6 +14,10 @@ pub const MEMORY_ALIGNMENT: usize = 4;
 pub const GLOBAL_LAYER: u16 = u16::MAX;
 /// Output channels of a panel, and consecutive inputs of a channel in an int8 panel.
 pub const PANEL: usize = 8;
+/// Inputs of an int4 panel that share a scale.
+pub const INT4_GROUP: usize = 32;
+/// Bytes of such a group: 8 f16 scales and 8 by 32 int4 values.
+pub const INT4_GROUP_BYTES: usize = PANEL * 2 + PANEL * INT4_GROUP / 2;
 
 /// A format version. A reader takes its own major version and any minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,6 +354,8 @@ pub enum Encoding {
     Panel8F16 = 5,
     /// int8 panels in blocks of 8 by 8, one scale an output channel.
     Panel8x8Int8 = 6,
+    /// int4 panels: groups of 32 inputs of 8 output channels, each with 8 f16 scales.
+    Panel8x8Int4 = 7,
 }
 
 impl Encoding {
@@ -363,6 +369,7 @@ impl Encoding {
             4 => Self::Panel8F32,
             5 => Self::Panel8F16,
             6 => Self::Panel8x8Int8,
+            7 => Self::Panel8x8Int4,
             _ => return None,
         })
     }
@@ -377,6 +384,7 @@ impl Encoding {
             Self::Panel8F32 => "f32 panel8",
             Self::Panel8F16 => "f16 panel8",
             Self::Panel8x8Int8 => "int8 panel8x8",
+            Self::Panel8x8Int4 => "int4 panel8x8",
         }
     }
 
@@ -387,13 +395,22 @@ impl Encoding {
             Self::RowsF32 | Self::Panel8F32 => 32,
             Self::RowsF16 | Self::Panel8F16 => 16,
             Self::RowsInt8 | Self::Panel8x8Int8 => 8,
+            Self::Panel8x8Int4 => 4,
         }
     }
 
-    /// Bytes of the values of a `[rows, columns]` tensor, without scales; `None` on overflow.
+    /// Bytes of the values of a `[rows, columns]` tensor, without the f32 scales that follow them;
+    /// `None` on overflow.
     #[must_use]
     pub const fn value_bytes(self, rows: usize, columns: usize) -> Option<usize> {
         let (rows, columns) = match self {
+            Self::Panel8x8Int4 => {
+                let groups = columns.div_ceil(INT4_GROUP);
+                return match rows.div_ceil(PANEL).checked_mul(groups) {
+                    Some(groups) => groups.checked_mul(INT4_GROUP_BYTES),
+                    None => None,
+                };
+            }
             Self::RowsF32 | Self::RowsF16 | Self::RowsInt8 => (Some(rows), Some(columns)),
             Self::Panel8F32 | Self::Panel8F16 => {
                 (rows.checked_next_multiple_of(PANEL), Some(columns))

@@ -5,13 +5,17 @@
 //! at most 2 * 127 * 128 = 32,512 and fit an i16, as in the 64-bit table.
 
 use super::portable::{self, Block, BlockSums};
-use super::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8};
-use crate::tensor::MatrixMut;
+use super::{Kernels, PANEL};
 use core::arch::asm;
 
 pub(super) const NAME: &str = "armv7_neon";
 
-static KERNELS: Kernels = Kernels { name: NAME, gemm_f32_qd8_qc8w, ..portable::KERNELS };
+static KERNELS: Kernels = Kernels {
+    name: NAME,
+    gemm_f32_qd8_qc8w: portable::gemm_int8::<1, Neon>,
+    gemm_f32_qd8_qc4w: portable::gemm_int4::<1, Neon>,
+    ..portable::KERNELS
+};
 
 /// The table, if the operating system says that this CPU has NEON; without one, if the build
 /// demands it.
@@ -34,15 +38,6 @@ fn has_neon() -> bool {
 #[cfg(not(all(feature = "std", any(target_os = "linux", target_os = "android"))))]
 fn has_neon() -> bool {
     cfg!(target_feature = "neon")
-}
-
-fn gemm_f32_qd8_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: RowsInt8<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    portable::gemm_int8::<1, Neon>(out, lhs, rhs, epilogue);
 }
 
 struct Neon;

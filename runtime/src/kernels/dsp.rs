@@ -4,26 +4,21 @@
 //! halves. The bytes of rows and weights are parted in the same way, so no order has to be restored.
 
 use super::portable::{self, Block, BlockSums};
-use super::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8, cortex_m};
-use crate::tensor::MatrixMut;
+use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
 pub(super) const NAME: &str = "dsp";
 
-static KERNELS: Kernels = Kernels { name: NAME, gemm_f32_qd8_qc8w, ..portable::KERNELS };
+static KERNELS: Kernels = Kernels {
+    name: NAME,
+    gemm_f32_qd8_qc8w: portable::gemm_int8::<2, Dsp>,
+    gemm_f32_qd8_qc4w: portable::gemm_int4::<2, Dsp>,
+    ..portable::KERNELS
+};
 
 /// The table, if this core has the DSP extension.
 pub(super) fn detect() -> Option<&'static Kernels> {
     cortex_m::has_dsp().then_some(&KERNELS)
-}
-
-fn gemm_f32_qd8_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: RowsInt8<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    portable::gemm_int8::<2, Dsp>(out, lhs, rhs, epilogue);
 }
 
 struct Dsp;

@@ -9,11 +9,14 @@
 //! - Row reductions (norms, softmax, dot products): eight partial sums, lane `i mod 8`, folded as
 //!   `((0+4)+(2+6)) + ((1+5)+(3+7))`. Elements behind the last multiple of 8 join their lanes.
 //! - Float GEMM: each output sums its products in ascending order of the input.
-//! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`.
+//! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`. With int4
+//!   weights the exact sum of each group of 32 inputs times the group's scale, groups in order, then
+//!   times the row scale.
 //! - No fused multiply-add. `exp`, `ln`, `erf` are in this crate; `sqrt` is correctly rounded.
 //!
 //! Names are `gemm_<output>_<left>_<right>`: `qd8` is a row quantised to int8 as it is read, `qc8w`
-//! int8 weights with a scale for each output channel, `f16w` and `f32w` float weights.
+//! int8 weights with a scale for each output channel, `qc4w` int4 weights with a scale for each channel
+//! and 32 inputs, `f16w` and `f32w` float weights.
 
 pub mod math;
 pub mod portable;
@@ -77,6 +80,10 @@ pub struct Kernels {
     pub gemm_f32_f32_qc8w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt8<'_>, &Epilogue<'_>),
     /// `out = epilogue(lhs rhs^T)`, int8 weights, int8 rows.
     pub gemm_f32_qd8_qc8w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt8<'_>, &Epilogue<'_>),
+    /// `out = epilogue(lhs rhs^T)`, int4 weights, f32 rows.
+    pub gemm_f32_f32_qc4w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt4<'_>, &Epilogue<'_>),
+    /// `out = epilogue(lhs rhs^T)`, int4 weights, int8 rows.
+    pub gemm_f32_qd8_qc4w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt4<'_>, &Epilogue<'_>),
     /// Quantises a row; see [`scalar::quantize_row`].
     pub quantize_row: fn(&mut [i8], &[f32]) -> f32,
     /// LayerNorm of a row; see [`scalar::layer_norm`].
@@ -110,6 +117,22 @@ pub struct PanelsInt8<'a> {
     pub values: &'a [i8],
     /// A factor for each output channel, zero padded to a multiple of 8.
     pub scales: &'a [f32],
+    /// Output channels.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+}
+
+/// 32 inputs of 8 output channels in int4: 8 f16 scales, then two times 64 bytes. Byte `8 c + i` of
+/// the first 64 holds input i of channel c in its low half and input 8 + i in its high half; those of
+/// the last 64 hold inputs 16 + i and 24 + i. Values are from -8 to 7.
+pub type Int4Group = [u8; crate::format::INT4_GROUP_BYTES];
+
+/// int4 panels: groups of 32 inputs of 8 output channels.
+#[derive(Clone, Copy, Debug)]
+pub struct PanelsInt4<'a> {
+    /// `[ceil(outputs / 8), ceil(inputs / 32)]`, zero padded.
+    pub groups: &'a [Int4Group],
     /// Output channels.
     pub outputs: usize,
     /// Inputs.

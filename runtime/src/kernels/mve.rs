@@ -5,26 +5,21 @@
 //! adds their 16 products to a core register. Rust has no intrinsics, hence assembly.
 
 use super::portable::{self, Block, BlockSums};
-use super::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8, cortex_m};
-use crate::tensor::MatrixMut;
+use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
 pub(super) const NAME: &str = "mve";
 
-static KERNELS: Kernels = Kernels { name: NAME, gemm_f32_qd8_qc8w, ..portable::KERNELS };
+static KERNELS: Kernels = Kernels {
+    name: NAME,
+    gemm_f32_qd8_qc8w: portable::gemm_int8::<1, Mve>,
+    gemm_f32_qd8_qc4w: portable::gemm_int4::<1, Mve>,
+    ..portable::KERNELS
+};
 
 /// The table, if this core has MVE.
 pub(super) fn detect() -> Option<&'static Kernels> {
     cortex_m::has_mve().then_some(&KERNELS)
-}
-
-fn gemm_f32_qd8_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: RowsInt8<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    portable::gemm_int8::<1, Mve>(out, lhs, rhs, epilogue);
 }
 
 struct Mve;

@@ -2,9 +2,10 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt8, ROW_TILE, RowsInt8, Store, activate,
-    fold, math, scalar,
+    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE,
+    RowsInt8, Store, activate, fold, math, scalar,
 };
+use crate::format::INT4_GROUP;
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use core::marker::PhantomData;
@@ -17,6 +18,8 @@ pub static KERNELS: Kernels = Kernels {
     gemm_f32_f32_f16w: gemm_f32_f32_f16w::<4>,
     gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
+    gemm_f32_f32_qc4w,
+    gemm_f32_qd8_qc4w: gemm_int4::<TILE, PortableSums>,
     quantize_row,
     layer_norm,
     rms_norm,
@@ -191,6 +194,173 @@ impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
             store(self.out, first + offset, self.column, values, self.epilogue);
         }
     }
+}
+
+/// Sums by plain integer loops.
+struct PortableSums;
+
+impl BlockSums for PortableSums {
+    #[inline(always)]
+    fn sums<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        panel: &[Block],
+    ) -> [[i32; PANEL]; ROWS] {
+        let mut sums = [[0; PANEL]; ROWS];
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            for (inputs, block) in row.iter().zip(panel) {
+                for (sum, weights) in sums.iter_mut().zip(block) {
+                    let products = inputs.iter().zip(weights);
+                    *sum += products.map(|(x, w)| i32::from(*x) * i32::from(*w)).sum::<i32>();
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Blocks of an int4 group.
+const GROUP_BLOCKS: usize = INT4_GROUP / PANEL;
+
+/// int4 weights, int8 rows, by the block sums of an instruction set; see
+/// [`scalar::gemm_f32_qd8_qc4w`]. A group is widened to int8 once for [`ROW_TILE`] rows.
+#[inline(always)]
+pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt4<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    let blocks = lhs.stride / PANEL;
+    for (index, panel) in
+        rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
+    {
+        for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
+            let first = tile * ROW_TILE;
+            let rows = rows.get(first * blocks..).unwrap_or(&[]);
+            let mut sums = [[0.0; PANEL]; ROW_TILE];
+            for (number, group) in panel.iter().enumerate() {
+                let (weights, scales) = (widen_group(group), group_scales(group));
+                let start = number * GROUP_BLOCKS;
+                let weights = &weights[..GROUP_BLOCKS.min(blocks.saturating_sub(start))];
+                let mut tile = Int4Tile {
+                    rows,
+                    blocks,
+                    start,
+                    weights,
+                    scales,
+                    sums: &mut sums,
+                    by: PhantomData::<S>,
+                };
+                for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+            }
+            for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
+                sums.iter_mut().for_each(|sum| *sum *= row_scale);
+                store(out, first + row, index * PANEL, *sums, epilogue);
+            }
+        }
+    }
+}
+
+/// int8 rows times one int4 group, added to their sums.
+struct Int4Tile<'t, S> {
+    rows: &'t [[i8; PANEL]],
+    /// Blocks of a row.
+    blocks: usize,
+    /// First block of the group.
+    start: usize,
+    weights: &'t [Block],
+    scales: Lanes,
+    sums: &'t mut [Lanes; ROW_TILE],
+    by: PhantomData<S>,
+}
+
+impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let count = self.weights.len();
+        let row = |index: usize| {
+            let at = index * self.blocks + self.start;
+            self.rows.get(at..at + count).unwrap_or(&[])
+        };
+        let rows: [&[[i8; PANEL]]; ROWS] = core::array::from_fn(|index| row(first + index));
+        if rows.iter().any(|row| row.len() != count) {
+            return;
+        }
+        let found = S::sums(rows, self.weights);
+        for (sums, found) in self.sums.iter_mut().skip(first).zip(found) {
+            for (sum, (found, scale)) in sums.iter_mut().zip(found.iter().zip(self.scales)) {
+                *sum += *found as f32 * scale;
+            }
+        }
+    }
+}
+
+/// The scales of a group.
+#[inline(always)]
+fn group_scales(group: &Int4Group) -> Lanes {
+    let mut scales = [0.0; PANEL];
+    for (scale, bytes) in scales.iter_mut().zip(group.as_chunks::<2>().0) {
+        *scale = widen(f16::from_le_bytes(*bytes));
+    }
+    scales
+}
+
+/// The values of a group as int8 blocks.
+#[inline(always)]
+fn widen_group(group: &Int4Group) -> [Block; GROUP_BLOCKS] {
+    let mut blocks = [[[0; PANEL]; PANEL]; GROUP_BLOCKS];
+    let (pairs, _) = blocks.as_chunks_mut::<2>();
+    let halves = group[PANEL * 2..].chunks_exact(PANEL * PANEL);
+    for ([low, high], bytes) in pairs.iter_mut().zip(halves) {
+        let values = low.as_flattened_mut().iter_mut().zip(high.as_flattened_mut());
+        for ((low, high), byte) in values.zip(bytes) {
+            (*low, *high) = ((byte << 4) as i8 >> 4, *byte as i8 >> 4);
+        }
+    }
+    blocks
+}
+
+/// int4 weights, f32 rows; see [`scalar::gemm_f32_f32_qc4w`].
+#[inline(always)]
+pub fn gemm_f32_f32_qc4w(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: PanelsInt4<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    for (index, panel) in
+        rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
+    {
+        for first in (0..lhs.rows()).step_by(ROW_TILE) {
+            let count = ROW_TILE.min(lhs.rows() - first);
+            let mut sums = [[0.0; PANEL]; ROW_TILE];
+            for (number, group) in panel.iter().enumerate() {
+                let weights = float_group(group);
+                for (row, sum) in sums[..count].iter_mut().enumerate() {
+                    let inputs = lhs.row(first + row).get(number * INT4_GROUP..).unwrap_or(&[]);
+                    accumulate(sum, inputs.iter().copied(), &weights);
+                }
+            }
+            for (row, sum) in sums[..count].iter().enumerate() {
+                store(out, first + row, index * PANEL, *sum, epilogue);
+            }
+        }
+    }
+}
+
+/// The weights of a group, exact, the eight channels of an input side by side.
+#[inline(always)]
+fn float_group(group: &Int4Group) -> [Lanes; INT4_GROUP] {
+    let (blocks, scales) = (widen_group(group), group_scales(group));
+    let mut weights = [[0.0; PANEL]; INT4_GROUP];
+    for (input, lanes) in weights.iter_mut().enumerate() {
+        let block = &blocks[input / PANEL];
+        for (lane, (channel, scale)) in lanes.iter_mut().zip(block.iter().zip(scales)) {
+            *lane = f32::from(channel[input % PANEL]) * scale;
+        }
+    }
+    weights
 }
 
 /// Blocks of an int8 panel that are widened to floats together.

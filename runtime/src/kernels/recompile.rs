@@ -35,7 +35,7 @@ macro_rules! recompiled {
 macro_rules! recompiled_table {
     ($name:literal, $features:literal, rows: $rows:literal, float_rows: $float_rows:literal, $sums:ty) => {
         use crate::kernels::{
-            Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, portable,
+            Epilogue, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, portable,
         };
         use crate::tensor::{Matrix, MatrixMut};
 
@@ -47,6 +47,8 @@ macro_rules! recompiled_table {
             gemm_f32_f32_f16w,
             gemm_f32_f32_qc8w,
             gemm_f32_qd8_qc8w,
+            gemm_f32_f32_qc4w,
+            gemm_f32_qd8_qc4w,
             quantize_row,
             layer_norm,
             rms_norm,
@@ -64,6 +66,10 @@ macro_rules! recompiled_table {
                 = portable::gemm_f32_f32_qc8w;
             fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
                 = portable::gemm_int8::<$rows, $sums>;
+            fn gemm_f32_f32_qc4w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
+                = portable::gemm_f32_f32_qc4w;
+            fn gemm_f32_qd8_qc4w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
+                = portable::gemm_int4::<$rows, $sums>;
             fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 = portable::quantize_row;
             fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
             fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;

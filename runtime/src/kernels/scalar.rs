@@ -1,9 +1,10 @@
 //! The specification: plain loops, one element after the other. Every other table gives these bits.
 
 use super::{
-    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt8, RowsInt8, Store, activate, fold,
-    math,
+    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
+    Store, activate, fold, math,
 };
+use crate::format::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -14,6 +15,8 @@ pub static KERNELS: Kernels = Kernels {
     gemm_f32_f32_f16w,
     gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
+    gemm_f32_f32_qc4w,
+    gemm_f32_qd8_qc4w,
     quantize_row,
     layer_norm,
     rms_norm,
@@ -101,6 +104,70 @@ pub fn gemm_f32_qd8_qc8w(
             store(out, row, column, sum as f32 * (row_scale * scale), epilogue);
         }
     }
+}
+
+/// int4 weights, f32 rows: products with the exact weight, summed in order.
+pub fn gemm_f32_f32_qc4w(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: PanelsInt4<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    for row in 0..lhs.rows() {
+        let inputs = lhs.row(row);
+        for column in 0..rhs.outputs {
+            let mut sum = 0.0;
+            for (index, x) in inputs.iter().enumerate() {
+                let group = group_at(&rhs, column, index);
+                sum += x * (f32::from(int4_at(group, column, index)) * scale_at(group, column));
+            }
+            store(out, row, column, sum, epilogue);
+        }
+    }
+}
+
+/// int4 weights, int8 rows: an exact i32 sum for each group, scaled and summed in order.
+pub fn gemm_f32_qd8_qc4w(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt4<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    for (row, row_scale) in lhs.scales.iter().enumerate() {
+        let start = row * lhs.stride;
+        let inputs = lhs.values.get(start..start + rhs.inputs).unwrap_or(&[]);
+        for column in 0..rhs.outputs {
+            let mut sum = 0.0;
+            for (number, inputs) in inputs.chunks(INT4_GROUP).enumerate() {
+                let group = group_at(&rhs, column, number * INT4_GROUP);
+                let products = inputs.iter().enumerate();
+                let products = products
+                    .map(|(index, x)| i32::from(*x) * i32::from(int4_at(group, column, index)));
+                sum += products.sum::<i32>() as f32 * scale_at(group, column);
+            }
+            store(out, row, column, sum * row_scale, epilogue);
+        }
+    }
+}
+
+/// The group of output `column` and input `index`.
+fn group_at<'a>(rhs: &PanelsInt4<'a>, column: usize, index: usize) -> Option<&'a Int4Group> {
+    rhs.groups.get(column / PANEL * rhs.inputs.div_ceil(INT4_GROUP) + index / INT4_GROUP)
+}
+
+/// The scale of a channel in a group.
+fn scale_at(group: Option<&Int4Group>, column: usize) -> f32 {
+    let at = column % PANEL * 2;
+    group.map_or(0.0, |group| f16::from_le_bytes([group[at], group[at + 1]]).to_f32_const())
+}
+
+/// The weight of a channel and input in a group.
+fn int4_at(group: Option<&Int4Group>, column: usize, index: usize) -> i8 {
+    let (block, lane) = (index % INT4_GROUP / PANEL, index % PANEL);
+    let at = PANEL * 2 + block / 2 * PANEL * PANEL + column % PANEL * PANEL + lane;
+    let byte = group.map_or(0, |group| group[at]);
+    let low = if block.is_multiple_of(2) { byte << 4 } else { byte };
+    low as i8 >> 4
 }
 
 /// The weight of output `column` and input `index` in `Panel8x8`.

@@ -78,10 +78,11 @@ pub struct LightKeys<'a> {
 }
 
 impl Layer<'_> {
-    /// The frozen weights are int8; they are of one type in a layer.
+    /// The frozen weights are int8 or int4, which both read int8 rows; a layer has no float ones
+    /// beside them.
     #[must_use]
     pub const fn is_int8(&self) -> bool {
-        matches!(self.attention.query.weights, Weights::Int8 { .. })
+        matches!(self.attention.query.weights, Weights::Int8 { .. } | Weights::Int4(_))
     }
 }
 
@@ -129,7 +130,8 @@ impl<'a> Model<'a> {
             (Role::FeedForwardGate, gate),
             (Role::FeedForwardOut, Some(contract)),
         ];
-        let is_int8 = |linear: Linear<'_>| matches!(linear.weights, Weights::Int8 { .. });
+        let is_int8 =
+            |linear: Linear<'_>| matches!(linear.weights, Weights::Int8 { .. } | Weights::Int4(_));
         for (role, linear) in maps {
             if linear.is_some_and(|linear| is_int8(linear) != layer.is_int8()) {
                 return Err(ModelError::Encoding { role, layer: at });
@@ -205,7 +207,9 @@ impl<'a> Model<'a> {
         let bias = bias.map_or(Ok(&[][..]), |role| self.optional(role, at, shape.0))?;
         let linear = view::linear(&self.required(weight, at)?, shape, bias)?;
         match linear.weights {
-            Weights::Int8 { .. } => Err(ModelError::Encoding { role: weight, layer: at }),
+            Weights::Int8 { .. } | Weights::Int4(_) => {
+                Err(ModelError::Encoding { role: weight, layer: at })
+            }
             _ => Ok(linear),
         }
     }

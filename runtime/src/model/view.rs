@@ -2,6 +2,7 @@
 
 use super::error::ModelError;
 use crate::format::{ALIGNMENT, Encoding, Tensor};
+use crate::kernels::Int4Group;
 use bytemuck::{AnyBitPattern, try_cast_slice};
 use half::f16;
 
@@ -32,6 +33,8 @@ pub enum Weights<'a> {
         /// The scales, padded to a multiple of 8.
         scales: &'a [f32],
     },
+    /// int4 `Panel8x8`: groups of 32 inputs with their scales.
+    Int4(&'a [Int4Group]),
 }
 
 /// A table whose rows are looked up.
@@ -127,6 +130,7 @@ pub(super) fn linear<'a>(
             let (values, scales) = parts(tensor)?;
             Weights::Int8 { values, scales }
         }
+        Encoding::Panel8x8Int4 => Weights::Int4(tensor.bytes.as_chunks().0),
         _ => return Err(encoding_error(tensor)),
     };
     Ok(Linear { outputs: shape.0, inputs: shape.1, weights, bias })

@@ -3,7 +3,8 @@
 
 use crate::random::Random;
 use coda_runtime::kernels::{
-    Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
+    Epilogue, Int4Group, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, Store,
+    scalar,
 };
 use coda_runtime::model::config::Activation;
 use coda_runtime::tensor::{Matrix, MatrixMut};
@@ -42,6 +43,7 @@ pub struct Workspace {
     halves: [f16; LARGEST + SHIFT],
     rows: [i8; LARGEST + SHIFT],
     panels: [i8; LARGEST + SHIFT],
+    groups: [Int4Group; LARGEST / 256 + 16],
     bias: [f32; 64],
     scale: [f32; 64],
     row_scales: [f32; 64],
@@ -59,6 +61,7 @@ impl Workspace {
             halves: [f16::ZERO; LARGEST + SHIFT],
             rows: [0; LARGEST + SHIFT],
             panels: [0; LARGEST + SHIFT],
+            groups: [[0; size_of::<Int4Group>()]; LARGEST / 256 + 16],
             bias: [0.0; 64],
             scale: [0.0; 64],
             row_scales: [0.0; 64],
@@ -77,6 +80,9 @@ impl Workspace {
         };
         self.halves.iter_mut().for_each(|x| *x = half(random));
         self.panels.iter_mut().for_each(|x| *x = random.int8());
+        for group in &mut self.groups {
+            group.iter_mut().for_each(|byte| *byte = random.bits() as u8);
+        }
         for values in [&mut self.bias, &mut self.scale, &mut self.row_scales] {
             values.iter_mut().for_each(|x| *x = random.tame());
         }
@@ -148,7 +154,7 @@ fn epilogue<'w>(bias: &'w [f32], scale: &'w [f32], case: usize) -> Epilogue<'w> 
     }
 }
 
-/// The four GEMMs of one shape; returns their number.
+/// The GEMMs of one shape; returns their number.
 fn gemms(
     table: &'static Kernels,
     workspace: &mut Workspace,
@@ -157,7 +163,7 @@ fn gemms(
 ) -> Result<usize, Difference> {
     let (rows, inputs, outputs) = shape;
     workspace.fill_rows(shape, case);
-    let Workspace { lhs, weights, halves, rows: int8, panels, .. } = workspace;
+    let Workspace { lhs, weights, halves, rows: int8, panels, groups, .. } = workspace;
     let Workspace { bias, scale, row_scales, found, expected, .. } = workspace;
     let stride = inputs.next_multiple_of(8);
     let padded = outputs.next_multiple_of(8);
@@ -190,7 +196,15 @@ fn gemms(
     compare("gemm_f32_qd8_qc8w", &|t, out| {
         (t.gemm_f32_qd8_qc8w)(out, int8_rows, int8_panels, &epilogue);
     })?;
-    Ok(4)
+    let groups = &groups[..outputs.div_ceil(8) * inputs.div_ceil(32)];
+    let int4_panels = PanelsInt4 { groups, outputs, inputs };
+    compare("gemm_f32_f32_qc4w", &|t, out| {
+        (t.gemm_f32_f32_qc4w)(out, lhs, int4_panels, &epilogue);
+    })?;
+    compare("gemm_f32_qd8_qc4w", &|t, out| {
+        (t.gemm_f32_qd8_qc4w)(out, int8_rows, int4_panels, &epilogue);
+    })?;
+    Ok(6)
 }
 
 /// The kernels on rows, for one length; returns their number.

@@ -35,10 +35,11 @@ macro_rules! golden {
     };
 }
 
-fn all() -> [Golden; 4] {
+fn all() -> [Golden; 5] {
     [
         golden!("bert-int8-v1.0"),
         golden!("bert-int8-scaled-v1.0"),
+        golden!("bert-int4-v1.0"),
         golden!("vit-f16-v1.0"),
         golden!("t5-f32-v1.0"),
     ]

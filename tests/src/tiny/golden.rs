@@ -55,11 +55,12 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 4] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 5] {
     [
         // Packed before the converter had input scales, and after.
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int8-scaled", Tiny::bert(), WeightType::Int8),
+        ("bert-int4", Tiny::bert(), WeightType::Int4),
         ("vit-f16", Tiny::vit(), WeightType::F16),
         ("t5-f32", Tiny::t5(), WeightType::F32),
     ]

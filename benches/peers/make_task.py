@@ -1,0 +1,28 @@
+"""Writes a CoDA task with random weights for a BERT directory: make_task.py DIR MODE OUT.safetensors
+
+For latency, which does not depend on the weights' values: adapters of 64, a router in every layer, and for k-to-light
+keys and values of rank 48.
+"""
+import json, pathlib, sys
+import numpy as np
+from safetensors.numpy import save_file
+
+directory, mode, out = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+config = json.loads((directory / "config.json").read_text())
+d, adapter, rank = config["hidden_size"], 64, 48
+random = np.random.default_rng(1)
+tensor = lambda *shape: (random.standard_normal(shape) * 0.01).astype(np.float32)
+task = {"classifier.weight": tensor(2, d), "classifier.bias": tensor(2)}
+for layer in range(config["num_hidden_layers"]):
+    name = f"coda.layer.{layer}"
+    task |= {f"{name}.router.weight": tensor(d),
+             f"{name}.adapter.down.weight": tensor(adapter, d), f"{name}.adapter.down.bias": tensor(adapter),
+             f"{name}.adapter.up.weight": tensor(d, adapter), f"{name}.adapter.up.bias": tensor(d)}
+    if mode == "k-to-light":
+        task |= {f"{name}.light_kv.down.weight": tensor(rank, d), f"{name}.light_kv.up.weight": tensor(2 * d, rank),
+                 f"{name}.light_kv.up.bias": tensor(2 * d)}
+coda = {"labels": ["a", "b"], "pooling": "mean over valid tokens of the last layer", "adapter_hidden": adapter,
+        "adapter_activation": "relu", "router_input": "rms", "gate": "ones", "attention": mode, "max_tokens": 256}
+if mode == "k-to-light":
+    coda["light_rank"] = rank
+save_file(task, out, metadata={"coda": json.dumps(coda)})
