@@ -14,8 +14,12 @@ suite() { # TRIPLE
 native() {
   local expected=()
   if [ "$(uname -m)" = x86_64 ]; then
-    expected=(--expect portable,scalar)
-    ! grep -qw avx2 /proc/cpuinfo || expected=(--expect avx2,portable,scalar)
+    local tables="" flags
+    flags=$(grep -m1 '^flags' /proc/cpuinfo)
+    [[ " $flags " != *" avx512_vnni "* ]] || tables+=avx512_vnni,
+    [[ " $flags " != *" avx_vnni "* ]] || tables+=avx_vnni,
+    [[ " $flags " != *" avx2 "* ]] || tables+=avx2,
+    expected=(--expect "${tables}portable,scalar")
   fi
   cargo run -q --release --locked --manifest-path ../tests/conformance/Cargo.toml -- "${expected[@]}"
 }

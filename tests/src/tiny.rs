@@ -22,10 +22,10 @@ use coda_runtime::text::{Options, SpecialIds};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Hidden width of the adapters.
-const ADAPTER: usize = 4;
-/// Rank of the low-rank keys.
-const LIGHT_RANK: usize = 2;
+/// Sizes of what a task adds to a tiny model.
+const TINY: TaskSizes = TaskSizes { adapter: 4, light_rank: 2 };
+/// The same at the size of a real one.
+const REAL: TaskSizes = TaskSizes { adapter: 64, light_rank: 32 };
 /// Class names of every classifier.
 const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
 /// Tokens of the vocabulary, by id.
@@ -132,7 +132,7 @@ impl Tiny {
         };
         let light = Routing { attention: AttentionMode::KToLight, reduction: Some(2.0) };
         let layers = [Some(routing(AttentionMode::KToK)), Some(light)];
-        let task = task(&config, settings, layers, Pooling::Mean, 2);
+        let task = task(&config, settings, &layers, TINY, Pooling::Mean, 2);
         let ids = vec![2, 5, 6, 7, 9, 10, 3];
         let input = TinyInput::Tokens { ids, types: vec![0, 0, 0, 0, 1, 1, 1] };
         Self { name: "bert", base, task, input, tokens: 7 }
@@ -183,7 +183,7 @@ impl Tiny {
         };
         let layers =
             [AttentionMode::KToLight, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
-        let mut task = task(&config, settings, layers, Pooling::ClassToken, 5);
+        let mut task = task(&config, settings, &layers, TINY, Pooling::ClassToken, 5);
         task.pinned = vec![0, 3];
         let pixels = (0..6 * 8 * 3).map(|index: u32| (index * 37 % 251) as u8).collect();
         Self { name: "vit", base, task, input: TinyInput::Pixels(pixels), tokens: 13 }
@@ -233,10 +233,49 @@ impl Tiny {
             max_tokens: 0,
         };
         let layers = [None, Some(routing(AttentionMode::KToK))];
-        let task = task(&config, settings, layers, Pooling::Mean, 7);
+        let task = task(&config, settings, &layers, TINY, Pooling::Mean, 7);
         let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
         let name = if gated { "t5" } else { "t5-plain" };
         Self { name, base, task, input, tokens: 9 }
+    }
+
+    /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
+    #[must_use]
+    pub fn minilm_layer(tokens: usize, attention: AttentionMode) -> Self {
+        let config = Config {
+            embedding: Embedding::Tokens {
+                vocabulary: TOKENS.len(),
+                positions: tokens,
+                token_types: 0,
+                norm: true,
+            },
+            hidden: 384,
+            layers: 1,
+            heads: 12,
+            head_dim: 32,
+            feed_forward: 1536,
+            norm: Norm::LayerNorm,
+            norm_eps: 1e-12,
+            placement: NormPlacement::Post,
+            activation: Activation::GeluErf,
+            gated: false,
+            attention_scale: 0.176_776_7,
+            relative_distance: 0,
+            final_norm: false,
+        };
+        let base = base(config, Extras { biases: true, layer_scale: false }, 8);
+        let settings = TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Raw,
+            gate: Gate::Exact { eps: 0.05 },
+            reduction: 4.0,
+            max_tokens: 0,
+        };
+        let layers = [Some(routing(attention))];
+        let task = task(&config, settings, &layers, REAL, Pooling::Mean, 9);
+        let ids = (0..tokens).map(|index| (index * 7 % TOKENS.len()) as u32).collect();
+        let input = TinyInput::Tokens { ids, types: Vec::new() };
+        Self { name: "minilm-layer", base, task, input, tokens }
     }
 
     /// Packs base, task and bundle.
@@ -365,6 +404,15 @@ impl Random {
         let values = (0..rows * columns).map(|_| offset + range * self.next()).collect();
         FloatTensor { shape: vec![rows, columns], values }
     }
+}
+
+/// Sizes of what a task adds.
+#[derive(Clone, Copy)]
+struct TaskSizes {
+    /// Hidden width of the adapters.
+    adapter: usize,
+    /// Rank of the low-rank keys.
+    light_rank: usize,
 }
 
 /// Optional tensors of a family.
@@ -506,19 +554,20 @@ fn add_classifier(tensors: &mut Tensors, d: usize, random: &mut Random) {
 fn task(
     config: &Config,
     settings: TaskConfig,
-    layers: [Option<Routing>; 2],
+    layers: &[Option<Routing>],
+    sizes: TaskSizes,
     pooling: Pooling,
     seed: u64,
 ) -> Task {
     let mut random = Random::new(seed);
     let mut tensors = Tensors::new();
     for (layer, routing) in (0..).zip(layers) {
-        add_task_layer(&mut tensors, config, layer, routing, &mut random);
+        add_task_layer(&mut tensors, config, sizes, (layer, *routing), &mut random);
     }
     add_classifier(&mut tensors, config.hidden, &mut random);
     Task {
         config: settings,
-        layers: layers.map(|routing| LayerPlan { routing }).to_vec(),
+        layers: layers.iter().map(|routing| LayerPlan { routing: *routing }).collect(),
         pinned: Vec::new(),
         head: Some(classifier(pooling)),
         labels: LABELS.map(str::to_owned).to_vec(),
@@ -530,25 +579,26 @@ fn task(
 fn add_task_layer(
     tensors: &mut Tensors,
     config: &Config,
-    layer: u16,
-    routing: Option<Routing>,
+    sizes: TaskSizes,
+    (layer, routing): (u16, Option<Routing>),
     random: &mut Random,
 ) {
+    let TaskSizes { adapter, light_rank } = sizes;
     let (d, width) = (config.hidden, config.attention_width());
     let mut add = |role, rows, columns, range| {
         tensors.insert((layer, role), random.tensor(rows, columns, 0.0, range));
     };
-    add(Role::AdapterDown, ADAPTER, d, 0.5);
-    add(Role::AdapterDownBias, 1, ADAPTER, 0.1);
-    add(Role::AdapterUp, d, ADAPTER, 0.25);
+    add(Role::AdapterDown, adapter, d, 0.5);
+    add(Role::AdapterDownBias, 1, adapter, 0.1);
+    add(Role::AdapterUp, d, adapter, 0.25);
     add(Role::AdapterUpBias, 1, d, 0.1);
     let Some(routing) = routing else { return };
     add(Role::Router, 1, d, 1.0);
     if routing.attention == AttentionMode::KToLight {
-        add(Role::LightDown, LIGHT_RANK, d, 0.5);
-        add(Role::LightKey, width, LIGHT_RANK, 0.5);
+        add(Role::LightDown, light_rank, d, 0.5);
+        add(Role::LightKey, width, light_rank, 0.5);
         add(Role::LightKeyBias, 1, width, 0.1);
-        add(Role::LightValue, width, LIGHT_RANK, 0.5);
+        add(Role::LightValue, width, light_rank, 0.5);
         add(Role::LightValueBias, 1, width, 0.1);
     }
 }

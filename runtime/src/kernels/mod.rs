@@ -32,6 +32,12 @@ mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod avx_vnni;
 #[cfg(cortex_m)]
 #[allow(unsafe_code, reason = "identification registers of a core")]
 mod cortex_m;
@@ -211,6 +217,10 @@ type Candidate = (&'static str, fn() -> Option<&'static Kernels>);
 
 /// Every table of this build, fastest first.
 const TABLES: &[Candidate] = &[
+    #[cfg(target_arch = "x86_64")]
+    (avx512_vnni::NAME, avx512_vnni::detect),
+    #[cfg(target_arch = "x86_64")]
+    (avx_vnni::NAME, avx_vnni::detect),
     #[cfg(target_arch = "x86_64")]
     (avx2::NAME, avx2::detect),
     #[cfg(target_arch = "aarch64")]

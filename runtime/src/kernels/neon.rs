@@ -5,7 +5,7 @@
 //! 8 products an instruction and nothing else waits for it.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums};
+use super::portable::{Block, BlockSums, Sums};
 use core::arch::aarch64::{
     int8x16_t, int16x8_t, int32x4_t, vdupq_n_s32, vdupq_n_s64, vget_low_s8, vmlal_high_s8,
     vmlal_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s32, vreinterpretq_s8_s64,
@@ -22,11 +22,12 @@ struct Neon;
 
 impl BlockSums for Neon {
     #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
-        // SAFETY: only functions of this file's table come here; `detect` found NEON.
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        if rows.iter().any(|row| row.len() != panel.len()) {
+            return [[0; PANEL]; ROWS];
+        }
+        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+        // `detect` found NEON.
         unsafe { block_sums(rows, panel) }
     }
 }
@@ -55,20 +56,24 @@ fn products(row: int8x16_t, weights: int8x16_t) -> [int16x8_t; 2] {
     [vmull_s8(vget_low_s8(row), vget_low_s8(weights)), vmull_high_s8(row, weights)]
 }
 
+/// # Safety
+/// Every row is as long as the panel.
 #[target_feature(enable = "neon")]
 #[inline]
-fn block_sums<const ROWS: usize>(
+unsafe fn block_sums<const ROWS: usize>(
     rows: [&[[i8; PANEL]]; ROWS],
     panel: &[Block],
-) -> [[i32; PANEL]; ROWS] {
-    let rows = rows.map(|row| &row[..panel.len()]);
+) -> Sums<ROWS> {
     let mut sums = [[vdupq_n_s32(0); PANEL]; ROWS];
     let (pairs, last) = panel.as_chunks::<2>();
     for (index, [first, second]) in pairs.iter().enumerate() {
         let first: [int8x16_t; 4] = bytemuck::must_cast(*first);
         let second: [int8x16_t; 4] = bytemuck::must_cast(*second);
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let (left, right) = (twice(row[2 * index]), twice(row[2 * index + 1]));
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            // SAFETY: the row is as long as the panel.
+            let left = twice(unsafe { *row.get_unchecked(2 * index) });
+            // SAFETY: the row is as long as the panel.
+            let right = twice(unsafe { *row.get_unchecked(2 * index + 1) });
             let (channels, _) = sums.as_chunks_mut::<2>();
             for ((sums, first), second) in channels.iter_mut().zip(first).zip(second) {
                 let [low, high] = products(left, first);
@@ -80,8 +85,8 @@ fn block_sums<const ROWS: usize>(
     }
     for block in last {
         let weights: [int8x16_t; 4] = bytemuck::must_cast(*block);
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let row = twice(row[panel.len() - 1]);
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            let row = twice(row.last().copied().unwrap_or([0; PANEL]));
             let (channels, _) = sums.as_chunks_mut::<2>();
             for (sums, weights) in channels.iter_mut().zip(weights) {
                 let [low, high] = products(row, weights);

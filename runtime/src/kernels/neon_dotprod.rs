@@ -4,7 +4,7 @@
 
 use super::PANEL;
 use super::neon::twice;
-use super::portable::{Block, BlockSums};
+use super::portable::{Block, BlockSums, Sums};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32, vpaddq_s32};
 use core::arch::asm;
 
@@ -19,11 +19,12 @@ struct Dotprod;
 
 impl BlockSums for Dotprod {
     #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
-        // SAFETY: only functions of this file's table come here; `detect` found dot products.
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        if rows.iter().any(|row| row.len() != panel.len()) {
+            return [[0; PANEL]; ROWS];
+        }
+        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+        // `detect` found dot products.
         unsafe { block_sums(rows, panel) }
     }
 }
@@ -43,27 +44,29 @@ fn add_products(mut sum: int32x4_t, left: int8x16_t, right: int8x16_t) -> int32x
     sum
 }
 
+/// # Safety
+/// Every row is as long as the panel.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-fn block_sums<const ROWS: usize>(
+unsafe fn block_sums<const ROWS: usize>(
     rows: [&[[i8; PANEL]]; ROWS],
     panel: &[Block],
-) -> [[i32; PANEL]; ROWS] {
-    let rows = rows.map(|row| &row[..panel.len()]);
+) -> Sums<ROWS> {
     // Channels 2 i and 2 i + 1, two partial sums each.
     let mut sums = [[vdupq_n_s32(0); PANEL / 2]; ROWS];
     for (index, block) in panel.iter().enumerate() {
         let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let row = twice(row[index]);
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            // SAFETY: the row is as long as the panel.
+            let row = twice(unsafe { *row.get_unchecked(index) });
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = add_products(*sum, row, weights);
             }
         }
     }
     let mut folded = [[0; PANEL]; ROWS];
-    for (slot, [a, b, c, d]) in folded.iter_mut().zip(sums) {
-        *slot = bytemuck::must_cast([vpaddq_s32(a, b), vpaddq_s32(c, d)]);
+    for (slot, [a, b, c, d]) in folded.iter_mut().zip(&sums) {
+        *slot = bytemuck::must_cast([vpaddq_s32(*a, *b), vpaddq_s32(*c, *d)]);
     }
     folded
 }

@@ -4,7 +4,7 @@
 //! a register of `Panel8x8` as it lies in a package.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums};
+use super::portable::{Block, BlockSums, Sums};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
 use core::arch::asm;
 
@@ -19,11 +19,12 @@ struct MatrixProducts;
 
 impl BlockSums for MatrixProducts {
     #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
-        // SAFETY: only functions of this file's table come here; `detect` found matrix products.
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        if rows.iter().any(|row| row.len() != panel.len()) {
+            return [[0; PANEL]; ROWS];
+        }
+        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+        // `detect` found matrix products.
         unsafe { block_sums(rows, panel) }
     }
 }
@@ -44,20 +45,26 @@ fn multiply(mut sum: int32x4_t, left: int8x16_t, right: int8x16_t) -> int32x4_t 
     sum
 }
 
+/// # Safety
+/// Every row is as long as the panel.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
-fn block_sums<const ROWS: usize>(
+unsafe fn block_sums<const ROWS: usize>(
     rows: [&[[i8; PANEL]]; ROWS],
     panel: &[Block],
-) -> [[i32; PANEL]; ROWS] {
-    let rows = rows.map(|row| &row[..panel.len()]);
+) -> Sums<ROWS> {
     // Of each pair of rows; the odd entries stay unused.
     let mut sums = [[vdupq_n_s32(0); PANEL / 2]; ROWS];
     for (index, block) in panel.iter().enumerate() {
         let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
         for first in (0..ROWS).step_by(2) {
-            let second = rows.get(first + 1).map_or([0; PANEL], |row| row[index]);
-            let pair: int8x16_t = bytemuck::must_cast([rows[first][index], second]);
+            // An odd last row stands beside itself.
+            let second = if first + 1 < ROWS { first + 1 } else { first };
+            // SAFETY: the row is as long as the panel.
+            let left = unsafe { *rows[first].get_unchecked(index) };
+            // SAFETY: the row is as long as the panel.
+            let right = unsafe { *rows[second].get_unchecked(index) };
+            let pair: int8x16_t = bytemuck::must_cast([left, right]);
             for (sum, weights) in sums[first].iter_mut().zip(weights) {
                 *sum = multiply(*sum, pair, weights);
             }

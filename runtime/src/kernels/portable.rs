@@ -14,8 +14,8 @@ use half::f16;
 /// The table.
 pub static KERNELS: Kernels = Kernels {
     name: "portable",
-    gemm_f32_f32_f32w: gemm_f32_f32_f32w::<4>,
-    gemm_f32_f32_f16w: gemm_f32_f32_f16w::<4>,
+    gemm_f32_f32_f32w: gemm_float::<4, f32, PortableSums>,
+    gemm_f32_f32_f16w: gemm_float::<4, f16, PortableSums>,
     gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
     gemm_f32_f32_qc4w,
@@ -30,49 +30,33 @@ pub static KERNELS: Kernels = Kernels {
 /// Rows of the portable int8 GEMM whose sums are in registers together.
 const TILE: usize = 4;
 /// Values of the eight output channels of a panel.
-type Lanes = [f32; PANEL];
+pub(super) type Lanes = [f32; PANEL];
 /// One block of `Panel8x8`: 8 output channels by 8 consecutive inputs.
 pub(super) type Block = [[i8; PANEL]; PANEL];
 
-/// f32 weights, `TILE` rows at a time; see [`Kernels::gemm_f32_f32_f32w`].
+/// Float weights of type `W`, `TILE` rows at a time, by the sums of an instruction set; see
+/// [`Kernels::gemm_f32_f32_f32w`] and [`Kernels::gemm_f32_f32_f16w`].
 #[inline(always)]
-pub fn gemm_f32_f32_f32w<const TILE: usize>(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: Panels<'_, f32>,
-    epilogue: &Epilogue<'_>,
-) {
-    gemm_float::<TILE, f32>(out, lhs, rhs, epilogue, |weights| *weights);
-}
-
-/// f16 weights, `TILE` rows at a time; see [`Kernels::gemm_f32_f32_f16w`].
-#[inline(always)]
-pub fn gemm_f32_f32_f16w<const TILE: usize>(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: Panels<'_, f16>,
-    epilogue: &Epilogue<'_>,
-) {
-    gemm_float::<TILE, f16>(out, lhs, rhs, epilogue, |weights| {
-        let mut wide = [0.0; PANEL];
-        wide.iter_mut().zip(weights).for_each(|(slot, weight)| *slot = widen(*weight));
-        wide
-    });
-}
-
-#[inline(always)]
-fn gemm_float<const TILE: usize, W: Copy>(
+pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
     out: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
     rhs: Panels<'_, W>,
     epilogue: &Epilogue<'_>,
-    widen: impl Fn(&[W; PANEL]) -> Lanes + Copy,
 ) {
     let (steps, _) = rhs.values.as_chunks::<PANEL>();
-    for (index, panel) in steps.chunks_exact(rhs.inputs.max(1)).enumerate() {
-        let column = index * PANEL;
-        let mut tile = FloatTile { out, lhs, panel, column, epilogue, widen };
-        for_row_tiles::<TILE>(lhs.rows(), &mut tile);
+    let mut panels = steps.chunks_exact(rhs.inputs.max(1)).enumerate();
+    while let Some((index, panel)) = panels.next() {
+        let finish = Finish::new(epilogue, index * PANEL);
+        let by = PhantomData::<S>;
+        let second = if S::PAIRS { panels.next() } else { None };
+        if let Some((index, second)) = second {
+            let finish = [finish, Finish::new(epilogue, index * PANEL)];
+            let mut tile = FloatPairTile { out, lhs, panels: [panel, second], finish, by };
+            for_row_tiles::<TILE>(lhs.rows(), &mut tile);
+        } else {
+            let mut tile = FloatTile { out, lhs, panel, finish, by };
+            for_row_tiles::<TILE>(lhs.rows(), &mut tile);
+        }
     }
 }
 
@@ -103,47 +87,118 @@ fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     }
 }
 
+/// What an instruction set brings to the float GEMM with weights of type `W`.
+pub(super) trait FloatSums<W> {
+    /// Whether [`pair_sums`](Self::pair_sums) is better than twice [`sums`](Self::sums).
+    const PAIRS: bool = false;
+
+    /// Sums of `ROWS` rows with the 8 channels of one panel, each in ascending order of the input;
+    /// every row is as long as the panel.
+    fn sums<const ROWS: usize>(rows: [&[f32]; ROWS], panel: &[[W; PANEL]]) -> [Lanes; ROWS];
+
+    /// The sums with two panels of one length.
+    #[inline(always)]
+    fn pair_sums<const ROWS: usize>(
+        rows: [&[f32]; ROWS],
+        [first, second]: [&[[W; PANEL]]; 2],
+    ) -> [[Lanes; ROWS]; 2] {
+        [Self::sums(rows, first), Self::sums(rows, second)]
+    }
+}
+
+/// A weight that widens to f32 exactly.
+trait FloatWeight: Copy {
+    fn widen(self) -> f32;
+}
+
+impl FloatWeight for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl FloatWeight for f16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        widen(self)
+    }
+}
+
+/// Rows `first` to `first + ROWS`; `None` if one of them is not `inputs` long.
+#[inline(always)]
+fn float_rows<'a, const ROWS: usize>(
+    lhs: &Matrix<'a>,
+    first: usize,
+    inputs: usize,
+) -> Option<[&'a [f32]; ROWS]> {
+    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
+    for (offset, row) in rows.iter_mut().enumerate() {
+        *row = lhs.row(first + offset).get(..inputs)?;
+    }
+    Some(rows)
+}
+
 /// Float rows times one panel.
-struct FloatTile<'t, 'o, 'a, W, F> {
+struct FloatTile<'t, 'o, 'a, W, S> {
     out: &'t mut MatrixMut<'o>,
     lhs: Matrix<'a>,
     panel: &'a [[W; PANEL]],
-    column: usize,
-    epilogue: &'t Epilogue<'a>,
-    widen: F,
+    finish: Finish,
+    by: PhantomData<S>,
 }
 
-impl<W, F: Fn(&[W; PANEL]) -> Lanes> RowTile for FloatTile<'_, '_, '_, W, F> {
+impl<W, S: FloatSums<W>> RowTile for FloatTile<'_, '_, '_, W, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let mut sums = [[0.0; PANEL]; ROWS];
-        let rows: [&[f32]; ROWS] = core::array::from_fn(|row| self.lhs.row(first + row));
-        let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(self.panel.len());
-        let rows = rows.map(|row| &row[..inputs]);
-        for (index, weights) in self.panel[..inputs].iter().enumerate() {
-            let weights = (self.widen)(weights);
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                for (lane, weight) in sum.iter_mut().zip(weights) {
-                    *lane += row[index] * weight;
-                }
-            }
-        }
-        for (offset, sums) in sums.into_iter().enumerate() {
-            store(self.out, first + offset, self.column, sums, self.epilogue);
-        }
+        let rows = float_rows::<ROWS>(&self.lhs, first, self.panel.len());
+        let Some(rows) = rows else { return };
+        self.finish.store(self.out, first, S::sums(rows, self.panel));
+    }
+}
+
+/// Float rows times two panels.
+struct FloatPairTile<'t, 'o, 'a, W, S> {
+    out: &'t mut MatrixMut<'o>,
+    lhs: Matrix<'a>,
+    panels: [&'a [[W; PANEL]]; 2],
+    finish: [Finish; 2],
+    by: PhantomData<S>,
+}
+
+impl<W, S: FloatSums<W>> RowTile for FloatPairTile<'_, '_, '_, W, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let rows = float_rows::<ROWS>(&self.lhs, first, self.panels[0].len());
+        let Some(rows) = rows else { return };
+        let [of_left, of_right] = S::pair_sums(rows, self.panels);
+        self.finish[0].store(self.out, first, of_left);
+        self.finish[1].store(self.out, first, of_right);
     }
 }
 
 /// What an instruction set brings to the int8 GEMM.
 pub(super) trait BlockSums {
+    /// Whether [`pair_sums`](Self::pair_sums) is better than twice [`sums`](Self::sums).
+    const PAIRS: bool = false;
+
     /// Exact sums of `ROWS` rows with the 8 channels of one panel; every row has a block of 8
     /// values for each block of the panel. Row values are in -127..=127, weights any int8: the
     /// sum of two products fits an i16.
-    fn sums<const ROWS: usize>(
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS>;
+
+    /// The sums with two panels of one length.
+    #[inline(always)]
+    fn pair_sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS];
+        [first, second]: [&[Block]; 2],
+    ) -> [Sums<ROWS>; 2] {
+        [Self::sums(rows, first), Self::sums(rows, second)]
+    }
 }
+
+/// Sums of rows with the 8 channels of a panel.
+pub(super) type Sums<const ROWS: usize> = [[i32; PANEL]; ROWS];
 
 /// int8 weights, int8 rows, by the block sums of an instruction set; see
 /// [`scalar::gemm_f32_qd8_qc8w`].
@@ -155,13 +210,65 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
-        let column = index * PANEL;
-        let sums = PhantomData::<S>;
-        let row_scales = lhs.scales;
-        let mut tile = Int8Tile { out, rows, row_scales, panel, scales, column, epilogue, sums };
-        for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+    let mut panels = int8_panels(rhs).enumerate();
+    while let Some((index, (panel, scales))) = panels.next() {
+        let finish = Finish::new(epilogue, index * PANEL);
+        let first = ScaledPanel { panel, scales, finish };
+        let (row_scales, by) = (lhs.scales, PhantomData::<S>);
+        let second = if S::PAIRS { panels.next() } else { None };
+        if let Some((index, (panel, scales))) = second {
+            let finish = Finish::new(epilogue, index * PANEL);
+            let second = ScaledPanel { panel, scales, finish };
+            let mut tile = Int8PairTile { out, rows, row_scales, panels: [first, second], by };
+            for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+        } else {
+            let mut tile = Int8Tile { out, rows, row_scales, panel: first, by };
+            for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+        }
     }
+}
+
+/// One panel, and what becomes of its sums.
+struct ScaledPanel<'a> {
+    panel: &'a [Block],
+    scales: &'a Lanes,
+    finish: Finish,
+}
+
+impl ScaledPanel<'_> {
+    /// Scales and stores the sums of rows `first` to `first + ROWS`.
+    #[inline(always)]
+    fn store<const ROWS: usize>(
+        &self,
+        out: &mut MatrixMut<'_>,
+        row_scales: &[f32],
+        first: usize,
+        sums: &Sums<ROWS>,
+    ) {
+        let row_scales = row_scales.get(first..).unwrap_or(&[]);
+        let mut values = [[0.0; PANEL]; ROWS];
+        for (values, (sums, row_scale)) in values.iter_mut().zip(sums.iter().zip(row_scales)) {
+            for (value, (sum, scale)) in values.iter_mut().zip(sums.iter().zip(self.scales)) {
+                *value = *sum as f32 * (row_scale * scale);
+            }
+        }
+        self.finish.store(out, first, values);
+    }
+}
+
+/// Rows `first` to `first + ROWS` as blocks; `None` if one of them is not `blocks` long.
+#[inline(always)]
+fn block_rows<const ROWS: usize>(
+    rows: &[[i8; PANEL]],
+    first: usize,
+    blocks: usize,
+) -> Option<[&[[i8; PANEL]]; ROWS]> {
+    let mut found: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
+    for (offset, row) in found.iter_mut().enumerate() {
+        let index = first + offset;
+        *row = rows.get(index * blocks..(index + 1) * blocks)?;
+    }
+    Some(found)
 }
 
 /// int8 rows times one panel.
@@ -169,35 +276,57 @@ struct Int8Tile<'t, 'o, 'a, S> {
     out: &'t mut MatrixMut<'o>,
     rows: &'a [[i8; PANEL]],
     row_scales: &'a [f32],
-    panel: &'a [Block],
-    scales: &'a [f32; PANEL],
-    column: usize,
-    epilogue: &'t Epilogue<'a>,
-    sums: PhantomData<S>,
+    panel: ScaledPanel<'a>,
+    by: PhantomData<S>,
 }
 
 impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let blocks = self.panel.len();
-        let row = |index: usize| self.rows.get(index * blocks..(index + 1) * blocks).unwrap_or(&[]);
-        let rows: [&[[i8; PANEL]]; ROWS] = core::array::from_fn(|index| row(first + index));
-        if rows.iter().any(|row| row.len() != blocks) {
-            return;
-        }
-        for (offset, sums) in S::sums(rows, self.panel).into_iter().enumerate() {
-            let row_scale = self.row_scales[first + offset];
-            let mut values = [0.0; PANEL];
-            for (value, (sum, scale)) in values.iter_mut().zip(sums.iter().zip(self.scales)) {
-                *value = *sum as f32 * (row_scale * scale);
-            }
-            store(self.out, first + offset, self.column, values, self.epilogue);
-        }
+        let panel = self.panel.panel;
+        let Some(rows) = block_rows::<ROWS>(self.rows, first, panel.len()) else { return };
+        self.panel.store(self.out, self.row_scales, first, &S::sums(rows, panel));
     }
 }
 
-/// Sums by plain integer loops.
-struct PortableSums;
+/// int8 rows times two panels.
+struct Int8PairTile<'t, 'o, 'a, S> {
+    out: &'t mut MatrixMut<'o>,
+    rows: &'a [[i8; PANEL]],
+    row_scales: &'a [f32],
+    panels: [ScaledPanel<'a>; 2],
+    by: PhantomData<S>,
+}
+
+impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let [left, right] = &self.panels;
+        let Some(rows) = block_rows::<ROWS>(self.rows, first, left.panel.len()) else { return };
+        let [of_left, of_right] = S::pair_sums(rows, [left.panel, right.panel]);
+        left.store(self.out, self.row_scales, first, &of_left);
+        right.store(self.out, self.row_scales, first, &of_right);
+    }
+}
+
+/// Sums by plain loops.
+pub(super) struct PortableSums;
+
+impl<W: FloatWeight> FloatSums<W> for PortableSums {
+    #[inline(always)]
+    fn sums<const ROWS: usize>(rows: [&[f32]; ROWS], panel: &[[W; PANEL]]) -> [Lanes; ROWS] {
+        let mut sums = [[0.0; PANEL]; ROWS];
+        for (index, weights) in panel.iter().enumerate() {
+            let mut wide = [0.0; PANEL];
+            wide.iter_mut().zip(weights).for_each(|(slot, weight)| *slot = weight.widen());
+            for (sum, row) in sums.iter_mut().zip(&rows) {
+                let x = row.get(index).copied().unwrap_or(0.0);
+                sum.iter_mut().zip(wide).for_each(|(lane, weight)| *lane += x * weight);
+            }
+        }
+        sums
+    }
+}
 
 impl BlockSums for PortableSums {
     #[inline(always)]
@@ -235,6 +364,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
     for (index, panel) in
         rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
     {
+        let finish = Finish::new(epilogue, index * PANEL);
         for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
             let first = tile * ROW_TILE;
             let rows = rows.get(first * blocks..).unwrap_or(&[]);
@@ -256,7 +386,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
             }
             for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
                 sums.iter_mut().for_each(|sum| *sum *= row_scale);
-                store(out, first + row, index * PANEL, *sums, epilogue);
+                finish.store(out, first + row, [*sums]);
             }
         }
     }
@@ -288,7 +418,7 @@ impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
             return;
         }
         let found = S::sums(rows, self.weights);
-        for (sums, found) in self.sums.iter_mut().skip(first).zip(found) {
+        for (sums, found) in self.sums.iter_mut().skip(first).zip(&found) {
             for (sum, (found, scale)) in sums.iter_mut().zip(found.iter().zip(self.scales)) {
                 *sum += *found as f32 * scale;
             }
@@ -332,6 +462,7 @@ pub fn gemm_f32_f32_qc4w(
     for (index, panel) in
         rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
     {
+        let finish = Finish::new(epilogue, index * PANEL);
         for first in (0..lhs.rows()).step_by(ROW_TILE) {
             let count = ROW_TILE.min(lhs.rows() - first);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
@@ -343,7 +474,7 @@ pub fn gemm_f32_f32_qc4w(
                 }
             }
             for (row, sum) in sums[..count].iter().enumerate() {
-                store(out, first + row, index * PANEL, *sum, epilogue);
+                finish.store(out, first + row, [*sum]);
             }
         }
     }
@@ -377,6 +508,7 @@ pub fn gemm_f32_f32_qc8w(
     epilogue: &Epilogue<'_>,
 ) {
     for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
+        let finish = Finish::new(epilogue, index * PANEL);
         for first in (0..lhs.rows()).step_by(ROW_TILE) {
             let count = ROW_TILE.min(lhs.rows() - first);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
@@ -390,7 +522,7 @@ pub fn gemm_f32_f32_qc8w(
             });
             for (row, sum) in sums.iter().enumerate() {
                 let values = core::array::from_fn(|lane| sum[lane] * scales[lane]);
-                store(out, first + row, index * PANEL, values, epilogue);
+                finish.store(out, first + row, [values]);
             }
         }
     }
@@ -408,6 +540,7 @@ pub fn gemm_f32_qd8_qc8w(
 ) {
     let stride = lhs.stride.max(1);
     for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
+        let finish = Finish::new(epilogue, index * PANEL);
         let tiles = lhs.values.chunks(ROW_TILE * stride).zip(lhs.scales.chunks(ROW_TILE));
         for (tile, (rows, row_scales)) in tiles.enumerate() {
             let mut sums = [[0i32; PANEL]; ROW_TILE];
@@ -421,7 +554,7 @@ pub fn gemm_f32_qd8_qc8w(
             for (row, (sum, row_scale)) in sums.iter().zip(row_scales).enumerate() {
                 let scaled = |lane: usize| sum[lane] as f32 * (row_scale * scales[lane]);
                 let values = core::array::from_fn(scaled);
-                store(out, tile * ROW_TILE + row, index * PANEL, values, epilogue);
+                finish.store(out, tile * ROW_TILE + row, [values]);
             }
         }
     }
@@ -507,53 +640,107 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
     }
 }
 
-/// Finishes the eight values of a panel for one row.
-#[inline(always)]
-fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sums: Lanes, epilogue: &Epilogue<'_>) {
-    let mut values = sums;
-    for_lanes(&mut values, epilogue.bias, column, |value, bias| *value += bias);
-    match epilogue.activation {
-        None => {}
-        Some(Activation::Relu) => activate_lanes(&mut values, Activation::Relu),
-        Some(Activation::GeluErf) => activate_lanes(&mut values, Activation::GeluErf),
-        Some(Activation::GeluTanh) => activate_lanes(&mut values, Activation::GeluTanh),
+/// The epilogue of one panel, its vectors loaded.
+struct Finish {
+    /// First output channel.
+    column: usize,
+    bias: Option<Lanes>,
+    activation: Option<Activation>,
+    store: FinishStore,
+}
+
+/// [`Store`] of one panel.
+enum FinishStore {
+    Overwrite,
+    Add(Option<Lanes>),
+    Multiply,
+}
+
+impl Finish {
+    #[inline(always)]
+    fn new(epilogue: &Epilogue<'_>, column: usize) -> Self {
+        let lanes = |values: &[f32]| {
+            let values = values.get(column..).filter(|values| !values.is_empty())?;
+            Some(padded(values))
+        };
+        let store = match epilogue.store {
+            Store::Overwrite => FinishStore::Overwrite,
+            Store::Add { scale } => FinishStore::Add(lanes(scale)),
+            Store::Multiply => FinishStore::Multiply,
+        };
+        Self { column, bias: lanes(epilogue.bias), activation: epilogue.activation, store }
     }
-    let slots = out.row_mut(row);
-    match epilogue.store {
-        Store::Overwrite => for_lanes_mut(slots, column, &values, |slot, value| *slot = value),
-        Store::Add { scale } => {
-            for_lanes(&mut values, scale, column, |value, scale| *value *= scale);
-            for_lanes_mut(slots, column, &values, |slot, value| *slot += value);
+
+    /// Finishes the eight values of each of some rows, all together: one after the other, each would
+    /// wait for the long chain of an activation.
+    #[inline(always)]
+    fn store<const ROWS: usize>(
+        &self,
+        out: &mut MatrixMut<'_>,
+        first: usize,
+        mut values: [Lanes; ROWS],
+    ) {
+        if let Some(bias) = &self.bias {
+            for values in &mut values {
+                values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            }
         }
-        Store::Multiply => for_lanes_mut(slots, column, &values, |slot, value| *slot *= value),
+        let all = values.as_flattened_mut();
+        match self.activation {
+            None => {}
+            Some(Activation::Relu) => activate_all(all, Activation::Relu),
+            Some(Activation::GeluErf) => activate_all(all, Activation::GeluErf),
+            Some(Activation::GeluTanh) => activate_all(all, Activation::GeluTanh),
+        }
+        for (offset, values) in values.iter().enumerate() {
+            let slots = out.row_mut(first + offset).get_mut(self.column..).unwrap_or_default();
+            match slots.first_chunk_mut() {
+                Some(slots) => self.put(slots, *values),
+                None => {
+                    let mut lanes = padded(slots);
+                    self.put(&mut lanes, *values);
+                    slots.iter_mut().zip(lanes).for_each(|(slot, lane)| *slot = lane);
+                }
+            }
+        }
+    }
+
+    /// Puts eight values where they go.
+    #[inline(always)]
+    fn put(&self, slots: &mut Lanes, mut values: Lanes) {
+        match &self.store {
+            FinishStore::Overwrite => *slots = values,
+            FinishStore::Add(scale) => {
+                if let Some(scale) = scale {
+                    values.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+                }
+                slots.iter_mut().zip(values).for_each(|(slot, value)| *slot += value);
+            }
+            FinishStore::Multiply => {
+                slots.iter_mut().zip(values).for_each(|(slot, value)| *slot *= value);
+            }
+        }
     }
 }
 
-/// One known activation on eight values.
+/// The first eight values, with zeros where there are fewer.
 #[inline(always)]
-fn activate_lanes(values: &mut Lanes, activation: Activation) {
+fn padded(values: &[f32]) -> Lanes {
+    match values.first_chunk() {
+        Some(lanes) => *lanes,
+        None => {
+            let mut lanes = [0.0; PANEL];
+            lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = *value);
+            lanes
+        }
+    }
+}
+
+/// One known activation.
+#[inline(always)]
+fn activate_all(values: &mut [f32], activation: Activation) {
     for value in values {
         *value = activate(activation, *value);
-    }
-}
-
-/// `work(value, other[column + lane])` for the lanes that `other` has.
-#[inline(always)]
-fn for_lanes(values: &mut Lanes, other: &[f32], column: usize, work: impl Fn(&mut f32, f32)) {
-    let other = other.get(column..).unwrap_or(&[]);
-    match other.first_chunk::<PANEL>() {
-        Some(other) => values.iter_mut().zip(other).for_each(|(value, x)| work(value, *x)),
-        None => values.iter_mut().zip(other).for_each(|(value, x)| work(value, *x)),
-    }
-}
-
-/// `work(slots[column + lane], value)` for the lanes that `slots` has.
-#[inline(always)]
-fn for_lanes_mut(slots: &mut [f32], column: usize, values: &Lanes, work: impl Fn(&mut f32, f32)) {
-    let slots = slots.get_mut(column..).unwrap_or_default();
-    match slots.first_chunk_mut::<PANEL>() {
-        Some(slots) => slots.iter_mut().zip(values).for_each(|(slot, x)| work(slot, *x)),
-        None => slots.iter_mut().zip(values).for_each(|(slot, x)| work(slot, *x)),
     }
 }
 

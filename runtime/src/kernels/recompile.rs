@@ -34,6 +34,12 @@ macro_rules! recompiled {
 /// The static `KERNELS` of an instruction set: the portable bodies, and the int8 GEMM by `$sums`.
 macro_rules! recompiled_table {
     ($name:literal, $features:literal, rows: $rows:literal, float_rows: $float_rows:literal, $sums:ty) => {
+        recompiled_table!(
+            $name, $features, rows: $rows, $sums,
+            float_rows: $float_rows, crate::kernels::portable::PortableSums
+        );
+    };
+    ($name:literal, $features:literal, rows: $rows:literal, $sums:ty, float_rows: $float_rows:literal, $float_sums:ty) => {
         use crate::kernels::{
             Epilogue, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, portable,
         };
@@ -59,9 +65,9 @@ macro_rules! recompiled_table {
         recompiled! {
             $features;
             fn gemm_f32_f32_f32w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, f32>, epilogue: &Epilogue<'_>)
-                = portable::gemm_f32_f32_f32w::<$float_rows>;
+                = portable::gemm_float::<$float_rows, f32, $float_sums>;
             fn gemm_f32_f32_f16w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, half::f16>, epilogue: &Epilogue<'_>)
-                = portable::gemm_f32_f32_f16w::<$float_rows>;
+                = portable::gemm_float::<$float_rows, half::f16, $float_sums>;
             fn gemm_f32_f32_qc8w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
                 = portable::gemm_f32_f32_qc8w;
             fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)

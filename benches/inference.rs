@@ -1,0 +1,61 @@
+//! Whole inferences of the bundled model (a small ViT for Fashion-MNIST), every table and reduction.
+
+use anyhow::{Context, Result};
+use coda_benches::{run, tables};
+use coda_converter::bench::{input, macs};
+use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
+use coda_converter::session::Session;
+use coda_converter::source::{Base, Task};
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use std::path::Path;
+
+const WEIGHTS: [(&str, WeightType); 4] = [
+    ("int8", WeightType::Int8),
+    ("int4", WeightType::Int4),
+    ("f16", WeightType::F16),
+    ("f32", WeightType::F32),
+];
+const REDUCTIONS: [f32; 4] = [1.0, 2.0, 4.0, 8.0];
+
+fn main() {
+    run(env!("CARGO_TARGET_TMPDIR"), |criterion| {
+        for (name, weights) in WEIGHTS {
+            inference(criterion, name, weights).expect("the bundled model packs and runs");
+        }
+    });
+}
+
+fn inference(criterion: &mut Criterion, name: &str, weights: WeightType) -> Result<()> {
+    let bytes = pack(weights)?;
+    let package = bytes.parse()?;
+    let model = Model::open(&package)?;
+    let tokens = model.max_tokens().context("the bundled model reads images")?;
+    let image = input(&model, None)?;
+    for kernels in tables() {
+        let mut session = Session::new(&model, Capacity::any_budget(tokens))?.with_kernels(kernels);
+        let mut group = criterion.benchmark_group(format!("fashion-{name}/{}", kernels.name));
+        for reduction in REDUCTIONS {
+            group.throughput(Throughput::Elements(macs(&model, tokens, reduction)?.total()));
+            let id = BenchmarkId::from_parameter(format!("r = {reduction}"));
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    let budget = Budget::Reduction(reduction);
+                    session.run(image.as_input(), budget, &mut (), |_| ()).expect("a run");
+                });
+            });
+        }
+    }
+    Ok(())
+}
+
+fn pack(weights: WeightType) -> Result<PackageBytes> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
+    let source = Base::open(&directory, None)?;
+    let base = pack_base(&source, weights, "benches")?.bytes;
+    let task = Task::open(&directory.join("coda-k-to-light.safetensors"), &source)?;
+    let task = pack_task(&task, &base.parse()?, weights, "benches")?.bytes;
+    Ok(bundle(&base.parse()?, &task.parse()?)?)
+}

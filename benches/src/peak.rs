@@ -1,0 +1,208 @@
+//! The most multiply-accumulates a second that one core of this machine can do: loops on registers.
+#![allow(unsafe_code, reason = "calls functions of instruction sets that were just detected")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Multiply-accumulates of f32 values: what peers' float kernels are bounded by.
+pub const FMA: &str = "f32 FMA";
+
+/// One loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// What the loop does.
+    pub name: &'static str,
+    /// Multiply-accumulates of a round.
+    macs: u64,
+    /// Runs rounds; `None` where this CPU lacks the instruction.
+    run: fn(u64) -> Option<()>,
+}
+
+/// A measured peak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Name of the loop.
+    pub name: &'static str,
+    /// Multiply-accumulates a second, the best of some short runs.
+    pub macs_per_second: f64,
+}
+
+/// The int8 loop that a kernel table is bounded by.
+#[must_use]
+pub fn of_table(table: &str) -> Option<&'static str> {
+    match table {
+        "avx512_vnni" => Some("int8 vpdpbusd 512"),
+        "avx2" => Some("int8 vpmaddubsw"),
+        "neon_dotprod" => Some("int8 sdot"),
+        _ => None,
+    }
+}
+
+/// Measures every loop that this CPU can run.
+#[must_use]
+pub fn measure_all() -> Vec<Measured> {
+    LOOPS.iter().filter_map(Peak::measure).collect()
+}
+
+/// The higher of two measurements of each loop: a peak is what the core can do undisturbed.
+#[must_use]
+pub fn middle(before: Vec<Measured>, after: Vec<Measured>) -> Vec<Measured> {
+    let pairs = before.into_iter().zip(after);
+    pairs.map(|(a, b)| if a.macs_per_second >= b.macs_per_second { a } else { b }).collect()
+}
+
+const ROUNDS: u64 = 1 << 18;
+
+impl Peak {
+    fn measure(&self) -> Option<Measured> {
+        let mut best = f64::INFINITY;
+        for _ in 0..30 {
+            let start = Instant::now();
+            (self.run)(black_box(ROUNDS))?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Some(Measured { name: self.name, macs_per_second: (ROUNDS * self.macs) as f64 / best })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const LOOPS: &[Peak] = &[
+    Peak { name: FMA, macs: 12 * 8, run: x86::fma },
+    Peak { name: "f32 FMA 512", macs: 12 * 16, run: x86::fma_512 },
+    Peak { name: "int8 vpmaddubsw", macs: 10 * 32, run: x86::maddubs },
+    Peak { name: "int8 vpdpbusd 512", macs: 12 * 64, run: x86::dpbusd_512 },
+];
+
+#[cfg(target_arch = "aarch64")]
+const LOOPS: &[Peak] = &[
+    Peak { name: FMA, macs: 12 * 4, run: aarch64::fma },
+    Peak { name: "int8 sdot", macs: 12 * 16, run: aarch64::sdot },
+];
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const LOOPS: &[Peak] = &[Peak { name: FMA, macs: 64, run: plain }];
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn plain(rounds: u64) -> Option<()> {
+    let (mut sums, factor) = ([0.0f32; 64], black_box(0.5f32));
+    for _ in 0..rounds {
+        sums.iter_mut().for_each(|sum| *sum = *sum * factor + factor);
+    }
+    black_box(sums);
+    Some(())
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::black_box;
+    use core::arch::x86_64::*;
+
+    pub(super) fn fma(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "avx2,fma")]
+        fn body(rounds: u64) {
+            let (factor, mut sums) = (_mm256_set1_ps(black_box(0.5)), [_mm256_setzero_ps(); 12]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm256_fmadd_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        // SAFETY: both features were found.
+        found.then(|| unsafe { body(rounds) })
+    }
+
+    pub(super) fn fma_512(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "avx512f")]
+        fn body(rounds: u64) {
+            let (factor, mut sums) = (_mm512_set1_ps(black_box(0.5)), [_mm512_setzero_ps(); 12]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm512_fmadd_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+        // SAFETY: the feature was found.
+        is_x86_feature_detected!("avx512f").then(|| unsafe { body(rounds) })
+    }
+
+    pub(super) fn maddubs(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "avx2")]
+        fn body(rounds: u64) {
+            let (left, ones) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi16(1));
+            let mut sums = [_mm256_setzero_si256(); 10];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    // The right side changes with every sum, or the product would leave the loop.
+                    let pairs = _mm256_maddubs_epi16(left, *sum);
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                }
+            }
+            black_box(sums);
+        }
+        // SAFETY: the feature was found.
+        is_x86_feature_detected!("avx2").then(|| unsafe { body(rounds) })
+    }
+
+    pub(super) fn dpbusd_512(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "avx512f,avx512vnni")]
+        fn body(rounds: u64) {
+            let (factor, mut sums) = (_mm512_set1_epi8(black_box(3)), [_mm512_setzero_si512(); 12]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm512_dpbusd_epi32(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+        // SAFETY: both features were found.
+        found.then(|| unsafe { body(rounds) })
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::black_box;
+    use core::arch::aarch64::*;
+    use core::arch::asm;
+
+    pub(super) fn fma(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "neon")]
+        fn body(rounds: u64) {
+            let (factor, mut sums) = (vdupq_n_f32(black_box(0.5)), [vdupq_n_f32(0.0); 12]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = vfmaq_f32(factor, *sum, factor);
+                }
+            }
+            black_box(sums);
+        }
+        // SAFETY: the feature was found.
+        std::arch::is_aarch64_feature_detected!("neon").then(|| unsafe { body(rounds) })
+    }
+
+    pub(super) fn sdot(rounds: u64) -> Option<()> {
+        #[target_feature(enable = "neon,dotprod")]
+        fn body(rounds: u64) {
+            let (factor, mut sums) = (vdupq_n_s8(black_box(3)), [vdupq_n_s32(0); 12]);
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    // SAFETY: one instruction on registers, of a feature that this function enables.
+                    unsafe {
+                        asm!(
+                            "sdot {0:v}.4s, {1:v}.16b, {1:v}.16b",
+                            inout(vreg) *sum, in(vreg) factor,
+                            options(pure, nomem, nostack, preserves_flags)
+                        );
+                    }
+                }
+            }
+            black_box(sums);
+        }
+        // SAFETY: the feature was found.
+        std::arch::is_aarch64_feature_detected!("dotprod").then(|| unsafe { body(rounds) })
+    }
+}

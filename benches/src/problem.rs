@@ -1,0 +1,136 @@
+//! Made-up operands; latency does not depend on their values.
+
+use coda_runtime::format::{INT4_GROUP, INT4_GROUP_BYTES, PANEL};
+use coda_runtime::kernels::{
+    Epilogue, Int4Group, Kernels, Panels, PanelsInt4, PanelsInt8, RowsInt8,
+};
+use coda_runtime::tensor::{Matrix, MatrixMut};
+use half::f16;
+
+/// How the weights of a linear map are stored, and which rows they read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// int8 weights; rows are quantised first, which counts.
+    Int8,
+    /// int4 weights; rows are quantised first, which counts.
+    Int4,
+    /// f16 weights, f32 rows.
+    F16,
+    /// f32 weights, f32 rows.
+    F32,
+    /// int8 weights, f32 rows.
+    Int8FloatRows,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::F32, Self::Int8FloatRows];
+
+    /// Name of the kernel.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "gemm_f32_qd8_qc8w",
+            Self::Int4 => "gemm_f32_qd8_qc4w",
+            Self::F16 => "gemm_f32_f32_f16w",
+            Self::F32 => "gemm_f32_f32_f32w",
+            Self::Int8FloatRows => "gemm_f32_f32_qc8w",
+        }
+    }
+}
+
+/// One linear map and its rows.
+#[derive(Clone, Debug)]
+pub struct Gemm {
+    kind: Kind,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    lhs: Vec<f32>,
+    lhs_int8: Vec<i8>,
+    lhs_scales: Vec<f32>,
+    f32: Vec<f32>,
+    f16: Vec<f16>,
+    int8: Vec<i8>,
+    int4: Vec<Int4Group>,
+    scales: Vec<f32>,
+    bias: Vec<f32>,
+    out: Vec<f32>,
+}
+
+impl Gemm {
+    /// `rows` rows of `inputs` values times `outputs` channels.
+    #[must_use]
+    pub fn new(kind: Kind, rows: usize, inputs: usize, outputs: usize) -> Self {
+        let padded = inputs.next_multiple_of(PANEL);
+        let channels = outputs.next_multiple_of(PANEL);
+        let weights = channels * padded;
+        let only = |wanted: Kind, count: usize| if kind == wanted { count } else { 0 };
+        let int8 = only(Kind::Int8, weights) + only(Kind::Int8FloatRows, weights);
+        let groups = channels / PANEL * inputs.div_ceil(INT4_GROUP);
+        let mut group = [0x5a; INT4_GROUP_BYTES];
+        group[..2 * PANEL].fill(0x2c); // f16 scales of about 0.066
+        Self {
+            kind,
+            rows,
+            inputs,
+            outputs,
+            lhs: floats(rows * inputs),
+            lhs_int8: vec![0; rows * padded],
+            lhs_scales: vec![0.0; rows],
+            f32: floats(only(Kind::F32, weights)),
+            f16: floats(only(Kind::F16, weights)).into_iter().map(f16::from_f32).collect(),
+            int8: (0..int8).map(|index| (index * 37 % 255) as i8).collect(),
+            int4: vec![group; only(Kind::Int4, groups)],
+            scales: vec![0.01; channels],
+            bias: floats(outputs),
+            out: vec![0.0; rows * outputs],
+        }
+    }
+
+    /// Multiply-accumulates of a run.
+    #[must_use]
+    pub const fn macs(&self) -> u64 {
+        (self.rows * self.inputs * self.outputs) as u64
+    }
+
+    /// Runs the kernel of `kernels` once.
+    pub fn run(&mut self, kernels: &Kernels) {
+        let Self { rows, inputs, outputs, .. } = *self;
+        let stride = inputs.next_multiple_of(PANEL);
+        if matches!(self.kind, Kind::Int8 | Kind::Int4) {
+            let slots = self.lhs_int8.chunks_exact_mut(stride).zip(&mut self.lhs_scales);
+            for ((slot, scale), row) in slots.zip(self.lhs.chunks_exact(inputs)) {
+                *scale = (kernels.quantize_row)(slot, row);
+            }
+        }
+        let mut out = MatrixMut::new(&mut self.out, outputs);
+        let epilogue = Epilogue::overwrite(&self.bias);
+        let lhs = Matrix::new(&self.lhs, inputs).first_rows(rows);
+        let int8 = RowsInt8 { values: &self.lhs_int8, scales: &self.lhs_scales, stride };
+        let (values, scales) = (&*self.int8, &*self.scales);
+        let weights = PanelsInt8 { values, scales, outputs, inputs };
+        match self.kind {
+            Kind::Int8 => (kernels.gemm_f32_qd8_qc8w)(&mut out, int8, weights, &epilogue),
+            Kind::Int8FloatRows => (kernels.gemm_f32_f32_qc8w)(&mut out, lhs, weights, &epilogue),
+            Kind::Int4 => {
+                let weights = PanelsInt4 { groups: &self.int4, outputs, inputs };
+                (kernels.gemm_f32_qd8_qc4w)(&mut out, int8, weights, &epilogue);
+            }
+            Kind::F16 => {
+                let weights = Panels { values: &self.f16, outputs, inputs };
+                (kernels.gemm_f32_f32_f16w)(&mut out, lhs, weights, &epilogue);
+            }
+            Kind::F32 => {
+                let weights = Panels { values: &self.f32, outputs, inputs };
+                (kernels.gemm_f32_f32_f32w)(&mut out, lhs, weights, &epilogue);
+            }
+        }
+    }
+}
+
+/// Values between -1 and 1.
+#[must_use]
+pub fn floats(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index * 7919 % 2001) as f32 / 1000.0 - 1.0).collect()
+}

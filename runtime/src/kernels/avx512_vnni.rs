@@ -1,0 +1,176 @@
+//! x86-64 with AVX-512 and its VNNI (Intel since Ice Lake, AMD since Zen 4).
+//!
+//! int8 products: `vpdpbusd` sums four products of an unsigned left with a signed right side, without
+//! saturation. Rows enter as x + 128; 128 times the sum of a channel's weights is taken off at the end.
+//! Both wrap around in i32 without harm: the difference fits.
+
+use super::PANEL;
+use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums};
+use core::arch::asm;
+use core::arch::x86_64::{
+    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
+    _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
+};
+use half::f16;
+
+recompiled_table!(
+    "avx512_vnni",
+    "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    rows: 8,
+    Avx512Vnni,
+    float_rows: 8,
+    Avx512Vnni
+);
+
+/// The table, if this CPU and its operating system have AVX-512 with VNNI.
+pub(super) fn detect() -> Option<&'static Kernels> {
+    cpu_has!("avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
+        .then_some(&KERNELS)
+}
+
+struct Avx512Vnni;
+
+impl BlockSums for Avx512Vnni {
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        if rows.iter().any(|row| row.len() != panel.len()) {
+            return [[0; PANEL]; ROWS];
+        }
+        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+        // `detect` found AVX-512 and VNNI.
+        let [sums] = unsafe { block_sums(rows, [panel]) };
+        sums
+    }
+
+    #[inline(always)]
+    fn pair_sums<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        panels: [&[Block]; 2],
+    ) -> [Sums<ROWS>; 2] {
+        let blocks = panels[0].len();
+        if panels[1].len() != blocks || rows.iter().any(|row| row.len() != blocks) {
+            return [[[0; PANEL]; ROWS]; 2];
+        }
+        // SAFETY: rows and panels have one length. Only functions of this file's table come here;
+        // `detect` found AVX-512 and VNNI.
+        unsafe { block_sums(rows, panels) }
+    }
+}
+
+/// # Safety
+/// Every row and every panel is as long as the first panel.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn block_sums<const ROWS: usize, const PANELS: usize>(
+    rows: [&[[i8; PANEL]]; ROWS],
+    panels: [&[Block]; PANELS],
+) -> [Sums<ROWS>; PANELS] {
+    // Flips the sign bit: x + 128. As numbers of its own, 128.
+    let mut offset = _mm512_set1_epi8(-128);
+    // SAFETY: no instruction. It hides that the value is a constant: the compiler would flip the
+    // eight bytes before it broadcasts them, and so broadcast from a register instead of memory.
+    unsafe {
+        asm!("/* {0} */", inout(zmm_reg) offset, options(pure, nomem, nostack, preserves_flags));
+    }
+    let mut excess = [_mm512_setzero_si512(); PANELS];
+    // Channel c has the partial sums 2 c and 2 c + 1.
+    let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
+    let blocks = panels.first().map_or(0, |panel| panel.len());
+    for index in 0..blocks {
+        let mut weights = [_mm512_setzero_si512(); PANELS];
+        for ((weights, excess), panel) in weights.iter_mut().zip(&mut excess).zip(&panels) {
+            // SAFETY: the panel has so many blocks.
+            *weights = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
+            *excess = _mm512_dpbusd_epi32(*excess, offset, *weights);
+        }
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            // SAFETY: the row has so many blocks.
+            let row = _mm512_set1_epi64(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }));
+            let row = _mm512_xor_si512(row, offset);
+            for (sum, weights) in sums.iter_mut().zip(&weights) {
+                *sum = _mm512_dpbusd_epi32(*sum, row, *weights);
+            }
+        }
+    }
+    let mut folded = [[[0; PANEL]; ROWS]; PANELS];
+    for (row, sums) in sums.iter().enumerate() {
+        for ((folded, sum), excess) in folded.iter_mut().zip(sums).zip(&excess) {
+            let sum = _mm512_sub_epi32(*sum, *excess);
+            let pairs = _mm512_add_epi32(sum, _mm512_srli_epi64::<32>(sum));
+            folded[row] = bytemuck::must_cast(_mm512_cvtepi64_epi32(pairs));
+        }
+    }
+    folded
+}
+
+/// The weights of one input for 16 channels.
+trait Weight: Copy {
+    fn join(first: &[Self; PANEL], second: &[Self; PANEL]) -> __m512;
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    fn join(first: &[Self; PANEL], second: &[Self; PANEL]) -> __m512 {
+        bytemuck::must_cast([*first, *second])
+    }
+}
+
+impl Weight for f16 {
+    #[inline(always)]
+    fn join(first: &[Self; PANEL], second: &[Self; PANEL]) -> __m512 {
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+        unsafe { _mm512_cvtph_ps(bytemuck::must_cast([*first, *second])) }
+    }
+}
+
+impl<W: Weight> FloatSums<W> for Avx512Vnni {
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(rows: [&[f32]; ROWS], panel: &[[W; PANEL]]) -> [Lanes; ROWS] {
+        let [sums, _] = <Self as FloatSums<W>>::pair_sums(rows, [panel, panel]);
+        sums
+    }
+
+    #[inline(always)]
+    fn pair_sums<const ROWS: usize>(
+        rows: [&[f32]; ROWS],
+        panels: [&[[W; PANEL]]; 2],
+    ) -> [[Lanes; ROWS]; 2] {
+        let inputs = panels[0].len();
+        if panels[1].len() != inputs || rows.iter().any(|row| row.len() != inputs) {
+            return [[[0.0; PANEL]; ROWS]; 2];
+        }
+        // SAFETY: rows and panels have one length. Only functions of this file's table come here;
+        // `detect` found AVX-512.
+        unsafe { float_sums(rows, panels) }
+    }
+}
+
+/// # Safety
+/// Every row and both panels have the same length.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn float_sums<W: Weight, const ROWS: usize>(
+    rows: [&[f32]; ROWS],
+    [first, second]: [&[[W; PANEL]]; 2],
+) -> [[Lanes; ROWS]; 2] {
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for (index, (first, second)) in first.iter().zip(second).enumerate() {
+        let weights = W::join(first, second);
+        for (sum, row) in sums.iter_mut().zip(&rows) {
+            // SAFETY: the row is as long as the panels.
+            let x = _mm512_set1_ps(unsafe { *row.get_unchecked(index) });
+            *sum = _mm512_add_ps(*sum, _mm512_mul_ps(x, weights));
+        }
+    }
+    let mut split = [[[0.0; PANEL]; ROWS]; 2];
+    for (row, sum) in sums.iter().enumerate() {
+        let [first, second]: [Lanes; 2] = bytemuck::must_cast(*sum);
+        (split[0][row], split[1][row]) = (first, second);
+    }
+    split
+}
