@@ -1,14 +1,14 @@
-"""Prints the plan of a comparison: plan.py MODEL SENTENCES WORK ROUNDS WORKER. Quantises for ONNX Runtime and cuts texts."""
+"""Prints the plan of a comparison: plan.py MODEL TEXTS WORK ROUNDS WORKER. Quantises for ONNX Runtime and cuts texts."""
 import importlib.metadata, json, pathlib, re, sys
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
 
-model, sentences, work, rounds, worker = sys.argv[1:]
+model, texts_file, work, rounds, worker = sys.argv[1:]
 work, python = pathlib.Path(work), sys.executable
 tokenizer = Tokenizer.from_file(model + "/tokenizer.json")
 tokenizer.no_truncation()
 tokenizer.no_padding()
-words = [line.split("\t", 1)[1] for line in open(sentences) if "\t" in line]
+words = [line.split("\t", 1)[1] for line in open(texts_file) if "\t" in line]
 INPUTS = 8
 series = []
 

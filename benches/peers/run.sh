@@ -27,5 +27,5 @@ done
 for tokens in 128 256; do
   "$python" export_onnx.py "$model" $tokens "$work/minilm-$tokens.onnx"
 done
-"$python" plan.py "$model" "$cache/sentences.tsv" "$work" "$rounds" target/release/coda-peers >"$work/plan.json"
+"$python" plan.py "$model" "$cache/20newsgroups-test.tsv" "$work" "$rounds" target/release/coda-peers >"$work/plan.json"
 "$python" compare.py "$work/plan.json" "../record/peers-$(date +%F)"

@@ -1,16 +1,16 @@
 //! x86-64 with AVX-512 and its VNNI (Intel since Ice Lake, AMD since Zen 4).
 //!
 //! int8 products: `vpdpbusd` sums four products of an unsigned left with a signed right side, without
-//! saturation. Rows enter as x + 128; 128 times the sum of a channel's weights is taken off at the end.
+//! saturation. Weights enter as w + 128, which makes each sum 128 times the sum of its row too large,
+//! for every channel alike: the excess of a row is found once for all panels and taken off at the end.
 //! Both wrap around in i32 without harm: the difference fits.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums};
-use core::arch::asm;
+use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums, same_length};
 use core::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
+    _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
 };
 use half::f16;
 
@@ -35,13 +35,19 @@ impl BlockSums for Avx512Vnni {
     const PAIRS: bool = true;
 
     #[inline(always)]
+    fn excess(row: &[[i8; PANEL]]) -> i32 {
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512 and VNNI.
+        unsafe { excess(row) }
+    }
+
+    #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if rows.iter().any(|row| row.len() != panel.len()) {
+        if !same_length(&rows, &[panel]) {
             return [[0; PANEL]; ROWS];
         }
-        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+        // SAFETY: rows and panel have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
-        let [sums] = unsafe { block_sums(rows, [panel]) };
+        let [sums] = unsafe { block_sums::<ROWS, 1, false>(rows, [panel]) };
         sums
     }
 
@@ -50,54 +56,77 @@ impl BlockSums for Avx512Vnni {
         rows: [&[[i8; PANEL]]; ROWS],
         panels: [&[Block]; 2],
     ) -> [Sums<ROWS>; 2] {
-        let blocks = panels[0].len();
-        if panels[1].len() != blocks || rows.iter().any(|row| row.len() != blocks) {
+        if !same_length(&rows, &panels) {
             return [[[0; PANEL]; ROWS]; 2];
         }
         // SAFETY: rows and panels have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
-        unsafe { block_sums(rows, panels) }
+        unsafe { block_sums::<ROWS, 2, false>(rows, panels) }
+    }
+
+    #[inline(always)]
+    fn exact_sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        if !same_length(&rows, &[panel]) {
+            return [[0; PANEL]; ROWS];
+        }
+        // SAFETY: rows and panel have one length. Only functions of this file's table come here;
+        // `detect` found AVX-512 and VNNI.
+        let [sums] = unsafe { block_sums::<ROWS, 1, true>(rows, [panel]) };
+        sums
     }
 }
 
+/// 128 times the sum of a row.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn excess(row: &[[i8; PANEL]]) -> i32 {
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut last = [[0; PANEL]; PANEL];
+    last.iter_mut().zip(rest).for_each(|(slot, values)| *slot = *values);
+    let mut sum = _mm512_setzero_si512();
+    for block in blocks.iter().chain(core::iter::once(&last)) {
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), bytemuck::must_cast(*block));
+    }
+    _mm512_reduce_add_epi32(sum)
+}
+
+/// Sums of rows and panels, with the excess of each row taken off if `EXACT`.
+///
 /// # Safety
 /// Every row and every panel is as long as the first panel.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-unsafe fn block_sums<const ROWS: usize, const PANELS: usize>(
+unsafe fn block_sums<const ROWS: usize, const PANELS: usize, const EXACT: bool>(
     rows: [&[[i8; PANEL]]; ROWS],
     panels: [&[Block]; PANELS],
 ) -> [Sums<ROWS>; PANELS] {
-    // Flips the sign bit: x + 128. As numbers of its own, 128.
-    let mut offset = _mm512_set1_epi8(-128);
-    // SAFETY: no instruction. It hides that the value is a constant: the compiler would flip the
-    // eight bytes before it broadcasts them, and so broadcast from a register instead of memory.
-    unsafe {
-        asm!("/* {0} */", inout(zmm_reg) offset, options(pure, nomem, nostack, preserves_flags));
-    }
-    let mut excess = [_mm512_setzero_si512(); PANELS];
+    // Flips the sign bit: w + 128. As unsigned numbers, 128.
+    let offset = _mm512_set1_epi8(-128);
+    let mut excess = [_mm512_setzero_si512(); ROWS];
     // Channel c has the partial sums 2 c and 2 c + 1.
     let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
     let blocks = panels.first().map_or(0, |panel| panel.len());
     for index in 0..blocks {
         let mut weights = [_mm512_setzero_si512(); PANELS];
-        for ((weights, excess), panel) in weights.iter_mut().zip(&mut excess).zip(&panels) {
+        for (weights, panel) in weights.iter_mut().zip(&panels) {
             // SAFETY: the panel has so many blocks.
-            *weights = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
-            *excess = _mm512_dpbusd_epi32(*excess, offset, *weights);
+            let block = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
+            *weights = _mm512_xor_si512(block, offset);
         }
-        for (sums, row) in sums.iter_mut().zip(&rows) {
+        for ((sums, excess), row) in sums.iter_mut().zip(&mut excess).zip(&rows) {
             // SAFETY: the row has so many blocks.
             let row = _mm512_set1_epi64(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }));
-            let row = _mm512_xor_si512(row, offset);
             for (sum, weights) in sums.iter_mut().zip(&weights) {
-                *sum = _mm512_dpbusd_epi32(*sum, row, *weights);
+                *sum = _mm512_dpbusd_epi32(*sum, *weights, row);
+            }
+            if EXACT {
+                *excess = _mm512_dpbusd_epi32(*excess, offset, row);
             }
         }
     }
     let mut folded = [[[0; PANEL]; ROWS]; PANELS];
-    for (row, sums) in sums.iter().enumerate() {
-        for ((folded, sum), excess) in folded.iter_mut().zip(sums).zip(&excess) {
+    for (row, (sums, excess)) in sums.iter().zip(&excess).enumerate() {
+        for (folded, sum) in folded.iter_mut().zip(sums) {
             let sum = _mm512_sub_epi32(*sum, *excess);
             let pairs = _mm512_add_epi32(sum, _mm512_srli_epi64::<32>(sum));
             folded[row] = bytemuck::must_cast(_mm512_cvtepi64_epi32(pairs));

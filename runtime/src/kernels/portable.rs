@@ -182,9 +182,17 @@ pub(super) trait BlockSums {
     /// Whether [`pair_sums`](Self::pair_sums) is better than twice [`sums`](Self::sums).
     const PAIRS: bool = false;
 
-    /// Exact sums of `ROWS` rows with the 8 channels of one panel; every row has a block of 8
-    /// values for each block of the panel. Row values are in -127..=127, weights any int8: the
-    /// sum of two products fits an i16.
+    /// By how much [`sums`](Self::sums) are too large for this row, with any channel: not 0 where an
+    /// instruction set multiplies weights of another range. Sums wrap around.
+    #[inline(always)]
+    fn excess(row: &[[i8; PANEL]]) -> i32 {
+        let _ = row;
+        0
+    }
+
+    /// Sums of `ROWS` rows with the 8 channels of one panel, too large by the
+    /// [`excess`](Self::excess) of their row. Every row has a block of 8 values for each block of the
+    /// panel. Row values are in -127..=127, weights any int8: the sum of two products fits an i16.
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS>;
 
     /// The sums with two panels of one length.
@@ -195,6 +203,19 @@ pub(super) trait BlockSums {
     ) -> [Sums<ROWS>; 2] {
         [Self::sums(rows, first), Self::sums(rows, second)]
     }
+
+    /// The sums without the excess.
+    #[inline(always)]
+    fn exact_sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        Self::sums(rows, panel)
+    }
+}
+
+/// Whether every row and every panel has as many blocks as the first panel.
+#[inline(always)]
+pub(super) fn same_length(rows: &[&[[i8; PANEL]]], panels: &[&[Block]]) -> bool {
+    let blocks = panels.first().map_or(0, |panel| panel.len());
+    rows.iter().all(|row| row.len() == blocks) && panels.iter().all(|panel| panel.len() == blocks)
 }
 
 /// Sums of rows with the 8 channels of a panel.
@@ -210,25 +231,55 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    let mut panels = int8_panels(rhs).enumerate();
-    while let Some((index, (panel, scales))) = panels.next() {
+    let blocks = lhs.stride / PANEL;
+    for (index, scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
+        let first = index * ROW_TILE;
+        let values = rows.get(first * blocks..).unwrap_or(&[]);
+        let mut excess = [0; ROW_TILE];
+        let of_rows = excess.iter_mut().zip(values.chunks_exact(blocks.max(1)));
+        of_rows.take(scales.len()).for_each(|(slot, row)| *slot = S::excess(row));
+        let rows = Int8Rows { first, values, scales, excess: &excess };
+        int8_row_tile::<TILE, S>(out, rows, rhs, epilogue);
+    }
+}
+
+/// At most [`ROW_TILE`] rows.
+#[derive(Clone, Copy)]
+struct Int8Rows<'a> {
+    /// Place of the first in the output.
+    first: usize,
+    values: &'a [[i8; PANEL]],
+    scales: &'a [f32],
+    /// Excess of each row.
+    excess: &'a [i32; ROW_TILE],
+}
+
+/// Some rows times every panel.
+#[inline(always)]
+fn int8_row_tile<const TILE: usize, S: BlockSums>(
+    out: &mut MatrixMut<'_>,
+    rows: Int8Rows<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let count = rows.scales.len();
+    let scaled = |(index, (panel, scales))| {
         let finish = Finish::new(epilogue, index * PANEL);
-        let first = ScaledPanel { panel, scales, finish };
-        let (row_scales, by) = (lhs.scales, PhantomData::<S>);
+        ScaledPanel { panel, scales, finish }
+    };
+    let mut panels = int8_panels(rhs).enumerate().map(scaled);
+    while let Some(first) = panels.next() {
         let second = if S::PAIRS { panels.next() } else { None };
-        if let Some((index, (panel, scales))) = second {
-            let finish = Finish::new(epilogue, index * PANEL);
-            let second = ScaledPanel { panel, scales, finish };
-            let mut tile = Int8PairTile { out, rows, row_scales, panels: [first, second], by };
-            for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+        let by = PhantomData::<S>;
+        if let Some(second) = second {
+            for_row_tiles::<TILE>(count, &mut Int8PairTile { out, rows, panels: [first, second], by });
         } else {
-            let mut tile = Int8Tile { out, rows, row_scales, panel: first, by };
-            for_row_tiles::<TILE>(row_scales.len(), &mut tile);
+            for_row_tiles::<TILE>(count, &mut Int8Tile { out, rows, panel: first, by });
         }
     }
 }
 
-/// One panel, and what becomes of its sums.
+/// A panel, and what becomes of its sums.
 struct ScaledPanel<'a> {
     panel: &'a [Block],
     scales: &'a Lanes,
@@ -241,18 +292,56 @@ impl ScaledPanel<'_> {
     fn store<const ROWS: usize>(
         &self,
         out: &mut MatrixMut<'_>,
-        row_scales: &[f32],
+        rows: &Int8Rows<'_>,
         first: usize,
         sums: &Sums<ROWS>,
     ) {
-        let row_scales = row_scales.get(first..).unwrap_or(&[]);
-        let mut values = [[0.0; PANEL]; ROWS];
-        for (values, (sums, row_scale)) in values.iter_mut().zip(sums.iter().zip(row_scales)) {
-            for (value, (sum, scale)) in values.iter_mut().zip(sums.iter().zip(self.scales)) {
-                *value = *sum as f32 * (row_scale * scale);
-            }
-        }
-        self.finish.store(out, first, values);
+        let scales = rows.scales.get(first..).and_then(<[f32]>::first_chunk::<ROWS>);
+        let excess = rows.excess.get(first..).and_then(<[i32]>::first_chunk::<ROWS>);
+        let (Some(scales), Some(excess)) = (scales, excess) else { return };
+        let value = |row: usize, lane: usize| {
+            let sum = sums[row][lane].wrapping_sub(excess[row]);
+            sum as f32 * (scales[row] * self.scales[lane])
+        };
+        let values = core::array::from_fn(|row| core::array::from_fn(|lane| value(row, lane)));
+        self.finish.store::<ROWS>(out, rows.first + first, values);
+    }
+}
+
+/// int8 rows times one panel.
+struct Int8Tile<'t, 'o, 'a, S> {
+    out: &'t mut MatrixMut<'o>,
+    rows: Int8Rows<'a>,
+    panel: ScaledPanel<'a>,
+    by: PhantomData<S>,
+}
+
+impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let panel = self.panel.panel;
+        let Some(rows) = block_rows::<ROWS>(self.rows.values, first, panel.len()) else { return };
+        self.panel.store(self.out, &self.rows, first, &S::sums(rows, panel));
+    }
+}
+
+/// int8 rows times two panels.
+struct Int8PairTile<'t, 'o, 'a, S> {
+    out: &'t mut MatrixMut<'o>,
+    rows: Int8Rows<'a>,
+    panels: [ScaledPanel<'a>; 2],
+    by: PhantomData<S>,
+}
+
+impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let [left, right] = &self.panels;
+        let rows = block_rows::<ROWS>(self.rows.values, first, left.panel.len());
+        let Some(rows) = rows else { return };
+        let [of_left, of_right] = S::pair_sums(rows, [left.panel, right.panel]);
+        left.store(self.out, &self.rows, first, &of_left);
+        right.store(self.out, &self.rows, first, &of_right);
     }
 }
 
@@ -269,44 +358,6 @@ fn block_rows<const ROWS: usize>(
         *row = rows.get(index * blocks..(index + 1) * blocks)?;
     }
     Some(found)
-}
-
-/// int8 rows times one panel.
-struct Int8Tile<'t, 'o, 'a, S> {
-    out: &'t mut MatrixMut<'o>,
-    rows: &'a [[i8; PANEL]],
-    row_scales: &'a [f32],
-    panel: ScaledPanel<'a>,
-    by: PhantomData<S>,
-}
-
-impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let panel = self.panel.panel;
-        let Some(rows) = block_rows::<ROWS>(self.rows, first, panel.len()) else { return };
-        self.panel.store(self.out, self.row_scales, first, &S::sums(rows, panel));
-    }
-}
-
-/// int8 rows times two panels.
-struct Int8PairTile<'t, 'o, 'a, S> {
-    out: &'t mut MatrixMut<'o>,
-    rows: &'a [[i8; PANEL]],
-    row_scales: &'a [f32],
-    panels: [ScaledPanel<'a>; 2],
-    by: PhantomData<S>,
-}
-
-impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let [left, right] = &self.panels;
-        let Some(rows) = block_rows::<ROWS>(self.rows, first, left.panel.len()) else { return };
-        let [of_left, of_right] = S::pair_sums(rows, [left.panel, right.panel]);
-        left.store(self.out, self.row_scales, first, &of_left);
-        right.store(self.out, self.row_scales, first, &of_right);
-    }
 }
 
 /// Sums by plain loops.
@@ -330,10 +381,7 @@ impl<W: FloatWeight> FloatSums<W> for PortableSums {
 
 impl BlockSums for PortableSums {
     #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         let mut sums = [[0; PANEL]; ROWS];
         for (sums, row) in sums.iter_mut().zip(rows) {
             for (inputs, block) in row.iter().zip(panel) {
@@ -417,7 +465,7 @@ impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
         if rows.iter().any(|row| row.len() != count) {
             return;
         }
-        let found = S::sums(rows, self.weights);
+        let found = S::exact_sums(rows, self.weights);
         for (sums, found) in self.sums.iter_mut().skip(first).zip(&found) {
             for (sum, (found, scale)) in sums.iter_mut().zip(found.iter().zip(self.scales)) {
                 *sum += *found as f32 * scale;
