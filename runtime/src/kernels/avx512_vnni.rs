@@ -6,11 +6,13 @@
 //! Both wrap around in i32 without harm: the difference fits.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums, same_length};
+use super::portable::{Block, BlockSums, FloatSums, Lanes, Scaling, Sums, same_length};
 use core::arch::x86_64::{
-    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
-    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
+    __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32,
+    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_permutex2var_epi32,
+    _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32,
+    _mm512_xor_si512,
 };
 use half::f16;
 
@@ -47,21 +49,22 @@ impl BlockSums for Avx512Vnni {
         }
         // SAFETY: rows and panel have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
-        let [sums] = unsafe { block_sums::<ROWS, 1, false>(rows, [panel]) };
-        sums
+        let sums = unsafe { block_sums::<ROWS, 1, false>(rows, [panel]) };
+        *sums.as_flattened().as_array().unwrap_or(&[[0; PANEL]; ROWS])
     }
 
     #[inline(always)]
-    fn pair_sums<const ROWS: usize>(
+    fn pair_values<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],
         panels: [&[Block]; 2],
-    ) -> [Sums<ROWS>; 2] {
+        scaling: &Scaling<'_, ROWS, 2>,
+    ) -> [[Lanes; 2]; ROWS] {
         if !same_length(&rows, &panels) {
-            return [[[0; PANEL]; ROWS]; 2];
+            return [[[0.0; PANEL]; 2]; ROWS];
         }
         // SAFETY: rows and panels have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
-        unsafe { block_sums::<ROWS, 2, false>(rows, panels) }
+        unsafe { pair_values(rows, panels, scaling) }
     }
 
     #[inline(always)]
@@ -71,8 +74,8 @@ impl BlockSums for Avx512Vnni {
         }
         // SAFETY: rows and panel have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
-        let [sums] = unsafe { block_sums::<ROWS, 1, true>(rows, [panel]) };
-        sums
+        let sums = unsafe { block_sums::<ROWS, 1, true>(rows, [panel]) };
+        *sums.as_flattened().as_array().unwrap_or(&[[0; PANEL]; ROWS])
     }
 }
 
@@ -90,6 +93,25 @@ fn excess(row: &[[i8; PANEL]]) -> i32 {
     _mm512_reduce_add_epi32(sum)
 }
 
+/// Eight sums from their halves.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fold(sums: __m512i) -> [i32; PANEL] {
+    let pairs = _mm512_add_epi32(sums, _mm512_srli_epi64::<32>(sums));
+    bytemuck::must_cast(_mm512_cvtepi64_epi32(pairs))
+}
+
+/// Sixteen sums from their halves.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fold_pair(first: __m512i, second: __m512i) -> [[i32; PANEL]; 2] {
+    const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+    const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+    let even = _mm512_permutex2var_epi32(first, bytemuck::must_cast(EVEN), second);
+    let odd = _mm512_permutex2var_epi32(first, bytemuck::must_cast(ODD), second);
+    bytemuck::must_cast(_mm512_add_epi32(even, odd))
+}
+
 /// Sums of rows and panels, with the excess of each row taken off if `EXACT`.
 ///
 /// # Safety
@@ -99,7 +121,7 @@ fn excess(row: &[[i8; PANEL]]) -> i32 {
 unsafe fn block_sums<const ROWS: usize, const PANELS: usize, const EXACT: bool>(
     rows: [&[[i8; PANEL]]; ROWS],
     panels: [&[Block]; PANELS],
-) -> [Sums<ROWS>; PANELS] {
+) -> [[[i32; PANEL]; PANELS]; ROWS] {
     // Flips the sign bit: w + 128. As unsigned numbers, 128.
     let offset = _mm512_set1_epi8(-128);
     let mut excess = [_mm512_setzero_si512(); ROWS];
@@ -124,15 +146,43 @@ unsafe fn block_sums<const ROWS: usize, const PANELS: usize, const EXACT: bool>(
             }
         }
     }
-    let mut folded = [[[0; PANEL]; ROWS]; PANELS];
-    for (row, (sums, excess)) in sums.iter().zip(&excess).enumerate() {
-        for (folded, sum) in folded.iter_mut().zip(sums) {
-            let sum = _mm512_sub_epi32(*sum, *excess);
-            let pairs = _mm512_add_epi32(sum, _mm512_srli_epi64::<32>(sum));
-            folded[row] = bytemuck::must_cast(_mm512_cvtepi64_epi32(pairs));
+    let mut folded = [[[0; PANEL]; PANELS]; ROWS];
+    for (folded, (sums, excess)) in folded.iter_mut().zip(sums.iter_mut().zip(&excess)) {
+        if EXACT {
+            sums.iter_mut().for_each(|sum| *sum = _mm512_sub_epi32(*sum, *excess));
+        }
+        match (folded.as_mut_slice(), sums.as_slice()) {
+            ([first, second], [sums, more]) => [*first, *second] = fold_pair(*sums, *more),
+            (folded, sums) => {
+                for (slot, sums) in folded.iter_mut().zip(sums) {
+                    *slot = fold(*sums);
+                }
+            }
         }
     }
     folded
+}
+
+/// # Safety
+/// Every row and every panel is as long as the first panel.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn pair_values<const ROWS: usize>(
+    rows: [&[[i8; PANEL]]; ROWS],
+    panels: [&[Block]; 2],
+    scaling: &Scaling<'_, ROWS, 2>,
+) -> [[Lanes; 2]; ROWS] {
+    // SAFETY: as this function's.
+    let sums = unsafe { block_sums::<ROWS, 2, false>(rows, panels) };
+    let channels: __m512 = bytemuck::must_cast(*scaling.channels);
+    let mut values = [[[0.0; PANEL]; 2]; ROWS];
+    let of_rows = sums.iter().zip(scaling.rows.iter().zip(scaling.excess));
+    for (values, (sums, (scale, excess))) in values.iter_mut().zip(of_rows) {
+        let sums = _mm512_sub_epi32(bytemuck::must_cast(*sums), _mm512_set1_epi32(*excess));
+        let scales = _mm512_mul_ps(_mm512_set1_ps(*scale), channels);
+        *values = bytemuck::must_cast(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+    }
+    values
 }
 
 /// The weights of one input for 16 channels.
@@ -160,18 +210,17 @@ impl<W: Weight> FloatSums<W> for Avx512Vnni {
 
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[f32]; ROWS], panel: &[[W; PANEL]]) -> [Lanes; ROWS] {
-        let [sums, _] = <Self as FloatSums<W>>::pair_sums(rows, [panel, panel]);
-        sums
+        <Self as FloatSums<W>>::pair_sums(rows, [panel, panel]).map(|[sums, _]| sums)
     }
 
     #[inline(always)]
     fn pair_sums<const ROWS: usize>(
         rows: [&[f32]; ROWS],
         panels: [&[[W; PANEL]]; 2],
-    ) -> [[Lanes; ROWS]; 2] {
+    ) -> [[Lanes; 2]; ROWS] {
         let inputs = panels[0].len();
         if panels[1].len() != inputs || rows.iter().any(|row| row.len() != inputs) {
-            return [[[0.0; PANEL]; ROWS]; 2];
+            return [[[0.0; PANEL]; 2]; ROWS];
         }
         // SAFETY: rows and panels have one length. Only functions of this file's table come here;
         // `detect` found AVX-512.
@@ -186,7 +235,7 @@ impl<W: Weight> FloatSums<W> for Avx512Vnni {
 unsafe fn float_sums<W: Weight, const ROWS: usize>(
     rows: [&[f32]; ROWS],
     [first, second]: [&[[W; PANEL]]; 2],
-) -> [[Lanes; ROWS]; 2] {
+) -> [[Lanes; 2]; ROWS] {
     let mut sums = [_mm512_setzero_ps(); ROWS];
     for (index, (first, second)) in first.iter().zip(second).enumerate() {
         let weights = W::join(first, second);
@@ -196,10 +245,9 @@ unsafe fn float_sums<W: Weight, const ROWS: usize>(
             *sum = _mm512_add_ps(*sum, _mm512_mul_ps(x, weights));
         }
     }
-    let mut split = [[[0.0; PANEL]; ROWS]; 2];
-    for (row, sum) in sums.iter().enumerate() {
-        let [first, second]: [Lanes; 2] = bytemuck::must_cast(*sum);
-        (split[0][row], split[1][row]) = (first, second);
+    let mut lanes = [[[0.0; PANEL]; 2]; ROWS];
+    for (lanes, sum) in lanes.iter_mut().zip(&sums) {
+        *lanes = bytemuck::must_cast(*sum);
     }
-    split
+    lanes
 }

@@ -46,14 +46,14 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
     let (steps, _) = rhs.values.as_chunks::<PANEL>();
     let mut panels = steps.chunks_exact(rhs.inputs.max(1)).enumerate();
     while let Some((index, panel)) = panels.next() {
-        let finish = Finish::new(epilogue, index * PANEL);
-        let by = PhantomData::<S>;
+        let (column, by) = (index * PANEL, PhantomData::<S>);
         let second = if S::PAIRS { panels.next() } else { None };
-        if let Some((index, second)) = second {
-            let finish = [finish, Finish::new(epilogue, index * PANEL)];
+        if let Some((_, second)) = second {
+            let finish = Finish::new(epilogue, column);
             let mut tile = FloatPairTile { out, lhs, panels: [panel, second], finish, by };
             for_row_tiles::<TILE>(lhs.rows(), &mut tile);
         } else {
+            let finish = Finish::new(epilogue, column);
             let mut tile = FloatTile { out, lhs, panel, finish, by };
             for_row_tiles::<TILE>(lhs.rows(), &mut tile);
         }
@@ -101,8 +101,9 @@ pub(super) trait FloatSums<W> {
     fn pair_sums<const ROWS: usize>(
         rows: [&[f32]; ROWS],
         [first, second]: [&[[W; PANEL]]; 2],
-    ) -> [[Lanes; ROWS]; 2] {
-        [Self::sums(rows, first), Self::sums(rows, second)]
+    ) -> [[Lanes; 2]; ROWS] {
+        let (first, second) = (Self::sums(rows, first), Self::sums(rows, second));
+        core::array::from_fn(|row| [first[row], second[row]])
     }
 }
 
@@ -144,7 +145,7 @@ struct FloatTile<'t, 'o, 'a, W, S> {
     out: &'t mut MatrixMut<'o>,
     lhs: Matrix<'a>,
     panel: &'a [[W; PANEL]],
-    finish: Finish,
+    finish: Finish<1>,
     by: PhantomData<S>,
 }
 
@@ -153,7 +154,7 @@ impl<W, S: FloatSums<W>> RowTile for FloatTile<'_, '_, '_, W, S> {
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let rows = float_rows::<ROWS>(&self.lhs, first, self.panel.len());
         let Some(rows) = rows else { return };
-        self.finish.store(self.out, first, S::sums(rows, self.panel));
+        self.finish.store(self.out, first, S::sums(rows, self.panel).map(|lanes| [lanes]));
     }
 }
 
@@ -162,7 +163,7 @@ struct FloatPairTile<'t, 'o, 'a, W, S> {
     out: &'t mut MatrixMut<'o>,
     lhs: Matrix<'a>,
     panels: [&'a [[W; PANEL]]; 2],
-    finish: [Finish; 2],
+    finish: Finish<2>,
     by: PhantomData<S>,
 }
 
@@ -171,9 +172,7 @@ impl<W, S: FloatSums<W>> RowTile for FloatPairTile<'_, '_, '_, W, S> {
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let rows = float_rows::<ROWS>(&self.lhs, first, self.panels[0].len());
         let Some(rows) = rows else { return };
-        let [of_left, of_right] = S::pair_sums(rows, self.panels);
-        self.finish[0].store(self.out, first, of_left);
-        self.finish[1].store(self.out, first, of_right);
+        self.finish.store(self.out, first, S::pair_sums(rows, self.panels));
     }
 }
 
@@ -195,13 +194,24 @@ pub(super) trait BlockSums {
     /// panel. Row values are in -127..=127, weights any int8: the sum of two products fits an i16.
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS>;
 
-    /// The sums with two panels of one length.
+    /// The sums of each row with two panels of one length.
     #[inline(always)]
     fn pair_sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],
         [first, second]: [&[Block]; 2],
-    ) -> [Sums<ROWS>; 2] {
-        [Self::sums(rows, first), Self::sums(rows, second)]
+    ) -> [[[i32; PANEL]; 2]; ROWS] {
+        let (first, second) = (Self::sums(rows, first), Self::sums(rows, second));
+        core::array::from_fn(|row| [first[row], second[row]])
+    }
+
+    /// Values of each row with two panels of one length.
+    #[inline(always)]
+    fn pair_values<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        panels: [&[Block]; 2],
+        scaling: &Scaling<'_, ROWS, 2>,
+    ) -> [[Lanes; 2]; ROWS] {
+        scaling.apply(&Self::pair_sums(rows, panels))
     }
 
     /// The sums without the excess.
@@ -263,48 +273,55 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let count = rows.scales.len();
-    let scaled = |(index, (panel, scales))| {
-        let finish = Finish::new(epilogue, index * PANEL);
-        ScaledPanel { panel, scales, finish }
-    };
-    let mut panels = int8_panels(rhs).enumerate().map(scaled);
-    while let Some(first) = panels.next() {
+    let mut panels = int8_panels(rhs).enumerate();
+    while let Some((index, (panel, scales))) = panels.next() {
+        let (column, by) = (index * PANEL, PhantomData::<S>);
         let second = if S::PAIRS { panels.next() } else { None };
-        let by = PhantomData::<S>;
-        if let Some(second) = second {
-            for_row_tiles::<TILE>(count, &mut Int8PairTile { out, rows, panels: [first, second], by });
+        if let Some((_, (second, second_scales))) = second {
+            let (panels, scales) = ([panel, second], [*scales, *second_scales]);
+            let finish = Finish::new(epilogue, column);
+            for_row_tiles::<TILE>(
+                count,
+                &mut Int8PairTile { out, rows, panels, scales, finish, by },
+            );
         } else {
-            for_row_tiles::<TILE>(count, &mut Int8Tile { out, rows, panel: first, by });
+            let (scales, finish) = ([*scales], Finish::new(epilogue, column));
+            for_row_tiles::<TILE>(count, &mut Int8Tile { out, rows, panel, scales, finish, by });
         }
     }
 }
 
-/// A panel, and what becomes of its sums.
-struct ScaledPanel<'a> {
-    panel: &'a [Block],
-    scales: &'a Lanes,
-    finish: Finish,
+/// What makes values of the sums of some rows and adjacent panels.
+pub(super) struct Scaling<'a, const ROWS: usize, const PANELS: usize> {
+    /// Scale of each row.
+    pub(super) rows: &'a [f32; ROWS],
+    /// Excess of each row.
+    pub(super) excess: &'a [i32; ROWS],
+    /// Scale of each output channel.
+    pub(super) channels: &'a [Lanes; PANELS],
 }
 
-impl ScaledPanel<'_> {
-    /// Scales and stores the sums of rows `first` to `first + ROWS`.
+impl<'a, const ROWS: usize, const PANELS: usize> Scaling<'a, ROWS, PANELS> {
+    /// For rows `first` to `first + ROWS`; `None` if there are fewer.
     #[inline(always)]
-    fn store<const ROWS: usize>(
-        &self,
-        out: &mut MatrixMut<'_>,
-        rows: &Int8Rows<'_>,
-        first: usize,
-        sums: &Sums<ROWS>,
-    ) {
-        let scales = rows.scales.get(first..).and_then(<[f32]>::first_chunk::<ROWS>);
-        let excess = rows.excess.get(first..).and_then(<[i32]>::first_chunk::<ROWS>);
-        let (Some(scales), Some(excess)) = (scales, excess) else { return };
-        let value = |row: usize, lane: usize| {
-            let sum = sums[row][lane].wrapping_sub(excess[row]);
-            sum as f32 * (scales[row] * self.scales[lane])
-        };
-        let values = core::array::from_fn(|row| core::array::from_fn(|lane| value(row, lane)));
-        self.finish.store::<ROWS>(out, rows.first + first, values);
+    fn new(rows: &'a Int8Rows<'_>, first: usize, channels: &'a [Lanes; PANELS]) -> Option<Self> {
+        let excess = rows.excess.get(first..)?.first_chunk()?;
+        Some(Self { rows: rows.scales.get(first..)?.first_chunk()?, excess, channels })
+    }
+
+    /// `(sum - excess) * (row scale * channel scale)`.
+    #[inline(always)]
+    fn apply(&self, sums: &[[[i32; PANEL]; PANELS]; ROWS]) -> [[Lanes; PANELS]; ROWS] {
+        let mut values = [[[0.0; PANEL]; PANELS]; ROWS];
+        let of_rows = values.iter_mut().zip(sums).zip(self.rows.iter().zip(self.excess));
+        for ((values, sums), (row_scale, excess)) in of_rows {
+            for (values, (sums, scales)) in values.iter_mut().zip(sums.iter().zip(self.channels)) {
+                for (value, (sum, scale)) in values.iter_mut().zip(sums.iter().zip(scales)) {
+                    *value = sum.wrapping_sub(*excess) as f32 * (row_scale * scale);
+                }
+            }
+        }
+        values
     }
 }
 
@@ -312,16 +329,21 @@ impl ScaledPanel<'_> {
 struct Int8Tile<'t, 'o, 'a, S> {
     out: &'t mut MatrixMut<'o>,
     rows: Int8Rows<'a>,
-    panel: ScaledPanel<'a>,
+    panel: &'a [Block],
+    scales: [Lanes; 1],
+    finish: Finish<1>,
     by: PhantomData<S>,
 }
 
 impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let panel = self.panel.panel;
-        let Some(rows) = block_rows::<ROWS>(self.rows.values, first, panel.len()) else { return };
-        self.panel.store(self.out, &self.rows, first, &S::sums(rows, panel));
+        let rows = block_rows::<ROWS>(self.rows.values, first, self.panel.len());
+        let scaling = Scaling::<ROWS, 1>::new(&self.rows, first, &self.scales);
+        let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
+        let mut sums = [[[0; PANEL]; 1]; ROWS];
+        sums.as_flattened_mut().copy_from_slice(&S::sums(rows, self.panel));
+        self.finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
     }
 }
 
@@ -329,19 +351,20 @@ impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
 struct Int8PairTile<'t, 'o, 'a, S> {
     out: &'t mut MatrixMut<'o>,
     rows: Int8Rows<'a>,
-    panels: [ScaledPanel<'a>; 2],
+    panels: [&'a [Block]; 2],
+    scales: [Lanes; 2],
+    finish: Finish<2>,
     by: PhantomData<S>,
 }
 
 impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let [left, right] = &self.panels;
-        let rows = block_rows::<ROWS>(self.rows.values, first, left.panel.len());
-        let Some(rows) = rows else { return };
-        let [of_left, of_right] = S::pair_sums(rows, [left.panel, right.panel]);
-        left.store(self.out, &self.rows, first, &of_left);
-        right.store(self.out, &self.rows, first, &of_right);
+        let rows = block_rows::<ROWS>(self.rows.values, first, self.panels[0].len());
+        let scaling = Scaling::<ROWS, 2>::new(&self.rows, first, &self.scales);
+        let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
+        let values = S::pair_values(rows, self.panels, &scaling);
+        self.finish.store(self.out, self.rows.first + first, values);
     }
 }
 
@@ -434,7 +457,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
             }
             for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
                 sums.iter_mut().for_each(|sum| *sum *= row_scale);
-                finish.store(out, first + row, [*sums]);
+                finish.store(out, first + row, [[*sums]]);
             }
         }
     }
@@ -522,7 +545,7 @@ pub fn gemm_f32_f32_qc4w(
                 }
             }
             for (row, sum) in sums[..count].iter().enumerate() {
-                finish.store(out, first + row, [*sum]);
+                finish.store(out, first + row, [[*sum]]);
             }
         }
     }
@@ -570,7 +593,7 @@ pub fn gemm_f32_f32_qc8w(
             });
             for (row, sum) in sums.iter().enumerate() {
                 let values = core::array::from_fn(|lane| sum[lane] * scales[lane]);
-                finish.store(out, first + row, [values]);
+                finish.store(out, first + row, [[values]]);
             }
         }
     }
@@ -602,7 +625,7 @@ pub fn gemm_f32_qd8_qc8w(
             for (row, (sum, row_scale)) in sums.iter().zip(row_scales).enumerate() {
                 let scaled = |lane: usize| sum[lane] as f32 * (row_scale * scales[lane]);
                 let values = core::array::from_fn(scaled);
-                finish.store(out, tile * ROW_TILE + row, [values]);
+                finish.store(out, tile * ROW_TILE + row, [[values]]);
             }
         }
     }
@@ -688,23 +711,23 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
     }
 }
 
-/// The epilogue of one panel, its vectors loaded.
-struct Finish {
+/// The epilogue of some adjacent panels, its vectors loaded.
+struct Finish<const PANELS: usize> {
     /// First output channel.
     column: usize,
-    bias: Option<Lanes>,
+    bias: Option<[Lanes; PANELS]>,
     activation: Option<Activation>,
-    store: FinishStore,
+    store: FinishStore<PANELS>,
 }
 
-/// [`Store`] of one panel.
-enum FinishStore {
+/// [`Store`] of some adjacent panels.
+enum FinishStore<const PANELS: usize> {
     Overwrite,
-    Add(Option<Lanes>),
+    Add(Option<[Lanes; PANELS]>),
     Multiply,
 }
 
-impl Finish {
+impl<const PANELS: usize> Finish<PANELS> {
     #[inline(always)]
     fn new(epilogue: &Epilogue<'_>, column: usize) -> Self {
         let lanes = |values: &[f32]| {
@@ -719,21 +742,22 @@ impl Finish {
         Self { column, bias: lanes(epilogue.bias), activation: epilogue.activation, store }
     }
 
-    /// Finishes the eight values of each of some rows, all together: one after the other, each would
-    /// wait for the long chain of an activation.
+    /// Finishes the values of some rows, all together: one after the other, each would wait for the
+    /// long chain of an activation.
     #[inline(always)]
     fn store<const ROWS: usize>(
         &self,
         out: &mut MatrixMut<'_>,
         first: usize,
-        mut values: [Lanes; ROWS],
+        mut values: [[Lanes; PANELS]; ROWS],
     ) {
         if let Some(bias) = &self.bias {
             for values in &mut values {
-                values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+                let lanes = values.as_flattened_mut().iter_mut().zip(bias.as_flattened());
+                lanes.for_each(|(value, bias)| *value += bias);
             }
         }
-        let all = values.as_flattened_mut();
+        let all = values.as_flattened_mut().as_flattened_mut();
         match self.activation {
             None => {}
             Some(Activation::Relu) => activate_all(all, Activation::Relu),
@@ -742,43 +766,49 @@ impl Finish {
         }
         for (offset, values) in values.iter().enumerate() {
             let slots = out.row_mut(first + offset).get_mut(self.column..).unwrap_or_default();
-            match slots.first_chunk_mut() {
+            match slots.as_chunks_mut::<PANEL>().0.first_chunk_mut::<PANELS>() {
                 Some(slots) => self.put(slots, *values),
                 None => {
                     let mut lanes = padded(slots);
                     self.put(&mut lanes, *values);
-                    slots.iter_mut().zip(lanes).for_each(|(slot, lane)| *slot = lane);
+                    let lanes = lanes.as_flattened().iter();
+                    slots.iter_mut().zip(lanes).for_each(|(slot, lane)| *slot = *lane);
                 }
             }
         }
     }
 
-    /// Puts eight values where they go.
+    /// Puts the values of a row where they go.
     #[inline(always)]
-    fn put(&self, slots: &mut Lanes, mut values: Lanes) {
+    fn put(&self, slots: &mut [Lanes; PANELS], mut values: [Lanes; PANELS]) {
         match &self.store {
             FinishStore::Overwrite => *slots = values,
             FinishStore::Add(scale) => {
+                let values = values.as_flattened_mut();
                 if let Some(scale) = scale {
-                    values.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+                    let lanes = values.iter_mut().zip(scale.as_flattened());
+                    lanes.for_each(|(value, scale)| *value *= scale);
                 }
-                slots.iter_mut().zip(values).for_each(|(slot, value)| *slot += value);
+                let lanes = slots.as_flattened_mut().iter_mut().zip(values);
+                lanes.for_each(|(slot, value)| *slot += *value);
             }
             FinishStore::Multiply => {
-                slots.iter_mut().zip(values).for_each(|(slot, value)| *slot *= value);
+                let lanes = slots.as_flattened_mut().iter_mut().zip(values.as_flattened());
+                lanes.for_each(|(slot, value)| *slot *= value);
             }
         }
     }
 }
 
-/// The first eight values, with zeros where there are fewer.
+/// The first values of some panels, with zeros where there are fewer.
 #[inline(always)]
-fn padded(values: &[f32]) -> Lanes {
-    match values.first_chunk() {
+fn padded<const PANELS: usize>(values: &[f32]) -> [Lanes; PANELS] {
+    match values.as_chunks::<PANEL>().0.first_chunk() {
         Some(lanes) => *lanes,
         None => {
-            let mut lanes = [0.0; PANEL];
-            lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = *value);
+            let mut lanes = [[0.0; PANEL]; PANELS];
+            let slots = lanes.as_flattened_mut().iter_mut().zip(values);
+            slots.for_each(|(lane, value)| *lane = *value);
             lanes
         }
     }
