@@ -9,6 +9,7 @@ use coda_runtime::format::{
     self, ALIGNMENT, ContentId, Encoding, FormatError, GLOBAL_LAYER, MAGIC, Package, PackageKind,
     Role, SectionKind, VERSION, header, section, string_list_bytes, tensor,
 };
+use coda_runtime::model::config::{Config, Head};
 use coda_runtime::model::{Model, ModelError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -27,6 +28,14 @@ pub enum WeightType {
     F16,
     /// f32.
     F32,
+}
+
+impl WeightType {
+    /// int8 or int4.
+    #[must_use]
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
+    }
 }
 
 /// Why packages cannot be written.
@@ -168,7 +177,9 @@ pub struct Packed {
 /// [`PackError`].
 pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<Packed, PackError> {
     let mut writer = Writer::new(PackageKind::Base, ContentId::default());
-    writer.section(SectionKind::Config, format::encode_config(&base.config).to_vec());
+    let int8_attention = weights.is_integer() && !base.float_attention;
+    let config = Config { int8_attention, ..base.config };
+    writer.section(SectionKind::Config, format::encode_config(&config).to_vec());
     writer.head(base.head, &base.labels);
     if let Some(image) = &base.image {
         writer.section(SectionKind::Image, format::encode_image(image).to_vec());
@@ -178,11 +189,10 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         writer.section(SectionKind::Vocabulary, bytes);
     }
     writer.provenance(provenance);
-    let tensors = match weights {
-        WeightType::Int8 | WeightType::Int4 => {
-            writer.tensors(&smooth::smooth(base)?, &base.names, weights)?
-        }
-        _ => writer.tensors(&base.tensors, &base.names, weights)?,
+    let tensors = if weights.is_integer() {
+        writer.tensors(&smooth::smooth(base)?, &base.names, weights)?
+    } else {
+        writer.tensors(&base.tensors, &base.names, weights)?
     };
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;
@@ -265,7 +275,7 @@ impl Writer {
         self.sections.push((kind, bytes));
     }
 
-    fn head(&mut self, head: Option<coda_runtime::model::config::Head>, labels: &[String]) {
+    fn head(&mut self, head: Option<Head>, labels: &[String]) {
         let Some(head) = head else { return };
         self.section(SectionKind::Head, format::encode_head(&head).to_vec());
         if !labels.is_empty() {

@@ -25,13 +25,23 @@ impl<'a> Matrix<'a> {
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.data.len().checked_div(self.stride).unwrap_or(0)
+        let behind = self.stride.saturating_sub(self.columns);
+        (self.data.len() + behind).checked_div(self.stride).unwrap_or(0)
     }
 
     /// Number of columns.
     #[must_use]
     pub const fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// `count` columns from `first` on; none if there are fewer.
+    #[must_use]
+    pub fn column_range(&self, first: usize, count: usize) -> Matrix<'a> {
+        let behind = self.columns.checked_sub(first.saturating_add(count));
+        let end = behind.and_then(|behind| self.data.len().checked_sub(behind));
+        let data = end.and_then(|end| self.data.get(first..end)).unwrap_or(&[]);
+        Matrix { data, columns: count, stride: self.stride }
     }
 
     /// Row `index`, `[columns]`; empty past the end.
@@ -51,7 +61,7 @@ impl<'a> Matrix<'a> {
     /// All rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let columns = self.columns;
-        self.data.chunks_exact(self.stride.max(1)).map(move |row| row.get(..columns).unwrap_or(&[]))
+        self.data.chunks(self.stride.max(1)).filter_map(move |row| row.get(..columns))
     }
 }
 

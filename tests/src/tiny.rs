@@ -118,6 +118,7 @@ impl Tiny {
             attention_scale: 0.5,
             relative_distance: 0,
             final_norm: false,
+            int8_attention: false,
         };
         let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
         let kind = HeadKind::Embedding { normalize: true };
@@ -163,6 +164,7 @@ impl Tiny {
             attention_scale: 0.5,
             relative_distance: 0,
             final_norm: true,
+            int8_attention: false,
         };
         let mut base = base(config, Extras { biases: true, layer_scale: true }, 3);
         add_classifier(&mut base.tensors, config.hidden, &mut Random::new(4));
@@ -223,6 +225,7 @@ impl Tiny {
             attention_scale: 1.0,
             relative_distance: 3,
             final_norm: true,
+            int8_attention: false,
         };
         let base = base(config, Extras { biases: false, layer_scale: false }, 6);
         let settings = TaskConfig {
@@ -262,6 +265,7 @@ impl Tiny {
             attention_scale: 0.176_776_7,
             relative_distance: 0,
             final_norm: false,
+            int8_attention: false,
         };
         let base = base(config, Extras { biases: true, layer_scale: false }, 8);
         let settings = TaskConfig {
@@ -442,6 +446,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         tokenizer: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
+        float_attention: false,
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) struct Pack {
     /// How the frozen weights are stored
     #[arg(long, value_enum, default_value_t = WeightType::Int8)]
     weights: WeightType,
+    /// Keep attention in f32; with int8 and int4 weights its products are int8 otherwise
+    #[arg(long)]
+    float_attention: bool,
     /// Write one part instead of a bundle
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Part>,
@@ -76,16 +79,25 @@ pub(super) fn pack(
     image_size: Option<usize>,
     provenance: &str,
 ) -> Result<Packages> {
-    let source = Base::open(base, image_size)?;
-    let packed = pack_base(&source, weights, provenance)?;
+    pack_source(&Base::open(base, image_size)?, task, weights, provenance)
+}
+
+/// Packs a base that was read, and a task.
+pub(super) fn pack_source(
+    source: &Base,
+    task: Option<&Path>,
+    weights: WeightType,
+    provenance: &str,
+) -> Result<Packages> {
+    let packed = pack_base(source, weights, provenance)?;
     let (mut tensors, mut task_bytes) = (packed.tensors, None);
     if let Some(path) = task {
-        let task = Task::open(path, &source)?;
+        let task = Task::open(path, source)?;
         let packed_task = pack_task(&task, &packed.bytes.parse()?, weights, provenance)?;
         tensors.extend(packed_task.tensors);
         task_bytes = Some(packed_task.bytes);
     }
-    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused: source.unused })
+    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused: source.unused.clone() })
 }
 
 impl Pack {
@@ -97,7 +109,9 @@ impl Pack {
         let spinner = ProgressBar::new_spinner().with_message("packing");
         spinner.enable_steady_tick(Duration::from_millis(200));
         let task = self.task.as_deref().filter(|_| self.only != Some(Part::Base));
-        let packed = pack(&self.base, task, self.weights, self.image_size, &self.provenance)?;
+        let source = Base::open(&self.base, self.image_size)?;
+        let source = Base { float_attention: self.float_attention, ..source };
+        let packed = pack_source(&source, task, self.weights, &self.provenance)?;
         let written = self.choose(&packed)?;
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;

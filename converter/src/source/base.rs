@@ -35,6 +35,8 @@ pub struct Base {
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
     pub names: BTreeMap<Place, String>,
+    /// Keep the products of attention in f32 where integer weights would make them int8.
+    pub float_attention: bool,
 }
 
 /// One tensor of a family.
@@ -118,6 +120,7 @@ impl Base {
             tokenizer: None,
             unused: unused.cloned().collect(),
             names,
+            float_attention: false,
         };
         base.read_classifier(file)?;
         if model.family == Family::Dinov2 && base.head.is_none() {

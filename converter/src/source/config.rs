@@ -154,6 +154,7 @@ impl Reader<'_> {
             attention_scale: scale(hidden, heads),
             relative_distance: 0,
             final_norm: false,
+            int8_attention: false,
         })
     }
 
@@ -190,6 +191,7 @@ impl Reader<'_> {
             attention_scale: scale(hidden, heads),
             relative_distance: 0,
             final_norm: true,
+            int8_attention: false,
         })
     }
 
@@ -223,6 +225,7 @@ impl Reader<'_> {
             attention_scale: 1.0,
             relative_distance: fields.relative_attention_max_distance.unwrap_or(128),
             final_norm: true,
+            int8_attention: false,
         })
     }
 

@@ -106,7 +106,9 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     let placements = [NormPlacement::Pre, NormPlacement::Post];
     put(&mut bytes, config::PLACEMENT, code_of(&placements, &value.placement));
     put(&mut bytes, config::ACTIVATION, code_of(&ACTIVATIONS, &value.activation));
-    put(&mut bytes, config::FLAGS, u32::from(value.gated) | u32::from(value.final_norm) << 1);
+    let flags = [value.gated, value.final_norm, value.int8_attention];
+    let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
+    put(&mut bytes, config::FLAGS, flags);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
     put(&mut bytes, config::RELATIVE_DISTANCE, value.relative_distance as u32);
     for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
@@ -122,7 +124,7 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..4)?;
+    let flags = fields.size(config::FLAGS, 0..8)?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -138,6 +140,7 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         attention_scale: fields.float(config::ATTENTION_SCALE, |scale| scale > 0.0)?,
         relative_distance: fields.size(config::RELATIVE_DISTANCE, 0..limits::POSITIONS + 1)?,
         final_norm: flags & 2 != 0,
+        int8_attention: flags & 4 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}

@@ -5,7 +5,7 @@ use core::ops::Range;
 /// First bytes of every package. The high bit and the line ends show a file damaged in text transfer.
 pub const MAGIC: [u8; 8] = *b"\x89CoDA\r\n\x1a";
 /// Format version written, and the major version read.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 /// Sections and tensors start at multiples of this many bytes from the start of the package.
 pub const ALIGNMENT: usize = 64;
 /// A package must lie in memory at a multiple of this many bytes; 64 is best for vector loads.

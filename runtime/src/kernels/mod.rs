@@ -12,6 +12,8 @@
 //! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`. With int4
 //!   weights the exact sum of each group of 32 inputs times the group's scale, groups in order, then
 //!   times the row scale.
+//! - Softmax quantised to int8: `q = round(127 exp(x - max))`, and the weights are `q / sum(q)`: the sum
+//!   is exact, and the weights add up to 1 whatever was rounded.
 //! - No fused multiply-add. `exp`, `ln`, `erf` are in this crate; `sqrt` is correctly rounded.
 //!
 //! Names are `gemm_<output>_<left>_<right>`: `qd8` is a row quantised to int8 as it is read, `qc8w`
@@ -98,9 +100,18 @@ pub struct Kernels {
     pub rms_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
     /// Softmax of a row in place; see [`scalar::softmax`].
     pub softmax: fn(&mut [f32]),
+    /// Softmax of a row, quantised; see [`scalar::softmax_int8`].
+    pub softmax_int8: fn(&mut [i8], &[f32]) -> f32,
+    /// Quantises rows into panels, each an output channel; see [`scalar::pack_rows`].
+    pub pack_rows: PackInt8,
+    /// Quantises columns into panels, each an output channel; see [`scalar::pack_columns`].
+    pub pack_columns: PackInt8,
     /// Dot product of two rows of one length.
     pub dot: fn(&[f32], &[f32]) -> f32,
 }
+
+/// Makes the values and scales of a [`PanelsInt8`] of floats.
+pub type PackInt8 = fn(&mut [i8], &mut [f32], Matrix<'_>);
 
 /// A float GEMM with weights of type `W`.
 pub type GemmF32<W> = fn(&mut MatrixMut<'_>, Matrix<'_>, Panels<'_, W>, &Epilogue<'_>);

@@ -24,6 +24,9 @@ pub static KERNELS: Kernels = Kernels {
     layer_norm,
     rms_norm,
     softmax,
+    softmax_int8,
+    pack_rows,
+    pack_columns,
     dot,
 };
 
@@ -882,20 +885,92 @@ fn round_to_int8(x: f32) -> i8 {
     (x + 12_582_912.0).to_bits() as i8
 }
 
+/// Raises each lane to the magnitude of its value, as bits: they order as magnitudes do, NaN above all.
+#[inline(always)]
+fn raise(lanes: &mut [u32; PANEL], values: &[f32]) {
+    for (lane, x) in lanes.iter_mut().zip(values) {
+        *lane = (*lane).max(x.abs().to_bits());
+    }
+}
+
+/// The largest magnitude of a row.
+#[inline(always)]
+fn largest_magnitude(row: &[f32]) -> f32 {
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut lanes = [0u32; PANEL];
+    blocks.iter().for_each(|block| raise(&mut lanes, block));
+    raise(&mut lanes, rest);
+    f32::from_bits(lanes.into_iter().fold(0, u32::max))
+}
+
+/// See [`scalar::pack_rows`].
+#[inline(always)]
+pub fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    scales.fill(0.0);
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
+    for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        for (lane, scale) in scales.iter_mut().enumerate() {
+            let row = rows.row(index * PANEL + lane);
+            let largest = largest_magnitude(row);
+            let inverse = scalar::inverse_scale(largest);
+            *scale = if inverse.is_some() { largest / 127.0 } else { 0.0 };
+            let inverse = inverse.unwrap_or(0.0);
+            let (whole, rest) = row.as_chunks::<PANEL>();
+            let mut inputs = whole.iter().copied().chain([padded::<1>(rest)[0]]);
+            for block in panel.iter_mut() {
+                let inputs = inputs.next().unwrap_or([0.0; PANEL]);
+                let slots = block[lane].iter_mut().zip(inputs);
+                // Without a scale a value may be NaN: it must not be multiplied.
+                slots.for_each(|(slot, x)| *slot = quantized(x, inverse));
+            }
+        }
+    }
+}
+
+/// See [`scalar::pack_columns`].
+#[inline(always)]
+pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    scales.fill(0.0);
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let panels = blocks.chunks_exact_mut(rows.rows().div_ceil(PANEL).max(1));
+    for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        let part = |row: usize| -> Lanes {
+            let [lanes] = padded::<1>(rows.row(row).get(index * PANEL..).unwrap_or(&[]));
+            lanes
+        };
+        let mut lanes = [0u32; PANEL];
+        (0..rows.rows()).for_each(|row| raise(&mut lanes, &part(row)));
+        let mut inverses = [0.0; PANEL];
+        for ((lane, inverse), scale) in lanes.iter().zip(&mut inverses).zip(scales.iter_mut()) {
+            let largest = f32::from_bits(*lane);
+            let found = scalar::inverse_scale(largest);
+            *scale = if found.is_some() { largest / 127.0 } else { 0.0 };
+            *inverse = found.unwrap_or(0.0);
+        }
+        for (number, block) in panel.iter_mut().enumerate() {
+            for input in 0..PANEL {
+                let values = part(number * PANEL + input);
+                for (channel, (x, inverse)) in block.iter_mut().zip(values.iter().zip(inverses)) {
+                    channel[input] = quantized(*x, inverse);
+                }
+            }
+        }
+    }
+}
+
+/// `round(x * inverse)`; 0 without a scale, where x may be NaN.
+#[inline(always)]
+fn quantized(x: f32, inverse: f32) -> i8 {
+    if inverse == 0.0 { 0 } else { round_to_int8(x * inverse) }
+}
+
 /// See [`scalar::quantize_row`].
 #[inline(always)]
 pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
-    let (blocks, rest) = row.as_chunks::<8>();
-    let mut lanes = [0u32; 8];
-    for block in blocks {
-        for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane = (*lane).max(x.abs().to_bits());
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = (*lane).max(x.abs().to_bits());
-    }
-    let largest = f32::from_bits(lanes.into_iter().fold(0, u32::max));
+    let largest = largest_magnitude(row);
     let Some(inverse) = scalar::inverse_scale(largest) else {
         out.fill(0);
         return 0.0;
@@ -934,20 +1009,38 @@ pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     }
 }
 
+/// The largest value of a row; NaN counts for nothing.
+#[inline(always)]
+fn largest_value(row: &[f32]) -> f32 {
+    let larger = |a: f32, x: f32| if x > a { x } else { a };
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut lanes = [f32::NEG_INFINITY; PANEL];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, x)| *lane = larger(*lane, *x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane = larger(*lane, *x));
+    lanes.into_iter().fold(f32::NEG_INFINITY, larger)
+}
+
+/// See [`scalar::softmax_int8`].
+#[inline(always)]
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+    let largest = largest_value(row);
+    let (values, padding) = out.split_at_mut(row.len().min(out.len()));
+    padding.fill(0);
+    let mut sum = 0i32;
+    for (slot, x) in values.iter_mut().zip(row) {
+        let weight = math::exp(*x - largest);
+        *slot = if weight >= 0.0 { round_to_int8(127.0 * weight) } else { 0 };
+        sum += i32::from(*slot);
+    }
+    1.0 / sum as f32
+}
+
 /// See [`scalar::softmax`].
 #[inline(always)]
 pub fn softmax(row: &mut [f32]) {
-    let (blocks, rest) = row.as_chunks::<8>();
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    for block in blocks {
-        for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = if *x > *lane { *x } else { *lane };
-    }
-    let largest = lanes.into_iter().fold(f32::NEG_INFINITY, |a, x| if x > a { x } else { a });
+    let largest = largest_value(row);
     for x in row.iter_mut() {
         *x = math::exp(*x - largest);
     }

@@ -59,6 +59,9 @@ macro_rules! recompiled_table {
             layer_norm,
             rms_norm,
             softmax,
+            softmax_int8,
+            pack_rows,
+            pack_columns,
             dot,
         };
 
@@ -80,6 +83,9 @@ macro_rules! recompiled_table {
             fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
             fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;
             fn softmax(row: &mut [f32]) = portable::softmax;
+            fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 = portable::softmax_int8;
+            fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_rows;
+            fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_columns;
             fn dot(left: &[f32], right: &[f32]) -> f32 = portable::dot;
         }
     };

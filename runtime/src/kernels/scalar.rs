@@ -21,6 +21,9 @@ pub static KERNELS: Kernels = Kernels {
     layer_norm,
     rms_norm,
     softmax,
+    softmax_int8,
+    pack_rows,
+    pack_columns,
     dot,
 };
 
@@ -223,6 +226,47 @@ pub(super) fn inverse_scale(largest: f32) -> Option<f32> {
     (largest.is_normal() && inverse.is_normal()).then_some(inverse)
 }
 
+/// Quantises each row of a matrix as an output channel of `Panel8x8`, as [`quantize_row`] does.
+///
+/// `out` is `[ceil(rows / 8), ceil(columns / 8), 8, 8]`, `scales` `[rows]` rounded up to a multiple of
+/// 8; what no row fills is zero.
+pub fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    pack(out, scales, rows.columns(), |channel, input| rows.row(channel).get(input));
+}
+
+/// Quantises each column of a matrix as an output channel of `Panel8x8`, as [`quantize_row`] does.
+///
+/// `out` is `[ceil(columns / 8), ceil(rows / 8), 8, 8]`, `scales` `[columns]` rounded up to a multiple
+/// of 8; what no column fills is zero.
+pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    pack(out, scales, rows.rows(), |channel, input| rows.row(input).get(channel));
+}
+
+/// Quantises the channels that `at` gives input by input.
+fn pack<'m>(
+    out: &mut [i8],
+    scales: &mut [f32],
+    inputs: usize,
+    at: impl Fn(usize, usize) -> Option<&'m f32>,
+) {
+    let blocks = inputs.div_ceil(PANEL);
+    for (channel, scale) in scales.iter_mut().enumerate() {
+        let value = |input| at(channel, input).copied().unwrap_or(0.0);
+        let largest = (0..inputs).map(|input| value(input).abs().to_bits()).fold(0, u32::max);
+        let largest = f32::from_bits(largest);
+        let inverse = inverse_scale(largest);
+        *scale = if inverse.is_some() { largest / 127.0 } else { 0.0 };
+        for input in 0..blocks * PANEL {
+            let block = channel / PANEL * blocks + input / PANEL;
+            let place = block * PANEL * PANEL + channel % PANEL * PANEL + input % PANEL;
+            let quantized = |inverse| math::round_ties_even(value(input) * inverse) as i8;
+            if let Some(slot) = out.get_mut(place) {
+                *slot = inverse.map_or(0, quantized);
+            }
+        }
+    }
+}
+
 /// `out = (x - mean) / sqrt(variance + eps) * weight + bias`, biased variance, two passes.
 pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     let count = row.len() as f32;
@@ -260,6 +304,26 @@ pub fn softmax(row: &mut [f32]) {
     for x in row.iter_mut() {
         *x *= inverse;
     }
+}
+
+/// Softmax of a row as int8: `q = round(127 exp(x - max))`, ties to even. Returns `1 / sum(q)`, so that
+/// `q` times it is a row of weights that add up to 1.
+///
+/// `out` may be longer than the row; its rest is set to zero. The weight of a NaN is zero.
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+    let mut largest = f32::NEG_INFINITY;
+    for x in row {
+        if *x > largest {
+            largest = *x;
+        }
+    }
+    let mut sum = 0i32;
+    for (index, slot) in out.iter_mut().enumerate() {
+        let weight = row.get(index).map_or(0.0, |x| math::exp(*x - largest));
+        *slot = math::round_ties_even(127.0 * weight) as i8;
+        sum += i32::from(*slot);
+    }
+    1.0 / sum as f32
 }
 
 /// Dot product of two rows of one length, eight partial sums.

@@ -196,6 +196,7 @@ mod tests {
         dense_layers: false,
         keys_of_all: true,
         int8: true,
+        int8_attention: true,
     };
     const PLAN: Plan = match Plan::new(&DIMENSIONS, Capacity { tokens: 37, selected: 11 }) {
         Ok(plan) => plan,

@@ -8,7 +8,7 @@ mod plan;
 
 pub use arena::Arena;
 pub(crate) use arena::{Buffers, Scratch, Tile, typed};
-pub(crate) use plan::{ATTENTION_TILE, AttentionScratch};
+pub(crate) use plan::{ATTENTION_TILE, AttentionScratch, Int8AttentionScratch};
 pub use plan::{Buffer, Capacity, Dimensions, Plan, PlanError};
 
 /// The arena and every buffer in it start at multiples of this many bytes.

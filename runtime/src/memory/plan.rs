@@ -34,6 +34,8 @@ pub struct Dimensions {
     pub keys_of_all: bool,
     /// Some layer has int8 weights.
     pub int8: bool,
+    /// Attention multiplies int8 values.
+    pub int8_attention: bool,
 }
 
 /// The largest call that a plan must hold.
@@ -197,6 +199,49 @@ impl AttentionScratch {
     }
 }
 
+/// Scratch of the int8 attention stage: one head's keys and values as panels, a tile of queries or
+/// softmax weights, in bytes; the scales of all of them, scores and context, in floats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Int8AttentionScratch {
+    pub(crate) key_scales: usize,
+    pub(crate) value_scales: usize,
+    pub(crate) row_scales: usize,
+    pub(crate) scores: usize,
+    pub(crate) context: usize,
+    pub(crate) keys: usize,
+    pub(crate) values: usize,
+    pub(crate) rows: usize,
+}
+
+impl Int8AttentionScratch {
+    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time.
+    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize) -> Self {
+        let tile = if rows < ATTENTION_TILE { rows } else { ATTENTION_TILE };
+        let (key_panels, head_panels) = (panels(key_rows), panels(head_dim));
+        let panel_bytes = product(&[key_panels, head_panels, PANEL, PANEL]);
+        Self {
+            key_scales: product(&[key_panels, PANEL]),
+            value_scales: product(&[head_panels, PANEL]),
+            row_scales: tile,
+            scores: product(&[tile, key_rows]),
+            context: product(&[tile, head_dim]),
+            keys: panel_bytes,
+            values: panel_bytes,
+            rows: product(&[tile, largest(&[key_panels, head_panels]), PANEL]),
+        }
+    }
+
+    pub(crate) const fn floats(self) -> usize {
+        let sum = self.key_scales.saturating_add(self.value_scales).saturating_add(self.row_scales);
+        sum.saturating_add(self.scores).saturating_add(self.context)
+    }
+
+    const fn bytes(self) -> usize {
+        let sum = self.keys.saturating_add(self.values).saturating_add(self.rows);
+        sum.saturating_add(product(&[self.floats(), 4]))
+    }
+}
+
 impl Plan {
     /// Lays out the buffers for `dimensions` and `capacity`. Usable in a `const`.
     ///
@@ -275,7 +320,11 @@ impl Plan {
     const fn stage(of: &Dimensions, tokens: usize, rows: usize, key_rows: usize) -> usize {
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         let routing = product(&[tokens, 8 + 4]);
-        let attention = product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4]);
+        let attention = if of.int8_attention {
+            Int8AttentionScratch::new(of.head_dim, rows, key_rows).bytes()
+        } else {
+            product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4])
+        };
         let feed_forward = product(&[tile, of.feed_forward, 4]);
         let adapter = product(&[tile, of.adapter, 4]);
         let light = product(&[tile, of.light_rank, 4]);

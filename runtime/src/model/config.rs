@@ -38,6 +38,8 @@ pub struct Config {
     pub relative_distance: usize,
     /// A norm follows the last layer.
     pub final_norm: bool,
+    /// Scores and context of attention are products of int8 values (ours), not of f32 ones.
+    pub int8_attention: bool,
 }
 
 /// How a token enters the encoder.

@@ -3,8 +3,8 @@
 
 use crate::random::Random;
 use coda_runtime::kernels::{
-    Epilogue, Int4Group, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, Store,
-    scalar,
+    Epilogue, Int4Group, Kernels, NormWeights, PackInt8, Panels, PanelsInt4, PanelsInt8, RowsInt8,
+    Store, scalar,
 };
 use coda_runtime::model::config::Activation;
 use coda_runtime::tensor::{Matrix, MatrixMut};
@@ -19,6 +19,8 @@ const LONG_ROWS: [usize; 4] = [1, 3, 4, 9];
 const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384];
 
 const LARGEST: usize = 9 * 1536;
+/// int8 values of the largest packed matrix.
+const LARGEST_PACKED: usize = 32 * 40;
 /// Elements that a slice is moved by, so that its address is odd.
 const SHIFT: usize = 1;
 
@@ -43,6 +45,8 @@ pub struct Workspace {
     halves: [f16; LARGEST + SHIFT],
     rows: [i8; LARGEST + SHIFT],
     panels: [i8; LARGEST + SHIFT],
+    /// Panels that were found, and those expected.
+    packed: [[i8; LARGEST_PACKED + SHIFT]; 2],
     groups: [Int4Group; LARGEST / 256 + 16],
     bias: [f32; 64],
     scale: [f32; 64],
@@ -61,6 +65,7 @@ impl Workspace {
             halves: [f16::ZERO; LARGEST + SHIFT],
             rows: [0; LARGEST + SHIFT],
             panels: [0; LARGEST + SHIFT],
+            packed: [[0; LARGEST_PACKED + SHIFT]; 2],
             groups: [[0; size_of::<Int4Group>()]; LARGEST / 256 + 16],
             bias: [0.0; 64],
             scale: [0.0; 64],
@@ -127,6 +132,9 @@ pub(crate) fn check(
                 for inputs in INPUTS {
                     cases += gemms(table, workspace, (rows, inputs, outputs), cases)?;
                 }
+            }
+            for columns in INPUTS {
+                cases += packs(table, workspace, (rows, columns))?;
             }
         }
         for rows in LONG_ROWS {
@@ -207,6 +215,40 @@ fn gemms(
     Ok(6)
 }
 
+/// Quantised panels of the rows, and of the columns, of one matrix; it stands in a wider one.
+fn packs(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+    (rows, columns): (usize, usize),
+) -> Result<usize, Difference> {
+    let Workspace { lhs, packed: [found_values, expected_values], .. } = workspace;
+    let Workspace { found: found_scales, expected: expected_scales, .. } = workspace;
+    let wide = columns + 2;
+    let matrix = Matrix::new(&lhs[SHIFT..SHIFT + rows * wide], wide).column_range(1, columns);
+    let (shape, size) =
+        ((rows, 0, columns), rows.next_multiple_of(8) * columns.next_multiple_of(8));
+    let found_values = &mut found_values[SHIFT..SHIFT + size];
+    let expected_values = &mut expected_values[SHIFT..SHIFT + size];
+    // What was there before must not show.
+    found_values.fill(1);
+    expected_values.fill(2);
+    type Pack = fn(&Kernels) -> PackInt8;
+    let kernels: [(&str, usize, Pack); 2] =
+        [("pack_rows", rows, |t| t.pack_rows), ("pack_columns", columns, |t| t.pack_columns)];
+    for (kernel, channels, of) in kernels {
+        let padded = channels.next_multiple_of(8);
+        let (found, expected) = (&mut found_scales[..padded], &mut expected_scales[..padded]);
+        of(table)(found_values, found, matrix);
+        of(&scalar::KERNELS)(expected_values, expected, matrix);
+        let differ = |values| Difference { table: table.name, kernel, shape, values };
+        difference(found, expected).map_or(Ok(()), |values| Err(differ(values)))?;
+        let mut pairs = found_values.iter().zip(expected_values.iter());
+        let other = pairs.find(|(a, b)| a != b);
+        other.map_or(Ok(()), |(a, b)| Err(differ((f32::from(*a), f32::from(*b)))))?;
+    }
+    Ok(kernels.len())
+}
+
 /// The kernels on rows, for one length; returns their number.
 fn rows(
     table: &'static Kernels,
@@ -235,14 +277,19 @@ fn rows(
     (table.softmax)(found);
     scalar::softmax(expected);
     check("softmax", found, expected)?;
+    let quantized = |kernel, found: &[i8], expected: &[i8]| {
+        let mut pairs = found.iter().zip(expected);
+        pairs.try_for_each(|(a, b)| check(kernel, &[f32::from(*a)], &[f32::from(*b)]))
+    };
     check("dot", &[(table.dot)(row, weight)], &[scalar::dot(row, weight)])?;
     let padded = length.next_multiple_of(8);
     let (int8, expected_int8) =
         (&mut rows[SHIFT..SHIFT + padded], &mut panels[SHIFT..SHIFT + padded]);
     let scales = [(table.quantize_row)(int8, row), scalar::quantize_row(expected_int8, row)];
     check("quantize_row", &scales[..1], &scales[1..])?;
-    for (found, expected) in int8.iter().zip(expected_int8) {
-        check("quantize_row", &[f32::from(*found)], &[f32::from(*expected)])?;
-    }
-    Ok(5)
+    quantized("quantize_row", int8, expected_int8)?;
+    let scales = [(table.softmax_int8)(int8, row), scalar::softmax_int8(expected_int8, row)];
+    check("softmax_int8", &scales[..1], &scales[1..])?;
+    quantized("softmax_int8", int8, expected_int8)?;
+    Ok(6)
 }

@@ -35,13 +35,18 @@ macro_rules! golden {
     };
 }
 
-fn all() -> [Golden; 5] {
+fn all() -> [Golden; 10] {
     [
         golden!("bert-int8-v1.0"),
         golden!("bert-int8-scaled-v1.0"),
-        golden!("bert-int4-v1.0"),
         golden!("vit-f16-v1.0"),
         golden!("t5-f32-v1.0"),
+        golden!("bert-int8-v1.1"),
+        golden!("bert-int4-v1.1"),
+        golden!("vit-int8-v1.1"),
+        golden!("vit-f16-v1.1"),
+        golden!("t5-int8-v1.1"),
+        golden!("t5-f32-v1.1"),
     ]
 }
 

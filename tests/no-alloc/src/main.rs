@@ -35,6 +35,7 @@ const DIMENSIONS: Dimensions = Dimensions {
     dense_layers: false,
     keys_of_all: true,
     int8: true,
+    int8_attention: false,
 };
 
 const IDS: [u32; 7] = [2, 5, 6, 7, 9, 10, 3];
