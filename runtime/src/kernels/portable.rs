@@ -879,10 +879,15 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// Rounds |x| <= 127 to the nearest integer, ties to even: the low bits of `x + 1.5 * 2^23`.
+/// 1.5 * 2^23: added to a small number, it leaves the nearest integer in the low bits, ties to even.
+const ROUNDER: f32 = 12_582_912.0;
+/// Values that a row of independent sums takes at a time.
+const WIDE: usize = 16;
+
+/// Rounds |x| <= 127 to the nearest integer, ties to even.
 #[inline(always)]
 fn round_to_int8(x: f32) -> i8 {
-    (x + 12_582_912.0).to_bits() as i8
+    (x + ROUNDER).to_bits() as i8
 }
 
 /// Raises each lane to the magnitude of its value, as bits: they order as magnitudes do, NaN above all.
@@ -1028,13 +1033,22 @@ pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
     let largest = largest_value(row);
     let (values, padding) = out.split_at_mut(row.len().min(out.len()));
     padding.fill(0);
-    let mut sum = 0i32;
-    for (slot, x) in values.iter_mut().zip(row) {
-        let weight = math::exp(*x - largest);
-        *slot = if weight >= 0.0 { round_to_int8(127.0 * weight) } else { 0 };
-        sum += i32::from(*slot);
+    let weigh = |slots: &mut [i8], row: &[f32], sums: &mut [i32]| {
+        for ((slot, x), sum) in slots.iter_mut().zip(row).zip(sums) {
+            let shifted = 127.0 * math::exp_8bit(*x - largest) + ROUNDER;
+            let rounded = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+            *slot = rounded as i8;
+            *sum += rounded;
+        }
+    };
+    let mut sums = [0; WIDE];
+    let (blocks, rest) = values.as_chunks_mut::<WIDE>();
+    let (inputs, rest_inputs) = row.as_chunks::<WIDE>();
+    for (slots, row) in blocks.iter_mut().zip(inputs) {
+        weigh(slots, row, &mut sums);
     }
-    1.0 / sum as f32
+    weigh(rest, rest_inputs, &mut sums);
+    1.0 / sums.into_iter().sum::<i32>() as f32
 }
 
 /// See [`scalar::softmax`].

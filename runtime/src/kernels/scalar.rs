@@ -306,7 +306,7 @@ pub fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Softmax of a row as int8: `q = round(127 exp(x - max))`, ties to even. Returns `1 / sum(q)`, so that
+/// Softmax of a row as int8: `q = round(127 exp(x - max))`, ties to even, by [`math::exp_8bit`]. Returns `1 / sum(q)`, so that
 /// `q` times it is a row of weights that add up to 1.
 ///
 /// `out` may be longer than the row; its rest is set to zero. The weight of a NaN is zero.
@@ -319,7 +319,7 @@ pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
     }
     let mut sum = 0i32;
     for (index, slot) in out.iter_mut().enumerate() {
-        let weight = row.get(index).map_or(0.0, |x| math::exp(*x - largest));
+        let weight = row.get(index).map_or(0.0, |x| math::exp_8bit(*x - largest));
         *slot = math::round_ties_even(127.0 * weight) as i8;
         sum += i32::from(*slot);
     }

@@ -77,7 +77,7 @@ pub struct Plan {
 }
 
 /// Queries whose scores are in memory together.
-pub(crate) const ATTENTION_TILE: usize = 16;
+pub(crate) const ATTENTION_TILE: usize = 32;
 
 pub(super) const COUNT: usize = 13;
 pub(super) const HIDDEN: usize = 0;
