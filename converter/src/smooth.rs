@@ -3,9 +3,9 @@
 //! A row has one scale, so one column of large values leaves few steps for the others. Multiplying
 //! each column by a factor and dividing the weights that read it changes nothing but the rounding
 //! (SmoothQuant, Xiao et al., 2022). The factors are powers of two, so the product is the same float.
-//! The sizes of the columns are measured by running the float model; on token ids drawn evenly from
-//! the vocabulary (ours), because the large columns of a layer are the same for every input, and no
-//! text is needed.
+//! The sizes of the columns before a layer are measured by running the float model; on token ids drawn
+//! evenly from the vocabulary (ours), because the large columns of a layer are the same for every input,
+//! and no text is needed. Those before a feed-forward layer are read off the norm before it.
 
 use crate::pack::{PackError, WeightType, pack_base};
 use crate::session::Session;
@@ -28,7 +28,7 @@ const TOKENS: usize = 64;
 const STRENGTH: f32 = 0.7;
 
 /// The tensors of `base` for int8 weights: post-norm layers get an input scale for their query, key
-/// and value projections, other tensors are as they were. (In a pre-norm layer the norm before the
+/// and value projections and one for their feed-forward layer, other tensors are as they were. (In a pre-norm layer the norm before the
 /// projections leaves no large columns.)
 ///
 /// # Errors
@@ -38,18 +38,41 @@ pub fn smooth(base: &Base) -> Result<BTreeMap<Place, FloatTensor>, PackError> {
     if base.config.placement != NormPlacement::Post {
         return Ok(tensors);
     }
-    for (layer, sizes) in (0u16..).zip(column_sizes(base)?) {
-        let Some(factors) = factors(base, layer, &sizes) else { continue };
-        for role in [Role::Query, Role::Key, Role::Value] {
-            let weights = tensors.get_mut(&(layer, role)).into_iter();
-            for row in weights.flat_map(|t| t.values.chunks_exact_mut(factors.len())) {
-                row.iter_mut().zip(&factors).for_each(|(weight, factor)| *weight /= factor);
-            }
-        }
-        let tensor = FloatTensor { shape: vec![1, factors.len()], values: factors };
-        tensors.insert((layer, Role::AttentionInputScale), tensor);
+    let sizes = column_sizes(base)?;
+    for (layer, sizes) in (0u16..).zip(sizes).take(base.config.layers) {
+        let readers = [Role::Query, Role::Key, Role::Value];
+        scale_inputs(&mut tensors, layer, &sizes, &readers, Role::AttentionInputScale);
+        let Some(sizes) = norm_sizes(base, layer) else { continue };
+        let readers = [Role::FeedForwardIn, Role::FeedForwardGate];
+        scale_inputs(&mut tensors, layer, &sizes, &readers, Role::FeedForwardInputScale);
     }
     Ok(tensors)
+}
+
+/// Divides the weights that read columns of these sizes by factors, which become the tensor `role`.
+fn scale_inputs(
+    tensors: &mut BTreeMap<Place, FloatTensor>,
+    layer: u16,
+    sizes: &[f32],
+    readers: &[Role],
+    role: Role,
+) {
+    let factors = factors(tensors, layer, sizes, readers);
+    for reader in readers {
+        let weights = tensors.get_mut(&(layer, *reader)).into_iter();
+        for row in weights.flat_map(|t| t.values.chunks_exact_mut(factors.len())) {
+            row.iter_mut().zip(&factors).for_each(|(weight, factor)| *weight /= factor);
+        }
+    }
+    let tensor = FloatTensor { shape: vec![1, factors.len()], values: factors };
+    tensors.insert((layer, role), tensor);
+}
+
+/// How large the columns behind the attention norm are: their spread and their offset.
+fn norm_sizes(base: &Base, layer: u16) -> Option<Vec<f32>> {
+    let weight = &base.tensor(Role::AttentionNormWeight, layer)?.values;
+    let bias = &base.tensor(Role::AttentionNormBias, layer)?.values;
+    Some(weight.iter().zip(bias).map(|(weight, bias)| weight.abs() + bias.abs()).collect())
 }
 
 /// The largest magnitude of each column before each layer.
@@ -108,10 +131,15 @@ fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, PackError> {
 
 /// `weight^(1 - STRENGTH) / size^STRENGTH`, as a power of two, for the largest weight that reads a
 /// column and the column's size.
-fn factors(base: &Base, layer: u16, sizes: &[f32]) -> Option<Vec<f32>> {
+fn factors(
+    tensors: &BTreeMap<Place, FloatTensor>,
+    layer: u16,
+    sizes: &[f32],
+    readers: &[Role],
+) -> Vec<f32> {
     let mut largest = vec![0.0f32; sizes.len()];
-    for role in [Role::Query, Role::Key, Role::Value] {
-        for row in base.tensor(role, layer)?.values.chunks_exact(sizes.len()) {
+    for tensor in readers.iter().filter_map(|role| tensors.get(&(layer, *role))) {
+        for row in tensor.values.chunks_exact(sizes.len()) {
             for (most, weight) in largest.iter_mut().zip(row) {
                 *most = most.max(weight.abs());
             }
@@ -122,5 +150,5 @@ fn factors(base: &Base, layer: u16, sizes: &[f32]) -> Option<Vec<f32>> {
         let exponent = exponent.round();
         if exponent.is_finite() { exponent.clamp(-30.0, 30.0).exp2() } else { 1.0 }
     };
-    Some(sizes.iter().zip(&largest).map(factor).collect())
+    sizes.iter().zip(&largest).map(factor).collect()
 }

@@ -316,7 +316,8 @@ fn feed_forward(
         NormPlacement::Post => None,
     };
     let Scratch { tile, stage, .. } = scratch;
-    let rows = context.load(tile, config.hidden, out.as_matrix().iter(), normalized(norm), form);
+    let prepare = Prepare { norm, scale: maps.input_scale };
+    let rows = context.load(tile, config.hidden, out.as_matrix().iter(), prepare, form);
     let mut wide = rows_of(typed(stage), 0..out.rows(), config.feed_forward);
     let expand = Epilogue::overwrite(maps.expand.bias);
     match &maps.gate {

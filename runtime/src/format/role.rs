@@ -104,6 +104,9 @@ roles! {
     FeedForwardNormBias = 55, "feed-forward norm bias";
     /// LayerScale of the feed-forward update `[d]`.
     FeedForwardScale = 56, "feed-forward layer scale";
+    /// Factor on each input of the feed-forward expansion and gate `[d]`; their weights are divided
+    /// by it.
+    FeedForwardInputScale = 57, "feed-forward input scale";
     /// Adapter down projection `[h, d]`.
     AdapterDown = 64, "adapter down weight";
     /// Adapter down bias `[h]`.

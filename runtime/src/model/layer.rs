@@ -49,6 +49,8 @@ pub struct Projections<'a> {
 /// The linear maps of the feed-forward layer.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward<'a> {
+    /// Factor on each input of the expansion and the gate, `[d]`; empty for none.
+    pub input_scale: &'a [f32],
     /// d to feed-forward width.
     pub expand: Linear<'a>,
     /// d to feed-forward width, activated and multiplied (gated models).
@@ -121,7 +123,7 @@ impl<'a> Model<'a> {
     /// A row is quantised once for all maps that read it, so a layer's weights are of one type.
     fn check_one_type(layer: &Layer<'a>, at: u16) -> Result<(), ModelError> {
         let Projections { key, value, output, .. } = layer.attention;
-        let FeedForward { expand, gate, contract } = layer.feed_forward;
+        let FeedForward { expand, gate, contract, .. } = layer.feed_forward;
         let maps = [
             (Role::Key, Some(key)),
             (Role::Value, Some(value)),
@@ -159,6 +161,7 @@ impl<'a> Model<'a> {
         let (d, width) = (self.config.hidden, self.config.feed_forward);
         let gate = (Role::FeedForwardGate, Role::FeedForwardGateBias);
         Ok(FeedForward {
+            input_scale: self.optional(Role::FeedForwardInputScale, at, d)?,
             expand: self.linear((Role::FeedForwardIn, Role::FeedForwardInBias), at, (width, d))?,
             gate: match self.config.gated {
                 true => Some(self.linear(gate, at, (width, d))?),
