@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 pub mod bench;
+pub mod calibrate;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;

@@ -6,7 +6,7 @@ use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
-use coda_runtime::routing::Budget;
+use coda_runtime::routing::{Budget, CostModel};
 
 use crate::pack::PackageBytes;
 
@@ -24,6 +24,7 @@ pub struct Session<'m> {
     plan: Plan,
     arena: Vec<Block>,
     pool: Option<ThreadPool>,
+    costs: Option<CostModel>,
 }
 
 impl<'m> Session<'m> {
@@ -34,7 +35,15 @@ impl<'m> Session<'m> {
     pub fn new(model: &'m Model<'m>, capacity: Capacity) -> Result<Self> {
         let plan = Plan::new(&model.dimensions(), capacity)?;
         let (kernels, activations) = (Kernels::best(), Activations::default());
-        Ok(Self { model, kernels, activations, plan, arena: allocate(&plan)?, pool: None })
+        Ok(Self {
+            model,
+            kernels,
+            activations,
+            plan,
+            arena: allocate(&plan)?,
+            pool: None,
+            costs: None,
+        })
     }
 
     /// The same on `threads` threads; the answer has the same bits.
@@ -57,6 +66,18 @@ impl<'m> Session<'m> {
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         Self { activations, ..self }
+    }
+
+    /// The same with the costs of this machine, for deadlines.
+    #[must_use]
+    pub fn with_costs(self, costs: CostModel) -> Self {
+        Self { costs: Some(costs), ..self }
+    }
+
+    /// The costs of this machine.
+    #[must_use]
+    pub const fn costs(&self) -> Option<CostModel> {
+        self.costs
     }
 
     /// The plan.
@@ -84,7 +105,11 @@ impl<'m> Session<'m> {
     ) -> Result<T> {
         let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
         let executor = Executor::new(self.model, self.kernels, self.plan, arena)?;
-        let mut executor = executor.with_activations(self.activations);
+        let executor = executor.with_activations(self.activations);
+        let mut executor = match self.costs {
+            Some(costs) => executor.with_costs(costs),
+            None => executor,
+        };
         let Some(pool) = &self.pool else {
             return Ok(read(executor.run_observed(input, budget, observer)?));
         };

@@ -2,13 +2,20 @@
 
 use super::table::{grouped, table};
 use super::{Compute, PackageFiles, check_reduction, cpu_name, progress};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use coda_converter::bench::{self, ReductionTiming};
+use coda_converter::calibrate::{self, Costs, DeadlineCheck};
+use coda_converter::output::write_whole;
 use coda_converter::session::bind;
 use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::CostModel;
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
+
+/// Inferences at each of ten deadlines.
+const DEADLINE_RUNS: usize = 20;
 
 /// Measure latency at several reductions, side by side
 ///
@@ -28,6 +35,10 @@ pub(crate) struct Bench {
     /// Rounds
     #[arg(long, value_name = "N", default_value = "100")]
     runs: NonZeroUsize,
+    /// Measure what an inference costs here, store it beside the package for deadlines, and check
+    /// it: 200 inferences at ten deadlines
+    #[arg(long, conflicts_with = "reductions")]
+    calibrate: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -43,6 +54,9 @@ impl Bench {
         let load_ms = start.elapsed().as_secs_f64() * 1000.0;
         let input = bench::input(&model, self.tokens)?;
         let tokens = input.tokens(&model);
+        if self.calibrate {
+            return self.calibrate(&model, tokens);
+        }
         ensure!(!self.reductions.is_empty(), "give at least one reduction");
         self.reductions.iter().try_for_each(|reduction| check_reduction(*reduction, tokens))?;
         let mut session = self.compute.session(&model, Capacity::any_budget(tokens))?;
@@ -74,6 +88,75 @@ impl Bench {
         );
         Ok(())
     }
+}
+
+impl Bench {
+    /// Measures, stores and checks the costs.
+    fn calibrate(&self, model: &Model<'_>, tokens: usize) -> Result<()> {
+        let mut session = self.compute.session(model, Capacity::any_budget(tokens))?;
+        let rounds = self.runs.get().div_ceil(4);
+        let steps = calibrate::steps(model, tokens, rounds);
+        let bar = progress("measuring", steps as u64);
+        let (costs, worst_error) =
+            calibrate::calibrate(&mut session, tokens, rounds, || bar.inc(1))?;
+        bar.finish_and_clear();
+        let CostModel { fixed, token, frozen, attention, task, margin } = costs;
+        let stored = Costs {
+            cpu: cpu_name(),
+            kernels: self.compute.kernels()?.name.to_owned(),
+            threads: self.compute.threads.get(),
+            fixed,
+            token,
+            frozen,
+            attention,
+            task,
+            margin,
+            worst_error,
+        };
+        let path = Costs::path(self.files.first());
+        write_whole(&path, (serde_json::to_string_pretty(&stored)? + "\n").as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let mut session = session.with_costs(costs);
+        let bar = progress("checking", (DEADLINE_RUNS * 10) as u64);
+        let checks =
+            calibrate::check_deadlines(&mut session, tokens, DEADLINE_RUNS, || bar.inc(1))?;
+        bar.finish_and_clear();
+        if self.json {
+            let file = path.display().to_string();
+            println!("{}", json!({ "costs": stored, "file": file, "deadlines": checks }));
+            return Ok(());
+        }
+        println!("const COSTS: CostModel = {costs:?};");
+        println!("largest error of the prediction: {:.1} %", worst_error * 100.0);
+        println!("wrote {}", path.display());
+        print_deadlines(&checks);
+        Ok(())
+    }
+}
+
+fn print_deadlines(checks: &[DeadlineCheck]) {
+    let rows = checks.iter().map(|check| {
+        let step = if check.layers > 0 { format!("+1 in {}", check.layers) } else { String::new() };
+        [
+            format!("{:.3} ms", check.deadline_ms),
+            format!("{} {step}", check.tokens),
+            format!("{:.3} ms", check.predicted_ms),
+            format!("{:.3} ms", check.median_ms),
+            format!("{:.0} %", 100.0 * check.median_ms / check.deadline_ms),
+            format!("{:.1} %", 100.0 * check.late),
+            format!("{:.1} %", 100.0 * check.noise),
+        ]
+    });
+    let header = ["deadline", "k", "predicted", "median", "used", "late", "by noise"];
+    println!("{}", table(header, rows.collect()));
+    let share = |of: fn(&DeadlineCheck) -> f64| {
+        100.0 * checks.iter().map(of).sum::<f64>() / checks.len() as f64
+    };
+    println!(
+        "late {:.1} % of all runs, {:.1} % by the noise that runs of the same k show without a deadline",
+        share(|check| check.late),
+        share(|check| check.noise)
+    );
 }
 
 fn print_table(lines: &[ReductionTiming]) {

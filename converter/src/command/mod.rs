@@ -20,7 +20,7 @@ use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -62,6 +62,11 @@ struct PackageFiles {
 }
 
 impl PackageFiles {
+    /// The first file: what belongs to a machine is stored beside it.
+    fn first(&self) -> &Path {
+        self.packages.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
     fn read(&self) -> Result<Vec<PackageBytes>> {
         let read = |path: &PathBuf| {
             let bytes = PackageBytes::read(path);

@@ -2,17 +2,18 @@
 
 use super::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
+use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize};
 use coda_converter::draw::{self, Trace};
 use coda_converter::session::bind;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::model::config::{Embedding, HeadKind};
-use coda_runtime::routing::Budget;
+use coda_runtime::routing::{Budget, Choice};
 use image::imageops::FilterType;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Run one text, image or list of token ids
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,9 @@ pub(crate) struct Run {
     /// k itself: so many tokens pass each routed layer
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
     tokens: Option<i64>,
+    /// As many tokens as are done within so many milliseconds (`coda bench --calibrate` first)
+    #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "tokens"])]
+    deadline_ms: Option<f64>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long)]
     trace: bool,
@@ -58,6 +62,7 @@ struct InputArguments {
 /// The answer of a run.
 struct Answer {
     values: Vec<f32>,
+    choice: Option<Choice>,
     trace: Trace,
     milliseconds: f64,
 }
@@ -80,6 +85,10 @@ impl Run {
         print_values(&model, &answer.values);
         let ms = answer.milliseconds;
         println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
+        if let Some(Choice { tokens: k, layers, predicted }) = answer.choice {
+            let predicted = predicted.as_secs_f64() * 1000.0;
+            println!("k = {k}, one more in the first {layers} layers: {predicted:.2} ms predicted");
+        }
         if self.trace {
             print!("{}", drawing(&model, &input, &answer.trace));
         }
@@ -91,6 +100,11 @@ impl Run {
             check_reduction(reduction, tokens)?;
             return Ok(Budget::Reduction(reduction));
         }
+        if let Some(milliseconds) = self.deadline_ms {
+            let deadline = Duration::try_from_secs_f64(milliseconds / 1000.0);
+            let deadline = deadline.with_context(|| format!("--deadline-ms {milliseconds}"))?;
+            return Ok(Budget::Deadline(deadline));
+        }
         let Some(k) = self.tokens else { return Ok(Budget::Task) };
         match usize::try_from(k) {
             Ok(k) if k >= 1 && k <= tokens => Ok(Budget::Tokens(k)),
@@ -101,11 +115,30 @@ impl Run {
     fn infer(&self, model: &Model<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<Answer> {
         let capacity = Capacity::any_budget(input.tokens(model));
         let mut session = self.compute.session(model, capacity)?;
+        if self.deadline_ms.is_some() {
+            session = session.with_costs(self.costs()?.model());
+        }
         let mut trace = Trace::default();
         let start = Instant::now();
-        let values =
-            session.run(input.as_input(), budget, &mut trace, |output| output.values.to_vec())?;
-        Ok(Answer { values, trace, milliseconds: start.elapsed().as_secs_f64() * 1000.0 })
+        let (values, choice) = session.run(input.as_input(), budget, &mut trace, |output| {
+            (output.values.to_vec(), output.choice)
+        })?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        Ok(Answer { values, choice, trace, milliseconds })
+    }
+
+    /// The costs beside the package, if they were measured with what runs now.
+    fn costs(&self) -> Result<Costs> {
+        let costs = Costs::read(self.files.first())?;
+        let (kernels, threads) = (self.compute.kernels()?.name, self.compute.threads.get());
+        ensure!(
+            costs.kernels == kernels && costs.threads == threads,
+            "the costs beside the package are those of {} kernels and {} thread(s), not of {kernels} \
+             and {threads}: run `coda bench --calibrate` again",
+            costs.kernels,
+            costs.threads
+        );
+        Ok(costs)
     }
 
     fn to_json(&self, model: &Model<'_>, tokens: usize, answer: &Answer) -> serde_json::Value {
@@ -116,6 +149,11 @@ impl Run {
             "values": answer.values,
             "selected": self.trace.then_some(&answer.trace.layers),
             "milliseconds": answer.milliseconds,
+            "choice": answer.choice.map(|choice| json!({
+                "k": choice.tokens,
+                "layers_with_one_more": choice.layers,
+                "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
+            })),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Why an executor cannot be made, and why a run is refused.
 
 use crate::model::ModelError;
-use crate::routing::BudgetError;
+use crate::routing::{BudgetError, DeadlineError};
 use core::fmt;
 
 /// Why there is no executor.
@@ -93,6 +93,8 @@ pub enum RunError {
     WrongInput,
     /// The budget makes no sense.
     Budget(BudgetError),
+    /// Nothing could be chosen for a deadline.
+    Deadline(DeadlineError),
     /// The budget selects more tokens than the plan holds.
     SelectedAboveCapacity {
         /// Tokens the budget selects.
@@ -107,6 +109,12 @@ pub enum RunError {
 impl From<BudgetError> for RunError {
     fn from(error: BudgetError) -> Self {
         Self::Budget(error)
+    }
+}
+
+impl From<DeadlineError> for RunError {
+    fn from(error: DeadlineError) -> Self {
+        Self::Deadline(error)
     }
 }
 
@@ -145,6 +153,7 @@ impl fmt::Display for RunError {
             }
             Self::WrongInput => write!(f, "the model reads another kind of input"),
             Self::Budget(error) => write!(f, "{error}"),
+            Self::Deadline(error) => write!(f, "{error}"),
             Self::SelectedAboveCapacity { needed, capacity } => {
                 write!(f, "the budget selects {needed} tokens, the plan holds {capacity}")
             }

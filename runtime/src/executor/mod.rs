@@ -29,8 +29,9 @@ pub use workers::{ThisCore, Workers};
 use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
 use crate::model::Model;
-use crate::routing::Budget;
+use crate::routing::{Budget, Choice, CostModel, DeadlineError};
 use crate::tensor::Matrix;
+use core::time::Duration;
 
 /// How rows enter int8 weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub struct Executor<'m, 'a> {
     workers: &'m dyn Workers,
     plan: Plan,
     activations: Activations,
+    costs: Option<CostModel>,
     arena: &'a mut [u8],
 }
 
@@ -78,6 +80,8 @@ pub struct Output<'r> {
     pub values: &'r [f32],
     /// Hidden states after the last layer and the final norm, `[n, d]`.
     pub hidden: Matrix<'r>,
+    /// What was chosen for a deadline; `None` under another budget.
+    pub choice: Option<Choice>,
 }
 
 impl Output<'_> {
@@ -116,7 +120,7 @@ impl<'m, 'a> Executor<'m, 'a> {
         }
         let arena = arena.get_mut(..needed).unwrap_or_default();
         let activations = Activations::default();
-        Ok(Self { model, kernels, workers: &ThisCore, plan, activations, arena })
+        Ok(Self { model, kernels, workers: &ThisCore, plan, activations, costs: None, arena })
     }
 
     /// The same executor with another way into int8 weights.
@@ -130,6 +134,12 @@ impl<'m, 'a> Executor<'m, 'a> {
     #[must_use]
     pub fn with_workers(self, workers: &'m dyn Workers) -> Self {
         Self { workers, ..self }
+    }
+
+    /// The same executor with the costs of this machine, for [`Budget::Deadline`].
+    #[must_use]
+    pub fn with_costs(self, costs: CostModel) -> Self {
+        Self { costs: Some(costs), ..self }
     }
 
     /// The model it runs.
@@ -163,6 +173,11 @@ impl<'m, 'a> Executor<'m, 'a> {
         observer: &mut impl Observer,
     ) -> Result<Output<'_>, RunError> {
         let tokens = input::check(&input, self.model, &self.plan)?;
+        let choice = match budget {
+            Budget::Deadline(deadline) => Some(self.choose(tokens, deadline)?),
+            _ => None,
+        };
+        let budget = choice.map_or(budget, Budget::from);
         self.check_budget(&budget, tokens)?;
         let Self { model, kernels, workers, activations, .. } = *self;
         let context = Context { model, kernels, workers, activations };
@@ -180,7 +195,17 @@ impl<'m, 'a> Executor<'m, 'a> {
         }
         head::forward(&context, &mut buffers, tokens)?;
         let hidden = Matrix::new(buffers.hidden.get(..tokens * d).unwrap_or_default(), d);
-        Ok(Output { values: buffers.output, hidden })
+        Ok(Output { values: buffers.output, hidden, choice })
+    }
+
+    /// What a deadline comes to for an input of `tokens` tokens.
+    ///
+    /// # Errors
+    /// [`DeadlineError::NoCostModel`] without [`Executor::with_costs`],
+    /// [`DeadlineError::TooShort`].
+    pub fn choose(&self, tokens: usize, deadline: Duration) -> Result<Choice, DeadlineError> {
+        let costs = self.costs.ok_or(DeadlineError::NoCostModel)?;
+        costs.choose(self.model, tokens, self.plan.capacity().selected, deadline)
     }
 
     /// The budget must be sensible and fit the plan.

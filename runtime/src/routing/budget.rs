@@ -1,7 +1,9 @@
 //! How many tokens may pass the routed layers of one call.
 
+use super::Choice;
 use crate::model::config::{Routing, TaskConfig};
 use core::fmt;
+use core::time::Duration;
 
 /// How many of n tokens pass each routed layer; chosen for each call. Dense layers take all.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +18,17 @@ pub enum Budget<'a> {
     Fraction(f32),
     /// A reduction for each layer, dense ones included (and ignored).
     PerLayer(&'a [f32]),
+    /// The most tokens that are done within this time by the executor's [`CostModel`](super::CostModel): the largest k
+    /// for all routed layers, and one more in as many of the first as fit.
+    Deadline(Duration),
+    /// `tokens + 1` in the routed layers among the first `layers`, `tokens` in the others: what a
+    /// deadline comes to.
+    Stepped {
+        /// k.
+        tokens: usize,
+        /// Layers, dense ones counted, before the step.
+        layers: usize,
+    },
 }
 
 /// Why a budget is refused.
@@ -65,6 +78,12 @@ fn ceil_tokens(tokens: usize, value: f32) -> usize {
     libm::ceilf(value).clamp(1.0, tokens.max(1) as f32) as usize
 }
 
+impl From<Choice> for Budget<'_> {
+    fn from(choice: Choice) -> Self {
+        Self::Stepped { tokens: choice.tokens, layers: choice.layers }
+    }
+}
+
 impl Budget<'_> {
     /// Checks the budget against a model of `layers` layers.
     ///
@@ -76,8 +95,8 @@ impl Budget<'_> {
         };
         match *self {
             Self::Reduction(r) => reduction(r),
-            Self::Tokens(0) => Err(BudgetError::NoToken),
-            Self::Task | Self::Tokens(_) => Ok(()),
+            Self::Tokens(0) | Self::Stepped { tokens: 0, .. } => Err(BudgetError::NoToken),
+            Self::Task | Self::Tokens(_) | Self::Stepped { .. } | Self::Deadline(_) => Ok(()),
             Self::Fraction(f) if f > 0.0 && f <= 1.0 => Ok(()),
             Self::Fraction(f) => Err(BudgetError::Fraction(f)),
             Self::PerLayer(found) if found.len() != layers => {
@@ -100,6 +119,11 @@ impl Budget<'_> {
             Self::Task => tokens_for_reduction(tokens, routing.reduction.unwrap_or(task.reduction)),
             Self::Reduction(r) => tokens_for_reduction(tokens, r),
             Self::Tokens(k) => k.clamp(1, tokens.max(1)),
+            Self::Stepped { tokens: k, layers } => {
+                (k + usize::from(index < layers)).clamp(1, tokens.max(1))
+            }
+            // An executor replaces a deadline by what it comes to.
+            Self::Deadline(_) => 1,
             Self::Fraction(fraction) => ceil_tokens(tokens, tokens as f32 * fraction),
             Self::PerLayer(reductions) => {
                 tokens_for_reduction(tokens, reductions.get(index).copied().unwrap_or(1.0))

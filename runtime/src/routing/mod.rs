@@ -1,9 +1,11 @@
 //! Which tokens pass a layer, and how much of its update they keep (`coda.md`, "One layer").
 
 mod budget;
+mod deadline;
 mod select;
 mod soft_top_k;
 
 pub use budget::{Budget, BudgetError, tokens_for_reduction};
+pub use deadline::{Choice, CostModel, DeadlineError};
 pub use select::{RouteScratch, Selection, route};
 pub use soft_top_k::{exact, iterated};

@@ -1,0 +1,306 @@
+//! What an inference costs on this machine: measured, fitted, checked with deadlines.
+
+use crate::bench::{input, percentile};
+use crate::dataset::SampleInput;
+use crate::evaluate::median;
+use crate::session::Session;
+use anyhow::{Context, Result, ensure};
+use coda_runtime::model::{Macs, Model};
+use coda_runtime::routing::{Budget, Choice, CostModel, tokens_for_reduction};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Reductions that are timed at each length.
+const REDUCTIONS: [f32; 9] = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
+/// Runs before the first that counts.
+const WARM_UP: usize = 3;
+/// Steps of the fit; it has long stopped moving then.
+const STEPS: usize = 20_000;
+/// Columns of the fit: a cost for each.
+const COSTS: usize = 5;
+/// The share of runs whose time is within the margin of the prediction.
+const WITHIN_MARGIN: usize = 99;
+/// The largest margin: a machine noisier than this meets deadlines late rather than waste more.
+const LARGEST_MARGIN: f32 = 0.12;
+
+/// The costs of a package on a machine, as they are stored beside it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// The CPU they were measured on.
+    pub cpu: String,
+    /// The kernel table.
+    pub kernels: String,
+    /// Threads of an inference.
+    pub threads: usize,
+    /// Nanoseconds of an inference.
+    pub fixed: f32,
+    /// Nanoseconds of a token.
+    pub token: f32,
+    /// Nanoseconds of a multiply-accumulate of a frozen map.
+    pub frozen: f32,
+    /// Nanoseconds of a multiply-accumulate of attention.
+    pub attention: f32,
+    /// Nanoseconds of a multiply-accumulate of the task.
+    pub task: f32,
+    /// What deadlines set aside, as a share of the prediction.
+    pub margin: f32,
+    /// Largest error of the predicted median over the points measured, as a share of it.
+    pub worst_error: f32,
+}
+
+impl Costs {
+    /// For an executor.
+    #[must_use]
+    pub const fn model(&self) -> CostModel {
+        let Self { fixed, token, frozen, attention, task, margin, .. } = *self;
+        CostModel { fixed, token, frozen, attention, task, margin }
+    }
+
+    /// The file beside a package: its name and `.costs.json`.
+    #[must_use]
+    pub fn path(package: &Path) -> PathBuf {
+        let mut name = package.as_os_str().to_owned();
+        name.push(".costs.json");
+        name.into()
+    }
+
+    /// Reads the file beside a package.
+    ///
+    /// # Errors
+    /// It is not there, or is something else.
+    pub fn read(package: &Path) -> Result<Self> {
+        let path = Self::path(package);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}: `coda bench --calibrate` writes it", path.display())
+        })?;
+        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+    }
+}
+
+/// Times of one length and reduction.
+struct Point {
+    tokens: usize,
+    macs: Macs,
+    nanoseconds: Vec<f64>,
+}
+
+impl Point {
+    fn columns(&self) -> [f64; COSTS] {
+        let Macs { frozen, attention, task } = self.macs;
+        [1.0, self.tokens as f64, frozen as f64, attention as f64, task as f64]
+    }
+}
+
+/// Rounds and inferences of [`calibrate`], for a progress bar.
+#[must_use]
+pub fn steps(model: &Model<'_>, tokens: usize, rounds: usize) -> usize {
+    (WARM_UP + rounds) * lengths(model, tokens).len() * REDUCTIONS.len()
+}
+
+/// Lengths of the inputs: one for an encoder of images.
+fn lengths(model: &Model<'_>, tokens: usize) -> Vec<usize> {
+    if model.patch_grid().is_some() {
+        return vec![tokens];
+    }
+    let mut lengths: Vec<usize> = [4, 2, 1].map(|part| tokens.div_ceil(part)).to_vec();
+    lengths.dedup();
+    lengths
+}
+
+/// Measures inferences of up to `tokens` tokens and fits their costs. `progress` is called after
+/// each.
+///
+/// # Errors
+/// The model has no such input.
+pub fn calibrate(
+    session: &mut Session<'_>,
+    tokens: usize,
+    rounds: usize,
+    mut progress: impl FnMut(),
+) -> Result<(CostModel, f32)> {
+    let model = session.model();
+    let mut points = Vec::new();
+    for length in lengths(model, tokens) {
+        let sample = input(model, model.patch_grid().is_none().then_some(length))?;
+        for reduction in REDUCTIONS {
+            let macs = crate::bench::macs(model, length, reduction)?;
+            points.push((
+                sample.clone(),
+                reduction,
+                Point { tokens: length, macs, nanoseconds: Vec::new() },
+            ));
+        }
+    }
+    for round in 0..WARM_UP + rounds {
+        for (sample, reduction, point) in &mut points {
+            let time = timed(session, sample, Budget::Reduction(*reduction))?;
+            if round >= WARM_UP {
+                point.nanoseconds.push(time.as_nanos() as f64);
+            }
+            progress();
+        }
+    }
+    let points: Vec<Point> = points.into_iter().map(|(.., point)| point).collect();
+    Ok(fit(&points))
+}
+
+/// Runs one inference.
+fn timed(session: &mut Session<'_>, sample: &SampleInput, budget: Budget<'_>) -> Result<Duration> {
+    let start = Instant::now();
+    session.run(sample.as_input(), budget, &mut (), |_| ())?;
+    Ok(start.elapsed())
+}
+
+/// The costs that are closest to the medians, none of them negative, each point by its relative
+/// error; and the largest such error.
+fn fit(points: &[Point]) -> (CostModel, f32) {
+    let rows: Vec<[f64; COSTS]> = points
+        .iter()
+        .map(|point| {
+            let time = median(point.nanoseconds.clone());
+            point.columns().map(|column| column / time)
+        })
+        .collect();
+    let sizes: [f64; COSTS] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt().max(f64::MIN_POSITIVE)
+    });
+    let scaled = |row: &[f64; COSTS], column: usize| row[column] / sizes[column];
+    let mut costs = [0.0; COSTS];
+    // Coordinate descent: each cost in turn takes up what the others leave of the ones.
+    let mut left = vec![1.0; rows.len()];
+    for step in 0..STEPS {
+        let column = step % COSTS;
+        let slope: f64 = rows.iter().zip(&left).map(|(row, left)| scaled(row, column) * left).sum();
+        let new = (costs[column] + slope).max(0.0);
+        let change = new - costs[column];
+        for (row, left) in rows.iter().zip(&mut left) {
+            *left -= change * scaled(row, column);
+        }
+        costs[column] = new;
+    }
+    let worst = left.iter().fold(0.0f64, |worst, left| worst.max(left.abs()));
+    let [fixed, token, frozen, attention, task] =
+        std::array::from_fn(|column| (costs[column] / sizes[column]) as f32);
+    let costs = CostModel { fixed, token, frozen, attention, task, margin: 0.0 };
+    let excess = points.iter().flat_map(|point| {
+        let predicted = f64::from(costs.predict(point.tokens, &point.macs));
+        point.nanoseconds.iter().map(move |time| time / predicted - 1.0)
+    });
+    let margin = percentile(excess.collect(), WITHIN_MARGIN) as f32;
+    (CostModel { margin: margin.clamp(0.0, LARGEST_MARGIN), ..costs }, worst as f32)
+}
+
+/// What came of one deadline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeadlineCheck {
+    /// The time given, milliseconds.
+    pub deadline_ms: f64,
+    /// k that was chosen.
+    pub tokens: usize,
+    /// Layers that took one token more.
+    pub layers: usize,
+    /// Time predicted, milliseconds.
+    pub predicted_ms: f64,
+    /// Median of the runs, milliseconds.
+    pub median_ms: f64,
+    /// Share of runs that were late.
+    pub late: f64,
+    /// Share of runs of the same k without a deadline that took longer than their own median by more
+    /// than what the deadline leaves above it: what the noise of the machine makes late.
+    pub noise: f64,
+    /// Every token passed every layer.
+    pub full: bool,
+}
+
+/// Runs `runs` inferences at each of ten deadlines, from what a few tokens take to what all take,
+/// and as many with the same tokens and no deadline, in turn.
+///
+/// # Errors
+/// The session has no costs, or the model no such input.
+pub fn check_deadlines(
+    session: &mut Session<'_>,
+    tokens: usize,
+    runs: usize,
+    mut progress: impl FnMut(),
+) -> Result<Vec<DeadlineCheck>> {
+    const DEADLINES: usize = 10;
+    let model = session.model();
+    let sample = input(model, model.patch_grid().is_none().then_some(tokens))?;
+    let costs = session.costs().context("the session has no cost model")?;
+    let predicted = |reduction: f32| -> Result<f64> {
+        let macs = crate::bench::macs(model, tokens, reduction)?;
+        Ok(f64::from(costs.predict(tokens, &macs) * (1.0 + costs.margin)))
+    };
+    let (least, most) = (predicted(8.0)?, predicted(1.0)?);
+    ensure!(tokens_for_reduction(tokens, 8.0) < tokens, "an input of {tokens} tokens is too short");
+    let deadline = |index: usize| least + (most - least) * index as f64 / (DEADLINES - 1) as f64;
+    let mut series = vec![(Vec::new(), Vec::new()); DEADLINES];
+    let mut choices: Vec<Option<Choice>> = vec![None; DEADLINES];
+    for _ in 0..runs {
+        for (index, (given, fixed)) in series.iter_mut().enumerate() {
+            let time = Duration::from_nanos(deadline(index) as u64);
+            let start = Instant::now();
+            let budget = Budget::Deadline(time);
+            let choice = session.run(sample.as_input(), budget, &mut (), |out| out.choice)?;
+            given.push(start.elapsed().as_secs_f64() * 1e3);
+            let choice = choice.context("a run with a deadline says what it chose")?;
+            choices[index] = Some(choice);
+            fixed.push(timed(session, &sample, choice.into())?.as_secs_f64() * 1e3);
+            progress();
+        }
+    }
+    let checks =
+        series.into_iter().zip(choices).enumerate().map(|(index, ((given, fixed), choice))| {
+            let choice = choice.context("at least one run")?;
+            let deadline_ms = deadline(index) / 1e6;
+            let predicted_ms = choice.predicted.as_secs_f64() * 1e3;
+            let beyond_noise = median(fixed.clone()) + deadline_ms - predicted_ms;
+            let share = |times: &[f64], limit: f64| {
+                times.iter().filter(|time| **time > limit).count() as f64 / times.len() as f64
+            };
+            Ok(DeadlineCheck {
+                deadline_ms,
+                tokens: choice.tokens,
+                layers: choice.layers,
+                predicted_ms,
+                median_ms: median(given.clone()),
+                late: share(&given, deadline_ms),
+                noise: share(&fixed, beyond_noise),
+                full: choice.tokens >= tokens,
+            })
+        });
+    checks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_finds_the_costs_that_made_the_times() {
+        let made = CostModel {
+            fixed: 20_000.0,
+            token: 150.0,
+            frozen: 0.004,
+            attention: 0.011,
+            task: 0.02,
+            margin: 0.0,
+        };
+        let mut points = Vec::new();
+        for tokens in [32u64, 64, 128] {
+            for k in [4, 9, 16, 25, 32] {
+                let frozen = k * 1_700_000;
+                let macs = Macs { frozen, attention: k * tokens * 4000, task: tokens * 300_000 };
+                let time = f64::from(made.predict(tokens as usize, &macs));
+                points.push(Point { tokens: tokens as usize, macs, nanoseconds: vec![time] });
+            }
+        }
+        let (found, worst) = fit(&points);
+        assert!(worst < 1e-3, "{worst}");
+        assert!((found.frozen / made.frozen - 1.0).abs() < 0.01, "{found:?}");
+        assert!((found.attention / made.attention - 1.0).abs() < 0.05, "{found:?}");
+        assert!(found.margin < 1e-3);
+    }
+}

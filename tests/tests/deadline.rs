@@ -1,0 +1,109 @@
+//! Budgets by time: what is chosen, and that the choice is what runs.
+
+use coda_converter::pack::WeightType;
+use coda_runtime::executor::{Executor, Input, RunError};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Arena, Capacity, Plan};
+use coda_runtime::model::{Macs, Model};
+use coda_runtime::routing::{Budget, CostModel, DeadlineError};
+use coda_tests::tiny::{Tiny, TinyInput};
+use std::time::Duration;
+
+/// A microsecond for each thousand multiply-accumulates, and some for the rest.
+const COSTS: CostModel =
+    CostModel { fixed: 2000.0, token: 100.0, frozen: 1.0, attention: 2.0, task: 1.5, margin: 0.05 };
+
+fn with_bert(test: impl FnOnce(&Model<'_>, &[u32], &[u8])) {
+    let tiny = Tiny::bert();
+    let packed = tiny.pack(WeightType::Int8).unwrap();
+    let bundle = packed.bundle.parse().unwrap();
+    let model = Model::open(&bundle).unwrap();
+    let TinyInput::Tokens { ids, types } = &tiny.input else { unreachable!() };
+    test(&model, ids, types);
+}
+
+/// Predicted nanoseconds with the margin, from the public parts.
+fn time(model: &Model<'_>, tokens: usize, k: usize, layers: usize) -> f32 {
+    let macs = (0..model.config().layers)
+        .map(|index| model.layer(index).unwrap().macs(tokens, k + usize::from(index < layers)));
+    COSTS.predict(tokens, &macs.sum::<Macs>()) * (1.0 + COSTS.margin)
+}
+
+#[test]
+fn the_choice_fits_and_one_token_more_would_not() {
+    with_bert(|model, ids, _| {
+        let tokens = ids.len();
+        let (least, most) = (time(model, tokens, 1, 0), time(model, tokens, tokens, 0));
+        for step in 0..100u16 {
+            let deadline = least + 1.0 + (most - least) * f32::from(step) / 100.0;
+            let given = Duration::from_nanos(deadline as u64);
+            let choice = COSTS.choose(model, tokens, tokens, given).unwrap();
+            assert!(time(model, tokens, choice.tokens, choice.layers) <= deadline * 1.0001);
+            let more = (choice.tokens + usize::from(choice.layers == model.config().layers), 0);
+            let next =
+                if more.0 > choice.tokens { more } else { (choice.tokens, choice.layers + 1) };
+            assert!(time(model, tokens, next.0, next.1) > deadline * 0.9999, "{choice:?}");
+        }
+    });
+}
+
+#[test]
+fn a_long_deadline_lets_every_token_pass_and_a_plan_bounds_it() {
+    with_bert(|model, ids, _| {
+        let hour = Duration::from_secs(3600);
+        let choice = COSTS.choose(model, ids.len(), ids.len(), hour).unwrap();
+        assert_eq!((choice.tokens, choice.layers), (ids.len(), 0));
+        assert_eq!(COSTS.choose(model, ids.len(), 3, hour).unwrap().tokens, 3);
+    });
+}
+
+#[test]
+fn a_run_with_a_deadline_is_the_run_of_its_choice() {
+    with_bert(|model, ids, types| {
+        let tokens = ids.len();
+        let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens)).unwrap();
+        let mut arena = Box::new(Arena::<65_536>::new());
+        let input = Input::Tokens { ids, types, length: tokens };
+        let executor = Executor::new(model, Kernels::best(), plan, &mut arena.0).unwrap();
+        let mut executor = executor.with_costs(COSTS);
+        let middle = f32::midpoint(time(model, tokens, 1, 0), time(model, tokens, tokens, 0));
+        let deadline = Duration::from_nanos(middle as u64);
+        let output = executor.run(input, Budget::Deadline(deadline)).unwrap();
+        let (choice, values) = (output.choice.unwrap(), output.values.to_vec());
+        assert!(choice.tokens > 1 && choice.tokens < tokens, "{choice:?}");
+        let output = executor.run(input, choice.into()).unwrap();
+        assert_eq!(output.values, values);
+        assert_eq!(output.choice, None);
+    });
+}
+
+#[test]
+fn a_deadline_needs_costs_and_enough_time() {
+    with_bert(|model, ids, types| {
+        let plan = Plan::new(&model.dimensions(), Capacity::any_budget(ids.len())).unwrap();
+        let mut arena = Box::new(Arena::<65_536>::new());
+        let input = Input::Tokens { ids, types, length: ids.len() };
+        let mut executor = Executor::new(model, Kernels::best(), plan, &mut arena.0).unwrap();
+        let given = Duration::from_nanos(10);
+        let error = executor.run(input, Budget::Deadline(given)).unwrap_err();
+        assert_eq!(error, RunError::Deadline(DeadlineError::NoCostModel));
+        let mut executor = executor.with_costs(COSTS);
+        let error = executor.run(input, Budget::Deadline(given)).unwrap_err();
+        assert!(matches!(error, RunError::Deadline(DeadlineError::TooShort { given: g, needed })
+            if g == given && needed > given));
+        assert!(error.to_string().contains("too short"), "{error}");
+    });
+}
+
+#[test]
+fn senseless_costs_choose_something_that_runs() {
+    with_bert(|model, ids, _| {
+        for cost in [f32::NAN, f32::INFINITY, -1.0, 0.0] {
+            let costs = CostModel { frozen: cost, ..COSTS };
+            if let Ok(choice) = costs.choose(model, ids.len(), ids.len(), Duration::from_millis(1))
+            {
+                assert!((1..=ids.len()).contains(&choice.tokens), "{choice:?}");
+            }
+        }
+    });
+}
