@@ -19,10 +19,10 @@ use thiserror::Error;
 /// How the frozen weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WeightType {
-    /// int8, one scale for each output channel; small tensors stay f16 or f32.
+    /// int8, one scale for each output channel, adapters too; small tensors stay f16 or f32.
     Int8,
-    /// int4, one f16 scale for 32 values of an output channel; the token table is int8, small tensors
-    /// stay f16 or f32.
+    /// int4, one f16 scale for 32 values of an output channel; the token table and the task are int8,
+    /// small tensors stay f16 or f32.
     Int4,
     /// f16; vectors stay f32.
     F16,
@@ -219,7 +219,11 @@ pub fn pack_task(
     }
     writer.head(task.head, &task.labels);
     writer.provenance(provenance);
-    let tensors = writer.tensors(&task.tensors, &task.names, weights)?;
+    let tensors = if weights.is_integer() {
+        writer.tensors(&smooth::follow_base(task, base), &task.names, weights)?
+    } else {
+        writer.tensors(&task.tensors, &task.names, weights)?
+    };
     let bytes = writer.finish()?;
     Model::bind(base, &bytes.parse()?)?;
     Ok(Packed { bytes, tensors })
@@ -377,6 +381,14 @@ fn encoding_of(role: Role, weights: WeightType) -> (Encoding, &'static str) {
             WeightType::F16 => (Encoding::Panel8F16, ""),
             WeightType::F32 => (Encoding::Panel8F32, ""),
         },
+        Kind::Task => match weights {
+            WeightType::Int8 => (Encoding::Panel8x8Int8, ""),
+            WeightType::Int4 => {
+                (Encoding::Panel8x8Int8, "trained, and small beside the frozen maps")
+            }
+            WeightType::F16 => (Encoding::Panel8F16, ""),
+            WeightType::F32 => (Encoding::Panel8F32, ""),
+        },
         Kind::TokenTable => match weights {
             WeightType::Int8 => (Encoding::RowsInt8, ""),
             WeightType::Int4 => {
@@ -410,6 +422,7 @@ enum Kind {
     Frozen,
     TokenTable,
     SmallTable,
+    Task,
     ReadsFloat(&'static str),
 }
 
@@ -419,12 +432,11 @@ fn kind_of(role: Role) -> Kind {
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
         Role::HeadWeight => Kind::ReadsFloat("decides the answer and is small"),
-        Role::AdapterDown | Role::AdapterUp => {
-            Kind::ReadsFloat("trained, and every token's f32 state passes it")
-        }
-        Role::LightDown | Role::LightKey | Role::LightValue => {
-            Kind::ReadsFloat("trained, and reads f32 rows")
-        }
+        Role::AdapterDown
+        | Role::AdapterUp
+        | Role::LightDown
+        | Role::LightKey
+        | Role::LightValue => Kind::Task,
         Role::Query
         | Role::Key
         | Role::Value

@@ -9,9 +9,9 @@
 
 use crate::pack::{PackError, WeightType, pack_base};
 use crate::session::Session;
-use crate::source::{Base, FloatTensor, Place};
+use crate::source::{Base, FloatTensor, Place, Task};
 use coda_runtime::executor::{Input, Observer};
-use coda_runtime::format::Role;
+use coda_runtime::format::{Package, Role};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::model::config::{Embedding, NormPlacement};
@@ -47,6 +47,24 @@ pub fn smooth(base: &Base) -> Result<BTreeMap<Place, FloatTensor>, PackError> {
         scale_inputs(&mut tensors, layer, &sizes, &readers, Role::FeedForwardInputScale);
     }
     Ok(tensors)
+}
+
+/// The tensors of `task` for int8 weights: adapters and low-rank keys read the rows that query, key
+/// and value of `base` read, and their weights are divided by the same input scale.
+#[must_use]
+pub fn follow_base(task: &Task, base: &Package<'_>) -> BTreeMap<Place, FloatTensor> {
+    let mut tensors = task.tensors.clone();
+    for ((layer, role), tensor) in &mut tensors {
+        let reads_input = matches!(role, Role::AdapterDown | Role::LightDown);
+        let scale = base.tensor(Role::AttentionInputScale, *layer).filter(|_| reads_input);
+        let Some(scale) = scale else { continue };
+        let factors = scale.bytes.as_chunks::<4>().0;
+        for row in tensor.values.chunks_exact_mut(factors.len().max(1)) {
+            let pairs = row.iter_mut().zip(factors);
+            pairs.for_each(|(weight, factor)| *weight /= f32::from_le_bytes(*factor));
+        }
+    }
+    tensors
 }
 
 /// Divides the weights that read columns of these sizes by factors, which become the tensor `role`.

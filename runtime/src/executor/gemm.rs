@@ -26,7 +26,7 @@ pub(super) struct Prepare<'a> {
 }
 
 impl Prepare<'_> {
-    const fn is_nothing(&self) -> bool {
+    pub(super) const fn is_nothing(&self) -> bool {
         self.norm.is_none() && self.scale.is_empty()
     }
 }
@@ -41,8 +41,13 @@ pub(super) enum Form {
 impl Context<'_> {
     /// The form that the frozen weights of a layer read.
     pub(super) fn form(&self, layer: &Layer<'_>) -> Form {
+        self.form_of(&layer.attention.query)
+    }
+
+    /// The form that a linear map reads.
+    pub(super) const fn form_of(&self, linear: &Linear<'_>) -> Form {
         match self.activations {
-            Activations::Int8 if layer.is_int8() => Form::Int8,
+            Activations::Int8 if linear.is_integer() => Form::Int8,
             _ => Form::Float,
         }
     }
@@ -129,7 +134,7 @@ pub(super) fn apply(
         (Rows::Int8(lhs), Weights::Int4(groups)) => {
             (kernels.gemm_f32_qd8_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
         }
-        // Int8 rows are only made for int8 and int4 weights (`Context::form`, `Model::check_one_type`).
+        // Int8 rows are only made for integer weights (`Context::form_of`, `Model::check_one_type`).
         (Rows::Int8(_), Weights::F32(_) | Weights::F16(_)) => {}
     }
 }

@@ -8,7 +8,7 @@ use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, Store};
 use crate::memory::{Buffers, Scratch, Tile, typed};
 use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
-use crate::model::{Adapter, Layer, LightKeys, Model};
+use crate::model::{Adapter, Layer, LightKeys, Linear, Model};
 use crate::routing::{Budget, RouteScratch, Selection};
 use crate::tensor::{Matrix, MatrixMut};
 use core::ops::Range;
@@ -118,9 +118,11 @@ fn attention_input<'a>(context: &Context<'_>, layer: &Layer<'a>) -> Prepare<'a> 
     Prepare { norm: layer_norm(context, layer), scale: layer.attention.input_scale }
 }
 
-/// Normalised rows, or rows as they are.
-const fn normalized(norm: Option<NormWeights<'_>>) -> Prepare<'_> {
-    Prepare { norm, scale: &[] }
+/// How rows enter a map of the task: as they enter the projections if its weights are integers,
+/// which were divided by the same scale.
+fn task_input<'a>(context: &Context<'_>, layer: &Layer<'a>, map: &Linear<'_>) -> Prepare<'a> {
+    let prepare = attention_input(context, layer);
+    if map.is_integer() { prepare } else { Prepare { scale: &[], ..prepare } }
 }
 
 /// Runs the layer for the first `k` tokens of the order, and the adapter for all.
@@ -224,11 +226,11 @@ fn project_light_keys(
     for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (mut keys, mut values))| {
         let Scratch { tile, stage, .. } = scratch;
         let gathered = chunk.iter().map(|token| x.row(*token as usize));
-        let prepare = normalized(layer_norm(context, layer));
-        let rows = context.load(tile, d, gathered, prepare, Form::Float);
+        let prepare = task_input(context, layer, &light.down);
+        let rows = context.load(tile, d, gathered, prepare, context.form_of(&light.down));
         let mut low = rows_of(typed(stage), 0..chunk.len(), light.down.outputs);
         apply(kernels, &mut low, rows, &light.down, &Epilogue::overwrite(&[]));
-        let low = Rows::Float(low.as_matrix());
+        let low = stage_rows(context, context.form_of(&light.key), tile, low.as_matrix());
         apply(kernels, &mut keys, low, &light.key, &Epilogue::overwrite(light.key.bias));
         apply(kernels, &mut values, low, &light.value, &Epilogue::overwrite(light.value.bias));
     });
@@ -268,19 +270,19 @@ fn project_context(
 ) {
     let output = &layer.attention.output;
     let add = Store::Add { scale: layer.attention_scale };
-    let rows = stage_rows(context, layer, &mut scratch.tile, attended);
+    let rows = stage_rows(context, context.form(layer), &mut scratch.tile, attended);
     apply(context.kernels, out, rows, output, &Epilogue::overwrite(output.bias).store(add));
     norm_after(context, out, scratch.tile.floats, layer.attention_norm);
 }
 
-/// Rows of an intermediate result in the form that the layer's weights read.
+/// Rows of an intermediate result in the form that the next weights read.
 fn stage_rows<'t>(
     context: &Context<'_>,
-    layer: &Layer<'_>,
+    form: Form,
     tile: &'t mut Tile<'_>,
     source: Matrix<'t>,
 ) -> Rows<'t> {
-    match context.form(layer) {
+    match form {
         Form::Float => Rows::Float(source),
         Form::Int8 => {
             context.load(tile, source.columns(), source.iter(), Prepare::default(), Form::Int8)
@@ -331,7 +333,7 @@ fn feed_forward(
             apply(kernels, &mut wide, rows, &maps.expand, &expand.store(Store::Multiply));
         }
     }
-    let rows = stage_rows(context, layer, tile, wide.as_matrix());
+    let rows = stage_rows(context, form, tile, wide.as_matrix());
     let add = Store::Add { scale: layer.feed_forward_scale };
     let contract = Epilogue::overwrite(maps.contract.bias).store(add);
     apply(kernels, out, rows, &maps.contract, &contract);
@@ -359,13 +361,11 @@ fn update(
         let Scratch { tile: scratch, stage, .. } = scratch;
         let mut low: &mut [f32] = typed(stage);
         if let Some(adapter) = &layer.adapter {
-            let norm = layer_norm(context, layer);
-            let rows = match norm {
-                None => Rows::Float(x.as_matrix()),
-                norm => {
-                    let source = x.as_matrix();
-                    context.load(scratch, d, source.iter(), normalized(norm), Form::Float)
-                }
+            let prepare = task_input(context, layer, &adapter.down);
+            let (form, source) = (context.form_of(&adapter.down), x.as_matrix());
+            let rows = match form {
+                Form::Float if prepare.is_nothing() => Rows::Float(source),
+                _ => context.load(scratch, d, source.iter(), prepare, form),
             };
             low = adapter_down(context, adapter, rows, low, tile.len());
         }
@@ -376,7 +376,8 @@ fn update(
             blend(x.row_mut(*token as usize - tile.start), output, gate);
         }
         if let Some(Adapter { up, .. }) = &layer.adapter {
-            let rows = Rows::Float(Matrix::new(low, up.inputs));
+            let form = context.form_of(up);
+            let rows = stage_rows(context, form, scratch, Matrix::new(low, up.inputs));
             let epilogue = Epilogue::overwrite(up.bias).store(Store::Add { scale: &[] });
             apply(context.kernels, &mut x, rows, up, &epilogue);
         }

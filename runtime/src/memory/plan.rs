@@ -32,7 +32,7 @@ pub struct Dimensions {
     pub dense_layers: bool,
     /// Some layer needs keys and values of every token (dense, k-to-all, k-to-light).
     pub keys_of_all: bool,
-    /// Some layer has int8 weights.
+    /// Some layer, or the task in it, has int8 weights.
     pub int8: bool,
     /// Attention multiplies int8 values.
     pub int8_attention: bool,
@@ -296,7 +296,8 @@ impl Plan {
         let rows = if of.dense_layers { tokens } else { selected };
         let key_rows = if of.keys_of_all { tokens } else { rows };
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
-        let int8_width = largest(&[of.hidden, of.attention_width, of.feed_forward]);
+        let int8_width =
+            largest(&[of.hidden, of.attention_width, of.feed_forward, of.adapter, of.light_rank]);
         let int8_tile = if of.int8 { tile } else { 0 };
         let keys = product(&[key_rows, of.attention_width, 4]);
         let mut sizes = [0; COUNT];

@@ -1,7 +1,7 @@
 //! One encoder layer, frozen parts and task parts.
 
 use super::config::{AttentionMode, Routing};
-use super::{Linear, Model, ModelError, Weights, view};
+use super::{Linear, Model, ModelError, view};
 use crate::format::Role;
 use crate::kernels::NormWeights;
 
@@ -84,7 +84,19 @@ impl Layer<'_> {
     /// beside them.
     #[must_use]
     pub const fn is_int8(&self) -> bool {
-        matches!(self.attention.query.weights, Weights::Int8 { .. } | Weights::Int4(_))
+        self.attention.query.is_integer()
+    }
+}
+
+impl Layer<'_> {
+    /// Some map of the layer or of the task in it reads int8 rows.
+    pub(super) fn reads_int8(&self) -> bool {
+        let adapter = self
+            .adapter
+            .is_some_and(|adapter| adapter.down.is_integer() || adapter.up.is_integer());
+        let light =
+            self.light.is_some_and(|light| light.down.is_integer() || light.key.is_integer());
+        self.is_int8() || adapter || light
     }
 }
 
@@ -132,10 +144,8 @@ impl<'a> Model<'a> {
             (Role::FeedForwardGate, gate),
             (Role::FeedForwardOut, Some(contract)),
         ];
-        let is_int8 =
-            |linear: Linear<'_>| matches!(linear.weights, Weights::Int8 { .. } | Weights::Int4(_));
         for (role, linear) in maps {
-            if linear.is_some_and(|linear| is_int8(linear) != layer.is_int8()) {
+            if linear.is_some_and(|linear| linear.is_integer() != layer.is_int8()) {
                 return Err(ModelError::Encoding { role, layer: at });
             }
         }
@@ -179,27 +189,27 @@ impl<'a> Model<'a> {
         let Some(down) = self.tensor(Role::AdapterDown, at) else { return Ok(None) };
         let (d, h) = (self.config.hidden, down.rows);
         Ok(Some(Adapter {
-            down: self.float_linear(Role::AdapterDown, Some(Role::AdapterDownBias), at, (h, d))?,
-            up: self.float_linear(Role::AdapterUp, Some(Role::AdapterUpBias), at, (d, h))?,
+            down: self.linear((Role::AdapterDown, Role::AdapterDownBias), at, (h, d))?,
+            up: self.linear((Role::AdapterUp, Role::AdapterUpBias), at, (d, h))?,
         }))
     }
 
     fn light_keys(&self, at: u16) -> Result<LightKeys<'a>, ModelError> {
         let rank = self.required(Role::LightDown, at)?.rows;
         let (d, width) = (self.config.hidden, self.config.attention_width());
-        Ok(LightKeys {
-            down: self.float_linear(Role::LightDown, None, at, (rank, d))?,
-            key: self.float_linear(Role::LightKey, Some(Role::LightKeyBias), at, (width, rank))?,
-            value: self.float_linear(
-                Role::LightValue,
-                Some(Role::LightValueBias),
-                at,
-                (width, rank),
-            )?,
-        })
+        let light = LightKeys {
+            down: view::linear(&self.required(Role::LightDown, at)?, (rank, d), &[])?,
+            key: self.linear((Role::LightKey, Role::LightKeyBias), at, (width, rank))?,
+            value: self.linear((Role::LightValue, Role::LightValueBias), at, (width, rank))?,
+        };
+        // The same rows enter both.
+        if light.key.is_integer() != light.value.is_integer() {
+            return Err(ModelError::Encoding { role: Role::LightValue, layer: at });
+        }
+        Ok(light)
     }
 
-    /// A linear map that reads float rows: patches, adapters, low-rank keys, the head.
+    /// A linear map that reads float rows: patches, the head.
     pub(super) fn float_linear(
         &self,
         weight: Role,
@@ -209,11 +219,9 @@ impl<'a> Model<'a> {
     ) -> Result<Linear<'a>, ModelError> {
         let bias = bias.map_or(Ok(&[][..]), |role| self.optional(role, at, shape.0))?;
         let linear = view::linear(&self.required(weight, at)?, shape, bias)?;
-        match linear.weights {
-            Weights::Int8 { .. } | Weights::Int4(_) => {
-                Err(ModelError::Encoding { role: weight, layer: at })
-            }
-            _ => Ok(linear),
+        if linear.is_integer() {
+            return Err(ModelError::Encoding { role: weight, layer: at });
         }
+        Ok(linear)
     }
 }

@@ -261,7 +261,7 @@ impl<'a> Model<'a> {
             dense_layers: modes().any(|mode| mode.is_none()),
             keys_of_all: modes().any(|mode| mode != Some(AttentionMode::KToK)),
             int8_attention: config.int8_attention,
-            int8: (0..config.layers).any(|i| self.layer(i).is_ok_and(|l| l.is_int8())),
+            int8: (0..config.layers).any(|i| self.layer(i).is_ok_and(|l| l.reads_int8())),
         }
     }
 

@@ -37,6 +37,14 @@ pub enum Weights<'a> {
     Int4(&'a [Int4Group]),
 }
 
+impl Linear<'_> {
+    /// The weights are int8 or int4, which both read int8 rows.
+    #[must_use]
+    pub const fn is_integer(&self) -> bool {
+        matches!(self.weights, Weights::Int8 { .. } | Weights::Int4(_))
+    }
+}
+
 /// A table whose rows are looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a> {
