@@ -40,12 +40,16 @@ fn embed_tokens(
     let rows = buffers.hidden.chunks_exact_mut(model.config().hidden).take(tokens);
     for (position, (row, id)) in rows.zip(ids).enumerate() {
         row.fill(0.0);
-        words.add_row(*id as usize, row);
+        words.add_row(context.kernels, *id as usize, row);
         if let Some(table) = type_table {
-            table.add_row(types.get(position).map_or(0, |kind| usize::from(*kind)), row);
+            table.add_row(
+                context.kernels,
+                types.get(position).map_or(0, |kind| usize::from(*kind)),
+                row,
+            );
         }
         if let Some(table) = position_table {
-            table.add_row(position, row);
+            table.add_row(context.kernels, position, row);
         }
         if let Some(weights) = weights {
             norm_in_place(context, row, buffers.scratch.tile.floats, weights);
@@ -97,7 +101,7 @@ fn embed_patches(
     });
     let positions = model.position_table()?;
     for (position, row) in buffers.hidden.chunks_exact_mut(d).take(tokens).enumerate() {
-        positions.add_row(position, row);
+        positions.add_row(context.kernels, position, row);
     }
     Ok(())
 }

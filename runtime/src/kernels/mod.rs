@@ -106,6 +106,10 @@ pub struct Kernels {
     pub pack_rows: PackInt8,
     /// Quantises columns into panels, each an output channel; see [`scalar::pack_columns`].
     pub pack_columns: PackInt8,
+    /// Adds a row of an f16 table; see [`scalar::add_f16`].
+    pub add_f16: fn(&mut [f32], &[f16]),
+    /// Adds a row of an int8 table; see [`scalar::add_int8`].
+    pub add_int8: fn(&mut [f32], &[i8], f32),
     /// Dot product of two rows of one length.
     pub dot: fn(&[f32], &[f32]) -> f32,
 }

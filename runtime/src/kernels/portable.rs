@@ -27,6 +27,8 @@ pub static KERNELS: Kernels = Kernels {
     softmax_int8,
     pack_rows,
     pack_columns,
+    add_f16,
+    add_int8,
     dot,
 };
 
@@ -884,6 +886,18 @@ const ROUNDER: f32 = 12_582_912.0;
 /// Values that a row of independent sums takes at a time.
 const WIDE: usize = 16;
 
+/// See [`scalar::add_f16`].
+#[inline(always)]
+pub fn add_f16(out: &mut [f32], row: &[f16]) {
+    out.iter_mut().zip(row).for_each(|(slot, x)| *slot += widen(*x));
+}
+
+/// See [`scalar::add_int8`].
+#[inline(always)]
+pub fn add_int8(out: &mut [f32], row: &[i8], scale: f32) {
+    out.iter_mut().zip(row).for_each(|(slot, x)| *slot += f32::from(*x) * scale);
+}
+
 /// Rounds |x| <= 127 to the nearest integer, ties to even.
 #[inline(always)]
 fn round_to_int8(x: f32) -> i8 {
@@ -956,13 +970,37 @@ pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
             *inverse = found.unwrap_or(0.0);
         }
         for (number, block) in panel.iter_mut().enumerate() {
-            for input in 0..PANEL {
+            for (input, line) in block.iter_mut().enumerate() {
                 let values = part(number * PANEL + input);
-                for (channel, (x, inverse)) in block.iter_mut().zip(values.iter().zip(inverses)) {
-                    channel[input] = quantized(*x, inverse);
+                for (slot, (x, inverse)) in line.iter_mut().zip(values.iter().zip(inverses)) {
+                    *slot = quantized(*x, inverse);
                 }
             }
+            transpose(block);
         }
+    }
+}
+
+/// Swaps lines and columns of a block, by halves, quarters and eighths of it.
+#[inline(always)]
+fn transpose(block: &mut Block) {
+    let mut lines = [0; PANEL];
+    for (number, line) in lines.iter_mut().zip(block.iter()) {
+        *number = u64::from_le_bytes(bytemuck::must_cast(*line));
+    }
+    let steps =
+        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
+    for (distance, mask) in steps {
+        let shift = 8 * distance as u32;
+        for upper in (0..PANEL).filter(|line| line & distance == 0) {
+            let lower = upper + distance;
+            let swapped = (lines[upper] >> shift ^ lines[lower]) & mask;
+            lines[lower] ^= swapped;
+            lines[upper] ^= swapped << shift;
+        }
+    }
+    for (line, number) in block.iter_mut().zip(lines) {
+        *line = bytemuck::must_cast(number.to_le_bytes());
     }
 }
 

@@ -62,6 +62,8 @@ macro_rules! recompiled_table {
             softmax_int8,
             pack_rows,
             pack_columns,
+            add_f16,
+            add_int8,
             dot,
         };
 
@@ -86,6 +88,8 @@ macro_rules! recompiled_table {
             fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 = portable::softmax_int8;
             fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_rows;
             fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_columns;
+            fn add_f16(out: &mut [f32], row: &[half::f16]) = portable::add_f16;
+            fn add_int8(out: &mut [f32], row: &[i8], scale: f32) = portable::add_int8;
             fn dot(left: &[f32], right: &[f32]) -> f32 = portable::dot;
         }
     };

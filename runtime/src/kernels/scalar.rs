@@ -24,6 +24,8 @@ pub static KERNELS: Kernels = Kernels {
     softmax_int8,
     pack_rows,
     pack_columns,
+    add_f16,
+    add_int8,
     dot,
 };
 
@@ -324,6 +326,16 @@ pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
         sum += i32::from(*slot);
     }
     1.0 / sum as f32
+}
+
+/// Adds a row of a table, widened exactly.
+pub fn add_f16(out: &mut [f32], row: &[f16]) {
+    out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x.to_f32_const());
+}
+
+/// Adds a row of a table, each value times the scale of the row.
+pub fn add_int8(out: &mut [f32], row: &[i8], scale: f32) {
+    out.iter_mut().zip(row).for_each(|(slot, x)| *slot += f32::from(*x) * scale);
 }
 
 /// Dot product of two rows of one length, eight partial sums.

@@ -2,7 +2,7 @@
 
 use super::error::ModelError;
 use crate::format::{ALIGNMENT, Encoding, Tensor};
-use crate::kernels::Int4Group;
+use crate::kernels::{Int4Group, Kernels};
 use bytemuck::{AnyBitPattern, try_cast_slice};
 use half::f16;
 
@@ -61,7 +61,7 @@ enum Values<'a> {
 
 impl Table<'_> {
     /// Adds row `index` to `out`, `[columns]`.
-    pub fn add_row(&self, index: usize, out: &mut [f32]) {
+    pub fn add_row(&self, kernels: &Kernels, index: usize, out: &mut [f32]) {
         let range = index * self.columns..(index + 1) * self.columns;
         match self.values {
             Values::F32(values) => {
@@ -69,13 +69,11 @@ impl Table<'_> {
                 out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x);
             }
             Values::F16(values) => {
-                let row = values.get(range).unwrap_or(&[]);
-                out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x.to_f32_const());
+                (kernels.add_f16)(out, values.get(range).unwrap_or(&[]));
             }
             Values::Int8 { values, scales } => {
-                let row = values.get(range).unwrap_or(&[]);
                 let scale = scales.get(index).copied().unwrap_or(0.0);
-                out.iter_mut().zip(row).for_each(|(slot, x)| *slot += f32::from(*x) * scale);
+                (kernels.add_int8)(out, values.get(range).unwrap_or(&[]), scale);
             }
         }
     }

@@ -255,7 +255,7 @@ fn rows(
     workspace: &mut Workspace,
     length: usize,
 ) -> Result<usize, Difference> {
-    let Workspace { lhs, weights, rows, panels, found, expected, .. } = workspace;
+    let Workspace { lhs, weights, halves, rows, panels, found, expected, .. } = workspace;
     let row = &lhs[SHIFT..SHIFT + length];
     let weight = &weights[SHIFT..SHIFT + length];
     let norm = NormWeights { weight, bias: weight, eps: 1e-6 };
@@ -272,6 +272,15 @@ fn rows(
     (table.rms_norm)(found, row, norm);
     scalar::rms_norm(expected, row, norm);
     check("rms_norm", found, expected)?;
+    let halves = &halves[SHIFT..SHIFT + length];
+    found.copy_from_slice(row);
+    expected.copy_from_slice(row);
+    (table.add_f16)(found, halves);
+    scalar::add_f16(expected, halves);
+    check("add_f16", found, expected)?;
+    (table.add_int8)(found, &panels[SHIFT..SHIFT + length], 0.37);
+    scalar::add_int8(expected, &panels[SHIFT..SHIFT + length], 0.37);
+    check("add_int8", found, expected)?;
     found.copy_from_slice(row);
     expected.copy_from_slice(row);
     (table.softmax)(found);
@@ -291,5 +300,5 @@ fn rows(
     let scales = [(table.softmax_int8)(int8, row), scalar::softmax_int8(expected_int8, row)];
     check("softmax_int8", &scales[..1], &scales[1..])?;
     quantized("softmax_int8", int8, expected_int8)?;
-    Ok(6)
+    Ok(8)
 }
