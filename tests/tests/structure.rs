@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("format", &["text", "image", "model::config"]),
     ("memory", &["kernels", "tensor"]),
     ("model", &["format", "image", "kernels", "memory", "text"]),
-    ("routing", &["kernels", "model::config"]),
+    ("routing", &["kernels", "model"]),
     ("executor", &["image", "kernels", "memory", "model", "routing", "tensor", "format"]),
 ];
 

@@ -37,7 +37,7 @@ fn embed_tokens(
     let type_table = if token_types > 0 { Some(model.type_table()?) } else { None };
     let position_table = if positions > 0 { Some(model.position_table()?) } else { None };
     let weights = if norm { Some(model.embedding_norm()?) } else { None };
-    let rows = buffers.hidden.chunks_exact_mut(model.config().hidden).take(tokens);
+    let rows = buffers.hidden.chunks_exact_mut(model.config().hidden.max(1)).take(tokens);
     for (position, (row, id)) in rows.zip(ids).enumerate() {
         row.fill(0.0);
         words.add_row(context.kernels, *id as usize, row);
@@ -81,9 +81,10 @@ fn embed_patches(
     let grid = model.patch_grid().ok_or(RunError::WrongInput)?;
     let d = model.config().hidden;
     let first = tokens - grid.patches();
-    let (class_row, patch_rows) = buffers.hidden.split_at_mut(first * d);
+    let rows = buffers.hidden.split_at_mut_checked(first * d);
+    let (class_row, patch_rows) = rows.unwrap_or_default();
     if first > 0 {
-        class_row.copy_from_slice(model.class_token()?);
+        class_row.iter_mut().zip(model.class_token()?).for_each(|(slot, x)| *slot = *x);
     }
     let projection = model.patch_projection()?;
     let epilogue = Epilogue::overwrite(projection.bias);
@@ -92,7 +93,7 @@ fn embed_patches(
     let rows = (0..grid.patches(), MatrixMut::new(patch_rows, d));
     let scratch = buffers.scratch.reborrow();
     for_row_tiles(context.workers, scratch, rows, |scratch, (patches, mut out)| {
-        let slots = scratch.tile.floats.chunks_exact_mut(grid.inputs());
+        let slots = scratch.tile.floats.chunks_exact_mut(grid.inputs().max(1));
         for (patch, slot) in patches.clone().zip(slots) {
             grid.read(pixels, patch, &normalization, slot);
         }
@@ -100,7 +101,7 @@ fn embed_patches(
         apply(context.kernels, &mut out, rows, &projection, &epilogue);
     });
     let positions = model.position_table()?;
-    for (position, row) in buffers.hidden.chunks_exact_mut(d).take(tokens).enumerate() {
+    for (position, row) in buffers.hidden.chunks_exact_mut(d.max(1)).take(tokens).enumerate() {
         positions.add_row(context.kernels, position, row);
     }
     Ok(())

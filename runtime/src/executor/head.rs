@@ -18,7 +18,7 @@ pub(super) fn forward(
     let d = context.model.config().hidden;
     if context.model.config().final_norm {
         let weights = context.model.final_norm()?;
-        for row in buffers.hidden.chunks_exact_mut(d).take(tokens) {
+        for row in buffers.hidden.chunks_exact_mut(d.max(1)).take(tokens) {
             norm_in_place(context, row, buffers.scratch.tile.floats, weights);
         }
     }

@@ -89,7 +89,7 @@ fn score(
 ) {
     let (dot, d) = (context.kernels.dot, context.model.config().hidden);
     let norm = layer_norm(context, layer).filter(|_| task.router_input == RouterInput::Norm);
-    let rows = buffers.hidden.chunks_exact(d).take(tokens);
+    let rows = buffers.hidden.chunks_exact(d.max(1)).take(tokens);
     for (row, slot) in rows.zip(buffers.scores.iter_mut()) {
         *slot = match (norm, buffers.scratch.tile.floats.get_mut(..d)) {
             (Some(weights), Some(scratch)) => {

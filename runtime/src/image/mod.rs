@@ -35,7 +35,8 @@ impl PatchGrid {
         match *embedding {
             Embedding::Tokens { .. } => None,
             Embedding::Patches { height, width, channels, patch, .. } => {
-                Some(Self { columns: width / patch, rows: height / patch, side: patch, channels })
+                let side = if patch == 0 { 1 } else { patch };
+                Some(Self { columns: width / side, rows: height / side, side, channels })
             }
         }
     }
@@ -69,14 +70,15 @@ impl PatchGrid {
         normalization: &InputNormalization,
         out: &mut [f32],
     ) {
-        let (top, left) = (index / self.columns * self.side, index % self.columns * self.side);
+        let (columns, side) = (self.columns.max(1), self.side.max(1));
+        let (top, left) = (index / columns * side, index % columns * side);
         let line = self.columns * self.side * self.channels;
         let area = self.side * self.side;
         for channel in 0..self.channels.min(4) {
             let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
             let plane = out.iter_mut().skip(channel * area).take(area).enumerate();
             for (at, slot) in plane {
-                let (y, x) = (top + at / self.side, left + at % self.side);
+                let (y, x) = (top + at / side, left + at % side);
                 let pixel = pixels.get(y * line + x * self.channels + channel);
                 let value = f32::from(pixel.copied().unwrap_or(0));
                 *slot = (value * normalization.rescale - mean) / std;

@@ -617,7 +617,7 @@ pub fn gemm_f32_qd8_qc8w(
     let stride = lhs.stride.max(1);
     for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
         let finish = Finish::new(epilogue, index * PANEL);
-        let tiles = lhs.values.chunks(ROW_TILE * stride).zip(lhs.scales.chunks(ROW_TILE));
+        let tiles = lhs.values.chunks((ROW_TILE * stride).max(1)).zip(lhs.scales.chunks(ROW_TILE));
         for (tile, (rows, row_scales)) in tiles.enumerate() {
             let mut sums = [[0i32; PANEL]; ROW_TILE];
             for_chunks(panel, |start, weights| {
@@ -625,7 +625,8 @@ pub fn gemm_f32_qd8_qc8w(
                     let at = row * stride + start;
                     rows.get(at..at + weights.len()).unwrap_or(&[])
                 };
-                add_exact_sums(&mut sums[..row_scales.len()], row_of, weights);
+                let sums = sums.get_mut(..row_scales.len()).unwrap_or_default();
+                add_exact_sums(sums, row_of, weights);
             });
             for (row, (sum, row_scale)) in sums.iter().zip(row_scales).enumerate() {
                 let scaled = |lane: usize| sum[lane] as f32 * (row_scale * scales[lane]);
@@ -699,7 +700,7 @@ fn chunk_sums<const ROWS: usize>(rows: [&[i8]; ROWS], weights: &[Lanes]) -> [Lan
     let rows = rows.map(|row| &row[..inputs]);
     for (index, weights) in weights[..inputs].iter().enumerate() {
         for (sum, row) in sums.iter_mut().zip(rows) {
-            let x = f32::from(row[index]);
+            let x = f32::from(row.get(index).copied().unwrap_or(0));
             for (lane, weight) in sum.iter_mut().zip(weights) {
                 *lane += x * weight;
             }

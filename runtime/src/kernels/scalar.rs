@@ -170,7 +170,7 @@ fn scale_at(group: Option<&Int4Group>, column: usize) -> f32 {
 fn int4_at(group: Option<&Int4Group>, column: usize, index: usize) -> i8 {
     let (block, lane) = (index % INT4_GROUP / PANEL, index % PANEL);
     let at = PANEL * 2 + block / 2 * PANEL * PANEL + column % PANEL * PANEL + lane;
-    let byte = group.map_or(0, |group| group[at]);
+    let byte = group.and_then(|group| group.get(at)).copied().unwrap_or(0);
     let low = if block.is_multiple_of(2) { byte << 4 } else { byte };
     low as i8 >> 4
 }

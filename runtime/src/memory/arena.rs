@@ -85,12 +85,16 @@ impl Scratch<'_> {
 
     /// Cut for `left` of `workers` workers and the others.
     pub(crate) fn split(&mut self, workers: usize, left: usize) -> (Scratch<'_>, Scratch<'_>) {
-        let unit = self.workers.max(1);
+        fn cut<T>(values: &mut [T], workers: usize, left: usize) -> (&mut [T], &mut [T]) {
+            let middle = values.len() / workers.max(1) * left;
+            values.split_at_mut_checked(middle).unwrap_or_default()
+        }
+        let unit = self.workers;
         let Tile { floats, int8, scales } = &mut self.tile;
-        let (float_left, float_right) = floats.split_at_mut(floats.len() / unit * left);
-        let (int8_left, int8_right) = int8.split_at_mut(int8.len() / unit * left);
-        let (scale_left, scale_right) = scales.split_at_mut(scales.len() / unit * left);
-        let (stage_left, stage_right) = self.stage.split_at_mut(self.stage.len() / unit * left);
+        let (float_left, float_right) = cut(floats, unit, left);
+        let (int8_left, int8_right) = cut(int8, unit, left);
+        let (scale_left, scale_right) = cut(scales, unit, left);
+        let (stage_left, stage_right) = cut(self.stage, unit, left);
         let scratch = |workers, floats, int8, scales, stage| Scratch {
             workers,
             tile: Tile { floats, int8, scales },

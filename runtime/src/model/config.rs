@@ -114,7 +114,8 @@ impl Config {
             Embedding::Tokens { positions: 0, .. } => None,
             Embedding::Tokens { positions, .. } => Some(positions),
             Embedding::Patches { height, width, patch, class_token, .. } => {
-                Some((height / patch) * (width / patch) + class_token as usize)
+                let side = if patch == 0 { 1 } else { patch };
+                Some((height / side) * (width / side) + class_token as usize)
             }
         }
     }

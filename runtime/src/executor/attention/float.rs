@@ -59,7 +59,7 @@ fn attend_tile(
     (rows, first): (&mut MatrixMut<'_>, usize),
 ) {
     let config = context.model.config();
-    let (head_dim, key_rows) = (config.head_dim, keys.keys.rows());
+    let (head_dim, key_rows) = (config.head_dim.max(1), keys.keys.rows().max(1));
     let columns = index * head_dim..(index + 1) * head_dim;
     let queries = head.queries.get_mut(..order.len() * head_dim).unwrap_or_default();
     for (offset, query) in queries.chunks_exact_mut(head_dim).enumerate() {
@@ -78,7 +78,7 @@ fn attend_tile(
     multiply(context, mixed, scores, panels);
     for (offset, mixed) in mixed.chunks_exact(head_dim).enumerate() {
         let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
-        slots.copy_from_slice(mixed);
+        slots.iter_mut().zip(mixed).for_each(|(slot, x)| *slot = *x);
     }
 }
 
@@ -91,7 +91,8 @@ fn multiply(context: &Context<'_>, out: &mut [f32], lhs: &[f32], panels: Panels<
 
 /// One head's keys as panels of 8 keys: `[ceil(keys / 8), head_dim, 8]`, zero padded.
 fn pack_keys(out: &mut [f32], keys: Matrix<'_>, start: usize, head_dim: usize) {
-    for (panel, first) in out.chunks_exact_mut(head_dim * PANEL).zip((0..).step_by(PANEL)) {
+    for (panel, first) in out.chunks_exact_mut((head_dim * PANEL).max(1)).zip((0..).step_by(PANEL))
+    {
         for lane in 0..PANEL {
             let key = keys.row(first + lane).get(start..start + head_dim).unwrap_or(&[]);
             let slots = panel.iter_mut().skip(lane).step_by(PANEL);
@@ -103,13 +104,12 @@ fn pack_keys(out: &mut [f32], keys: Matrix<'_>, start: usize, head_dim: usize) {
 /// One head's values as panels of 8 columns: `[ceil(head_dim / 8), keys, 8]`, zero padded.
 fn pack_values(out: &mut [f32], values: Matrix<'_>, start: usize, head_dim: usize) {
     let end = start + head_dim;
-    let panels = out.chunks_exact_mut(values.rows() * PANEL).zip((start..).step_by(PANEL));
+    let panels = out.chunks_exact_mut((values.rows() * PANEL).max(1)).zip((start..).step_by(PANEL));
     for (panel, column) in panels {
         for (slots, row) in panel.chunks_exact_mut(PANEL).zip(values.iter()) {
             let part = row.get(column..end.min(column + PANEL)).unwrap_or(&[]);
-            let (filled, padding) = slots.split_at_mut(part.len());
-            filled.copy_from_slice(part);
-            padding.fill(0.0);
+            slots.fill(0.0);
+            slots.iter_mut().zip(part).for_each(|(slot, x)| *slot = *x);
         }
     }
 }

@@ -73,9 +73,9 @@ fn attend_tile(
     (rows, first): (&mut MatrixMut<'_>, usize),
 ) {
     let (config, kernels) = (context.model.config(), context.kernels);
-    let (head_dim, key_rows) = (config.head_dim, keys.keys.rows());
+    let (head_dim, key_rows) = (config.head_dim.max(1), keys.keys.rows().max(1));
     let columns = index * head_dim..(index + 1) * head_dim;
-    let stride = head_dim.next_multiple_of(PANEL);
+    let stride = head_dim.next_multiple_of(PANEL).max(PANEL);
     let scales = head.row_scales.get_mut(..order.len()).unwrap_or_default();
     for (offset, (slot, scale)) in
         head.rows.chunks_exact_mut(stride).zip(scales.iter_mut()).enumerate()
@@ -92,7 +92,7 @@ fn attend_tile(
         inputs: head_dim,
     };
     multiply(context, scores, RowsInt8 { values, scales, stride }, panels);
-    let stride = key_rows.next_multiple_of(PANEL);
+    let stride = key_rows.next_multiple_of(PANEL).max(PANEL);
     let weights = head.rows.chunks_exact_mut(stride).zip(scales.iter_mut());
     for ((row, position), (slot, scale)) in
         scores.chunks_exact_mut(key_rows).zip(order).zip(weights)
@@ -111,7 +111,7 @@ fn attend_tile(
     multiply(context, mixed, RowsInt8 { values, scales, stride }, panels);
     for (offset, mixed) in mixed.chunks_exact(head_dim).enumerate() {
         let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
-        slots.copy_from_slice(mixed);
+        slots.iter_mut().zip(mixed).for_each(|(slot, x)| *slot = *x);
     }
 }
 
