@@ -1,5 +1,7 @@
 //! Budgets by time: what is chosen, and that the choice is what runs.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::pack::WeightType;
 use coda_runtime::executor::{Executor, Input, RunError};
 use coda_runtime::kernels::Kernels;

@@ -4,14 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::{self, PackError, PackageBytes, WeightType, pack_base};
-use coda_converter::smooth::smooth;
+use coda_converter::smooth::{follow_base, smooth};
+use coda_converter::source::Base;
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
     config, header, limits, section, tensor,
 };
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
-use coda_runtime::model::config::LayerPlan;
+use coda_runtime::model::config::{Config, LayerPlan};
 use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
 use coda_tests::tiny::edit::{Edit, fix_checksum};
@@ -408,7 +409,7 @@ fn what_a_base_says_comes_back() {
             assert_eq!(package.version(), VERSION);
             assert_eq!(package.content_id(), pack::content_id(&packed.base));
             assert_eq!(package.base_id(), [0; 16]);
-            assert_eq!(package.config(), Some(&tiny.base.config));
+            assert_eq!(package.config(), Some(&packed_config(&tiny, weights)));
             assert_eq!(package.head(), tiny.base.head);
             assert_eq!(package.image(), tiny.base.image);
             assert_eq!(package.provenance(), PROVENANCE);
@@ -417,11 +418,9 @@ fn what_a_base_says_comes_back() {
             assert_eq!(package.pinned().count(), 0);
             assert!(package.task_config().is_none());
             // int8 bases are evened out before they are quantised.
-            match weights {
-                WeightType::Int8 | WeightType::Int4 => {
-                    check_tensors(&package, &smooth(&tiny.base).unwrap());
-                }
-                _ => check_tensors(&package, &tiny.base.tensors),
+            match weights.is_integer() {
+                true => check_tensors(&package, &smooth(&tiny.base).unwrap()),
+                false => check_tensors(&package, &tiny.base.tensors),
             }
         }
     }
@@ -442,7 +441,13 @@ fn what_a_task_says_comes_back() {
             assert_eq!(package.head(), tiny.task.head);
             assert_eq!(labels(&package), tiny.task.labels);
             assert!(package.config().is_none());
-            check_tensors(&package, &tiny.task.tensors);
+            match weights.is_integer() {
+                true => {
+                    let base = packed.base.parse().unwrap();
+                    check_tensors(&package, &follow_base(&tiny.task, &base));
+                }
+                false => check_tensors(&package, &tiny.task.tensors),
+            }
         }
     }
 }
@@ -456,9 +461,21 @@ fn a_bundle_holds_both_packages_byte_for_byte() {
         assert_eq!(bundle.base().unwrap().bytes(), &*packed.base);
         assert_eq!(bundle.task().unwrap().bytes(), &*packed.task);
         let model = Model::open(&bundle).unwrap();
-        assert_eq!(model.config(), &tiny.base.config);
+        assert_eq!(model.config(), &packed_config(&tiny, WeightType::Int8));
         assert_eq!(model.task_config(), Some(&tiny.task.config));
     }
+}
+
+/// The configuration that a base is packed with.
+fn packed_config(tiny: &Tiny, weights: WeightType) -> Config {
+    Config { int8_attention: weights.is_integer(), ..tiny.base.config }
+}
+
+#[test]
+fn attention_stays_in_floats_where_that_is_asked_for() {
+    let base = Base { float_attention: true, ..Tiny::bert().base };
+    let packed = pack_base(&base, WeightType::Int8, PROVENANCE).unwrap().bytes;
+    assert!(!packed.parse().unwrap().config().unwrap().int8_attention);
 }
 
 #[test]
@@ -667,7 +684,8 @@ fn a_newer_minor_version_is_read_and_another_major_is_not() {
     assert_eq!(package.version().minor, VERSION.minor + 7);
     assert!(Model::dense(&package).is_ok());
     let bytes = bert_base().u16(0, header::MAJOR, VERSION.major + 1).sealed();
-    let expected = FormatError::UnsupportedVersion { major: VERSION.major + 1, minor: 0 };
+    let expected =
+        FormatError::UnsupportedVersion { major: VERSION.major + 1, minor: VERSION.minor };
     assert_eq!(refusal(&bytes), expected);
 }
 

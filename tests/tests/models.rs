@@ -16,8 +16,8 @@ use coda_tests::tolerance::{OTHER_F32, Tolerance};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// int8 logits against the trainer's f32 ones: the largest of ten images at six reductions.
-const INT8_COSINE: f64 = 0.999;
+/// int8 logits against the trainer's f32 ones: the least cosine of ten images at six reductions.
+const INT8_COSINE: f64 = 0.997;
 /// The float path against tract, whose erf is good to 2e-6.
 const ORACLE: Tolerance = Tolerance::Relative(1e-4);
 

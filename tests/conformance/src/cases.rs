@@ -215,6 +215,9 @@ fn gemms(
     Ok(6)
 }
 
+/// A kernel of a table.
+type OfTable<K> = fn(&Kernels) -> K;
+
 /// Quantised panels of the rows, and of the columns, of one matrix; it stands in a wider one.
 fn packs(
     table: &'static Kernels,
@@ -232,8 +235,7 @@ fn packs(
     // What was there before must not show.
     found_values.fill(1);
     expected_values.fill(2);
-    type Pack = fn(&Kernels) -> PackInt8;
-    let kernels: [(&str, usize, Pack); 2] =
+    let kernels: [(&str, usize, OfTable<PackInt8>); 2] =
         [("pack_rows", rows, |t| t.pack_rows), ("pack_columns", columns, |t| t.pack_columns)];
     for (kernel, channels, of) in kernels {
         let padded = channels.next_multiple_of(8);
