@@ -40,6 +40,8 @@ for tokens in (128, 256):
         add("onnxruntime int8", theirs("onnxruntime", default), tokens, threads)
         add("onnxruntime int8, 7 bits by channel", theirs("onnxruntime", careful), tokens, threads)
         add("openvino f32", theirs("openvino", onnx), tokens, threads)
+        # bf16 where the CPU has instructions for it.
+        add("openvino default", theirs("openvino-default", onnx), tokens, threads)
         add("candle f32", environment + [worker, "candle", model, inputs, threads], tokens, threads)
         add("rten f32", environment + [worker, "rten", onnx, inputs, threads], tokens, threads)
         if threads == 1:

@@ -11,10 +11,11 @@ if runtime == "onnxruntime":
     options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     run = lambda ids: session.run(None, {"ids": ids})[0]
-elif runtime == "openvino":
+elif runtime.startswith("openvino"):
     import openvino
     properties = {"INFERENCE_NUM_THREADS": int(threads), "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(model, "CPU", properties | {"INFERENCE_PRECISION_HINT": "f32"})
+    precision = {"INFERENCE_PRECISION_HINT": "f32"} if runtime == "openvino" else {}
+    compiled = openvino.Core().compile_model(model, "CPU", properties | precision)
     request = compiled.create_infer_request()
     run = lambda ids: request.infer({"ids": ids})[0]
 else:

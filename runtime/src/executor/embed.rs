@@ -1,6 +1,7 @@
 //! Token ids or pixels to hidden states.
 
 use super::gemm::{Rows, apply};
+use super::layer::rows_of;
 use super::workers::for_row_tiles;
 use super::{Context, Input, RunError};
 use crate::kernels::{Epilogue, NormWeights};
@@ -37,24 +38,26 @@ fn embed_tokens(
     let type_table = if token_types > 0 { Some(model.type_table()?) } else { None };
     let position_table = if positions > 0 { Some(model.position_table()?) } else { None };
     let weights = if norm { Some(model.embedding_norm()?) } else { None };
-    let rows = buffers.hidden.chunks_exact_mut(model.config().hidden.max(1)).take(tokens);
-    for (position, (row, id)) in rows.zip(ids).enumerate() {
-        row.fill(0.0);
-        words.add_row(context.kernels, *id as usize, row);
-        if let Some(table) = type_table {
-            table.add_row(
-                context.kernels,
-                types.get(position).map_or(0, |kind| usize::from(*kind)),
-                row,
-            );
+    let d = model.config().hidden;
+    let rows = (0..tokens, rows_of(buffers.hidden, 0..tokens, d));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (positions, mut rows)| {
+        for (index, position) in positions.enumerate() {
+            let row = rows.row_mut(index);
+            row.fill(0.0);
+            words.add_row(context.kernels, ids.get(position).map_or(0, |id| *id as usize), row);
+            if let Some(table) = type_table {
+                let kind = types.get(position).map_or(0, |kind| usize::from(*kind));
+                table.add_row(context.kernels, kind, row);
+            }
+            if let Some(table) = position_table {
+                table.add_row(context.kernels, position, row);
+            }
+            if let Some(weights) = weights {
+                norm_in_place(context, row, scratch.tile.floats, weights);
+            }
         }
-        if let Some(table) = position_table {
-            table.add_row(context.kernels, position, row);
-        }
-        if let Some(weights) = weights {
-            norm_in_place(context, row, buffers.scratch.tile.floats, weights);
-        }
-    }
+    });
     Ok(())
 }
 

@@ -89,20 +89,26 @@ fn score(
 ) {
     let (dot, d) = (context.kernels.dot, context.model.config().hidden);
     let norm = layer_norm(context, layer).filter(|_| task.router_input == RouterInput::Norm);
-    let rows = buffers.hidden.chunks_exact(d.max(1)).take(tokens);
-    for (row, slot) in rows.zip(buffers.scores.iter_mut()) {
-        *slot = match (norm, buffers.scratch.tile.floats.get_mut(..d)) {
-            (Some(weights), Some(scratch)) => {
-                context.norm(scratch, row, weights);
-                dot(scratch, layer.router)
-            }
-            _ if task.router_input == RouterInput::Rms => {
-                let mean_square = dot(row, row) / d as f32;
-                dot(row, layer.router) / sqrt(mean_square + ROUTER_RMS_EPS)
-            }
-            _ => dot(row, layer.router),
-        };
-    }
+    let x = Matrix::new(buffers.hidden, d);
+    let rows = (0..tokens, rows_of(buffers.scores, 0..tokens, 1));
+    let scratch = buffers.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |scratch, (tokens, mut scores)| {
+        for (index, token) in tokens.enumerate() {
+            let row = x.row(token);
+            let score = match (norm, scratch.tile.floats.get_mut(..d)) {
+                (Some(weights), Some(scratch)) => {
+                    context.norm(scratch, row, weights);
+                    dot(scratch, layer.router)
+                }
+                _ if task.router_input == RouterInput::Rms => {
+                    let mean_square = dot(row, row) / d as f32;
+                    dot(row, layer.router) / sqrt(mean_square + ROUTER_RMS_EPS)
+                }
+                _ => dot(row, layer.router),
+            };
+            scores.row_mut(index).fill(score);
+        }
+    });
 }
 
 /// The norm before the layer; `None` in a post-norm layer, which reads X itself.
@@ -149,7 +155,7 @@ pub(super) fn forward(
 }
 
 /// Rows `range` of a row-major buffer.
-fn rows_of(buffer: &mut [f32], range: Range<usize>, columns: usize) -> MatrixMut<'_> {
+pub(super) fn rows_of(buffer: &mut [f32], range: Range<usize>, columns: usize) -> MatrixMut<'_> {
     let range = range.start * columns..range.end * columns;
     MatrixMut::new(buffer.get_mut(range).unwrap_or_default(), columns)
 }
