@@ -79,15 +79,15 @@ fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
         tile.run::<TILE>(first);
         first += TILE;
     }
-    while first + 4 <= rows {
+    while TILE > 4 && first + 4 <= rows {
         tile.run::<4>(first);
         first += 4;
     }
-    if first + 2 <= rows {
+    if TILE > 2 && first + 2 <= rows {
         tile.run::<2>(first);
         first += 2;
     }
-    if first < rows {
+    if TILE > 1 && first < rows {
         tile.run::<1>(first);
     }
 }
