@@ -1,7 +1,8 @@
 """Prints the throughput of the inner loops: throughput.py LLVM_MCA AARCH64.s ARMV7.s [--json]; see throughput.sh
 
-A kernel's inner loop is, of all innermost loops in its functions, the densest in products without comparisons and divisions (an activation has those). Share of peak is
-against what the core's vendor documents (software optimisation guides) for the instruction that multiplies. llvm-mca 19
+A kernel's inner loop is, of all innermost loops in its functions, the densest in products without
+comparisons and divisions (an activation has those). The peak of a core is arithmetic: pipes that take the
+instruction that multiplies, as LLVM's tables have them, times its products. llvm-mca 19
 has no model of its own for the A72 and A76 (both are its A57: three micro-operations a cycle, one load pipe, `sdot` on
 two pipes) and gives the A53 full 128-bit units.
 """

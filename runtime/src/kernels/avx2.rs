@@ -4,7 +4,7 @@
 //! signs of w (`vpsignb`). Two products are at most 2 * 127 * 127 = 32,258: they fit its i16.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums};
+use super::portable::{Block, BlockSums, FloatSums, Lanes, Sums, same_length};
 use core::arch::x86_64::{
     __m256, __m256i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_cvtph_ps,
     _mm256_hadd_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
@@ -26,7 +26,7 @@ struct Avx2;
 impl BlockSums for Avx2 {
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if rows.iter().any(|row| row.len() != panel.len()) {
+        if !same_length(&rows, &[panel]) {
             return [[0; PANEL]; ROWS];
         }
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;

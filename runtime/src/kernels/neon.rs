@@ -5,7 +5,7 @@
 //! 8 products an instruction and nothing else waits for it.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Sums};
+use super::portable::{Block, BlockSums, Sums, same_length};
 use core::arch::aarch64::{
     int8x16_t, int16x8_t, int32x4_t, vdupq_n_s32, vdupq_n_s64, vget_low_s8, vmlal_high_s8,
     vmlal_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s32, vreinterpretq_s8_s64,
@@ -28,7 +28,7 @@ struct Neon;
 impl BlockSums for Neon {
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if rows.iter().any(|row| row.len() != panel.len()) {
+        if !same_length(&rows, &[panel]) {
             return [[0; PANEL]; ROWS];
         }
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;

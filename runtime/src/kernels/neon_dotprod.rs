@@ -5,7 +5,7 @@
 //! `sdot` takes the row's four values from a lane: sums come out as channels, two registers a row.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Sums};
+use super::portable::{Block, BlockSums, Sums, same_length};
 use core::arch::aarch64::{int8x8_t, int32x4_t, vdupq_n_s32, vld2q_s32};
 use core::arch::asm;
 use core::num::NonZeroUsize;
@@ -25,7 +25,7 @@ struct Dotprod;
 impl BlockSums for Dotprod {
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if rows.iter().any(|row| row.len() != panel.len()) {
+        if !same_length(&rows, &[panel]) {
             return [[0; PANEL]; ROWS];
         }
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;

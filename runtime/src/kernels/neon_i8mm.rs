@@ -4,7 +4,7 @@
 //! a register of `Panel8x8` as it lies in a package.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Sums};
+use super::portable::{Block, BlockSums, Sums, same_length};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
 use core::arch::asm;
 
@@ -20,7 +20,7 @@ struct MatrixProducts;
 impl BlockSums for MatrixProducts {
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if rows.iter().any(|row| row.len() != panel.len()) {
+        if !same_length(&rows, &[panel]) {
             return [[0; PANEL]; ROWS];
         }
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;

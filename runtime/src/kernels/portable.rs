@@ -227,6 +227,7 @@ pub(super) trait BlockSums {
 }
 
 /// Whether every row and every panel has as many blocks as the first panel.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(super) fn same_length(rows: &[&[[i8; PANEL]]], panels: &[&[Block]]) -> bool {
     let blocks = panels.first().map_or(0, |panel| panel.len());
