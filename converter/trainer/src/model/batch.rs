@@ -1,0 +1,44 @@
+//! A ragged batch: the rows of all sequences one after the other.
+
+use candle_core::Tensor;
+use std::ops::Range;
+
+/// What a batch holds before the embedding.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// Token ids of all sequences.
+    Tokens(Vec<u32>),
+    /// Normalised patches of all images, `[images * patches, inputs]`.
+    Patches(Tensor),
+}
+
+/// Sequences that are computed together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Ids or patches.
+    pub inputs: Inputs,
+    /// The rows of each sequence in the hidden states.
+    pub ranges: Vec<Range<usize>>,
+    /// The label of each sequence.
+    pub labels: Vec<usize>,
+}
+
+impl Batch {
+    /// Rows of all sequences.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.ranges.last().map_or(0, |range| range.end)
+    }
+}
+
+/// Ranges of sequences of these lengths.
+#[must_use]
+pub(crate) fn ranges(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let range = |length| {
+        let range = start..start + length;
+        start = range.end;
+        range
+    };
+    lengths.into_iter().map(range).collect()
+}

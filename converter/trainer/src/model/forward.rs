@@ -1,0 +1,414 @@
+//! The forward pass (`coda.md`, "One layer"), differentiable in whatever is trained.
+
+use super::batch::{Batch, Inputs};
+use super::Model;
+use crate::ops::{
+    Choice, Segment, activation, add_gated, attention, gates, gather, layer_norm, linear,
+    linear_without_bias, mean_rows, merge_rows, rms_norm,
+};
+use candle_core::{DType, Result, Tensor};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::model::config::{
+    AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
+};
+use coda_runtime::routing::{RouteScratch, route, tokens_for_reduction};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Added to the mean square of the router's rms input, as in the runtime.
+const ROUTER_RMS_EPS: f64 = 1e-6;
+
+/// What a routed layer did.
+#[derive(Clone, Debug)]
+pub struct LayerTrace {
+    /// Router scores of all rows.
+    pub scores: Tensor,
+    /// What each sequence selected.
+    pub choices: Arc<[Choice]>,
+    /// Gates of the selected tokens of all sequences.
+    pub gates: Tensor,
+}
+
+/// The result of a forward pass.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Hidden states after the final norm, `[rows, d]`.
+    pub hidden: Tensor,
+    /// One vector a sequence.
+    pub pooled: Tensor,
+    /// Logits, if the model has a head.
+    pub logits: Option<Tensor>,
+    /// Routed layers; a layer that ran dense has `None`.
+    pub layers: Vec<Option<LayerTrace>>,
+}
+
+/// Where the rows of a routed layer go.
+struct Plan {
+    choices: Arc<[Choice]>,
+    /// Selected rows of all sequences.
+    selected: Arc<[u32]>,
+    /// The other rows.
+    rest: Arc<[u32]>,
+}
+
+/// Keys and values with the sequences they belong to.
+struct Keys {
+    keys: Tensor,
+    values: Tensor,
+    segments: Vec<Segment>,
+}
+
+impl Model {
+    /// Runs a batch; `reductions` has one factor for each layer, 1 for dense.
+    ///
+    /// # Errors
+    /// The batch does not fit the model.
+    pub fn forward(&self, batch: &Batch, reductions: &[f32]) -> Result<Encoded> {
+        let mut x = self.embed(batch)?;
+        let mut layers = Vec::with_capacity(self.config.layers);
+        for index in 0..self.config.layers {
+            let reduction = reductions.get(index).copied().unwrap_or(1.0);
+            let (y, trace) = self.layer(index, &x, &batch.ranges, reduction)?;
+            layers.push(trace);
+            x = y;
+        }
+        self.finish(batch, x, layers)
+    }
+
+    fn finish(
+        &self,
+        batch: &Batch,
+        x: Tensor,
+        layers: Vec<Option<LayerTrace>>,
+    ) -> Result<Encoded> {
+        let roles = (Role::FinalNormWeight, Role::FinalNormBias);
+        let hidden = if self.config.final_norm { self.norm(GLOBAL_LAYER, roles, &x)? } else { x };
+        let pooled = match self.spec.pooling {
+            Pooling::ClassToken => {
+                gather(&hidden, batch.ranges.iter().map(|range| range.start as u32).collect())?
+            }
+            Pooling::Mean => mean_rows(&hidden, batch.ranges.clone())?,
+        };
+        let logits = match self.spec.labels {
+            0 => None,
+            _ => Some(self.map(GLOBAL_LAYER, (Role::HeadWeight, Role::HeadBias), &pooled)?),
+        };
+        Ok(Encoded { hidden, pooled, logits, layers })
+    }
+
+    fn embed(&self, batch: &Batch) -> Result<Tensor> {
+        match (&batch.inputs, self.config.embedding) {
+            (Inputs::Tokens(ids), Embedding::Tokens { positions, token_types, norm, .. }) => {
+                let table = self.need(GLOBAL_LAYER, Role::TokenEmbedding)?;
+                let mut x = gather(table, ids.clone().into())?;
+                if token_types > 0 {
+                    let table = self.need(GLOBAL_LAYER, Role::TokenTypeEmbedding)?;
+                    x = (x + gather(table, vec![0; ids.len()].into())?)?;
+                }
+                if positions > 0 {
+                    x = (x + self.positions(&batch.ranges)?)?;
+                }
+                let roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+                if norm { self.norm(GLOBAL_LAYER, roles, &x) } else { Ok(x) }
+            }
+            (Inputs::Patches(patches), Embedding::Patches { class_token, .. }) => {
+                let mut x = self.map(GLOBAL_LAYER, (Role::PatchWeight, Role::PatchBias), patches)?;
+                if class_token {
+                    let class = self.need(GLOBAL_LAYER, Role::ClassToken)?;
+                    x = merge_rows(class, &x, behind_class_token(&batch.ranges))?;
+                }
+                x + self.positions(&batch.ranges)?
+            }
+            (Inputs::Tokens(_), _) => candle_core::bail!("the model reads images, not tokens"),
+            (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
+        }
+    }
+
+    /// The position rows of every sequence.
+    fn positions(&self, ranges: &[Range<usize>]) -> Result<Tensor> {
+        let table = self.need(GLOBAL_LAYER, Role::PositionEmbedding)?;
+        let rows = ranges.iter().flat_map(|range| 0..range.len() as u32);
+        gather(table, rows.collect())
+    }
+
+    fn norm(&self, layer: u16, (weight, bias): (Role, Role), x: &Tensor) -> Result<Tensor> {
+        let (weight, eps) = (self.need(layer, weight)?, f64::from(self.config.norm_eps));
+        match self.config.norm {
+            Norm::LayerNorm => layer_norm(x, weight, self.need(layer, bias)?, eps),
+            Norm::RmsNorm => rms_norm(x, weight, eps),
+        }
+    }
+
+    fn map(&self, layer: u16, (weight, bias): (Role, Role), x: &Tensor) -> Result<Tensor> {
+        let weight = self.need(layer, weight)?;
+        match self.find(layer, bias) {
+            Some(bias) => linear(x, weight, bias),
+            None => linear_without_bias(x, weight),
+        }
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        ranges: &[Range<usize>],
+        reduction: f32,
+    ) -> Result<(Tensor, Option<LayerTrace>)> {
+        let layer = index as u16;
+        let roles = (Role::AttentionNormWeight, Role::AttentionNormBias);
+        let u = match self.config.placement {
+            NormPlacement::Pre => self.norm(layer, roles, x)?,
+            NormPlacement::Post => x.clone(),
+        };
+        let adapter = self.adapter(layer, &u)?;
+        let mode = self.spec.routing(index).filter(|_| reduction > 1.0);
+        let Some(mode) = mode else {
+            let y = self.dense(layer, x, &u, ranges)?;
+            return Ok((add_optional(y, adapter)?, None));
+        };
+        let scores = self.scores(layer, x, &u)?;
+        let plan = self.select(&scores, ranges, reduction)?;
+        let gates = gates(&scores, plan.choices.clone(), self.spec.gate)?;
+        let x_selected = gather(x, plan.selected.clone())?;
+        let u_selected = match self.config.placement {
+            NormPlacement::Pre => gather(&u, plan.selected.clone())?,
+            NormPlacement::Post => x_selected.clone(),
+        };
+        let keys = self.keys(layer, mode, &plan, (&u, &u_selected))?;
+        let queries = self.map(layer, QUERY, &u_selected)?;
+        let output = self.behind_projections(layer, &x_selected, &queries, keys)?;
+        let update = (output - x_selected)?;
+        let base = add_optional(x.clone(), adapter)?;
+        let y = add_gated(&base, &update, &gates, plan.selected)?;
+        Ok((y, Some(LayerTrace { scores, choices: plan.choices, gates })))
+    }
+
+    /// `up(act(down(u)))`, if the layer has an adapter.
+    fn adapter(&self, layer: u16, u: &Tensor) -> Result<Option<Tensor>> {
+        if self.find(layer, Role::AdapterDown).is_none() {
+            return Ok(None);
+        }
+        let low = self.map(layer, (Role::AdapterDown, Role::AdapterDownBias), u)?;
+        let low = activation(&low, self.spec.adapter_activation)?;
+        self.map(layer, (Role::AdapterUp, Role::AdapterUpBias), &low).map(Some)
+    }
+
+    /// The frozen layer for every token.
+    fn dense(
+        &self,
+        layer: u16,
+        x: &Tensor,
+        u: &Tensor,
+        ranges: &[Range<usize>],
+    ) -> Result<Tensor> {
+        let positions = |range: &Range<usize>| (0..range.len() as u32).collect::<Vec<_>>();
+        let segments = ranges.iter().map(|range| {
+            let own = positions(range);
+            self.segment((range.start, &own), (range.start, &own))
+        });
+        let keys = Keys {
+            keys: self.map(layer, KEY, u)?,
+            values: self.map(layer, VALUE, u)?,
+            segments: segments.collect::<Result<_>>()?,
+        };
+        self.behind_projections(layer, x, &self.map(layer, QUERY, u)?, keys)
+    }
+
+    fn scores(&self, layer: u16, x: &Tensor, u: &Tensor) -> Result<Tensor> {
+        let router = self.need(layer, Role::Router)?;
+        let input = match self.spec.router_input {
+            RouterInput::Norm => u.clone(),
+            RouterInput::Raw => x.clone(),
+            RouterInput::Rms => {
+                let ones = Tensor::ones((1, self.config.hidden), x.dtype(), x.device())?;
+                rms_norm(x, &ones, ROUTER_RMS_EPS)?
+            }
+        };
+        linear_without_bias(&input, router)
+    }
+
+    /// Selects as the runtime does, with its own routine.
+    fn select(&self, scores: &Tensor, ranges: &[Range<usize>], reduction: f32) -> Result<Plan> {
+        let values: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let (mut choices, mut selected, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for range in ranges {
+            let (order, k) = order(&values[range.clone()], reduction, &self.spec.pinned);
+            let (own, other) = order.split_at(k);
+            let row = |token: &u32| range.start as u32 + token;
+            selected.extend(own.iter().map(row));
+            rest.extend(other.iter().map(row));
+            let pinned = self.spec.pinned.iter().copied();
+            choices.push(Choice {
+                rows: range.clone(),
+                selected: own.to_vec(),
+                pinned: pinned.filter(|token| (*token as usize) < range.len()).collect(),
+            });
+        }
+        Ok(Plan { choices: choices.into(), selected: selected.into(), rest: rest.into() })
+    }
+
+    fn keys(
+        &self,
+        layer: u16,
+        mode: AttentionMode,
+        plan: &Plan,
+        (u, u_selected): (&Tensor, &Tensor),
+    ) -> Result<Keys> {
+        let source = if mode == AttentionMode::KToAll { u } else { u_selected };
+        let (mut keys, mut values) =
+            (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
+        if mode == AttentionMode::KToLight {
+            let down = self.need(layer, Role::LightDown)?;
+            let low = linear_without_bias(&gather(u, plan.rest.clone())?, down)?;
+            let order = exact_before_light(&plan.choices);
+            let light = self.map(layer, (Role::LightKey, Role::LightKeyBias), &low)?;
+            keys = merge_rows(&keys, &light, order.clone())?;
+            let light = self.map(layer, (Role::LightValue, Role::LightValueBias), &low)?;
+            values = merge_rows(&values, &light, order)?;
+        }
+        let mut query_start = 0;
+        let segment = |choice: &Choice| {
+            let start = query_start;
+            query_start += choice.selected.len();
+            let (key_start, positions) = match mode {
+                AttentionMode::KToK => (start, choice.selected.clone()),
+                AttentionMode::KToAll => (choice.rows.start, (0..choice.rows.len() as u32).collect()),
+                AttentionMode::KToLight => (choice.rows.start, selected_first(choice)),
+            };
+            self.segment((start, &choice.selected), (key_start, &positions))
+        };
+        let segments = plan.choices.iter().map(segment).collect::<Result<_>>()?;
+        Ok(Keys { keys, values, segments })
+    }
+
+    /// A sequence's queries and keys, each the first row and the original positions.
+    fn segment(
+        &self,
+        (query_start, queries): (usize, &[u32]),
+        (key_start, keys): (usize, &[u32]),
+    ) -> Result<Segment> {
+        let distance = self.config.relative_distance as i64;
+        let mut bias = Vec::new();
+        if distance > 0 {
+            let table = self.need(GLOBAL_LAYER, Role::RelativeBias)?;
+            for head in table.to_dtype(DType::F32)?.to_vec2::<f32>()? {
+                for query in queries {
+                    let at = |key: &u32| {
+                        let apart = i64::from(*key) - i64::from(*query);
+                        head[(apart.clamp(-distance, distance) + distance) as usize]
+                    };
+                    bias.extend(keys.iter().map(at));
+                }
+            }
+        }
+        Ok(Segment { query_start, queries: queries.len(), key_start, keys: keys.len(), bias })
+    }
+
+    /// Attention and what follows it in a layer, for rows `x`.
+    fn behind_projections(
+        &self,
+        layer: u16,
+        x: &Tensor,
+        queries: &Tensor,
+        Keys { keys, values, segments }: Keys,
+    ) -> Result<Tensor> {
+        let scale = f64::from(self.config.attention_scale);
+        let attended = attention((queries, &keys, &values), segments, self.config.heads, scale)?;
+        let attended = self.map(layer, OUTPUT, &attended)?;
+        let h = (x + self.scaled(layer, Role::AttentionScale, attended)?)?;
+        let (attention_norm, norm) = (
+            (Role::AttentionNormWeight, Role::AttentionNormBias),
+            (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
+        );
+        match self.config.placement {
+            NormPlacement::Pre => {
+                let wide = self.feed_forward(layer, &self.norm(layer, norm, &h)?)?;
+                h + wide
+            }
+            NormPlacement::Post => {
+                let h = self.norm(layer, attention_norm, &h)?;
+                let sum = (&h + self.feed_forward(layer, &h)?)?;
+                self.norm(layer, norm, &sum)
+            }
+        }
+    }
+
+    fn feed_forward(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
+        let kind = self.config.activation;
+        let expanded =
+            self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;
+        let wide = match self.find(layer, Role::FeedForwardGate) {
+            None => activation(&expanded, kind)?,
+            Some(_) => {
+                let roles = (Role::FeedForwardGate, Role::FeedForwardGateBias);
+                (activation(&self.map(layer, roles, x)?, kind)? * expanded)?
+            }
+        };
+        let out = self.map(layer, (Role::FeedForwardOut, Role::FeedForwardOutBias), &wide)?;
+        self.scaled(layer, Role::FeedForwardScale, out)
+    }
+
+    /// Multiplies by a LayerScale, if there is one.
+    fn scaled(&self, layer: u16, role: Role, x: Tensor) -> Result<Tensor> {
+        match self.find(layer, role) {
+            None => Ok(x),
+            Some(scale) => x.broadcast_mul(scale),
+        }
+    }
+}
+
+const QUERY: (Role, Role) = (Role::Query, Role::QueryBias);
+const KEY: (Role, Role) = (Role::Key, Role::KeyBias);
+const VALUE: (Role, Role) = (Role::Value, Role::ValueBias);
+const OUTPUT: (Role, Role) = (Role::AttentionOutput, Role::AttentionOutputBias);
+
+fn add_optional(x: Tensor, other: Option<Tensor>) -> Result<Tensor> {
+    match other {
+        None => Ok(x),
+        Some(other) => x + other,
+    }
+}
+
+/// Selected tokens ascending, then the rest, and the number of selected ones.
+fn order(scores: &[f32], reduction: f32, pinned: &[u32]) -> (Vec<u32>, usize) {
+    let n = scores.len();
+    let k = tokens_for_reduction(n, reduction);
+    let (mut order, mut gates) = (vec![0; n], vec![0.0; n]);
+    let (mut keys, mut tails) = (vec![0; n], vec![0.0; n]);
+    let mut scratch = RouteScratch { keys: &mut keys, tails: &mut tails };
+    let pinned = pinned.iter().map(|token| *token as usize);
+    let k = route(scores, k, pinned, Gate::Ones, &mut order, &mut gates, &mut scratch);
+    (order, k)
+}
+
+/// Row 0 (the class token) before the patches of each image, which follow it in the merged rows.
+fn behind_class_token(ranges: &[Range<usize>]) -> Arc<[u32]> {
+    let mut next = 1;
+    let rows = ranges.iter().flat_map(|range| {
+        let first = next;
+        next += range.len() as u32 - 1;
+        std::iter::once(0).chain(first..next)
+    });
+    rows.collect()
+}
+
+/// The tokens of a sequence, selected ones first.
+fn selected_first(choice: &Choice) -> Vec<u32> {
+    let is_rest = |token: &u32| choice.selected.binary_search(token).is_err();
+    let rest = (0..choice.rows.len() as u32).filter(is_rest);
+    choice.selected.iter().copied().chain(rest).collect()
+}
+
+/// For each sequence its exact rows, then its light rows; light rows stand behind all exact ones.
+fn exact_before_light(choices: &[Choice]) -> Arc<[u32]> {
+    let exact: usize = choices.iter().map(|choice| choice.selected.len()).sum();
+    let (mut own, mut light) = (0, exact as u32);
+    let rows = choices.iter().flat_map(|choice| {
+        let k = choice.selected.len() as u32;
+        let (first, behind) = (own, light);
+        own += k;
+        light += choice.rows.len() as u32 - k;
+        (first..own).chain(behind..light)
+    });
+    rows.collect()
+}

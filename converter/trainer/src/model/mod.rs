@@ -1,0 +1,107 @@
+//! A frozen encoder with the trainable tensors of a task, in the runtime's definitions.
+
+mod batch;
+mod forward;
+mod initial;
+mod low_rank;
+mod spec;
+
+pub use batch::{Batch, Inputs};
+pub use forward::{Encoded, LayerTrace};
+pub use initial::{Initializer, blank_task, fill_base};
+pub use low_rank::low_rank;
+pub use spec::{Method, TaskSpec};
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use coda_converter::source::{FloatTensor, Place};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::model::config::Config;
+use std::collections::BTreeMap;
+
+/// Tensors by place, as the converter reads them.
+pub type Tensors = BTreeMap<Place, FloatTensor>;
+
+/// An encoder whose trainable tensors are candle variables.
+#[derive(Debug)]
+pub struct Model {
+    /// The encoder.
+    pub config: Config,
+    /// What the task adds.
+    pub spec: TaskSpec,
+    tensors: BTreeMap<Place, Tensor>,
+    variables: BTreeMap<Place, Var>,
+}
+
+impl Model {
+    /// A model of `values`; those that `is_trained` names become variables.
+    ///
+    /// # Errors
+    /// A tensor's values and shape disagree.
+    pub fn new(
+        config: Config,
+        spec: TaskSpec,
+        values: &Tensors,
+        is_trained: impl Fn(Place) -> bool,
+        dtype: DType,
+    ) -> Result<Self> {
+        let mut model = Self { config, spec, tensors: BTreeMap::new(), variables: BTreeMap::new() };
+        for (place, tensor) in values {
+            let found = Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), &Device::Cpu)?
+                .to_dtype(dtype)?;
+            if is_trained(*place) {
+                let variable = Var::from_tensor(&found)?;
+                model.tensors.insert(*place, variable.as_tensor().clone());
+                model.variables.insert(*place, variable);
+            } else {
+                model.tensors.insert(*place, found);
+            }
+        }
+        Ok(model)
+    }
+
+    /// The variables, by place.
+    #[must_use]
+    pub const fn variables(&self) -> &BTreeMap<Place, Var> {
+        &self.variables
+    }
+
+    /// The values of the trained tensors.
+    ///
+    /// # Errors
+    /// Never for a tensor in main memory.
+    pub fn trained(&self) -> Result<Tensors> {
+        let values = |(place, variable): (&Place, &Var)| {
+            let shape = variable.dims().to_vec();
+            let values = variable.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            Ok((*place, FloatTensor { shape, values }))
+        };
+        self.variables.iter().map(values).collect()
+    }
+
+    /// Number of values that are trained.
+    #[must_use]
+    pub fn trained_values(&self) -> usize {
+        self.variables.values().map(|variable| variable.elem_count()).sum()
+    }
+
+    /// Number of values that are not trained.
+    #[must_use]
+    pub fn frozen_values(&self) -> usize {
+        let all: usize = self.tensors.values().map(Tensor::elem_count).sum();
+        all - self.trained_values()
+    }
+
+    fn find(&self, layer: u16, role: Role) -> Option<&Tensor> {
+        self.tensors.get(&(layer, role))
+    }
+
+    fn need(&self, layer: u16, role: Role) -> Result<&Tensor> {
+        match self.find(layer, role) {
+            Some(tensor) => Ok(tensor),
+            None if layer == GLOBAL_LAYER => {
+                candle_core::bail!("the model has no {}", role.name())
+            }
+            None => candle_core::bail!("layer {layer} has no {}", role.name()),
+        }
+    }
+}

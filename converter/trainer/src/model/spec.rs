@@ -1,0 +1,127 @@
+//! What is trained, and the shape of a task.
+
+use crate::ops::SoftTopK;
+use coda_converter::source::Place;
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::model::config::{Activation, AttentionMode, Config, Pooling, RouterInput};
+use std::collections::BTreeSet;
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Method {
+    /// Adapters, routers, norms and the head, with routed layers.
+    Coda,
+    /// Adapters, norms and the head, every layer dense.
+    ParallelAdapter,
+    /// The head alone.
+    LinearProbe,
+    /// Every tensor of the base, and the head.
+    Full,
+}
+
+impl Method {
+    /// Its name in files and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Coda => "coda",
+            Self::ParallelAdapter => "parallel-adapter",
+            Self::LinearProbe => "linear-probe",
+            Self::Full => "full",
+        }
+    }
+
+    /// The tensor at `place` is trained. T5's relative bias and DINOv2's scales always stay frozen.
+    #[must_use]
+    pub const fn trains(self, (_, role): Place) -> bool {
+        match self {
+            Self::Coda | Self::ParallelAdapter => role.belongs_to_task(),
+            Self::LinearProbe => matches!(role, Role::HeadWeight | Role::HeadBias),
+            Self::Full => !matches!(
+                role,
+                Role::RelativeBias | Role::AttentionScale | Role::FeedForwardScale
+            ),
+        }
+    }
+}
+
+/// The shape of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// Hidden units of the adapters; 0 for none.
+    pub adapter_hidden: usize,
+    /// Activation inside the adapters.
+    pub adapter_activation: Activation,
+    /// What the routers read.
+    pub router_input: RouterInput,
+    /// How scores become gates.
+    pub gate: SoftTopK,
+    /// Whose keys and values selected tokens attend to; `None` if every layer is dense.
+    pub attention: Option<AttentionMode>,
+    /// Rank of light keys and values (k-to-light).
+    pub light_rank: usize,
+    /// Layers that stay dense.
+    pub dense_layers: BTreeSet<usize>,
+    /// Positions always selected, ascending.
+    pub pinned: Vec<u32>,
+    /// How token vectors become one vector.
+    pub pooling: Pooling,
+    /// Number of labels; 0 for a model without head.
+    pub labels: usize,
+}
+
+impl TaskSpec {
+    /// A dense encoder with a head and nothing else.
+    #[must_use]
+    pub const fn dense(pooling: Pooling, labels: usize) -> Self {
+        Self {
+            adapter_hidden: 0,
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Rms,
+            gate: SoftTopK::Sigmoid,
+            attention: None,
+            light_rank: 0,
+            dense_layers: BTreeSet::new(),
+            pinned: Vec::new(),
+            pooling,
+            labels,
+        }
+    }
+
+    /// The attention mode of a layer; `None` if it is dense.
+    #[must_use]
+    pub fn routing(&self, layer: usize) -> Option<AttentionMode> {
+        self.attention.filter(|_| !self.dense_layers.contains(&layer))
+    }
+
+    /// Places and shapes of the tensors that the task adds to an encoder, norms apart.
+    #[must_use]
+    pub fn places(&self, config: &Config) -> Vec<(Place, [usize; 2])> {
+        let (d, width) = (config.hidden, config.attention_width());
+        let (h, rank) = (self.adapter_hidden, self.light_rank);
+        let mut places = Vec::new();
+        for index in 0..config.layers {
+            let mut add = |role, shape| places.push(((index as u16, role), shape));
+            if h > 0 {
+                add(Role::AdapterDown, [h, d]);
+                add(Role::AdapterDownBias, [1, h]);
+                add(Role::AdapterUp, [d, h]);
+                add(Role::AdapterUpBias, [1, d]);
+            }
+            let Some(mode) = self.routing(index) else { continue };
+            add(Role::Router, [1, d]);
+            if mode == AttentionMode::KToLight {
+                add(Role::LightDown, [rank, d]);
+                add(Role::LightKey, [width, rank]);
+                add(Role::LightKeyBias, [1, width]);
+                add(Role::LightValue, [width, rank]);
+                add(Role::LightValueBias, [1, width]);
+            }
+        }
+        if self.labels > 0 {
+            places.push(((GLOBAL_LAYER, Role::HeadWeight), [self.labels, d]));
+            places.push(((GLOBAL_LAYER, Role::HeadBias), [1, self.labels]));
+        }
+        places
+    }
+}
