@@ -1,6 +1,7 @@
 //! Labelled texts, token ids and images.
 
 use anyhow::{Context, Result, bail, ensure};
+use coda_runtime::image::PatchGrid;
 use coda_runtime::model::Model;
 use coda_runtime::text::Encoding;
 use flate2::read::GzDecoder;
@@ -63,7 +64,7 @@ pub fn read(
     let mut samples = match bytes.get(..4) {
         Some([0, 0, 8, 3]) => {
             let beside = labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
-            read_images(&bytes, &read_file(&beside)?, model)
+            read_images(&bytes, &read_file(&beside)?, model.patch_grid())
         }
         _ if path.extension().is_some_and(|end| end == "safetensors") => read_ids(&bytes),
         _ => read_texts(&bytes, model),
@@ -76,7 +77,10 @@ pub fn read(
 }
 
 /// A file, unpacked if it is gzip.
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// It cannot be read, or is damaged gzip.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
@@ -88,7 +92,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(unpacked)
 }
 
-fn labels_beside(images: &Path) -> Result<PathBuf> {
+/// The file of IDX labels that belongs to a file of IDX images.
+///
+/// # Errors
+/// The name of the images does not follow the usual pattern.
+pub fn labels_beside(images: &Path) -> Result<PathBuf> {
     let name = images.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let other = name.replace("images-idx3", "labels-idx1");
     if other == name {
@@ -115,11 +123,19 @@ fn idx(bytes: &[u8], dimensions: u8) -> Result<(Vec<usize>, &[u8])> {
     Ok((sizes, body))
 }
 
-fn read_images(images: &[u8], labels: &[u8], model: &Model<'_>) -> Result<Vec<Sample>> {
+/// Labelled images of two IDX files, for a model that reads `grid`.
+///
+/// # Errors
+/// A file is damaged, or the images are of another size.
+pub fn read_images(
+    images: &[u8],
+    labels: &[u8],
+    grid: Option<PatchGrid>,
+) -> Result<Vec<Sample>> {
     let (sizes, pixels) = idx(images, 3)?;
     let (_, labels) = idx(labels, 1).context("the labels")?;
     ensure!(sizes[0] == labels.len(), "{} images and {} labels", sizes[0], labels.len());
-    let grid = model.patch_grid().context("the model reads texts, these are images")?;
+    let grid = grid.context("the model reads texts, these are images")?;
     let (height, width) = (grid.rows * grid.side, grid.columns * grid.side);
     ensure!(
         sizes[1..] == [height, width] && grid.channels == 1,
@@ -137,7 +153,11 @@ fn read_images(images: &[u8], labels: &[u8], model: &Model<'_>) -> Result<Vec<Sa
         .collect())
 }
 
-fn read_ids(bytes: &[u8]) -> Result<Vec<Sample>> {
+/// Labelled token ids of a safetensors file (`input_ids`, `lengths`, `labels`).
+///
+/// # Errors
+/// A tensor is missing, of another type, or too short.
+pub fn read_ids(bytes: &[u8]) -> Result<Vec<Sample>> {
     let file = SafeTensors::deserialize(bytes)?;
     let (ids, lengths) = (integers(&file, "input_ids")?, integers(&file, "lengths")?);
     let labels = integers(&file, "labels")?;

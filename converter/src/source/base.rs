@@ -85,6 +85,40 @@ impl Base {
         Self::read(ModelConfig::new(file.path(), json)?, file, None)
     }
 
+    /// The encoder that a directory describes but has no weights for: every tensor is zero, ready
+    /// to be trained from scratch.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn blank(directory: &Path) -> Result<Self, SourceError> {
+        let path = directory.join("config.json");
+        if !path.is_file() {
+            return Err(SourceError::NoConfig { path: directory.to_owned() });
+        }
+        let model = ModelConfig::new(&path, read_json(&path)?)?;
+        let entries = entries(&model, "");
+        let zeros = |(rows, columns): (usize, usize)| FloatTensor {
+            shape: vec![rows, columns],
+            values: vec![0.0; rows * columns],
+        };
+        let shape = |entry: &Entry| match entry.place.1 {
+            Role::RelativeBias => (model.config.heads, 2 * model.config.relative_distance + 1),
+            _ => entry.shape,
+        };
+        let tensors = entries.iter().map(|entry| (entry.place, zeros(shape(entry)))).collect();
+        Ok(Self {
+            path: directory.to_owned(),
+            config: model.config,
+            tensors,
+            head: None,
+            labels: model.labels,
+            image: read_normalization(directory)?,
+            tokenizer: TokenizerFiles::open(directory)?,
+            unused: Vec::new(),
+            names: entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
+        })
+    }
+
     fn read(
         model: ModelConfig,
         file: &TensorFile,

@@ -1,6 +1,29 @@
-//! The light-weight training phase of CoDA.
+//! The light-weight training phase of CoDA: adapters, routers, norms and heads on a frozen base.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`ops`] | operations with hand-written gradients, for candle's autograd |
+//! | [`model`] | the encoder in the runtime's definitions, with what is trained |
+//! | [`data`] | labelled sets, their split, order and batches |
+//! | [`loss`] | cross-entropy, and what a teacher says |
+//! | [`optimizer`] | `AdamW` with a rate for each group |
+//! | [`settings`] | every hyper-parameter |
+//! | [`train`] | the loop: steps, validation, early stop |
+//! | [`checkpoint`] | the state in one file, and back to the bit |
+//! | [`weights`] | tasks and bases as the converter reads them |
+//! | [`record`], [`plot`] | `training.json` and the curves |
+//! | [`random`] | draws that are functions of seed, purpose and step |
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
+pub mod data;
+pub mod loss;
 pub mod model;
 pub mod ops;
+pub mod optimizer;
+pub mod plot;
 pub mod random;
+pub mod record;
+pub mod settings;
+pub mod train;
+pub mod weights;

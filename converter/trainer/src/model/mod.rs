@@ -6,6 +6,7 @@ mod initial;
 mod low_rank;
 mod spec;
 
+pub(crate) use batch::ranges;
 pub use batch::{Batch, Inputs};
 pub use forward::{Encoded, LayerTrace};
 pub use initial::{Initializer, blank_task, fill_base};

@@ -7,7 +7,8 @@ use coda_runtime::model::config::{Activation, AttentionMode, Config, Pooling, Ro
 use std::collections::BTreeSet;
 
 /// What is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Adapters, routers, norms and the head, with routed layers.
     Coda,

@@ -1,0 +1,128 @@
+//! The state of a training in one file, and back.
+
+use crate::optimizer::{Moments, State};
+use crate::record::Progress;
+use anyhow::{Context, Result, ensure};
+use candle_core::Var;
+use coda_converter::output::write_whole;
+use coda_converter::source::{FloatTensor, Place, TensorFile};
+use coda_runtime::format::Role;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Metadata key.
+const KEY: &str = "checkpoint";
+
+/// Everything that a training goes on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Identifies settings, data and base.
+    pub run: String,
+    /// Steps, curves and the best validation so far.
+    pub progress: Progress,
+    /// Values of the trained tensors.
+    pub values: BTreeMap<Place, Vec<f32>>,
+    /// Moments and averages.
+    pub state: State,
+    /// Values at the best validation.
+    pub best: BTreeMap<Place, Vec<f32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    run: String,
+    progress: Progress,
+}
+
+fn name(part: &str, (layer, role): Place) -> String {
+    format!("{part}.{layer}.{}", role.code())
+}
+
+fn place(name: &str) -> Option<(&str, Place)> {
+    let mut parts = name.split('.');
+    let (part, layer, role) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((part, (layer.parse().ok()?, Role::from_code(role.parse().ok()?)?)))
+}
+
+impl Checkpoint {
+    /// Writes the file: all of it, or the old one stays.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut tensors: Vec<(String, &[f32])> = Vec::new();
+        for (place, values) in &self.values {
+            tensors.push((name("value", *place), values));
+        }
+        for (place, values) in &self.best {
+            tensors.push((name("best", *place), values));
+        }
+        for (place, moments) in &self.state {
+            tensors.push((name("first", *place), &moments.first));
+            tensors.push((name("second", *place), &moments.second));
+            tensors.push((name("average", *place), &moments.average));
+        }
+        let bytes: Vec<(String, Vec<u8>)> = tensors
+            .into_iter()
+            .map(|(name, values)| (name, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            .collect();
+        let views = bytes.iter().map(|(name, bytes)| {
+            Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / size_of::<f32>()], bytes)?))
+        });
+        let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>()?;
+        let header = Header { run: self.run.clone(), progress: self.progress.clone() };
+        let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
+        write_whole(path, &serialize(views, Some(metadata))?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no checkpoint.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = TensorFile::open(path)?;
+        let header = file.metadata(KEY).with_context(|| {
+            format!("{} is no checkpoint", path.display())
+        })?;
+        let Header { run, progress } = serde_json::from_str(header)?;
+        let mut found: BTreeMap<(String, Place), Vec<f32>> = BTreeMap::new();
+        for own in file.names() {
+            let (part, place) = place(own).with_context(|| format!("unknown tensor {own}"))?;
+            let FloatTensor { values, .. } = file.tensor(own)?;
+            found.insert((part.to_owned(), place), values);
+        }
+        let of = |part: &str| -> BTreeMap<Place, Vec<f32>> {
+            let own = found.iter().filter(|((name, _), _)| name == part);
+            own.map(|((_, place), values)| (*place, values.clone())).collect()
+        };
+        let (first, mut second, mut average) = (of("first"), of("second"), of("average"));
+        let moments = |(place, first)| {
+            let (second, average) = (second.remove(&place), average.remove(&place));
+            let second = second.with_context(|| format!("no second moment of {place:?}"))?;
+            let average = average.with_context(|| format!("no average of {place:?}"))?;
+            Ok((place, Moments { first, second, average }))
+        };
+        let state = first.into_iter().map(moments).collect::<Result<_>>()?;
+        Ok(Self { run, progress, values: of("value"), state, best: of("best") })
+    }
+
+    /// Refuses a checkpoint whose tensors are not those of `variables`.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another size.
+    pub fn check(&self, variables: &BTreeMap<Place, Var>) -> Result<()> {
+        for (place, variable) in variables {
+            let found = self.values.get(place).map(Vec::len);
+            ensure!(
+                found == Some(variable.elem_count()),
+                "the checkpoint has {found:?} values of {place:?}, the model {}",
+                variable.elem_count()
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! What stands in the output directory after a training.
+
+use super::Training;
+use super::files::name_of;
+use anyhow::{Context, Result};
+use coda_converter::dataset::Sample;
+use coda_converter::output::write_whole;
+use coda_converter::source::Base;
+use coda_trainer::data::{Dataset, Reader};
+use coda_trainer::model::Method;
+use coda_trainer::plot::svg;
+use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
+use coda_trainer::train::Trainer;
+use coda_trainer::weights::{write_base, write_task};
+
+/// Files that a base directory has beside its weights.
+const BESIDE_WEIGHTS: [&str; 5] = [
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+];
+
+/// A training that has ended.
+pub(super) struct Finished<'a> {
+    pub(super) base: &'a Base,
+    pub(super) data: &'a Dataset,
+    pub(super) sources: Vec<(String, String)>,
+    pub(super) training: &'a Training,
+}
+
+impl Finished<'_> {
+    /// Writes weights, record and curves, then removes the checkpoint.
+    pub(super) fn write(&self, trainer: &Trainer<'_>) -> Result<()> {
+        let out = &self.training.out;
+        self.write_weights(trainer)?;
+        let record = self.record(trainer)?;
+        let json = serde_json::to_vec_pretty(&record)?;
+        for (name, bytes) in
+            [("training.json", json), ("curves.svg", svg(&record.progress)?.into_bytes())]
+        {
+            let path = out.join(name);
+            write_whole(&path, &bytes)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let checkpoint = out.join("checkpoint.safetensors");
+        if checkpoint.is_file() {
+            std::fs::remove_file(&checkpoint)
+                .with_context(|| format!("cannot remove {}", checkpoint.display()))?;
+        }
+        report(&record);
+        println!("{}", out.display());
+        Ok(())
+    }
+
+    fn write_weights(&self, trainer: &Trainer<'_>) -> Result<()> {
+        let Training { out, settings, base: directory, .. } = self.training;
+        let (model, precision) = (trainer.model(), settings.precision);
+        let trained = model.trained()?;
+        if settings.method != Method::Full {
+            let path = out.join("task.safetensors");
+            let labels = if model.spec.labels > 0 { self.data.labels.as_slice() } else { &[] };
+            let reduction = settings.reductions.iter().copied().fold(1.0, f32::max).min(4.0);
+            let default = (reduction, settings.max_tokens);
+            return write_task(
+                &path,
+                self.base,
+                &model.spec,
+                labels,
+                (&trained, precision),
+                default,
+            );
+        }
+        let mut tensors = self.base.tensors.clone();
+        tensors.extend(trained);
+        write_base(&out.join("model.safetensors"), self.base, &tensors, precision)?;
+        for name in BESIDE_WEIGHTS {
+            let from = directory.join(name);
+            if from.is_file() {
+                let bytes = std::fs::read(&from)
+                    .with_context(|| format!("cannot read {}", from.display()))?;
+                write_whole(&out.join(name), &bytes)
+                    .with_context(|| format!("cannot write {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, trainer: &Trainer<'_>) -> Result<Record> {
+        let Training { settings, data: path, .. } = self.training;
+        let (training, validation) = trainer.parts();
+        let model = trainer.model();
+        let added: usize =
+            model.spec.places(&model.config).iter().map(|(_, [rows, columns])| rows * columns).sum();
+        let base: usize = self.base.tensors.values().map(|tensor| tensor.values.len()).sum();
+        let full = settings.method == Method::Full;
+        let percent = if full { 100.0 } else { 100.0 * added as f64 / base as f64 };
+        Ok(Record {
+            settings: settings.clone(),
+            sources: self.sources.clone(),
+            data: DataRecord {
+                file: name_of(path),
+                sha256: self.data.hash.clone(),
+                samples: self.data.samples.len(),
+                training,
+                validation,
+                labels: self.data.labels.clone(),
+            },
+            trained_values: model.trained_values(),
+            frozen_values: model.frozen_values(),
+            new_values_percent: percent,
+            progress: trainer.progress().clone(),
+            test: self.test(trainer)?,
+            versions: Versions {
+                coda_trainer: env!("CARGO_PKG_VERSION"),
+                target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+                threads: rayon::current_num_threads(),
+            },
+        })
+    }
+
+    /// The one look at the test data.
+    fn test(&self, trainer: &Trainer<'_>) -> Result<Option<TestRecord>> {
+        let Training { settings, test, .. } = self.training;
+        let reader = Reader::new(self.base, settings.max_tokens)?;
+        let Some(set) = self.training.test_data(&reader, self.data)? else { return Ok(None) };
+        let samples: Vec<&Sample> = set.samples.iter().collect();
+        Ok(Some(TestRecord {
+            file: test.as_deref().map(name_of).unwrap_or_default(),
+            sha256: set.hash.clone(),
+            samples: samples.len(),
+            reductions: trainer.evaluate(&samples, &settings.reductions)?,
+        }))
+    }
+}
+
+/// The figures for the terminal.
+fn report(record: &Record) {
+    println!(
+        "{} values trained, {} frozen, {:.2} % new; {} steps in {:.0} s; best validation at step {}",
+        record.trained_values,
+        record.frozen_values,
+        record.new_values_percent,
+        record.progress.step,
+        record.progress.seconds,
+        record.progress.best_step
+    );
+    for at in record.test.iter().flat_map(|test| &test.reductions) {
+        match at.accuracy {
+            Some(accuracy) => println!("test r = {}: {accuracy:.2} %", at.reduction),
+            None => println!("test r = {}: loss {:.5}", at.reduction, at.loss),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The subcommands.
+
+mod files;
+mod finish;
+mod watch;
+
+use anyhow::{Context, Result, ensure};
+use coda_converter::source::{Base, Task};
+use coda_trainer::data::{Dataset, Reader};
+use coda_trainer::model::{Initializer, Method, fill_base};
+use coda_trainer::settings::Settings;
+use coda_trainer::train::{Keeping, Objective, Trainer, initial_model, teacher_model};
+use files::{hash_of, name_of, prepare};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use watch::Bar;
+
+/// Set by Ctrl-C.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// A subcommand.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Train a task on a frozen base, or with `--method full` a base of your own
+    Train(Training),
+    /// Teach adapters and routers the hidden states of the dense base, without labels
+    ///
+    /// The result is a task without head that many trainings can begin from (`train --init`).
+    Pretrain(Training),
+}
+
+/// What to train with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Training {
+    /// The base: a Hugging Face directory
+    #[arg(long, value_name = "DIR")]
+    base: PathBuf,
+    /// TSV of label and text, IDX images, safetensors of token ids, or a folder of class folders
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// IDX labels, if they are not found beside the images
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Test data of the same kind, looked at once at the end
+    #[arg(long, value_name = "FILE")]
+    test: Option<PathBuf>,
+    /// Where the result, `training.json`, `curves.svg` and the checkpoint go
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// A task to begin with, for instance a parallel adapter or a pretrained task
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// A parallel adapter to learn from
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
+    /// The base has no weights yet: begin with random ones
+    #[arg(long)]
+    from_scratch: bool,
+    /// Steps between two checkpoints
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    checkpoint_every: u64,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<()> {
+        // A second Ctrl-C finds the flag set and ends the program at once.
+        let handler = || {
+            if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("\nwriting a checkpoint; Ctrl-C again to stop at once");
+        };
+        if let Err(error) = ctrlc::set_handler(handler) {
+            eprintln!("warning: Ctrl-C will not write a checkpoint: {error}");
+        }
+        match self {
+            Self::Train(training) => training.run(Objective::Labels),
+            Self::Pretrain(training) => training.run(Objective::Pretrain),
+        }
+    }
+}
+
+impl Training {
+    fn run(&self, objective: Objective) -> Result<()> {
+        self.check(objective)?;
+        prepare(&self.out)?;
+        let base = self.open_base()?;
+        let sources = self.sources()?;
+        let reader = Reader::new(&base, self.settings.max_tokens)?;
+        let data = reader.training(&self.data, self.labels.as_deref())?;
+        let open = |path: &PathBuf| Task::open(path, &base);
+        let (first, teacher) = (
+            self.init.as_ref().map(open).transpose()?,
+            self.teacher.as_ref().map(open).transpose()?,
+        );
+        let labels = if objective == Objective::Labels { data.labels.len() } else { 0 };
+        let model = initial_model(&self.settings, &base, labels, first.as_ref())?;
+        let teacher = match objective {
+            Objective::Pretrain => Some(teacher_model(&base, teacher.as_ref(), &model.spec)?),
+            Objective::Labels => teacher
+                .map(|task| teacher_model(&base, Some(&task), &model.spec))
+                .transpose()?,
+        };
+        let mut trainer =
+            Trainer::new(&self.settings, objective, (reader, &data), (model, teacher), &sources)?;
+        self.train(&mut trainer)?;
+        let finished = finish::Finished { base: &base, data: &data, sources, training: self };
+        finished.write(&trainer)
+    }
+
+    fn check(&self, objective: Objective) -> Result<()> {
+        self.settings.check()?;
+        let full = self.settings.method == Method::Full;
+        ensure!(full || !self.from_scratch, "--from-scratch needs --method full");
+        ensure!(!full || self.init.is_none(), "--init is a task; --method full trains a base");
+        if objective == Objective::Pretrain {
+            ensure!(
+                self.settings.method == Method::Coda,
+                "pretraining is for --method coda: a dense model has nothing to learn from itself"
+            );
+            ensure!(
+                self.settings.pooled > 0.0 || self.settings.hidden > 0.0,
+                "pretraining needs --hidden or --pooled above 0"
+            );
+        }
+        Ok(())
+    }
+
+    fn open_base(&self) -> Result<Base> {
+        if !self.from_scratch {
+            return Ok(Base::open(&self.base, None)?);
+        }
+        let mut base = Base::blank(&self.base)?;
+        fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
+        Ok(base)
+    }
+
+    /// Names and SHA-256 of what the training begins from.
+    fn sources(&self) -> Result<Vec<(String, String)>> {
+        let weights = self.base.join("model.safetensors");
+        let mut files = vec![self.base.join("config.json")];
+        files.extend((!self.from_scratch).then_some(weights));
+        files.extend(self.init.clone());
+        files.extend(self.teacher.clone());
+        files.iter().map(|path| Ok((name_of(path), hash_of(path)?))).collect()
+    }
+
+    fn train(&self, trainer: &mut Trainer<'_>) -> Result<()> {
+        let path = self.out.join("checkpoint.safetensors");
+        if path.is_file() {
+            trainer.resume(&path)?;
+            eprintln!("going on from step {}", trainer.progress().step);
+        }
+        let every = self.checkpoint_every;
+        let keeping = Keeping { path: &path, every, interrupted: &INTERRUPTED };
+        let mut bar = Bar::new(self.settings.steps, trainer.progress().step);
+        trainer.run(keeping, &mut bar)
+    }
+
+    fn test_data(&self, reader: &Reader<'_>, data: &Dataset) -> Result<Option<Dataset>> {
+        let read = |path: &PathBuf| reader.test(path, None, &data.labels).context("the test data");
+        self.test.as_ref().map(read).transpose()
+    }
+}

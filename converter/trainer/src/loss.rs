@@ -1,0 +1,108 @@
+//! What is minimised.
+
+use crate::model::Encoded;
+use candle_core::{D, Device, Result, Tensor};
+use serde::Serialize;
+
+/// Weights of the parts of the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LossWeights {
+    /// Part of the right label that is spread over all labels.
+    pub smoothing: f64,
+    /// Share of the teacher's soft labels; the rest is cross-entropy with the right ones.
+    pub soft_labels: f64,
+    /// Temperature of the soft labels.
+    pub temperature: f64,
+    /// Weight of the squared error of the pooled vector.
+    pub pooled: f64,
+    /// Weight of the squared error of all hidden states, relative to their mean square.
+    pub hidden: f64,
+}
+
+/// What a teacher says of a batch.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    /// Hidden states after the final norm.
+    pub hidden: Tensor,
+    /// One vector a sequence.
+    pub pooled: Tensor,
+    /// Logits, if the teacher has the task's head.
+    pub logits: Option<Tensor>,
+}
+
+/// `x - logsumexp(x)` of every row.
+fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let top = x.max_keepdim(D::Minus1)?.detach();
+    let shifted = x.broadcast_sub(&top)?;
+    let total = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    shifted.broadcast_sub(&total)
+}
+
+/// Targets `(1 - smoothing) one_hot + smoothing / labels`.
+fn targets(labels: &[usize], count: usize, smoothing: f64) -> Result<Tensor> {
+    let rest = (smoothing / count as f64) as f32;
+    let mut values = vec![rest; labels.len() * count];
+    for (row, label) in values.chunks_exact_mut(count).zip(labels) {
+        row[*label] += (1.0 - smoothing) as f32;
+    }
+    Tensor::from_vec(values, (labels.len(), count), &Device::Cpu)
+}
+
+/// Mean cross-entropy of target distributions.
+fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let rows = logits.dim(0)? as f64;
+    (log_softmax(logits)? * targets)?.sum_all()? * (-1.0 / rows)
+}
+
+/// `T^2 KL(teacher || student)` at temperature T, without the teacher's own entropy.
+fn soft_cross_entropy(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Tensor> {
+    let soft = log_softmax(&(teacher / temperature)?)?.exp()?.detach();
+    let entropy = cross_entropy(&(teacher / temperature)?, &soft)?.detach();
+    let cross = cross_entropy(&(student / temperature)?, &soft)?;
+    (cross - entropy)? * (temperature * temperature)
+}
+
+/// Mean squared difference.
+fn squared_error(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    (a - b)?.sqr()?.mean_all()
+}
+
+/// The loss of a batch.
+///
+/// # Errors
+/// A tensor that the loss needs is missing.
+pub fn loss(
+    encoded: &Encoded,
+    labels: &[usize],
+    lesson: Option<&Lesson>,
+    weights: LossWeights,
+) -> Result<Tensor> {
+    let mut parts = Vec::new();
+    if let Some(logits) = &encoded.logits {
+        let soft = lesson.and_then(|lesson| lesson.logits.as_ref()).map(|teacher| {
+            soft_cross_entropy(logits, teacher, weights.temperature)
+        });
+        let hard = targets(labels, logits.dim(1)?, weights.smoothing)?;
+        let hard = cross_entropy(logits, &hard)?;
+        match soft.transpose()? {
+            None => parts.push(hard),
+            Some(soft) => {
+                parts.push((hard * (1.0 - weights.soft_labels))?);
+                parts.push((soft * weights.soft_labels)?);
+            }
+        }
+    }
+    if let Some(lesson) = lesson {
+        if weights.pooled > 0.0 {
+            parts.push((squared_error(&encoded.pooled, &lesson.pooled)? * weights.pooled)?);
+        }
+        if weights.hidden > 0.0 {
+            let scale = lesson.hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
+            let weight = weights.hidden / f64::from(scale.max(f32::MIN_POSITIVE));
+            parts.push((squared_error(&encoded.hidden, &lesson.hidden)? * weight)?);
+        }
+    }
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else { candle_core::bail!("there is nothing to minimise") };
+    parts.try_fold(first, |sum, part| sum + part)
+}

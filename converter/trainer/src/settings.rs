@@ -1,0 +1,402 @@
+//! Everything that decides a training, as arguments and as the record of it.
+
+use crate::data::Augmentation;
+use crate::loss::LossWeights;
+use crate::model::{Method, TaskSpec};
+use crate::ops::SoftTopK;
+use crate::optimizer::AdamW;
+use anyhow::{Result, bail, ensure};
+use coda_converter::source::Base;
+use coda_runtime::model::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
+use serde::Serialize;
+
+/// Whose keys and values selected tokens attend to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attention {
+    /// Those of the selected tokens
+    KToK,
+    /// Those of all tokens
+    KToAll,
+    /// Exact ones of the selected tokens, low-rank ones of the rest
+    KToLight,
+}
+
+/// How router scores become gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gating {
+    /// 1, with the gradient of the exact soft top-k
+    StraightThrough,
+    /// Soft top-k, exact maximiser
+    Exact,
+    /// Soft top-k, coordinate ascent
+    Iterated,
+    /// Each token alone
+    Sigmoid,
+}
+
+/// What the routers read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Read {
+    /// The layer's normalised input
+    Norm,
+    /// The layer's input
+    Raw,
+    /// The layer's input divided by its root mean square
+    Rms,
+}
+
+/// Activation inside the adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdapterActivation {
+    /// max(x, 0)
+    Relu,
+    /// The erf form
+    Gelu,
+}
+
+/// Type of the written weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 16 bits
+    F16,
+    /// 32 bits
+    F32,
+}
+
+/// Every hyper-parameter.
+#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Hyper-parameters")]
+pub struct Settings {
+    /// What is trained
+    #[arg(long, value_enum, default_value_t = Method::Coda)]
+    pub method: Method,
+    /// Attention of routed layers
+    #[arg(long, value_enum, default_value_t = Attention::KToLight)]
+    pub attention: Attention,
+    /// Rank of light keys and values; 0: an eighth of the model dimension
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub light_rank: usize,
+    /// Gates
+    #[arg(long, value_enum, default_value_t = Gating::StraightThrough)]
+    pub gate: Gating,
+    /// Entropy weight of the soft top-k
+    #[arg(long, value_name = "X", default_value_t = 0.3)]
+    pub eps: f32,
+    /// Sweeps of the iterated solver
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub sweeps: u32,
+    /// Entropy weight of its first sweep
+    #[arg(long, value_name = "X", default_value_t = 4.0)]
+    pub eps_start: f32,
+    /// Factor on it after each sweep
+    #[arg(long, value_name = "X", default_value_t = 0.7)]
+    pub eps_decay: f32,
+    /// What routers read
+    #[arg(long, value_enum, default_value_t = Read::Rms)]
+    pub router_input: Read,
+    /// Hidden units of the adapters
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub adapter_hidden: usize,
+    /// Activation inside the adapters
+    #[arg(long, value_enum, default_value_t = AdapterActivation::Relu)]
+    pub adapter_activation: AdapterActivation,
+    /// Layers that stay dense, counted from 0
+    #[arg(long, value_name = "I,I,...", value_delimiter = ',')]
+    pub dense_layers: Vec<usize>,
+    /// Positions always selected; for images the class token unless others are given
+    #[arg(long, value_name = "I,I,...", value_delimiter = ',')]
+    pub pinned: Vec<u32>,
+    /// Reduction factors; one is drawn for each batch
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
+    pub reductions: Vec<f32>,
+    /// Part of the training in which the reduction grows from 1 to its value
+    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    pub anneal: f64,
+    /// Optimiser steps
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub steps: u64,
+    /// Samples of a step
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch: usize,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-3)]
+    pub rate: f64,
+    /// Learning rate of norms
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub norm_rate: f64,
+    /// Learning rate of the head
+    #[arg(long, value_name = "X", default_value_t = 5e-3)]
+    pub head_rate: f64,
+    /// Part of the steps in which the rates grow; then they fall to 0 in a line
+    #[arg(long, value_name = "PART", default_value_t = 0.06)]
+    pub warm_up: f64,
+    /// Decay of the first moment
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    pub beta1: f64,
+    /// Decay of the second moment
+    #[arg(long, value_name = "X", default_value_t = 0.98)]
+    pub beta2: f64,
+    /// Weight decay of matrices
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    pub weight_decay: f64,
+    /// Largest norm of the gradient
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub clip: f64,
+    /// Decay of averaged weights, which are then the result; 0 for none
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub average: f64,
+    /// Part of a label that is spread over all
+    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    pub smoothing: f64,
+    /// Share of the teacher's soft labels
+    #[arg(long, value_name = "PART", default_value_t = 0.5)]
+    pub soft_labels: f64,
+    /// Their temperature
+    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    pub temperature: f64,
+    /// Weight of the squared error of the teacher's pooled vector
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    pub pooled: f64,
+    /// Weight of the relative squared error of the teacher's hidden states
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub hidden: f64,
+    /// Part of the training data that is held out for validation
+    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    pub validation: f64,
+    /// Steps between two validations; 0: a tenth of all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub evaluate_every: u64,
+    /// Stop after so many validations without a better one; 0: never
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub patience: u64,
+    /// Longest text in tokens; 0: what the base reads
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_tokens: usize,
+    /// Mirror every second image
+    #[arg(long)]
+    pub flip: bool,
+    /// Shift images by up to so many pixels
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shift: usize,
+    /// Type of the written weights
+    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    pub precision: Precision,
+}
+
+impl Settings {
+    /// Refuses values that make no sense.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.steps > 0 && self.batch > 0, "--steps and --batch must be at least 1");
+        ensure!(!self.reductions.is_empty(), "--reductions needs at least one factor");
+        for r in &self.reductions {
+            ensure!(r.is_finite() && *r >= 1.0, "a reduction must be at least 1, not {r}");
+        }
+        ensure!(self.eps > 0.0 && self.eps.is_finite(), "--eps must be above 0");
+        let parts = [
+            ("--validation", self.validation),
+            ("--warm-up", self.warm_up),
+            ("--anneal", self.anneal),
+            ("--smoothing", self.smoothing),
+            ("--soft-labels", self.soft_labels),
+            ("--average", self.average),
+        ];
+        for (name, part) in parts {
+            ensure!((0.0..1.0).contains(&part), "{name} must be at least 0 and below 1, not {part}");
+        }
+        let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
+        ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");
+        Ok(())
+    }
+
+    /// The shape of the task for a base and a number of labels (0: no head).
+    ///
+    /// # Errors
+    /// A layer that is not there, or a method that the base cannot be trained with.
+    pub fn spec(&self, base: &Base, labels: usize) -> Result<TaskSpec> {
+        let vision = matches!(base.config.embedding, Embedding::Patches { .. });
+        let head = base.head.map(|head| head.pooling);
+        let pooling = head.unwrap_or(if vision { Pooling::ClassToken } else { Pooling::Mean });
+        let layers = base.config.layers;
+        if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
+            bail!("--dense-layers names layer {layer}, the base has {layers}");
+        }
+        if self.method == Method::Full && base.config.relative_distance > 0 {
+            bail!("--method full does not train the relative positions of T5");
+        }
+        let dense = TaskSpec::dense(pooling, labels);
+        if matches!(self.method, Method::Full | Method::LinearProbe) {
+            return Ok(dense);
+        }
+        let mut pinned = self.pinned.clone();
+        if pinned.is_empty() && vision {
+            pinned.push(0);
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        let rank = if self.light_rank == 0 { base.config.hidden / 8 } else { self.light_rank };
+        ensure!(rank > 0 && rank <= base.config.hidden, "--light-rank {rank} makes no sense here");
+        let routed = self.method == Method::Coda;
+        Ok(TaskSpec {
+            adapter_hidden: self.adapter_hidden,
+            adapter_activation: match self.adapter_activation {
+                AdapterActivation::Relu => Activation::Relu,
+                AdapterActivation::Gelu => Activation::GeluErf,
+            },
+            router_input: match self.router_input {
+                Read::Norm => RouterInput::Norm,
+                Read::Raw => RouterInput::Raw,
+                Read::Rms => RouterInput::Rms,
+            },
+            gate: self.gate(),
+            attention: routed.then_some(match self.attention {
+                Attention::KToK => AttentionMode::KToK,
+                Attention::KToAll => AttentionMode::KToAll,
+                Attention::KToLight => AttentionMode::KToLight,
+            }),
+            light_rank: rank,
+            dense_layers: self.dense_layers.iter().copied().collect(),
+            pinned: if routed { pinned } else { Vec::new() },
+            ..dense
+        })
+    }
+
+    const fn gate(&self) -> SoftTopK {
+        let eps = self.eps as f64;
+        match self.gate {
+            Gating::StraightThrough => SoftTopK::StraightThrough { eps },
+            Gating::Exact => SoftTopK::Exact { eps },
+            Gating::Iterated => SoftTopK::Iterated {
+                sweeps: self.sweeps,
+                eps,
+                eps_start: self.eps_start as f64,
+                decay: self.eps_decay as f64,
+            },
+            Gating::Sigmoid => SoftTopK::Sigmoid,
+        }
+    }
+
+    /// The optimiser.
+    #[must_use]
+    pub const fn optimizer(&self) -> AdamW {
+        AdamW {
+            rate: self.rate,
+            norm_rate: self.norm_rate,
+            head_rate: self.head_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: 1e-8,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            average: self.average,
+        }
+    }
+
+    /// The weights of the loss.
+    #[must_use]
+    pub const fn loss(&self) -> LossWeights {
+        LossWeights {
+            smoothing: self.smoothing,
+            soft_labels: self.soft_labels,
+            temperature: self.temperature,
+            pooled: self.pooled,
+            hidden: self.hidden,
+        }
+    }
+
+    /// How images are varied.
+    #[must_use]
+    pub const fn augmentation(&self) -> Augmentation {
+        Augmentation { flip: self.flip, shift: self.shift }
+    }
+
+    /// The factor on every rate in a step, counted from 0.
+    #[must_use]
+    pub fn rate_factor(&self, step: u64) -> f64 {
+        let (at, all) = (step as f64 + 1.0, self.steps as f64);
+        let warm = (self.warm_up * all).max(1.0);
+        let falling = (all - step as f64) / (all - warm).max(1.0);
+        (at / warm).min(falling).clamp(0.0, 1.0)
+    }
+
+    /// The reduction of a step whose drawn factor is `reduction`.
+    #[must_use]
+    pub fn annealed(&self, reduction: f32, step: u64) -> f32 {
+        let end = self.anneal * self.steps as f64;
+        if end <= step as f64 {
+            return reduction;
+        }
+        1.0 + (reduction - 1.0) * (step as f64 / end) as f32
+    }
+
+    /// Steps between two validations.
+    #[must_use]
+    pub fn evaluation_interval(&self) -> u64 {
+        if self.evaluate_every > 0 { self.evaluate_every } else { (self.steps / 10).max(1) }
+    }
+
+    /// Steps between two points of the curve.
+    #[must_use]
+    pub fn curve_interval(&self) -> u64 {
+        (self.steps / 200).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        let line = std::iter::once(&"test").chain(arguments);
+        Line::try_parse_from(line).unwrap().settings
+    }
+
+    #[test]
+    fn rates_grow_in_the_warm_up_and_fall_to_nothing() {
+        let settings = settings(&["--steps", "100", "--warm-up", "0.1"]);
+        assert!((settings.rate_factor(0) - 0.1).abs() < 1e-12);
+        assert!((settings.rate_factor(9) - 1.0).abs() < 1e-12);
+        assert!(settings.rate_factor(99) > 0.0 && settings.rate_factor(99) < 0.02);
+        let factors: Vec<f64> = (10..100).map(|step| settings.rate_factor(step)).collect();
+        assert!(factors.is_sorted_by(|a, b| a >= b));
+    }
+
+    #[test]
+    fn annealing_goes_from_one_to_the_drawn_reduction() {
+        let settings = settings(&["--steps", "100", "--anneal", "0.5"]);
+        assert_eq!(settings.annealed(4.0, 0), 1.0);
+        assert_eq!(settings.annealed(4.0, 25), 2.5);
+        assert_eq!(settings.annealed(4.0, 50), 4.0);
+    }
+
+    #[test]
+    fn senseless_settings_are_refused() {
+        for arguments in [
+            ["--steps", "0"],
+            ["--reductions", "0.5"],
+            ["--validation", "1"],
+            ["--eps", "0"],
+            ["--adapter-hidden", "0"],
+        ] {
+            assert!(settings(&arguments).check().is_err(), "{arguments:?}");
+        }
+        assert!(settings(&[]).check().is_ok());
+    }
+}

@@ -1,0 +1,447 @@
+//! The training loop.
+
+use crate::checkpoint::Checkpoint;
+use crate::data::{Dataset, Reader, epoch, split};
+use crate::loss::{Lesson, loss};
+use crate::model::{Batch, Encoded, Initializer, Method, Model, TaskSpec, Tensors, blank_task};
+use crate::optimizer::{State, initial_state};
+use crate::random::{Draws, Purpose};
+use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
+use crate::settings::Settings;
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use coda_converter::dataset::Sample;
+use coda_converter::source::{Base, Place, Task};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use thiserror::Error;
+
+/// Why a training ends before its last step.
+#[derive(Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The loss, or a gradient, is not a number.
+    #[error(
+        "{what} is {value} at step {step} with learning rate {rate:e}: lower --rate; the last \
+         checkpoint is intact"
+    )]
+    NotFinite {
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// Steps done before.
+        step: u64,
+        /// The learning rate of the step.
+        rate: f64,
+    },
+    /// Ctrl-C; a checkpoint has been written.
+    #[error("interrupted at step {step}; the same command goes on from there")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+    /// The checkpoint is of another training.
+    #[error(
+        "the checkpoint there belongs to another training (other settings, data or base): remove \
+         it, or choose another --out"
+    )]
+    OtherRun,
+}
+
+/// What a training is told about while it runs.
+pub trait Watch {
+    /// A step is done.
+    fn step(&mut self, progress: &Progress, loss: f64, accuracy: Option<f64>);
+    /// A validation is done.
+    fn evaluated(&mut self, evaluation: &Evaluation);
+}
+
+impl Watch for () {
+    fn step(&mut self, _: &Progress, _: f64, _: Option<f64>) {}
+    fn evaluated(&mut self, _: &Evaluation) {}
+}
+
+/// Where a training keeps its state.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping<'p> {
+    /// The checkpoint file.
+    pub path: &'p Path,
+    /// Steps between two checkpoints; 0 for none but that of an interrupt.
+    pub every: u64,
+    /// Set by Ctrl-C.
+    pub interrupted: &'p AtomicBool,
+}
+
+/// What is learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// Labels, and a teacher's answers if there is one.
+    Labels,
+    /// The hidden states of the dense base, without labels.
+    Pretrain,
+}
+
+/// A training of one model on one set.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    settings: Settings,
+    objective: Objective,
+    reader: Reader<'a>,
+    data: &'a Dataset,
+    training: Vec<usize>,
+    held_out: Vec<usize>,
+    model: Model,
+    teacher: Option<Model>,
+    state: State,
+    progress: Progress,
+    best: BTreeMap<Place, Vec<f32>>,
+    run: String,
+}
+
+/// The model that a training begins with.
+///
+/// # Errors
+/// The settings do not fit the base.
+pub fn initial_model(
+    settings: &Settings,
+    base: &Base,
+    labels: usize,
+    first: Option<&Task>,
+) -> Result<Model> {
+    let spec = settings.spec(base, labels)?;
+    let initializer = Initializer { seed: settings.seed };
+    let mut values: Tensors = base.tensors.clone();
+    let blank = blank_task(&base.config, &spec, &base.tensors, initializer);
+    for (place, tensor) in blank {
+        // A base's own classifier of as many labels is a better beginning than a new one.
+        match values.get(&place) {
+            Some(own) if own.shape == tensor.shape => {}
+            _ => drop(values.insert(place, tensor)),
+        }
+    }
+    for (place, tensor) in first.iter().flat_map(|task| &task.tensors) {
+        match values.get(place) {
+            Some(own) if own.shape == tensor.shape => {
+                values.insert(*place, tensor.clone());
+            }
+            Some(own) => bail!(
+                "the task to begin with has {:?} where {:?} is needed ({})",
+                tensor.shape,
+                own.shape,
+                place.1.name()
+            ),
+            None => {}
+        }
+    }
+    let method = settings.method;
+    Ok(Model::new(base.config, spec, &values, |place| method.trains(place), DType::F32)?)
+}
+
+/// A frozen dense model: the base with a parallel adapter, or the base alone.
+///
+/// # Errors
+/// The task's layers are routed.
+pub fn teacher_model(base: &Base, task: Option<&Task>, spec: &TaskSpec) -> Result<Model> {
+    let mut values = base.tensors.clone();
+    let mut own = TaskSpec::dense(spec.pooling, 0);
+    if let Some(task) = task {
+        let routed = task.layers.iter().any(|layer| layer.routing.is_some());
+        ensure!(!routed, "the teacher must be dense: give a parallel adapter");
+        values.extend(task.tensors.clone());
+        own.labels = task.labels.len();
+        own.adapter_activation = task.config.adapter_activation;
+        let head = task.head.context("the teacher has no head")?;
+        own.pooling = head.pooling;
+    }
+    Ok(Model::new(base.config, own, &values, |_| false, DType::F32)?)
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a training; `sources` are the hashes of what it begins from.
+    ///
+    /// # Errors
+    /// There is nothing to train on.
+    pub fn new(
+        settings: &Settings,
+        objective: Objective,
+        (reader, data): (Reader<'a>, &'a Dataset),
+        (model, teacher): (Model, Option<Model>),
+        sources: &[(String, String)],
+    ) -> Result<Self> {
+        settings.check()?;
+        let (training, held_out) = split(data, settings.validation, settings.seed);
+        ensure!(!training.is_empty(), "there is no sample to train on");
+        if let Some(teacher) = &teacher {
+            let labels = teacher.spec.labels;
+            ensure!(
+                labels == 0 || labels == model.spec.labels,
+                "the teacher has {labels} labels, the data {}",
+                model.spec.labels
+            );
+        }
+        let identity = serde_json::to_vec(&(settings, objective == Objective::Labels, sources))?;
+        let mut hash = Sha256::new_with_prefix(identity);
+        hash.update(&data.hash);
+        let run = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let state = initial_state(model.variables())?;
+        Ok(Self {
+            settings: settings.clone(),
+            objective,
+            reader,
+            data,
+            training,
+            held_out,
+            model,
+            teacher,
+            state,
+            progress: Progress::default(),
+            best: BTreeMap::new(),
+            run,
+        })
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another training ([`TrainError::OtherRun`]).
+    pub fn resume(&mut self, path: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::read(path)?;
+        if checkpoint.run != self.run {
+            return Err(TrainError::OtherRun.into());
+        }
+        checkpoint.check(self.model.variables())?;
+        self.set_values(&checkpoint.values)?;
+        self.state = checkpoint.state;
+        self.progress = checkpoint.progress;
+        self.best = checkpoint.best;
+        Ok(())
+    }
+
+    /// How far the training is.
+    #[must_use]
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The model; after [`Trainer::run`] with the best weights.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Sizes of the training part and of the part held out.
+    #[must_use]
+    pub fn parts(&self) -> (usize, usize) {
+        (self.training.len(), self.held_out.len())
+    }
+
+    /// Trains to the end, or until validation is no longer better.
+    ///
+    /// # Errors
+    /// [`TrainError`], or a checkpoint that cannot be written.
+    pub fn run(&mut self, keeping: Keeping<'_>, watch: &mut impl Watch) -> Result<()> {
+        let size = self.settings.batch;
+        let seed = self.settings.seed;
+        let (mut current, mut batches) = (u64::MAX, Vec::new());
+        let per_epoch = epoch(&self.data.samples, &self.training, size, seed, 0).len() as u64;
+        let mut clock = Instant::now();
+        while self.progress.step < self.settings.steps && !self.progress.stopped_early {
+            let step = self.progress.step;
+            if step / per_epoch != current {
+                current = step / per_epoch;
+                batches = epoch(&self.data.samples, &self.training, size, seed, current);
+            }
+            let indices = &batches[(step % per_epoch) as usize];
+            let (value, accuracy) = self.step(indices)?;
+            self.progress.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+            watch.step(&self.progress, value, accuracy);
+            self.evaluate_when_due(watch)?;
+            let interrupted = keeping.interrupted.load(Ordering::Relaxed);
+            let due = keeping.every > 0 && self.progress.step.is_multiple_of(keeping.every);
+            if interrupted || due {
+                self.checkpoint()?.write(keeping.path)?;
+            }
+            if interrupted {
+                return Err(TrainError::Interrupted { step: self.progress.step }.into());
+            }
+        }
+        let best = std::mem::take(&mut self.best);
+        if !best.is_empty() {
+            self.set_values(&best)?;
+        }
+        self.best = best;
+        Ok(())
+    }
+
+    /// The state at this moment.
+    ///
+    /// # Errors
+    /// Never for tensors in main memory.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            run: self.run.clone(),
+            progress: self.progress.clone(),
+            values: self.values()?,
+            state: self.state.clone(),
+            best: self.best.clone(),
+        })
+    }
+
+    fn values(&self) -> Result<BTreeMap<Place, Vec<f32>>> {
+        let values = self.model.trained()?;
+        Ok(values.into_iter().map(|(place, tensor)| (place, tensor.values)).collect())
+    }
+
+    fn set_values(&self, values: &BTreeMap<Place, Vec<f32>>) -> Result<()> {
+        for (place, variable) in self.model.variables() {
+            let own = values.get(place).with_context(|| format!("no value of {place:?}"))?;
+            variable.set(&Tensor::from_slice(own, variable.dims(), &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+
+    /// One step of the optimiser; its loss and accuracy.
+    fn step(&mut self, indices: &[usize]) -> Result<(f64, Option<f64>)> {
+        let (step, seed) = (self.progress.step, self.settings.seed);
+        let drawn = Draws::new(seed, Purpose::Reduction, step).below(self.settings.reductions.len());
+        let reduction = self.settings.annealed(self.settings.reductions[drawn], step);
+        let samples: Vec<&Sample> = indices.iter().map(|index| &self.data.samples[*index]).collect();
+        let draws = Draws::new(seed, Purpose::Augment, step);
+        let batch = self.reader.batch(&samples, self.settings.augmentation(), Some(draws))?;
+        let encoded = self.encode(&batch, reduction)?;
+        let total = self.loss(&encoded, &batch)?;
+        let value = f64::from(total.to_scalar::<f32>()?);
+        let factor = self.settings.rate_factor(step);
+        let rate = self.settings.rate * factor;
+        let finite = |what, value: f64| match value.is_finite() {
+            true => Ok(()),
+            false => Err(TrainError::NotFinite { what, value, step, rate }),
+        };
+        finite("the loss", value)?;
+        let gradients = total.backward()?;
+        let optimizer = self.settings.optimizer();
+        let norm = optimizer.gradient_norm(self.model.variables(), &gradients)?;
+        finite("the gradient", norm)?;
+        let variables = self.model.variables();
+        optimizer.step(variables, &mut self.state, (&gradients, norm), (factor, step + 1))?;
+        let right = encoded.logits.as_ref().map(|logits| right_answers(logits, &batch.labels));
+        let right = right.transpose()?;
+        self.progress.step += 1;
+        self.note(&batch, value, right, (rate, norm));
+        let accuracy = right.map(|right| 100.0 * right as f64 / batch.labels.len() as f64);
+        Ok((value, accuracy))
+    }
+
+    fn encode(&self, batch: &Batch, reduction: f32) -> Result<Encoded> {
+        let reductions = vec![reduction; self.model.config.layers];
+        Ok(self.model.forward(batch, &reductions)?)
+    }
+
+    fn loss(&self, encoded: &Encoded, batch: &Batch) -> Result<Tensor> {
+        let lesson = self.teacher.as_ref().map(|teacher| {
+            let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
+            anyhow::Ok(Lesson { hidden, pooled, logits })
+        });
+        let lesson = lesson.transpose()?;
+        Ok(loss(encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?)
+    }
+
+    /// Adds a step to the sums, and the sums to the curve when it is due.
+    fn note(&mut self, batch: &Batch, loss: f64, right: Option<usize>, (rate, norm): (f64, f64)) {
+        let Progress { step, curve, sums, .. } = &mut self.progress;
+        sums.steps += 1;
+        sums.samples += batch.labels.len() as u64;
+        sums.loss += loss;
+        sums.right += right.unwrap_or(0) as u64;
+        if step.is_multiple_of(self.settings.curve_interval()) || *step == self.settings.steps {
+            let Sums { steps, samples, loss, right: all } = std::mem::take(sums);
+            curve.push(CurvePoint {
+                step: *step,
+                loss: loss / steps as f64,
+                accuracy: right.map(|_| 100.0 * all as f64 / samples as f64),
+                rate,
+                gradient_norm: norm,
+            });
+        }
+    }
+
+    fn evaluate_when_due(&mut self, watch: &mut impl Watch) -> Result<()> {
+        let step = self.progress.step;
+        let due = step.is_multiple_of(self.settings.evaluation_interval());
+        if self.held_out.is_empty() || !(due || step == self.settings.steps) {
+            if step == self.settings.steps && self.held_out.is_empty() {
+                self.best = self.averages();
+            }
+            return Ok(());
+        }
+        let values = self.values()?;
+        self.set_values(&self.averages())?;
+        let samples: Vec<&Sample> =
+            self.held_out.iter().map(|index| &self.data.samples[*index]).collect();
+        let reductions = self.evaluate(&samples, &self.settings.reductions)?;
+        self.set_values(&values)?;
+        let evaluation = Evaluation { step, reductions };
+        watch.evaluated(&evaluation);
+        let score = evaluation.score();
+        self.progress.evaluations.push(evaluation);
+        if self.progress.best_score.is_none_or(|best| score > best) {
+            self.progress.best_score = Some(score);
+            self.progress.best_step = step;
+            self.progress.worse = 0;
+            self.best = self.averages();
+        } else {
+            self.progress.worse += 1;
+            let patience = self.settings.patience;
+            self.progress.stopped_early = patience > 0 && self.progress.worse >= patience;
+        }
+        Ok(())
+    }
+
+    fn averages(&self) -> BTreeMap<Place, Vec<f32>> {
+        self.state.iter().map(|(place, own)| (*place, own.average.clone())).collect()
+    }
+
+    /// Accuracy and loss of samples at several reductions, with the weights as they are.
+    ///
+    /// # Errors
+    /// A sample does not fit the model.
+    pub fn evaluate(&self, samples: &[&Sample], reductions: &[f32]) -> Result<Vec<AtReduction>> {
+        let routed = self.settings.method == Method::Coda;
+        let reductions = if routed { reductions } else { &[1.0] };
+        reductions.iter().map(|reduction| self.evaluate_at(samples, *reduction)).collect()
+    }
+
+    fn evaluate_at(&self, samples: &[&Sample], reduction: f32) -> Result<AtReduction> {
+        let (mut right, mut sum, mut labelled) = (0, 0.0, false);
+        for part in samples.chunks(self.settings.batch) {
+            let batch = self.reader.batch(part, self.settings.augmentation(), None)?;
+            let encoded = self.encode(&batch, reduction)?;
+            let value = self.loss(&encoded, &batch)?.to_scalar::<f32>()?;
+            sum += f64::from(value) * part.len() as f64;
+            if let Some(logits) = &encoded.logits {
+                labelled = true;
+                right += right_answers(logits, &batch.labels)?;
+            }
+        }
+        let count = samples.len() as f64;
+        let accuracy = labelled.then_some(100.0 * right as f64 / count);
+        Ok(AtReduction { reduction, accuracy, loss: sum / count })
+    }
+
+    /// The training learns from labels, or from the base's hidden states.
+    #[must_use]
+    pub const fn objective(&self) -> Objective {
+        self.objective
+    }
+}
+
+/// How many rows have their highest logit at the label.
+fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<usize> {
+    let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
+    Ok(best.iter().zip(labels).filter(|(found, label)| **found as usize == **label).count())
+}

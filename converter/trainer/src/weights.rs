@@ -1,0 +1,214 @@
+//! Weights as the converter reads them: a task, or a whole base.
+
+use crate::model::{TaskSpec, Tensors};
+use crate::ops::SoftTopK;
+use crate::settings::Precision;
+use anyhow::{Context, Result, ensure};
+use coda_converter::output::write_whole;
+use coda_converter::source::{Base, Place};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::model::config::{
+    Activation, AttentionMode, Embedding, Pooling, RouterInput,
+};
+use half::f16;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// A named tensor before it is written.
+struct Named {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+/// Writes a task file for `base`.
+///
+/// # Errors
+/// A value does not fit the precision, or the file cannot be written.
+pub fn write_task(
+    path: &Path,
+    base: &Base,
+    spec: &TaskSpec,
+    labels: &[String],
+    (tensors, precision): (&Tensors, Precision),
+    default: (f32, usize),
+) -> Result<()> {
+    let metadata = metadata(spec, labels, base, default).to_string();
+    let mut named = BTreeMap::new();
+    for (place, tensor) in tensors {
+        let Some(name) = task_name(base, *place) else { continue };
+        let shape = if tensor.shape[0] == 1 { vec![tensor.shape[1]] } else { tensor.shape.clone() };
+        merge(&mut named, name, Named { shape, values: tensor.values.clone() });
+    }
+    write(path, named, HashMap::from([("coda".to_owned(), metadata)]), precision)
+}
+
+/// Keys come before values, so that halves of one tensor meet in their order.
+fn merge(named: &mut BTreeMap<String, Named>, name: String, tensor: Named) {
+    match named.get_mut(&name) {
+        None => drop(named.insert(name, tensor)),
+        Some(first) => {
+            first.shape[0] += tensor.shape[0];
+            first.values.extend(tensor.values);
+        }
+    }
+}
+
+/// The name of a place in a task file.
+fn task_name(base: &Base, place: Place) -> Option<String> {
+    let (layer, role) = place;
+    let part = match role {
+        Role::AdapterDown => "adapter.down.weight",
+        Role::AdapterDownBias => "adapter.down.bias",
+        Role::AdapterUp => "adapter.up.weight",
+        Role::AdapterUpBias => "adapter.up.bias",
+        Role::Router => "router.weight",
+        Role::LightDown => "light_kv.down.weight",
+        Role::LightKey | Role::LightValue => "light_kv.up.weight",
+        Role::LightKeyBias | Role::LightValueBias => "light_kv.up.bias",
+        Role::HeadWeight => return Some("classifier.weight".to_owned()),
+        Role::HeadBias => return Some("classifier.bias".to_owned()),
+        _ => return base.names.get(&place).cloned(),
+    };
+    Some(format!("coda.layer.{layer}.{part}"))
+}
+
+/// The `coda` metadata.
+fn metadata(
+    spec: &TaskSpec,
+    labels: &[String],
+    base: &Base,
+    (reduction, max_tokens): (f32, usize),
+) -> Value {
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
+    put("labels", json!(labels));
+    put("adapter_activation", json!(activation_name(spec.adapter_activation)));
+    put("pooling", json!(match spec.pooling {
+        Pooling::ClassToken => "class token",
+        Pooling::Mean => "mean",
+    }));
+    if matches!(base.config.embedding, Embedding::Tokens { .. }) {
+        put("max_tokens", json!(max_tokens));
+    }
+    let Some(mode) = spec.attention else {
+        put("attention", json!("dense"));
+        put("gate", json!("dense"));
+        return Value::Object(object);
+    };
+    put("attention", json!(mode_name(mode)));
+    put("router_input", json!(match spec.router_input {
+        RouterInput::Norm => "norm",
+        RouterInput::Raw => "raw",
+        RouterInput::Rms => "rms",
+    }));
+    put("pinned", json!(spec.pinned));
+    put("reduction", json!(reduction));
+    match spec.gate {
+        SoftTopK::StraightThrough { .. } => put("gate", json!("ones")),
+        SoftTopK::Sigmoid => put("gate", json!("sigmoid")),
+        SoftTopK::Exact { eps } => {
+            put("gate", json!("exact"));
+            put("eps", json!(eps));
+        }
+        SoftTopK::Iterated { sweeps, eps, eps_start, decay } => {
+            put("gate", json!("iterated"));
+            put("eps", json!(eps));
+            put("iter_T", json!(sweeps));
+            put("iter_eps0", json!(eps_start));
+            put("iter_decay", json!(decay));
+        }
+    }
+    if !spec.dense_layers.is_empty() {
+        let layer = |index| match spec.routing(index) {
+            Some(mode) => json!({ "attention": mode_name(mode) }),
+            None => json!({ "attention": "dense" }),
+        };
+        put("layers", (0..base.config.layers).map(layer).collect());
+    }
+    Value::Object(object)
+}
+
+const fn mode_name(mode: AttentionMode) -> &'static str {
+    match mode {
+        AttentionMode::KToK => "k-to-k",
+        AttentionMode::KToAll => "k-to-all",
+        AttentionMode::KToLight => "k-to-light",
+    }
+}
+
+const fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Relu => "relu",
+        Activation::GeluErf => "gelu",
+        Activation::GeluTanh => "gelu_tanh",
+    }
+}
+
+/// Writes `model.safetensors` of a base with its classifier.
+///
+/// # Errors
+/// As [`write_task`].
+pub fn write_base(path: &Path, base: &Base, tensors: &Tensors, precision: Precision) -> Result<()> {
+    let mut named = BTreeMap::new();
+    for (place, tensor) in tensors {
+        let name = task_name(base, *place).with_context(|| format!("no name of {place:?}"))?;
+        let shape = hugging_face_shape(base, *place, &tensor.shape);
+        named.insert(name, Named { shape, values: tensor.values.clone() });
+    }
+    write(path, named, HashMap::from([("format".to_owned(), "pt".to_owned())]), precision)
+}
+
+/// The shape that Hugging Face gives a tensor.
+fn hugging_face_shape(base: &Base, (layer, role): Place, shape: &[usize]) -> Vec<usize> {
+    let [rows, columns] = [shape[0], shape[1]];
+    match (role, base.config.embedding) {
+        (Role::PatchWeight, Embedding::Patches { channels, patch, .. }) => {
+            vec![rows, channels, patch, patch]
+        }
+        (Role::ClassToken, _) => vec![1, 1, columns],
+        (Role::PositionEmbedding, Embedding::Patches { .. }) => vec![1, rows, columns],
+        _ if rows == 1 && !(layer == GLOBAL_LAYER && role == Role::HeadWeight) => vec![columns],
+        _ => shape.to_vec(),
+    }
+}
+
+fn write(
+    path: &Path,
+    tensors: BTreeMap<String, Named>,
+    metadata: HashMap<String, String>,
+    precision: Precision,
+) -> Result<()> {
+    let mut encoded = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let bytes = encode(&tensor.values, precision).with_context(|| format!("tensor \"{name}\""))?;
+        encoded.push((name, tensor.shape, bytes));
+    }
+    let dtype = match precision {
+        Precision::F16 => Dtype::F16,
+        Precision::F32 => Dtype::F32,
+    };
+    let views = encoded
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    write_whole(path, &serialize(views, Some(metadata))?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn encode(values: &[f32], precision: Precision) -> Result<Vec<u8>> {
+    match precision {
+        Precision::F32 => Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        Precision::F16 => {
+            let half: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+            let large = half.iter().position(|value| !value.is_finite());
+            if let Some(index) = large {
+                let value = values[index];
+                ensure!(false, "{value} does not fit f16: use --precision f32");
+            }
+            Ok(half.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+    }
+}
