@@ -56,11 +56,35 @@ struct Recorder {
     order: BTreeMap<usize, Vec<i64>>,
 }
 
-/// One layer's selection.
-struct Routed {
-    selected: Vec<i64>,
-    scores: Vec<f64>,
-    gates: Vec<f64>,
+/// What one routed layer did with one sequence.
+pub struct Routed {
+    /// Selected tokens, ascending.
+    pub selected: Vec<i64>,
+    /// Scores of all tokens.
+    pub scores: Vec<f64>,
+    /// lambda of all tokens.
+    pub gates: Vec<f64>,
+}
+
+/// How another implementation's run of a case compares with the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Everything agrees.
+    Equal,
+    /// Another choice among tokens whose scores differ by the rounding of f64 alone; what follows it
+    /// cannot be compared.
+    TieBrokenByRounding,
+}
+
+/// A case in an implementation's words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaseSettings<'v> {
+    /// Attention mode.
+    pub mode: &'v str,
+    /// Kind of gate.
+    pub gate: &'v str,
+    /// Reduction factor.
+    pub reduction: f32,
 }
 
 impl Observer for Recorder {
@@ -177,6 +201,40 @@ impl Vectors {
         Ok(Task::from_file(&self.file, &self.base, &metadata)?)
     }
 
+    /// The settings of a case.
+    ///
+    /// # Errors
+    /// There is no such case.
+    pub fn settings(&self, case: &str) -> Result<CaseSettings<'_>> {
+        let case = self.config.cases.iter().find(|own| own.file == case).context("no such case")?;
+        Ok(CaseSettings { mode: &case.mode, gate: &case.gate, reduction: case.r })
+    }
+
+    /// Compares another implementation's hidden states and layers of one sequence of a case.
+    ///
+    /// # Errors
+    /// The first value that is too far from the reference.
+    pub fn compare(
+        &self,
+        case: &str,
+        sequence: usize,
+        hidden: &[f64],
+        layers: &[Routed],
+    ) -> Result<Comparison> {
+        let settings = self.config.cases.iter().find(|own| own.file == case);
+        let settings = settings.context("no such case")?;
+        let selected = *settings.k.get(sequence).context("no k")?;
+        let bytes = std::fs::read(self.directory.join(case))?;
+        let config = &self.base.config;
+        let sizes = (config.layers, config.hidden);
+        let expected = Expected::read(&SafeTensors::deserialize(&bytes)?, sizes, &self.ids)?;
+        if expected.tie_broken_by_rounding(sequence, layers, selected).is_some() {
+            return Ok(Comparison::TieBrokenByRounding);
+        }
+        expected.compare(sequence, hidden, layers, selected)?;
+        Ok(Comparison::Equal)
+    }
+
     /// Checks the dense encoder and every case with `kernels`; one result a check.
     #[must_use]
     pub fn check(&self, kernels: &'static Kernels) -> Vec<(String, Result<()>)> {
@@ -208,7 +266,8 @@ impl Vectors {
         let task = packed.parse()?;
         let model = Model::bind(&base, &task)?;
         let bytes = std::fs::read(self.directory.join(&case.file))?;
-        let expected = Expected::read(&SafeTensors::deserialize(&bytes)?, &model, &self.ids)?;
+        let sizes = (model.config().layers, model.config().hidden);
+        let expected = Expected::read(&SafeTensors::deserialize(&bytes)?, sizes, &self.ids)?;
         for (sequence, ids) in self.ids.iter().enumerate() {
             let selected = *case.k.get(sequence).context("no k")?;
             let capacity = Capacity { tokens: ids.len(), selected };
@@ -246,7 +305,11 @@ struct Expected {
 }
 
 impl Expected {
-    fn read(file: &SafeTensors<'_>, model: &Model<'_>, ids: &[Vec<u32>]) -> Result<Self> {
+    fn read(
+        file: &SafeTensors<'_>,
+        (layers, hidden_size): (usize, usize),
+        ids: &[Vec<u32>],
+    ) -> Result<Self> {
         let selected = integers(file, "selected")?;
         let width = ids.iter().map(Vec::len).max().unwrap_or(0);
         Ok(Self {
@@ -254,8 +317,8 @@ impl Expected {
             scores: floats(file, "scores")?,
             lambda: floats(file, "lam")?,
             width,
-            hidden_size: model.config().hidden,
-            most_selected: selected.len() / (model.config().layers * ids.len()).max(1),
+            hidden_size,
+            most_selected: selected.len() / (layers * ids.len()).max(1),
             selected,
         })
     }

@@ -1,4 +1,5 @@
-//! `AdamW` with a rate for each group, clipped gradients, and averaged weights.
+//! `AdamW` with a rate for each group, clipped gradients, averaged weights, and Muon for the
+//! matrices of a base that is trained from scratch.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
@@ -28,7 +29,18 @@ pub struct AdamW {
     pub clip: f64,
     /// Decay of the averaged weights; 0 for none.
     pub average: f64,
+    /// The matrices inside a base's layers take orthogonal steps ([`orthogonalize`]).
+    pub muon: bool,
 }
+
+/// Coefficients of the Newton-Schulz iteration of Muon (Jordan et al. 2024).
+const NEWTON_SCHULZ: [f64; 3] = [3.4445, -4.775, 2.0315];
+/// Its number of iterations.
+const NEWTON_SCHULZ_STEPS: usize = 5;
+/// Momentum of Muon.
+const MUON_MOMENTUM: f32 = 0.95;
+/// Root mean square of a Muon step, about that of an `AdamW` step (Liu et al. 2025).
+const MUON_STEP: f64 = 0.2;
 
 /// Moments and averaged weights of one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +117,11 @@ impl AdamW {
                 let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
                 let decays = variable.dims().iter().all(|side| *side > 1);
                 let rates = Rates::new(self, place.1, decays, factor, step);
-                rates.update(&mut values, &gradient, moments, scale as f32);
+                if self.muon && is_matrix_of_layer(place.1) {
+                    rates.orthogonal(&mut values, &gradient, moments, variable.dims())?;
+                } else {
+                    rates.update(&mut values, &gradient, moments, scale as f32);
+                }
                 variable.set(&Tensor::from_vec(values, variable.dims(), &Device::Cpu)?)?;
             }
             self.average(variable, moments, step)?;
@@ -129,6 +145,37 @@ const fn is_norm(role: Role) -> bool {
     role.belongs_to_task()
         && role.belongs_to_base()
         && !matches!(role, Role::HeadWeight | Role::HeadBias)
+}
+
+const fn is_matrix_of_layer(role: Role) -> bool {
+    matches!(
+        role,
+        Role::Query
+            | Role::Key
+            | Role::Value
+            | Role::AttentionOutput
+            | Role::FeedForwardIn
+            | Role::FeedForwardGate
+            | Role::FeedForwardOut
+    )
+}
+
+/// Pulls the singular values of a matrix to about 1.
+///
+/// # Errors
+/// Out of memory.
+pub fn orthogonalize(matrix: &Tensor) -> Result<Tensor> {
+    let [a, b, c] = NEWTON_SCHULZ;
+    let tall = matrix.dim(0)? > matrix.dim(1)?;
+    let x = if tall { matrix.t()?.contiguous()? } else { matrix.clone() };
+    let length = x.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?;
+    let mut x = (x / f64::from(length.max(f32::MIN_POSITIVE)))?;
+    for _ in 0..NEWTON_SCHULZ_STEPS {
+        let square = x.matmul(&x.t()?)?;
+        let inner = ((&square * b)? + (square.matmul(&square)? * c)?)?;
+        x = ((&x * a)? + inner.matmul(&x)?)?;
+    }
+    if tall { x.t()?.contiguous() } else { Ok(x) }
 }
 
 /// The factors of one tensor's update.
@@ -157,6 +204,29 @@ impl Rates {
         }
     }
 
+    /// Muon: momentum, made orthogonal; the second moment is not used.
+    fn orthogonal(
+        &self,
+        values: &mut [f32],
+        gradient: &[f32],
+        moments: &mut Moments,
+        shape: &[usize],
+    ) -> Result<()> {
+        for (first, g) in moments.first.iter_mut().zip(gradient) {
+            *first = MUON_MOMENTUM * *first + (1.0 - MUON_MOMENTUM) * g;
+        }
+        let ahead = moments.first.iter().zip(gradient);
+        let ahead = ahead.map(|(first, g)| MUON_MOMENTUM * first + (1.0 - MUON_MOMENTUM) * g);
+        let ahead = Tensor::from_vec(ahead.collect::<Vec<f32>>(), shape, &Device::Cpu)?;
+        let step: Vec<f32> = orthogonalize(&ahead)?.flatten_all()?.to_vec1()?;
+        let longest = shape.iter().copied().max().unwrap_or(1) as f64;
+        let rate = self.rate * (MUON_STEP * longest.sqrt()) as f32;
+        for (value, step) in values.iter_mut().zip(step) {
+            *value -= self.decay * *value + rate * step;
+        }
+        Ok(())
+    }
+
     fn update(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, scale: f32) {
         let slots = moments.first.iter_mut().zip(&mut moments.second);
         for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(slots) {
@@ -165,6 +235,27 @@ impl Rates {
             *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
             let root = (*second / self.correction2).sqrt() + self.eps;
             *value -= self.decay * *value + self.rate * (*first / self.correction1) / root;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orthogonalized_matrix_has_singular_values_near_one() {
+        let values: Vec<f32> = (0..12).map(|i| ((i * 7 % 5) as f32) - 1.5 + 0.1 * i as f32).collect();
+        for shape in [[3, 4], [4, 3]] {
+            let matrix = Tensor::from_slice(&values, &shape, &Device::Cpu).unwrap();
+            let found = orthogonalize(&matrix).unwrap();
+            assert_eq!(found.dims(), shape);
+            let flat = if shape[0] > shape[1] { found.t().unwrap() } else { found };
+            let gram = flat.matmul(&flat.t().unwrap()).unwrap();
+            for (row, values) in gram.to_vec2::<f32>().unwrap().iter().enumerate() {
+                // Muon's coefficients leave singular values between about 0.7 and 1.2.
+                assert!((0.4..1.6).contains(&values[row]), "{values:?}");
+            }
         }
     }
 }

@@ -153,6 +153,9 @@ pub struct Settings {
     /// Decay of averaged weights, which are then the result; 0 for none
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub average: f64,
+    /// Orthogonal steps (Muon) for the matrices of a base, with `--method full`
+    #[arg(long)]
+    pub muon: bool,
     /// Part of a label that is spread over all
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub smoothing: f64,
@@ -299,6 +302,7 @@ impl Settings {
             weight_decay: self.weight_decay,
             clip: self.clip,
             average: self.average,
+            muon: self.muon,
         }
     }
 

@@ -1,9 +1,11 @@
 //! What is trained, and the shape of a task.
 
 use crate::ops::SoftTopK;
-use coda_converter::source::Place;
+use coda_converter::source::{Place, Task};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{Activation, AttentionMode, Config, Pooling, RouterInput};
+use coda_runtime::model::config::{
+    Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput,
+};
 use std::collections::BTreeSet;
 
 /// What is trained.
@@ -86,6 +88,34 @@ impl TaskSpec {
             pinned: Vec::new(),
             pooling,
             labels,
+        }
+    }
+
+    /// The shape of a task that was read from a file.
+    #[must_use]
+    pub fn of_task(task: &Task, config: &Config) -> Self {
+        let attention = |layer: usize| {
+            task.layers.get(layer).and_then(|plan| plan.routing).map(|routing| routing.attention)
+        };
+        let layers = 0..config.layers;
+        let columns = |role: Role| {
+            let found = layers.clone().find_map(|layer| task.tensors.get(&(layer as u16, role)));
+            found.map_or(0, |tensor| tensor.values.len() / config.hidden.max(1))
+        };
+        Self {
+            adapter_hidden: columns(Role::AdapterDown),
+            adapter_activation: task.config.adapter_activation,
+            router_input: task.config.router_input,
+            gate: task.config.gate.into(),
+            attention: layers.clone().find_map(attention),
+            light_rank: columns(Role::LightDown),
+            dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
+            pinned: task.pinned.clone(),
+            pooling: task.head.map_or(Pooling::Mean, |head| head.pooling),
+            labels: match task.head.map(|head| head.kind) {
+                Some(HeadKind::Classification { labels }) => labels,
+                _ => 0,
+            },
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::real::vectorized;
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1};
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, Result, Tensor};
 use coda_runtime::model::config::Activation;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, PI};
+use std::sync::{Mutex, PoisonError};
 
 /// Factor of the cube in the tanh form of GELU.
 const GELU_CUBE: f64 = 0.044_715;
@@ -14,10 +15,14 @@ const GELU_CUBE: f64 = 0.044_715;
 /// # Errors
 /// Out of memory.
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
-    apply1(Activated(kind), x)
+    apply1(Activated { kind, saved: Mutex::default() }, x)
 }
 
-struct Activated(Activation);
+struct Activated {
+    kind: Activation,
+    /// The cumulative distribution of the erf form, kept for the gradient.
+    saved: Mutex<Option<CpuStorage>>,
+}
 
 /// The cumulative normal distribution.
 #[inline(always)]
@@ -60,9 +65,15 @@ impl Differentiable<1> for Activated {
     const NAME: &'static str = "activation";
 
     fn forward<T: Real>(&self, [x]: [View<'_, T>; 1]) -> Result<Out<T>> {
-        let out = match self.0 {
+        let out = match self.kind {
             Activation::Relu => map(x.values, |x| x.at_least(T::zero())),
-            Activation::GeluErf => map(x.values, |x| x * cumulative(x)),
+            Activation::GeluErf => {
+                let shares = map(x.values, cumulative);
+                let out = map_two(x.values, &shares, |x, share| x * share);
+                let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+                *saved = Some(T::to_cpu_storage_owned(shares));
+                out
+            }
             Activation::GeluTanh => {
                 map(x.values, |x| x * logistic(T::constant(2.0) * inner(x).0))
             }
@@ -74,12 +85,19 @@ impl Differentiable<1> for Activated {
         let (x, g) = (pass.inputs[0].values, pass.gradient.values);
         let density = T::constant(1.0 / (2.0 * PI).sqrt());
         let two = T::constant(2.0);
-        let out = match self.0 {
+        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = match &*saved {
+            Some(saved) => T::cpu_storage_as_slice(saved)?,
+            None => &[],
+        };
+        let out = match self.kind {
             Activation::Relu => map_two(x, g, |x, g| if x > T::zero() { g } else { T::zero() }),
-            Activation::GeluErf => map_two(x, g, |x, g| {
-                let slope = density * (T::constant(-0.5) * x * x).exponential();
-                g * (cumulative(x) + x * slope)
-            }),
+            Activation::GeluErf => {
+                let slopes = map_two(x, shares, |x, share| {
+                    share + x * density * (T::constant(-0.5) * x * x).exponential()
+                });
+                map_two(&slopes, g, |slope, g| slope * g)
+            }
             Activation::GeluTanh => map_two(x, g, |x, g| {
                 let (y, slope) = inner(x);
                 let gate = logistic(two * y);

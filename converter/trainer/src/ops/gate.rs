@@ -2,6 +2,7 @@
 
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1};
 use candle_core::{Result, Tensor};
+use coda_runtime::model::config::Gate;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,6 +32,24 @@ pub enum SoftTopK {
         /// Entropy weight of the gradient.
         eps: f64,
     },
+}
+
+impl From<Gate> for SoftTopK {
+    /// The gate of a written task; a gate of ones is a straight-through one, whose entropy weight
+    /// matters for its gradient alone.
+    fn from(gate: Gate) -> Self {
+        match gate {
+            Gate::Exact { eps } => Self::Exact { eps: eps.into() },
+            Gate::Iterated { sweeps, eps, eps_start, decay } => Self::Iterated {
+                sweeps,
+                eps: eps.into(),
+                eps_start: eps_start.into(),
+                decay: decay.into(),
+            },
+            Gate::Sigmoid => Self::Sigmoid,
+            Gate::Ones => Self::StraightThrough { eps: 1.0 },
+        }
+    }
 }
 
 /// What one sequence selected.

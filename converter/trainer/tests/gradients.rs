@@ -1,0 +1,321 @@
+//! Hand-written gradients against finite differences, in f64.
+
+use candle_core::{DType, Device, Tensor, Var};
+use coda_converter::source::FloatTensor;
+use coda_runtime::model::config::{
+    Activation, AttentionMode, Config, Embedding, Norm, NormPlacement, Pooling, RouterInput,
+};
+use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
+use coda_trainer::ops::{
+    Choice, Segment, SoftTopK, activation, add_gated, attention, gates, gather, layer_norm, linear,
+    linear_without_bias, mean_rows, merge_rows, rms_norm,
+};
+use coda_trainer::random::{Draws, Purpose};
+use std::sync::Arc;
+
+/// Step of the central differences.
+const STEP: f64 = 1e-5;
+/// Largest difference, relative to the larger of 1 and the gradient.
+const LIMIT: f64 = 1e-6;
+
+fn draws(index: u64) -> Draws {
+    Draws::new(7, Purpose::Initial, index)
+}
+
+fn random(rows: usize, columns: usize, index: u64) -> Tensor {
+    let mut draws = draws(index);
+    let values: Vec<f64> = (0..rows * columns).map(|_| f64::from(draws.normal())).collect();
+    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+}
+
+/// A sum of all values with different factors, so that no gradient cancels.
+fn weighted(x: &Tensor) -> Tensor {
+    let (rows, columns) = x.dims2().unwrap();
+    (x * random(rows, columns, 999)).unwrap().sum_all().unwrap()
+}
+
+/// Compares the gradient of every value of every variable.
+fn check(name: &str, variables: &[Var], function: impl Fn() -> Tensor) {
+    let gradients = function().backward().unwrap();
+    let value = || function().to_scalar::<f64>().unwrap();
+    for (number, variable) in variables.iter().enumerate() {
+        let start: Vec<f64> = variable.flatten_all().unwrap().to_vec1().unwrap();
+        let found = gradients.get(variable.as_tensor());
+        let found: Vec<f64> = match found {
+            Some(found) => found.flatten_all().unwrap().to_vec1().unwrap(),
+            None => panic!("{name}: variable {number} has no gradient"),
+        };
+        let set = |values: &[f64]| {
+            let tensor = Tensor::from_slice(values, variable.dims(), &Device::Cpu).unwrap();
+            variable.set(&tensor).unwrap();
+        };
+        for index in 0..start.len() {
+            let mut moved = start.clone();
+            moved[index] += STEP;
+            set(&moved);
+            let above = value();
+            moved[index] -= 2.0 * STEP;
+            set(&moved);
+            let expected = (above - value()) / (2.0 * STEP);
+            let difference = (found[index] - expected).abs() / expected.abs().max(1.0);
+            assert!(
+                difference < LIMIT,
+                "{name}: value {index} of variable {number}: {} instead of {expected}",
+                found[index]
+            );
+        }
+        set(&start);
+    }
+}
+
+fn variables<const N: usize>(shapes: [(usize, usize); N]) -> [Var; N] {
+    let mut index = 0;
+    shapes.map(|(rows, columns)| {
+        index += 1;
+        Var::from_tensor(&random(rows, columns, index)).unwrap()
+    })
+}
+
+#[test]
+fn linear_maps() {
+    let own = variables([(5, 3), (4, 3), (1, 4)]);
+    let [x, weight, bias] = &own;
+    check("linear", &own, || weighted(&linear(x, weight, bias).unwrap()));
+    check("without bias", &own[..2], || weighted(&linear_without_bias(x, weight).unwrap()));
+}
+
+#[test]
+fn norms() {
+    let own = variables([(4, 19), (1, 19), (1, 19)]);
+    let [x, weight, bias] = &own;
+    check("layer norm", &own, || weighted(&layer_norm(x, weight, bias, 1e-6).unwrap()));
+    check("rms norm", &own[..2], || weighted(&rms_norm(x, weight, 1e-6).unwrap()));
+}
+
+#[test]
+fn activations() {
+    let own = variables([(6, 5)]);
+    for kind in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh] {
+        check("activation", &own, || weighted(&activation(&own[0], kind).unwrap()));
+    }
+}
+
+#[test]
+fn attention_of_ragged_sequences_with_a_bias() {
+    let own = variables([(5, 6), (7, 6), (7, 6)]);
+    let [q, k, v] = &own;
+    let bias: Vec<f32> = (0..2 * 2 * 3).map(|index| index as f32 * 0.1 - 0.5).collect();
+    let segments = vec![
+        Segment { query_start: 0, queries: 3, key_start: 0, keys: 4, bias: Vec::new() },
+        Segment { query_start: 3, queries: 2, key_start: 4, keys: 3, bias },
+    ];
+    check("attention", &own, || {
+        weighted(&attention((q, k, v), segments.clone(), 2, 0.6).unwrap())
+    });
+}
+
+#[test]
+fn rows_chosen_merged_added_and_averaged() {
+    let own = variables([(5, 3), (4, 3), (2, 3), (2, 1)]);
+    let [x, other, update, gate] = &own;
+    let twice: Arc<[u32]> = vec![4, 0, 4].into();
+    check("gather", &own[..1], || weighted(&gather(x, twice.clone()).unwrap()));
+    let order: Arc<[u32]> = vec![5, 0, 8, 1, 1].into();
+    check("merge", &own[..2], || weighted(&merge_rows(x, other, order.clone()).unwrap()));
+    let rows: Arc<[u32]> = vec![3, 1].into();
+    check("add gated", &[x.clone(), update.clone(), gate.clone()], || {
+        weighted(&add_gated(x, update, gate, rows.clone()).unwrap())
+    });
+    check("mean", &own[..1], || weighted(&mean_rows(x, vec![0..2, 2..5]).unwrap()));
+}
+
+/// Two sequences; the second has a pinned token, and a third selects all of its tokens.
+fn choices() -> Arc<[Choice]> {
+    let choice = |rows, selected: &[u32], pinned: &[u32]| Choice {
+        rows,
+        selected: selected.to_vec(),
+        pinned: pinned.to_vec(),
+    };
+    [
+        choice(0..7, &[1, 4, 6], &[]),
+        choice(7..13, &[0, 2, 3], &[0]),
+        choice(13..15, &[0, 1], &[]),
+    ]
+    .into()
+}
+
+#[test]
+fn the_exact_soft_top_k() {
+    let own = variables([(15, 1)]);
+    for eps in [0.03, 0.3, 2.0] {
+        let kind = SoftTopK::Exact { eps };
+        check("exact", &own, || weighted(&gates(&own[0], choices(), kind).unwrap()));
+    }
+}
+
+#[test]
+fn the_iterated_soft_top_k_through_every_sweep() {
+    let own = variables([(15, 1)]);
+    for (eps, eps_start) in [(0.3, 4.0), (1.0, 1.0)] {
+        let kind = SoftTopK::Iterated { sweeps: 20, eps, eps_start, decay: 0.7 };
+        check("iterated", &own, || weighted(&gates(&own[0], choices(), kind).unwrap()));
+    }
+}
+
+#[test]
+fn the_sigmoid_gate() {
+    let own = variables([(15, 1)]);
+    check("sigmoid", &own, || {
+        weighted(&gates(&own[0], choices(), SoftTopK::Sigmoid).unwrap())
+    });
+}
+
+#[test]
+fn straight_through_is_one_forward_and_the_exact_gradient_backward() {
+    let own = variables([(15, 1)]);
+    let run = |kind| {
+        let found = gates(&own[0], choices(), kind).unwrap();
+        let gradients = weighted(&found).backward().unwrap();
+        let gradient = gradients.get(own[0].as_tensor()).unwrap().clone();
+        let values: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        (found.flatten_all().unwrap().to_vec1::<f64>().unwrap(), values)
+    };
+    let (ones, gradient) = run(SoftTopK::StraightThrough { eps: 0.3 });
+    let (soft, expected) = run(SoftTopK::Exact { eps: 0.3 });
+    assert!(ones.iter().all(|gate| *gate == 1.0));
+    assert!(soft.iter().any(|gate| *gate < 1.0));
+    assert!(expected.iter().any(|value| *value != 0.0));
+    assert_eq!(gradient, expected);
+}
+
+/// A small encoder of each kind.
+fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
+    let relative_distance = if norm == Norm::RmsNorm { 3 } else { 0 };
+    Config {
+        embedding: Embedding::Tokens {
+            vocabulary: 9,
+            positions: if relative_distance > 0 { 0 } else { 8 },
+            token_types: if relative_distance > 0 { 0 } else { 1 },
+            norm: placement == NormPlacement::Post,
+        },
+        hidden: 8,
+        layers: 2,
+        heads: 2,
+        head_dim: 3,
+        feed_forward: 10,
+        norm,
+        norm_eps: 1e-6,
+        placement,
+        activation: if gated { Activation::GeluTanh } else { Activation::GeluErf },
+        gated,
+        attention_scale: 0.5,
+        relative_distance,
+        final_norm: placement == NormPlacement::Pre,
+    }
+}
+
+fn spec(attention: AttentionMode, gate: SoftTopK) -> TaskSpec {
+    TaskSpec {
+        adapter_hidden: 3,
+        adapter_activation: Activation::GeluErf,
+        router_input: RouterInput::Rms,
+        gate,
+        attention: Some(attention),
+        light_rank: 2,
+        pinned: vec![0],
+        ..TaskSpec::dense(Pooling::Mean, 3)
+    }
+}
+
+/// Random values for every tensor of an encoder and its task.
+fn values(config: &Config, spec: &TaskSpec) -> Tensors {
+    use coda_runtime::format::{GLOBAL_LAYER, Role};
+    let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
+    let mut shapes = vec![
+        (GLOBAL_LAYER, Role::TokenEmbedding, [9, d]),
+        (GLOBAL_LAYER, Role::TokenTypeEmbedding, [1, d]),
+        (GLOBAL_LAYER, Role::PositionEmbedding, [8, d]),
+        (GLOBAL_LAYER, Role::EmbeddingNormWeight, [1, d]),
+        (GLOBAL_LAYER, Role::EmbeddingNormBias, [1, d]),
+        (GLOBAL_LAYER, Role::FinalNormWeight, [1, d]),
+        (GLOBAL_LAYER, Role::FinalNormBias, [1, d]),
+        (GLOBAL_LAYER, Role::RelativeBias, [config.heads, 7]),
+    ];
+    for layer in 0..config.layers as u16 {
+        shapes.extend([
+            (layer, Role::AttentionNormWeight, [1, d]),
+            (layer, Role::AttentionNormBias, [1, d]),
+            (layer, Role::FeedForwardNormWeight, [1, d]),
+            (layer, Role::FeedForwardNormBias, [1, d]),
+            (layer, Role::Query, [width, d]),
+            (layer, Role::Key, [width, d]),
+            (layer, Role::KeyBias, [1, width]),
+            (layer, Role::Value, [width, d]),
+            (layer, Role::ValueBias, [1, width]),
+            (layer, Role::AttentionOutput, [d, width]),
+            (layer, Role::FeedForwardIn, [wide, d]),
+            (layer, Role::FeedForwardOut, [d, wide]),
+            (layer, Role::FeedForwardScale, [1, d]),
+        ]);
+        if config.gated {
+            shapes.push((layer, Role::FeedForwardGate, [wide, d]));
+        }
+    }
+    let mut values = Tensors::new();
+    for (index, (layer, role, [rows, columns])) in shapes.into_iter().enumerate() {
+        let mut draws = draws(1000 + index as u64);
+        let values_of = (0..rows * columns).map(|_| 0.6 * draws.normal()).collect();
+        values.insert((layer, role), FloatTensor { shape: vec![rows, columns], values: values_of });
+    }
+    let blank = blank_task(config, spec, &values, Initializer { seed: 3 });
+    for (index, (place, tensor)) in blank.into_iter().enumerate() {
+        let mut draws = draws(2000 + index as u64);
+        let moved = tensor.values.iter().map(|value| value + 0.3 * draws.normal()).collect();
+        values.insert(place, FloatTensor { shape: tensor.shape, values: moved });
+    }
+    values
+}
+
+fn batch() -> Batch {
+    let inputs = Inputs::Tokens(vec![1, 2, 3, 4, 5, 6, 7, 8, 0, 2]);
+    Batch { inputs, ranges: vec![0..6, 6..10], labels: vec![0, 2] }
+}
+
+fn check_layers(name: &str, config: Config, spec: TaskSpec) {
+    let values = values(&config, &spec);
+    let trained = |(_, role): (u16, coda_runtime::format::Role)| role.belongs_to_task();
+    let model = Model::new(config, spec, &values, trained, DType::F64).unwrap();
+    // Only tensors that the encoder reads have a gradient.
+    let run = || weighted(model.forward(&batch(), &[2.0, 2.0]).unwrap().logits.as_ref().unwrap());
+    let gradients = run().backward().unwrap();
+    let read: Vec<Var> = model
+        .variables()
+        .values()
+        .filter(|variable| gradients.get(variable.as_tensor()).is_some())
+        .cloned()
+        .collect();
+    assert!(read.len() >= 16, "{name}: {} variables", read.len());
+    check(name, &read, run);
+}
+
+#[test]
+fn whole_layers_in_every_attention_mode() {
+    let post = config(NormPlacement::Post, Norm::LayerNorm, false);
+    let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
+    let relative = config(NormPlacement::Pre, Norm::RmsNorm, true);
+    for mode in [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLight] {
+        for (name, config) in [("post", post), ("pre", pre), ("relative", relative)] {
+            let gate = SoftTopK::Exact { eps: 0.5 };
+            check_layers(&format!("{name} {mode:?}"), config, spec(mode, gate));
+        }
+    }
+}
+
+#[test]
+fn whole_layers_with_every_gate() {
+    let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
+    let iterated = SoftTopK::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };
+    for gate in [iterated, SoftTopK::Sigmoid] {
+        check_layers(&format!("{gate:?}"), pre, spec(AttentionMode::KToLight, gate));
+    }
+}
