@@ -43,6 +43,8 @@ pub struct Augmentation {
     pub flip: bool,
     /// Shift by up to so many pixels in each direction.
     pub shift: usize,
+    /// Part of the patches that is kept; 0 for all.
+    pub keep: f64,
 }
 
 impl<'b> Reader<'b> {
@@ -221,25 +223,40 @@ impl<'b> Reader<'b> {
             let lengths = samples.iter().map(|sample| tokens(sample).len());
             let ranges = crate::model::ranges(lengths);
             let ids = samples.iter().flat_map(|sample| tokens(sample).iter().copied());
-            return Ok(Batch { inputs: Inputs::Tokens(ids.collect()), ranges, labels });
+            let inputs = Inputs::Tokens(ids.collect());
+            return Ok(Batch { inputs, ranges, positions: Vec::new(), labels });
         };
         let normalization = self.normalization.context("no normalisation of pixels")?;
-        let width = grid.patches() * grid.inputs();
-        let mut values = vec![0.0; samples.len() * width];
-        for (sample, slots) in samples.iter().zip(values.chunks_exact_mut(width)) {
+        let (patches, inputs) = (grid.patches(), grid.inputs());
+        let special = (self.longest - patches) as u32;
+        let kept = match draws {
+            Some(_) if augmentation.keep > 0.0 => (patches as f64 * augmentation.keep).ceil(),
+            _ => patches as f64,
+        } as usize;
+        let mut values = vec![0.0; samples.len() * kept * inputs];
+        let mut positions = Vec::new();
+        for (sample, slots) in samples.iter().zip(values.chunks_exact_mut(kept * inputs)) {
             let SampleInput::Pixels(pixels) = &sample.input else { bail!("not an image") };
             let pixels = match draws.as_mut() {
                 Some(draws) => augmentation.apply(pixels, grid, draws),
                 None => pixels.clone(),
             };
-            for (patch, slot) in slots.chunks_exact_mut(grid.inputs()).enumerate() {
-                grid.read(&pixels, patch, &normalization, slot);
+            let chosen = match draws.as_mut() {
+                Some(draws) if kept < patches => draws.choose(patches, kept),
+                _ => (0..patches).collect(),
+            };
+            for (patch, slot) in chosen.iter().zip(slots.chunks_exact_mut(inputs)) {
+                grid.read(&pixels, *patch, &normalization, slot);
+            }
+            if kept < patches {
+                positions.extend(0..special);
+                positions.extend(chosen.iter().map(|patch| *patch as u32 + special));
             }
         }
-        let shape = (samples.len() * grid.patches(), grid.inputs());
+        let shape = (samples.len() * kept, inputs);
         let inputs = Inputs::Patches(Tensor::from_vec(values, shape, &Device::Cpu)?);
-        let lengths = samples.iter().map(|_| self.longest);
-        Ok(Batch { inputs, ranges: crate::model::ranges(lengths), labels })
+        let lengths = samples.iter().map(|_| kept + special as usize);
+        Ok(Batch { inputs, ranges: crate::model::ranges(lengths), positions, labels })
     }
 }
 

@@ -51,6 +51,15 @@ impl Draws {
         (radius * (TAU * self.unit()).cos()) as f32
     }
 
+    /// `count` different integers below `end`, ascending.
+    pub fn choose(&mut self, end: usize, count: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..end).collect();
+        self.shuffle(&mut all);
+        all.truncate(count);
+        all.sort_unstable();
+        all
+    }
+
     /// Shuffles a list.
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for index in (1..list.len()).rev() {

@@ -189,6 +189,12 @@ pub struct Settings {
     /// Shift images by up to so many pixels
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shift: usize,
+    /// Part of the patches that a training step sees (patch dropout); 0: all
+    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    pub keep_patches: f64,
+    /// Part of the steps after which every patch is seen
+    #[arg(long, value_name = "PART", default_value_t = 0.8)]
+    pub keep_until: f64,
     /// Type of the written weights
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     pub precision: Precision,
@@ -213,6 +219,8 @@ impl Settings {
             ("--smoothing", self.smoothing),
             ("--soft-labels", self.soft_labels),
             ("--average", self.average),
+            ("--keep-patches", self.keep_patches),
+            ("--keep-until", self.keep_until),
         ];
         for (name, part) in parts {
             ensure!((0.0..1.0).contains(&part), "{name} must be at least 0 and below 1, not {part}");
@@ -318,10 +326,12 @@ impl Settings {
         }
     }
 
-    /// How images are varied.
+    /// How images are varied in a step.
     #[must_use]
-    pub const fn augmentation(&self) -> Augmentation {
-        Augmentation { flip: self.flip, shift: self.shift }
+    pub fn augmentation(&self, step: u64) -> Augmentation {
+        let early = (step as f64) < self.keep_until * self.steps as f64;
+        let keep = if early { self.keep_patches } else { 0.0 };
+        Augmentation { flip: self.flip, shift: self.shift, keep }
     }
 
     /// The factor on every rate in a step, counted from 0.

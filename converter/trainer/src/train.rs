@@ -1,7 +1,7 @@
 //! The training loop.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Reader, epoch, split};
+use crate::data::{Augmentation, Dataset, Reader, epoch, split};
 use crate::loss::{Lesson, loss};
 use crate::model::{Batch, Encoded, Initializer, Method, Model, TaskSpec, Tensors, blank_task};
 use crate::optimizer::{State, initial_state};
@@ -312,7 +312,7 @@ impl<'a> Trainer<'a> {
         let reduction = self.settings.annealed(self.settings.reductions[drawn], step);
         let samples: Vec<&Sample> = indices.iter().map(|index| &self.data.samples[*index]).collect();
         let draws = Draws::new(seed, Purpose::Augment, step);
-        let batch = self.reader.batch(&samples, self.settings.augmentation(), Some(draws))?;
+        let batch = self.reader.batch(&samples, self.settings.augmentation(step), Some(draws))?;
         let encoded = self.encode(&batch, reduction)?;
         let total = self.loss(&encoded, &batch)?;
         let value = f64::from(total.to_scalar::<f32>()?);
@@ -419,7 +419,7 @@ impl<'a> Trainer<'a> {
     fn evaluate_at(&self, samples: &[&Sample], reduction: f32) -> Result<AtReduction> {
         let (mut right, mut sum, mut labelled) = (0, 0.0, false);
         for part in samples.chunks(self.settings.batch) {
-            let batch = self.reader.batch(part, self.settings.augmentation(), None)?;
+            let batch = self.reader.batch(part, Augmentation::default(), None)?;
             let encoded = self.encode(&batch, reduction)?;
             let value = self.loss(&encoded, &batch)?.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;

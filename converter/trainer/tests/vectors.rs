@@ -20,7 +20,7 @@ fn batch(vectors: &Vectors) -> Batch {
     }
     let inputs = Inputs::Tokens(vectors.sequences().concat());
     let labels = vec![0; ranges.len()];
-    Batch { inputs, ranges, labels }
+    Batch { inputs, ranges, positions: Vec::new(), labels }
 }
 
 /// lambda of every token: the gates of a selection of all but the last pinned-free token would be

@@ -19,6 +19,9 @@ pub struct Batch {
     pub inputs: Inputs,
     /// The rows of each sequence in the hidden states.
     pub ranges: Vec<Range<usize>>,
+    /// The position of each row in its sequence, where some patches were left out; empty if all are
+    /// there.
+    pub positions: Vec<u32>,
     /// The label of each sequence.
     pub labels: Vec<usize>,
 }

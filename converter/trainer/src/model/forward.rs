@@ -106,7 +106,7 @@ impl Model {
                     x = (x + gather(table, vec![0; ids.len()].into())?)?;
                 }
                 if positions > 0 {
-                    x = (x + self.positions(&batch.ranges)?)?;
+                    x = (x + self.positions(batch)?)?;
                 }
                 let roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
                 if norm { self.norm(GLOBAL_LAYER, roles, &x) } else { Ok(x) }
@@ -117,7 +117,7 @@ impl Model {
                     let class = self.need(GLOBAL_LAYER, Role::ClassToken)?;
                     x = merge_rows(class, &x, behind_class_token(&batch.ranges))?;
                 }
-                x + self.positions(&batch.ranges)?
+                x + self.positions(batch)?
             }
             (Inputs::Tokens(_), _) => candle_core::bail!("the model reads images, not tokens"),
             (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
@@ -125,9 +125,12 @@ impl Model {
     }
 
     /// The position rows of every sequence.
-    fn positions(&self, ranges: &[Range<usize>]) -> Result<Tensor> {
+    fn positions(&self, batch: &Batch) -> Result<Tensor> {
         let table = self.need(GLOBAL_LAYER, Role::PositionEmbedding)?;
-        let rows = ranges.iter().flat_map(|range| 0..range.len() as u32);
+        if !batch.positions.is_empty() {
+            return gather(table, batch.positions.as_slice().into());
+        }
+        let rows = batch.ranges.iter().flat_map(|range| 0..range.len() as u32);
         gather(table, rows.collect())
     }
 
