@@ -127,11 +127,7 @@ fn idx(bytes: &[u8], dimensions: u8) -> Result<(Vec<usize>, &[u8])> {
 ///
 /// # Errors
 /// A file is damaged, or the images are of another size.
-pub fn read_images(
-    images: &[u8],
-    labels: &[u8],
-    grid: Option<PatchGrid>,
-) -> Result<Vec<Sample>> {
+pub fn read_images(images: &[u8], labels: &[u8], grid: Option<PatchGrid>) -> Result<Vec<Sample>> {
     let (sizes, pixels) = idx(images, 3)?;
     let (_, labels) = idx(labels, 1).context("the labels")?;
     ensure!(sizes[0] == labels.len(), "{} images and {} labels", sizes[0], labels.len());

@@ -85,9 +85,8 @@ impl Checkpoint {
     /// It cannot be read, or is no checkpoint.
     pub fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::open(path)?;
-        let header = file.metadata(KEY).with_context(|| {
-            format!("{} is no checkpoint", path.display())
-        })?;
+        let header =
+            file.metadata(KEY).with_context(|| format!("{} is no checkpoint", path.display()))?;
         let Header { run, progress } = serde_json::from_str(header)?;
         let mut found: BTreeMap<(String, Place), Vec<f32>> = BTreeMap::new();
         for own in file.names() {

@@ -4,7 +4,9 @@ use crate::model::{Batch, Inputs};
 use crate::random::{Draws, Purpose};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use coda_converter::dataset::{Sample, SampleInput, labels_beside, read_file, read_ids, read_images};
+use coda_converter::dataset::{
+    Sample, SampleInput, labels_beside, read_file, read_ids, read_images,
+};
 use coda_converter::source::{Base, TokenizerFiles};
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use coda_runtime::text::{Vocabulary, WordPiece};
@@ -89,11 +91,8 @@ impl<'b> Reader<'b> {
         labels: Option<&Path>,
         known: Option<&[String]>,
     ) -> Result<Dataset> {
-        let set = if path.is_dir() {
-            self.folder(path, known)
-        } else {
-            self.file(path, labels, known)
-        };
+        let set =
+            if path.is_dir() { self.folder(path, known) } else { self.file(path, labels, known) };
         let set = set.with_context(|| path.display().to_string())?;
         ensure!(!set.samples.is_empty(), "{} has no sample", path.display());
         let unseen = set.samples.iter().find(|sample| sample.label >= set.labels.len());
@@ -177,8 +176,8 @@ impl<'b> Reader<'b> {
             let label = index.with_context(|| {
                 format!("line {line}: label \"{label}\" was never seen in training")
             })?;
-            let ids = tokenize(&tokenizer, text, self.longest)
-                .with_context(|| format!("line {line}"))?;
+            let ids =
+                tokenize(&tokenizer, text, self.longest).with_context(|| format!("line {line}"))?;
             Ok(Sample { input: SampleInput::Tokens(ids), label })
         };
         Ok((lines.iter().map(sample).collect::<Result<_>>()?, labels))
@@ -188,20 +187,19 @@ impl<'b> Reader<'b> {
         let grid = self.grid.context("the model reads texts, this is a folder of images")?;
         let classes = entries(path)?;
         let classes: Vec<&PathBuf> = classes.iter().filter(|class| class.is_dir()).collect();
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let own: Vec<String> = classes.iter().map(|class| name(class)).collect();
         let labels = known.map_or(own, <[String]>::to_vec);
         let (mut samples, mut hash) = (Vec::new(), Sha256::new());
         for class in classes {
             let found = labels.iter().position(|label| *label == name(class));
-            let label = found.with_context(|| {
-                format!("label \"{}\" was never seen in training", name(class))
-            })?;
+            let label = found
+                .with_context(|| format!("label \"{}\" was never seen in training", name(class)))?;
             for file in entries(class)? {
                 let bytes = read_file(&file)?;
                 hash.update(&bytes);
-                let pixels =
-                    pixels(&bytes, grid).with_context(|| file.display().to_string())?;
+                let pixels = pixels(&bytes, grid).with_context(|| file.display().to_string())?;
                 samples.push(Sample { input: SampleInput::Pixels(pixels), label });
             }
         }
@@ -268,7 +266,8 @@ fn tokens(sample: &Sample) -> &[u32] {
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>> {
-    let list = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let list =
+        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut list: Vec<PathBuf> =
         list.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     list.sort();

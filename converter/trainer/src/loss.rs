@@ -79,9 +79,9 @@ pub fn loss(
 ) -> Result<Tensor> {
     let mut parts = Vec::new();
     if let Some(logits) = &encoded.logits {
-        let soft = lesson.and_then(|lesson| lesson.logits.as_ref()).map(|teacher| {
-            soft_cross_entropy(logits, teacher, weights.temperature)
-        });
+        let soft = lesson
+            .and_then(|lesson| lesson.logits.as_ref())
+            .map(|teacher| soft_cross_entropy(logits, teacher, weights.temperature));
         let hard = targets(labels, logits.dim(1)?, weights.smoothing)?;
         let hard = cross_entropy(logits, &hard)?;
         match soft.transpose()? {

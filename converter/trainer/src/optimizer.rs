@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn an_orthogonalized_matrix_has_singular_values_near_one() {
-        let values: Vec<f32> = (0..12).map(|i| ((i * 7 % 5) as f32) - 1.5 + 0.1 * i as f32).collect();
+        let values: Vec<f32> =
+            (0..12).map(|i| ((i * 7 % 5) as f32) - 1.5 + 0.1 * i as f32).collect();
         for shape in [[3, 4], [4, 3]] {
             let matrix = Tensor::from_slice(&values, &shape, &Device::Cpu).unwrap();
             let found = orthogonalize(&matrix).unwrap();

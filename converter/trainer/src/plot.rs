@@ -48,7 +48,8 @@ fn lower(progress: &Progress) -> (&'static str, Vec<(String, Points)>) {
             }
         }
     }
-    let training = progress.curve.iter().filter_map(|point| Some((point.step as f64, point.accuracy?)));
+    let training =
+        progress.curve.iter().filter_map(|point| Some((point.step as f64, point.accuracy?)));
     let training: Points = training.collect();
     if labelled && !training.is_empty() {
         lines.push(("training".to_owned(), training));

@@ -223,7 +223,10 @@ impl Settings {
             ("--keep-until", self.keep_until),
         ];
         for (name, part) in parts {
-            ensure!((0.0..1.0).contains(&part), "{name} must be at least 0 and below 1, not {part}");
+            ensure!(
+                (0.0..1.0).contains(&part),
+                "{name} must be at least 0 and below 1, not {part}"
+            );
         }
         let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
         ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");

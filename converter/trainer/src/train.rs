@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use coda_converter::dataset::Sample;
 use coda_converter::source::{Base, Place, Task};
+use coda_runtime::format::Role;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,6 +116,9 @@ pub fn initial_model(
     let spec = settings.spec(base, labels)?;
     let initializer = Initializer { seed: settings.seed };
     let mut values: Tensors = base.tensors.clone();
+    if labels == 0 {
+        values.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
+    }
     let blank = blank_task(&base.config, &spec, &base.tensors, initializer);
     for (place, tensor) in blank {
         // A base's own classifier of as many labels is a better beginning than a new one.
@@ -308,9 +312,11 @@ impl<'a> Trainer<'a> {
     /// One step of the optimiser; its loss and accuracy.
     fn step(&mut self, indices: &[usize]) -> Result<(f64, Option<f64>)> {
         let (step, seed) = (self.progress.step, self.settings.seed);
-        let drawn = Draws::new(seed, Purpose::Reduction, step).below(self.settings.reductions.len());
+        let drawn =
+            Draws::new(seed, Purpose::Reduction, step).below(self.settings.reductions.len());
         let reduction = self.settings.annealed(self.settings.reductions[drawn], step);
-        let samples: Vec<&Sample> = indices.iter().map(|index| &self.data.samples[*index]).collect();
+        let samples: Vec<&Sample> =
+            indices.iter().map(|index| &self.data.samples[*index]).collect();
         let draws = Draws::new(seed, Purpose::Augment, step);
         let batch = self.reader.batch(&samples, self.settings.augmentation(step), Some(draws))?;
         let encoded = self.encode(&batch, reduction)?;

@@ -7,9 +7,7 @@ use anyhow::{Context, Result, ensure};
 use coda_converter::output::write_whole;
 use coda_converter::source::{Base, Place};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{
-    Activation, AttentionMode, Embedding, Pooling, RouterInput,
-};
+use coda_runtime::model::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
 use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
@@ -86,10 +84,13 @@ fn metadata(
     let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
     put("labels", json!(labels));
     put("adapter_activation", json!(activation_name(spec.adapter_activation)));
-    put("pooling", json!(match spec.pooling {
-        Pooling::ClassToken => "class token",
-        Pooling::Mean => "mean",
-    }));
+    put(
+        "pooling",
+        json!(match spec.pooling {
+            Pooling::ClassToken => "class token",
+            Pooling::Mean => "mean",
+        }),
+    );
     if matches!(base.config.embedding, Embedding::Tokens { .. }) {
         put("max_tokens", json!(max_tokens));
     }
@@ -99,11 +100,14 @@ fn metadata(
         return Value::Object(object);
     };
     put("attention", json!(mode_name(mode)));
-    put("router_input", json!(match spec.router_input {
-        RouterInput::Norm => "norm",
-        RouterInput::Raw => "raw",
-        RouterInput::Rms => "rms",
-    }));
+    put(
+        "router_input",
+        json!(match spec.router_input {
+            RouterInput::Norm => "norm",
+            RouterInput::Raw => "raw",
+            RouterInput::Rms => "rms",
+        }),
+    );
     put("pinned", json!(spec.pinned));
     put("reduction", json!(reduction));
     match spec.gate {
@@ -183,7 +187,8 @@ fn write(
 ) -> Result<()> {
     let mut encoded = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let bytes = encode(&tensor.values, precision).with_context(|| format!("tensor \"{name}\""))?;
+        let bytes =
+            encode(&tensor.values, precision).with_context(|| format!("tensor \"{name}\""))?;
         encoded.push((name, tensor.shape, bytes));
     }
     let dtype = match precision {

@@ -109,9 +109,7 @@ fn attention_of_ragged_sequences_with_a_bias() {
         Segment { query_start: 0, queries: 3, key_start: 0, keys: 4, bias: Vec::new() },
         Segment { query_start: 3, queries: 2, key_start: 4, keys: 3, bias },
     ];
-    check("attention", &own, || {
-        weighted(&attention((q, k, v), segments.clone(), 2, 0.6).unwrap())
-    });
+    check("attention", &own, || weighted(&attention((q, k, v), segments.clone(), 2, 0.6).unwrap()));
 }
 
 #[test]
@@ -136,12 +134,8 @@ fn choices() -> Arc<[Choice]> {
         selected: selected.to_vec(),
         pinned: pinned.to_vec(),
     };
-    [
-        choice(0..7, &[1, 4, 6], &[]),
-        choice(7..13, &[0, 2, 3], &[0]),
-        choice(13..15, &[0, 1], &[]),
-    ]
-    .into()
+    [choice(0..7, &[1, 4, 6], &[]), choice(7..13, &[0, 2, 3], &[0]), choice(13..15, &[0, 1], &[])]
+        .into()
 }
 
 #[test]
@@ -165,9 +159,7 @@ fn the_iterated_soft_top_k_through_every_sweep() {
 #[test]
 fn the_sigmoid_gate() {
     let own = variables([(15, 1)]);
-    check("sigmoid", &own, || {
-        weighted(&gates(&own[0], choices(), SoftTopK::Sigmoid).unwrap())
-    });
+    check("sigmoid", &own, || weighted(&gates(&own[0], choices(), SoftTopK::Sigmoid).unwrap()));
 }
 
 #[test]

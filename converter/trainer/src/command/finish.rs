@@ -91,8 +91,12 @@ impl Finished<'_> {
         let Training { settings, data: path, .. } = self.training;
         let (training, validation) = trainer.parts();
         let model = trainer.model();
-        let added: usize =
-            model.spec.places(&model.config).iter().map(|(_, [rows, columns])| rows * columns).sum();
+        let added: usize = model
+            .spec
+            .places(&model.config)
+            .iter()
+            .map(|(_, [rows, columns])| rows * columns)
+            .sum();
         let base: usize = self.base.tensors.values().map(|tensor| tensor.values.len()).sum();
         let full = settings.method == Method::Full;
         let percent = if full { 100.0 } else { 100.0 * added as f64 / base as f64 };
@@ -130,7 +134,7 @@ impl Finished<'_> {
             file: test.as_deref().map(name_of).unwrap_or_default(),
             sha256: set.hash.clone(),
             samples: samples.len(),
-            reductions: trainer.evaluate(&samples, &settings.reductions)?,
+            reductions: trainer.evaluate(&samples, &self.training.test_reductions)?,
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod examples;
 mod files;
 mod finish;
 mod watch;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     ///
     /// The result is a task without head that many trainings can begin from (`train --init`).
     Pretrain(Training),
+    Examples(examples::Examples),
 }
 
 /// What to train with.
@@ -44,6 +46,9 @@ pub(crate) struct Training {
     /// Test data of the same kind, looked at once at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
+    /// Reduction factors of the test
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0])]
+    test_reductions: Vec<f32>,
     /// Where the result, `training.json`, `curves.svg` and the checkpoint go
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -78,6 +83,7 @@ impl Command {
         match self {
             Self::Train(training) => training.run(Objective::Labels),
             Self::Pretrain(training) => training.run(Objective::Pretrain),
+            Self::Examples(examples) => examples.run(),
         }
     }
 }
@@ -99,9 +105,9 @@ impl Training {
         let model = initial_model(&self.settings, &base, labels, first.as_ref())?;
         let teacher = match objective {
             Objective::Pretrain => Some(teacher_model(&base, teacher.as_ref(), &model.spec)?),
-            Objective::Labels => teacher
-                .map(|task| teacher_model(&base, Some(&task), &model.spec))
-                .transpose()?,
+            Objective::Labels => {
+                teacher.map(|task| teacher_model(&base, Some(&task), &model.spec)).transpose()?
+            }
         };
         let mut trainer =
             Trainer::new(&self.settings, objective, (reader, &data), (model, teacher), &sources)?;
@@ -112,6 +118,9 @@ impl Training {
 
     fn check(&self, objective: Objective) -> Result<()> {
         self.settings.check()?;
+        for r in &self.test_reductions {
+            ensure!(r.is_finite() && *r >= 1.0, "a reduction must be at least 1, not {r}");
+        }
         let full = self.settings.method == Method::Full;
         ensure!(full || !self.from_scratch, "--from-scratch needs --method full");
         ensure!(!full || self.init.is_none(), "--init is a task; --method full trains a base");

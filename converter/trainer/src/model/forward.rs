@@ -1,7 +1,7 @@
 //! The forward pass (`coda.md`, "One layer"), differentiable in whatever is trained.
 
-use super::batch::{Batch, Inputs};
 use super::Model;
+use super::batch::{Batch, Inputs};
 use crate::ops::{
     Choice, Segment, activation, add_gated, attention, gates, gather, layer_norm, linear,
     linear_without_bias, mean_rows, merge_rows, rms_norm,
@@ -75,12 +75,7 @@ impl Model {
         self.finish(batch, x, layers)
     }
 
-    fn finish(
-        &self,
-        batch: &Batch,
-        x: Tensor,
-        layers: Vec<Option<LayerTrace>>,
-    ) -> Result<Encoded> {
+    fn finish(&self, batch: &Batch, x: Tensor, layers: Vec<Option<LayerTrace>>) -> Result<Encoded> {
         let roles = (Role::FinalNormWeight, Role::FinalNormBias);
         let hidden = if self.config.final_norm { self.norm(GLOBAL_LAYER, roles, &x)? } else { x };
         let pooled = match self.spec.pooling {
@@ -112,7 +107,8 @@ impl Model {
                 if norm { self.norm(GLOBAL_LAYER, roles, &x) } else { Ok(x) }
             }
             (Inputs::Patches(patches), Embedding::Patches { class_token, .. }) => {
-                let mut x = self.map(GLOBAL_LAYER, (Role::PatchWeight, Role::PatchBias), patches)?;
+                let mut x =
+                    self.map(GLOBAL_LAYER, (Role::PatchWeight, Role::PatchBias), patches)?;
                 if class_token {
                     let class = self.need(GLOBAL_LAYER, Role::ClassToken)?;
                     x = merge_rows(class, &x, behind_class_token(&batch.ranges))?;
@@ -197,13 +193,7 @@ impl Model {
     }
 
     /// The frozen layer for every token.
-    fn dense(
-        &self,
-        layer: u16,
-        x: &Tensor,
-        u: &Tensor,
-        ranges: &[Range<usize>],
-    ) -> Result<Tensor> {
+    fn dense(&self, layer: u16, x: &Tensor, u: &Tensor, ranges: &[Range<usize>]) -> Result<Tensor> {
         let positions = |range: &Range<usize>| (0..range.len() as u32).collect::<Vec<_>>();
         let segments = ranges.iter().map(|range| {
             let own = positions(range);
@@ -275,7 +265,9 @@ impl Model {
             query_start += choice.selected.len();
             let (key_start, positions) = match mode {
                 AttentionMode::KToK => (start, choice.selected.clone()),
-                AttentionMode::KToAll => (choice.rows.start, (0..choice.rows.len() as u32).collect()),
+                AttentionMode::KToAll => {
+                    (choice.rows.start, (0..choice.rows.len() as u32).collect())
+                }
                 AttentionMode::KToLight => (choice.rows.start, selected_first(choice)),
             };
             self.segment((start, &choice.selected), (key_start, &positions))
@@ -338,8 +330,7 @@ impl Model {
 
     fn feed_forward(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
         let kind = self.config.activation;
-        let expanded =
-            self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;
+        let expanded = self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;
         let wide = match self.find(layer, Role::FeedForwardGate) {
             None => activation(&expanded, kind)?,
             Some(_) => {

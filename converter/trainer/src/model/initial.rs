@@ -1,8 +1,8 @@
 //! First values of what is trained.
 
+use super::Tensors;
 use super::low_rank::low_rank;
 use super::spec::TaskSpec;
-use super::Tensors;
 use crate::random::{Draws, Purpose};
 use coda_converter::source::{FloatTensor, Place};
 use coda_runtime::format::Role;
@@ -92,9 +92,7 @@ pub fn fill_base(base: &mut Tensors, initializer: Initializer) {
             | Role::EmbeddingNormWeight
             | Role::AttentionScale
             | Role::FeedForwardScale => constant(shape, 1.0),
-            Role::PatchWeight => {
-                initializer.normal(*place, shape, 1.0 / (shape[1] as f32).sqrt())
-            }
+            Role::PatchWeight => initializer.normal(*place, shape, 1.0 / (shape[1] as f32).sqrt()),
             _ if shape[0] == 1 && place.1 != Role::ClassToken => constant(shape, 0.0),
             _ => initializer.normal(*place, shape, BASE_SPREAD),
         };

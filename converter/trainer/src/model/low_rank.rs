@@ -89,7 +89,8 @@ mod tests {
     fn matrix() -> Vec<f32> {
         let left = [[1.0, 0.5], [-2.0, 1.0], [0.3, -0.7], [1.5, 2.0], [0.0, 1.0], [-1.0, 0.2]];
         let right = [[1.0, -1.0, 0.5, 2.0], [0.25, 1.0, -1.0, 0.5]];
-        let entry = |row: &[f32; 2], column: usize| row[0] * right[0][column] + row[1] * right[1][column];
+        let entry =
+            |row: &[f32; 2], column: usize| row[0] * right[0][column] + row[1] * right[1][column];
         left.iter().flat_map(|row| (0..4).map(move |column| entry(row, column))).collect()
     }
 

@@ -40,10 +40,9 @@ impl Method {
         match self {
             Self::Coda | Self::ParallelAdapter => role.belongs_to_task(),
             Self::LinearProbe => matches!(role, Role::HeadWeight | Role::HeadBias),
-            Self::Full => !matches!(
-                role,
-                Role::RelativeBias | Role::AttentionScale | Role::FeedForwardScale
-            ),
+            Self::Full => {
+                !matches!(role, Role::RelativeBias | Role::AttentionScale | Role::FeedForwardScale)
+            }
         }
     }
 }

@@ -74,9 +74,7 @@ impl Differentiable<1> for Activated {
                 *saved = Some(T::to_cpu_storage_owned(shares));
                 out
             }
-            Activation::GeluTanh => {
-                map(x.values, |x| x * logistic(T::constant(2.0) * inner(x).0))
-            }
+            Activation::GeluTanh => map(x.values, |x| x * logistic(T::constant(2.0) * inner(x).0)),
         };
         Ok((out, x.columns))
     }

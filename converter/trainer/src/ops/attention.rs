@@ -128,12 +128,7 @@ impl Differentiable<3> for Attention {
             let own = Stack::heads(g, query_start, queries, self.heads);
             let value = Stack::heads(v, key_start, keys, self.heads).transposed();
             let mut inner = own.times::<T>(&value)?;
-            harden(
-                &mut inner,
-                T::cpu_storage_as_slice(weights)?,
-                keys,
-                T::constant(self.scale),
-            );
+            harden(&mut inner, T::cpu_storage_as_slice(weights)?, keys, T::constant(self.scale));
             let inner = T::to_cpu_storage_owned(inner);
             let query_rows = query_start * columns..(query_start + queries) * columns;
             let key_rows = key_start * columns..(key_start + keys) * columns;

@@ -94,8 +94,7 @@ impl Differentiable<3> for LayerNorm {
                     let count = T::constant(d as f64);
                     let (shift, along) = (sum(&weighted) / count, dot(&weighted, &normal) / count);
                     for column in 0..d {
-                        slots[column] =
-                            scale * (weighted[column] - shift - normal[column] * along);
+                        slots[column] = scale * (weighted[column] - shift - normal[column] * along);
                     }
                 }
             }

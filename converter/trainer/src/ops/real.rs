@@ -150,11 +150,7 @@ impl<'a> Stack<'a> {
     }
 
     /// A dense stack of `heads` matrices of `rows` rows that begins at `offset`.
-    pub(crate) const fn packed(
-        storage: &'a CpuStorage,
-        offset: usize,
-        sizes: [usize; 3],
-    ) -> Self {
+    pub(crate) const fn packed(storage: &'a CpuStorage, offset: usize, sizes: [usize; 3]) -> Self {
         Self { storage, sizes, strides: [sizes[1] * sizes[2], sizes[2], 1], offset }
     }
 

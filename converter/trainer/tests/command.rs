@@ -1,0 +1,372 @@
+//! The command: what it writes, what it refuses, and that a killed training goes on to the bit.
+
+use coda_converter::source::{Base, Task};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Classes of the bundled base.
+const CLASSES: u8 = 10;
+/// Side of its images.
+const SIDE: u32 = 28;
+/// Images of each class in the sets of these tests.
+const EACH: usize = 6;
+/// How long a training may take to write its first checkpoint.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../default")
+}
+
+fn base() -> PathBuf {
+    bundled().join("fashion-vit")
+}
+
+/// A directory with a small labelled set.
+struct Bench {
+    directory: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { directory: TempDir::new().unwrap() };
+        let labels: Vec<u8> = (0..CLASSES).flat_map(|label| [label; EACH]).collect();
+        bench.write_idx("train", SIDE, &labels);
+        bench
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Images of `side` pixels with these labels: each class has bright rows of its own, and each
+    /// image a bright column of its own.
+    fn write_idx(&self, name: &str, side: u32, labels: &[u8]) {
+        let count = labels.len() as u32;
+        let mut images = vec![0, 0, 8, 3];
+        for size in [count, side, side] {
+            images.extend(size.to_be_bytes());
+        }
+        for (index, label) in labels.iter().enumerate() {
+            for pixel in 0..side * side {
+                let (row, column) = (pixel / side, pixel % side);
+                let own = row / 2 == u32::from(*label) || column == index as u32 % side;
+                images.push(if own { 230 } else { (index as u8).wrapping_mul(3) % 40 });
+            }
+        }
+        let mut head = vec![0, 0, 8, 1];
+        head.extend(count.to_be_bytes());
+        head.extend(labels);
+        self.write(&format!("{name}-images-idx3-ubyte"), images);
+        self.write(&format!("{name}-labels-idx1-ubyte"), head);
+    }
+
+    /// Arguments of a training of the set `data` on the bundled base.
+    fn arguments(&self, data: &str, out: &str, more: &[&str]) -> Vec<String> {
+        let base = base().to_str().unwrap().to_owned();
+        let data = self.path(&format!("{data}-images-idx3-ubyte"));
+        let out = self.path(out);
+        let mut list: Vec<String> = ["train", "--base", &base, "--data", &data, "--out", &out]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        list.extend(
+            ["--batch", "8", "--adapter-hidden", "4", "--validation", "0.2"].map(str::to_owned),
+        );
+        list.extend(more.iter().map(|word| (*word).to_owned()));
+        list
+    }
+}
+
+fn trainer() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coda-trainer"));
+    command.env("RAYON_NUM_THREADS", "1");
+    command
+}
+
+fn run(arguments: &[String]) -> Output {
+    trainer().args(arguments).output().unwrap()
+}
+
+fn succeeded(arguments: &[String]) {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The command ends with status 2 and an error that holds every one of `words`.
+fn refused(arguments: &[String], words: &[&str]) {
+    assert_refused(&run(arguments), words);
+}
+
+fn assert_refused(output: &Output, words: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("error: ") && !message.contains("panicked"), "{message}");
+    for word in words {
+        assert!(message.contains(word), "\"{word}\" is not in: {message}");
+    }
+}
+
+/// Starts a training and kills it when it has written a checkpoint.
+fn kill_after_checkpoint(arguments: &[String], checkpoint: &Path) {
+    let mut child =
+        trainer().args(arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !checkpoint.is_file() {
+        assert!(start.elapsed() < PATIENCE, "no checkpoint");
+        assert!(child.try_wait().unwrap().is_none(), "the training ended before it was killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(checkpoint.is_file());
+}
+
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let list = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut list: Vec<PathBuf> = list.collect();
+    list.sort();
+    list.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_training_writes_a_task_a_record_and_curves_and_leaves_the_base_alone() {
+    let bench = Bench::new();
+    let before = files(&base());
+    bench.write_idx("test", SIDE, &[3, 4, 5]);
+    let test = bench.path("test-images-idx3-ubyte");
+    let more = ["--steps", "12", "--reductions", "1,4", "--flip", "--shift", "1", "--test", &test];
+    succeeded(&bench.arguments("train", "out", &more));
+    assert_eq!(files(&base()), before);
+    let out = PathBuf::from(bench.path("out"));
+    let names: Vec<String> = files(&out)
+        .iter()
+        .map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["curves.svg", "task.safetensors", "training.json"]);
+    let base = Base::open(&base(), None).unwrap();
+    let task = Task::open(&out.join("task.safetensors"), &base).unwrap();
+    assert!(task.layers.iter().all(|layer| layer.routing.is_some()));
+    assert!(task.tensors.keys().all(|(_, role)| role.belongs_to_task()));
+    assert_eq!(task.pinned, [0]);
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(out.join("training.json")).unwrap()).unwrap();
+    assert_eq!(record["settings"]["seed"], 1);
+    assert_eq!(record["data"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(record["progress"]["curve"].as_array().unwrap().len(), 12);
+    assert_eq!(record["test"]["samples"], 3);
+    let trained: usize = task.tensors.values().map(|tensor| tensor.values.len()).sum();
+    assert_eq!(record["trained_values"], trained);
+}
+
+#[test]
+fn every_method_learns_a_set_that_is_easy() {
+    let bench = Bench::new();
+    for method in ["coda", "parallel-adapter", "linear-probe"] {
+        let more = ["--method", method, "--steps", "60", "--head-rate", "0.02"];
+        succeeded(&bench.arguments("train", method, &more));
+        let path = PathBuf::from(bench.path(method)).join("training.json");
+        let record: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let curve = record["progress"]["curve"].as_array().unwrap();
+        let loss = |point: &Value| point["loss"].as_f64().unwrap();
+        let (first, last) = (loss(curve.first().unwrap()), loss(curve.last().unwrap()));
+        assert!(last < 0.6 * first, "{method}: {first} to {last}");
+    }
+}
+
+#[test]
+fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
+    let bench = Bench::new();
+    let more = [
+        "--steps",
+        "60",
+        "--checkpoint-every",
+        "1",
+        "--flip",
+        "--shift",
+        "1",
+        "--average",
+        "0.9",
+        "--gate",
+        "exact",
+    ];
+    succeeded(&bench.arguments("train", "whole", &more));
+    let arguments = bench.arguments("train", "killed", &more);
+    let checkpoint = PathBuf::from(bench.path("killed")).join("checkpoint.safetensors");
+    kill_after_checkpoint(&arguments, &checkpoint);
+    succeeded(&arguments);
+    let read = |name: &str| {
+        std::fs::read(PathBuf::from(bench.path(name)).join("task.safetensors")).unwrap()
+    };
+    assert!(read("whole") == read("killed"), "the weights differ");
+    assert!(!checkpoint.is_file());
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_refused_and_kept() {
+    let bench = Bench::new();
+    let steps = ["--steps", "400", "--checkpoint-every", "1"];
+    let arguments = bench.arguments("train", "out", &steps);
+    let checkpoint = PathBuf::from(bench.path("out")).join("checkpoint.safetensors");
+    kill_after_checkpoint(&arguments, &checkpoint);
+    let before = std::fs::read(&checkpoint).unwrap();
+    refused(&bench.arguments("train", "out", &["--steps", "300"]), &["another training"]);
+    assert!(std::fs::read(&checkpoint).unwrap() == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_an_error_and_the_last_checkpoint_stays() {
+    let bench = Bench::new();
+    let more = ["--steps", "400", "--checkpoint-every", "1"];
+    let arguments = bench.arguments("train", "out", &more);
+    let checkpoint = PathBuf::from(bench.path("out")).join("checkpoint.safetensors");
+    kill_after_checkpoint(&arguments, &checkpoint);
+    let before = std::fs::read(&checkpoint).unwrap();
+    // No file may grow beyond a few blocks, as on a full disk.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_coda-trainer"))
+        .args(&arguments)
+        .output()
+        .unwrap();
+    assert_refused(&output, &["cannot write", "checkpoint.safetensors"]);
+    assert!(std::fs::read(&checkpoint).unwrap() == before);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_the_training() {
+    let bench = Bench::new();
+    bench.write("out", "a file");
+    refused(&bench.arguments("train", "out", &["--steps", "1"]), &["cannot write to"]);
+}
+
+#[test]
+fn an_empty_class_is_refused() {
+    let bench = Bench::new();
+    let labels: Vec<u8> = (0..CLASSES).filter(|label| *label != 3).collect();
+    bench.write_idx("hole", SIDE, &labels);
+    refused(&bench.arguments("hole", "out", &[]), &["class \"Dress\" has no sample"]);
+}
+
+#[test]
+fn a_label_that_training_never_saw_is_refused() {
+    let bench = Bench::new();
+    bench.write_idx("test", SIDE, &[3, 12]);
+    let test = bench.path("test-images-idx3-ubyte");
+    let more = ["--steps", "1", "--test", &test];
+    refused(&bench.arguments("train", "out", &more), &["label 12 was never seen in training"]);
+}
+
+#[test]
+fn images_of_another_size_are_refused() {
+    let bench = Bench::new();
+    bench.write_idx("small", 20, &[0, 1]);
+    refused(&bench.arguments("small", "out", &[]), &["20 by 20", "28 by 28"]);
+    let folder = bench.path("folder");
+    for class in ["a", "b"] {
+        let image = image::GrayImage::new(SIDE, if class == "a" { SIDE } else { 14 });
+        let directory = Path::new(&folder).join(class);
+        std::fs::create_dir_all(&directory).unwrap();
+        image.save(directory.join("0.png")).unwrap();
+    }
+    let mut arguments = bench.arguments("train", "out", &[]);
+    arguments[4].clone_from(&folder);
+    refused(&arguments, &["0.png", "14 by 28"]);
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_says_the_step_and_the_rate() {
+    let bench = Bench::new();
+    let more = ["--steps", "50", "--rate", "1e30", "--head-rate", "1e30", "--norm-rate", "1e30"];
+    let words = ["at step", "with learning rate", "lower --rate"];
+    refused(&bench.arguments("train", "out", &more), &words);
+    assert!(!PathBuf::from(bench.path("out")).join("task.safetensors").is_file());
+}
+
+/// A tiny BERT without weights.
+fn text_base(bench: &Bench) -> String {
+    let config = r#"{"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 9,
+        "max_position_embeddings": 12, "type_vocab_size": 2}"#;
+    bench.write("bert/config.json", config);
+    bench.write("bert/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\nlarge\nsmall\n");
+    bench.path("bert")
+}
+
+fn text_arguments(bench: &Bench, base: &str, data: &str, more: &[&str]) -> Vec<String> {
+    let out = bench.path("text");
+    let words = ["train", "--base", base, "--data", data, "--out", &out, "--batch", "4"];
+    words.iter().chain(more).map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn texts_train_a_base_from_scratch_and_then_a_task_on_it() {
+    let bench = Bench::new();
+    let lines: String = (0..20)
+        .map(|i| {
+            let size = if i % 3 == 0 { "large" } else { "small" };
+            if i % 2 == 0 { format!("a\tred {size} red\n") } else { format!("b\t{size} blue\n") }
+        })
+        .collect();
+    let data = bench.write("train.tsv", lines);
+    let scratch = ["--from-scratch", "--method", "full", "--steps", "30", "--muon"];
+    succeeded(&text_arguments(&bench, &text_base(&bench), &data, &scratch));
+    let base = bench.path("base");
+    std::fs::rename(bench.path("text"), &base).unwrap();
+    let more = ["--adapter-hidden", "4", "--steps", "40", "--attention", "k-to-all"];
+    succeeded(&text_arguments(&bench, &base, &data, &more));
+    let opened = Base::open(Path::new(&base), None).unwrap();
+    let task = Task::open(&PathBuf::from(bench.path("text")).join("task.safetensors"), &opened);
+    assert_eq!(task.unwrap().labels, ["a", "b"]);
+}
+
+#[test]
+fn a_text_without_tokens_and_an_unknown_label_are_refused() {
+    let bench = Bench::new();
+    let base = text_base(&bench);
+    let scratch = ["--from-scratch", "--method", "full", "--steps", "1"];
+    let empty = bench.write("empty.tsv", "a\tred\nb\tblue\nb\t \u{200b} \n");
+    refused(&text_arguments(&bench, &base, &empty, &scratch), &["line 3", "no token"]);
+    let data = bench.write("train.tsv", "a\tred\nb\tblue\n");
+    let test = bench.write("test.tsv", "a\tred\nc\tblue\n");
+    let more = [&scratch[..], &["--test", &test]].concat();
+    let words = ["line 2", "label \"c\" was never seen in training"];
+    refused(&text_arguments(&bench, &base, &data, &more), &words);
+}
+
+#[test]
+fn pretraining_writes_a_task_without_head_that_a_training_begins_with() {
+    let bench = Bench::new();
+    let mut arguments = bench.arguments("train", "pretrained", &["--steps", "10", "--hidden", "1"]);
+    arguments[0] = "pretrain".to_owned();
+    succeeded(&arguments);
+    let path = PathBuf::from(bench.path("pretrained")).join("task.safetensors");
+    let opened = Base::open(&base(), None).unwrap();
+    assert!(Task::open(&path, &opened).unwrap().head.is_none());
+    let init = path.to_str().unwrap();
+    succeeded(&bench.arguments("train", "out", &["--steps", "4", "--init", init]));
+}
+
+#[test]
+fn examples_are_right_at_every_reduction() {
+    let bench = Bench::new();
+    let images = bench.path("images");
+    let output = trainer()
+        .args(["examples", "--base", base().to_str().unwrap(), "--task"])
+        .arg(base().join("coda-k-to-light.safetensors"))
+        .args(["--data", &bench.path("train-images-idx3-ubyte"), "--out", &images])
+        .output()
+        .unwrap();
+    // The stripes of these tests are no clothes: some class has no example.
+    assert_refused(&output, &["is right at every reduction"]);
+}
