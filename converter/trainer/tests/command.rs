@@ -1,5 +1,7 @@
 //! The command: what it writes, what it refuses, and that a killed training goes on to the bit.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::source::{Base, Task};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Hand-written gradients against finite differences, in f64.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::source::FloatTensor;
 use coda_runtime::model::config::{

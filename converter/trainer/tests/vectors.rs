@@ -1,5 +1,7 @@
 //! The trainer's forward pass against the reference vectors, the same as hold the runtime.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use candle_core::DType;
 use coda_tests::vectors::{Comparison, Routed, Vectors, directories};
 use coda_trainer::model::{Batch, Encoded, Inputs, LayerTrace, Model, TaskSpec};
@@ -23,8 +25,8 @@ fn batch(vectors: &Vectors) -> Batch {
     Batch { inputs, ranges, positions: Vec::new(), labels }
 }
 
-/// lambda of every token: the gates of a selection of all but the last pinned-free token would be
-/// another problem, so each token is asked for as if it were selected in place of the last.
+/// lambda of every token. The operation gives the gates of selected tokens, so each token is asked
+/// for in a selection that holds it: lambda depends on the number of selected tokens alone.
 fn lambda(trace: &LayerTrace, choice: &Choice, model: &Model) -> Vec<f64> {
     let tokens = choice.rows.len();
     if choice.selected.len() == tokens {
