@@ -30,7 +30,7 @@ stage_format() { cargo fmt --all --check; }
 stage_lint() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
 
 stage_docs() {
-  RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --no-deps -p coda-runtime -p coda-converter --lib
+  RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --no-deps -p coda-runtime -p coda-converter -p coda-trainer --lib
 }
 
 stage_test() { cargo test --locked --release --workspace; }

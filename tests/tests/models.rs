@@ -16,8 +16,10 @@ use coda_tests::tolerance::{OTHER_F32, Tolerance};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// int8 logits against the trainer's f32 ones: the least cosine of ten images at six reductions.
+/// int8 logits against the trainer's f32 ones where every token passes every layer.
 const INT8_COSINE: f64 = 0.997;
+/// The same where int8 rounding may select another token than f32 at the margin.
+const INT8_ROUTED_COSINE: f64 = 0.995;
 /// The float path against tract, whose erf is good to 2e-6.
 const ORACLE: Tolerance = Tolerance::Relative(1e-4);
 
@@ -102,7 +104,8 @@ fn int8_weights_keep_the_direction_of_the_trainers_logits() {
             for (found, expected) in found.iter().zip(&expected) {
                 let expected: Vec<f32> = expected.iter().map(|x| *x as f32).collect();
                 let similarity = cosine(found, &expected);
-                assert!(similarity > INT8_COSINE, "{activations:?} r = {reduction}: {similarity}");
+                let bound = if reduction == 1 { INT8_COSINE } else { INT8_ROUTED_COSINE };
+                assert!(similarity > bound, "{activations:?} r = {reduction}: {similarity}");
             }
         }
     }
@@ -116,8 +119,8 @@ fn the_dense_path_of_the_bundled_model_agrees_with_the_oracle_after_every_layer(
     let model = Model::dense(&package).unwrap();
     let inputs: Vec<SampleInput> = images().into_iter().map(SampleInput::Pixels).take(3).collect();
     let comparison = against_oracle(&base, &model, &inputs, || ()).unwrap();
-    // Embedding, six layers, final norm, answer.
-    assert_eq!(comparison.stages.len(), 9);
+    // Embedding, each layer, final norm, answer.
+    assert_eq!(comparison.stages.len(), base.config.layers + 3);
     for stage in comparison.stages {
         assert!(ORACLE.accepts(stage.worst / stage.scale, 0.0), "{stage:?}");
     }
