@@ -116,6 +116,7 @@ impl Base {
             tokenizer: TokenizerFiles::open(directory)?,
             unused: Vec::new(),
             names: entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
+            float_attention: false,
         })
     }
 
