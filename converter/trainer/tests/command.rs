@@ -360,7 +360,7 @@ fn pretraining_writes_a_task_without_head_that_a_training_begins_with() {
 }
 
 #[test]
-fn examples_are_right_at_every_reduction() {
+fn examples_are_refused_where_a_class_is_never_right() {
     let bench = Bench::new();
     let images = bench.path("images");
     let output = trainer()
