@@ -1,5 +1,6 @@
 //! `coda demo`: packs the bundled model and runs it on bundled images.
 
+use super::firmware;
 use super::pack::pack;
 use super::run::{best, drawing, label_name, read_image};
 use super::table::{grouped, table};
@@ -30,6 +31,9 @@ pub(crate) struct Demo {
     /// Keep the packed bundle
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write what the firmware of `targets` embeds to a directory: package, images, answers, plan
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    firmware: Option<PathBuf>,
 }
 
 /// The bundled model; `converter/default/PROVENANCE.md` says where it comes from.
@@ -79,6 +83,9 @@ impl Demo {
         let tokens = model.max_tokens().context("the bundled model reads images")?;
         check_reduction(self.reduction, tokens)?;
         let samples = samples(&model)?;
+        if let Some(directory) = &self.firmware {
+            return firmware::write(directory, &bundled, &model, &samples);
+        }
         self.print_answers(&model, &samples, tokens)?;
         print_latency(&self.time(&model, &samples)?);
         self.print_memory(&model, &bundled, tokens)

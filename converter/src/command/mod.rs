@@ -1,9 +1,11 @@
 //! The subcommands. Each returns whether what it checked holds.
 
 mod bench;
+mod board;
 mod cpu;
 mod demo;
 mod eval;
+mod firmware;
 mod inspect;
 mod pack;
 mod plan;

@@ -1,6 +1,7 @@
 //! `coda plan`: flash and RAM before flashing.
 
 use super::PackageFiles;
+use super::board::Board;
 use super::table::{grouped, plan_table};
 use anyhow::{Context, Result, ensure};
 use coda_converter::session::bind;
@@ -22,6 +23,9 @@ pub(crate) struct PlanCommand {
     /// Print Rust constants for a firmware
     #[arg(long, conflicts_with = "json")]
     rust: bool,
+    /// Add code and stack of a board of `targets`, and say whether all fits
+    #[arg(long, value_name = "NAME", conflicts_with = "rust")]
+    target: Option<String>,
 }
 
 /// The largest call to plan for.
@@ -67,11 +71,14 @@ impl PlanCommand {
         let capacity = self.capacity.capacity(&model)?;
         let plan = Plan::new(&model.dimensions(), capacity)?;
         let flash: usize = files.iter().map(|file| file.len()).sum();
+        let board = self.target.as_deref().map(Board::named).transpose()?;
         if self.json {
             let buffers = plan.buffers().iter().map(|buffer| {
                 json!({ "name": buffer.name, "offset": buffer.offset, "bytes": buffer.bytes })
             });
+            let board = board.map(|board| board.to_json(flash, plan.arena_bytes()));
             let object = json!({
+                "target": board,
                 "flash_bytes": flash,
                 "arena_bytes": plan.arena_bytes(),
                 "tokens": capacity.tokens,
@@ -82,25 +89,35 @@ impl PlanCommand {
             return Ok(());
         }
         if self.rust {
-            print_constants(&plan);
+            print!("{}", constants(&plan));
             return Ok(());
         }
         println!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
         println!("flash: {} bytes of packages", grouped(flash));
         println!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
         println!("{}", plan_table(&plan));
+        if let Some(board) = board {
+            board.print(flash, plan.arena_bytes())?;
+        }
         Ok(())
     }
 }
 
 /// What a firmware needs to size its arena in a `const`.
-fn print_constants(plan: &Plan) {
-    println!("use coda_runtime::memory::{{Capacity, Dimensions, Plan}};\n");
-    println!("const DIMENSIONS: Dimensions = {:#?};", plan.dimensions());
-    println!("const CAPACITY: Capacity = {:#?};", plan.capacity());
-    println!("/// An arena of {} bytes.", grouped(plan.arena_bytes()));
-    println!("const PLAN: Plan = match Plan::new(&DIMENSIONS, CAPACITY) {{");
-    println!("    Ok(plan) => plan,");
-    println!("    Err(_) => panic!(\"the plan does not fit\"),");
-    println!("}};");
+pub(super) fn constants(plan: &Plan) -> String {
+    format!(
+        "use coda_runtime::memory::{{Capacity, Dimensions, Plan}};
+
+const DIMENSIONS: Dimensions = {:#?};
+const CAPACITY: Capacity = {:#?};
+/// An arena of {} bytes.
+const PLAN: Plan = match Plan::new(&DIMENSIONS, CAPACITY) {{
+    Ok(plan) => plan,
+    Err(_) => panic!(\"the plan does not fit\"),
+}};
+",
+        plan.dimensions(),
+        plan.capacity(),
+        grouped(plan.arena_bytes())
+    )
 }
