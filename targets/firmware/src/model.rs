@@ -1,0 +1,28 @@
+//! The embedded model, its images and their answers, as `coda demo --firmware` wrote them.
+
+use coda_runtime::format::Aligned;
+
+include!(concat!(env!("CODA_FIRMWARE"), "/plan.rs"));
+
+/// Exact bytes of the arena.
+pub(crate) const ARENA_BYTES: usize = PLAN.arena_bytes();
+pub(crate) const REDUCTION_LIST: [f32; REDUCTIONS.len()] = REDUCTIONS;
+pub(crate) const THE_PLAN: Plan = PLAN;
+
+const MODEL_BYTES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/model.coda"));
+
+/// The package, in a section of its own so that a board may place it in any memory.
+// SAFETY: the section holds read-only data; the linker scripts of the boards place it in flash.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".package"))]
+static MODEL: Aligned<[u8; MODEL_BYTES.len()]> =
+    Aligned(*include_bytes!(concat!(env!("CODA_FIRMWARE"), "/model.coda")));
+
+/// The package.
+pub(crate) fn package() -> &'static [u8] {
+    &MODEL.0
+}
+
+/// Pixels, image after image.
+pub(crate) static IMAGES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/images.bin"));
+/// The host's logits, reduction by reduction, image by image.
+pub(crate) static ANSWERS: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/answers.bin"));
