@@ -75,7 +75,6 @@ impl Board {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 mod tests {
     use super::*;
 
