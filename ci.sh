@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: ./ci.sh [STAGE...]
-# Stages, in order: setup format lint docs test conformance demo. Without arguments all of them run.
+# Stages, in order: setup format lint docs test conformance boards demo. Without arguments all of them run.
 # Everything is built with the release profile, so that one build of the dependencies serves all.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -37,10 +37,12 @@ stage_test() { cargo test --locked --release --workspace; }
 
 stage_conformance() { targets/conformance.sh; }
 
+stage_boards() { targets/boards.sh; }
+
 stage_demo() { cargo run --locked --release --bin coda -- demo; }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup format lint docs test conformance demo)
+[ ${#stages[@]} -gt 0 ] || stages=(setup format lint docs test conformance boards demo)
 for stage in "${stages[@]}"; do
   echo "== $stage"
   start=$SECONDS

@@ -205,6 +205,7 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
         attention_scale: 0.5,
         relative_distance,
         final_norm: placement == NormPlacement::Pre,
+        int8_attention: false,
     }
 }
 
