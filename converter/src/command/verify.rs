@@ -60,6 +60,8 @@ pub(crate) struct Verify {
     json: bool,
 }
 
+/// Patterns of pixels that stand in for images: enough that one near tie is within the bound.
+const PATTERNS: usize = 24;
 /// Texts for a model that reads texts.
 const TEXTS: [&str; 4] = [
     "The engine of this car needs a new set of spark plugs.",
@@ -120,7 +122,7 @@ impl Verify {
                 let pixels = (0..grid.image_bytes()).map(|at| (at * step / 7 % 256) as u8);
                 SampleInput::Pixels(pixels.collect())
             };
-            return Ok((1..=4).map(pattern).collect());
+            return Ok((1..=PATTERNS).map(pattern).collect());
         }
         if model.vocabulary().is_none() {
             bail!("the model has no vocabulary: give token ids with --data FILE.safetensors");
