@@ -46,7 +46,7 @@ pub fn measure_all() -> Vec<Measured> {
 
 /// The higher of two measurements of each loop: a peak is what the core can do undisturbed.
 #[must_use]
-pub fn middle(before: Vec<Measured>, after: Vec<Measured>) -> Vec<Measured> {
+pub fn higher(before: Vec<Measured>, after: Vec<Measured>) -> Vec<Measured> {
     let pairs = before.into_iter().zip(after);
     pairs.map(|(a, b)| if a.macs_per_second >= b.macs_per_second { a } else { b }).collect()
 }
