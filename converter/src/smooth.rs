@@ -3,9 +3,9 @@
 //! A row has one scale, so one column of large values leaves few steps for the others. Multiplying
 //! each column by a factor and dividing the weights that read it changes nothing but the rounding
 //! (SmoothQuant, Xiao et al., 2022). The factors are powers of two, so the product is the same float.
-//! The sizes of the columns before a layer are measured by running the float model; on token ids drawn
-//! evenly from the vocabulary (ours), because the large columns of a layer are the same for every input,
-//! and no text is needed. Those before a feed-forward layer are read off the norm before it.
+//! The sizes of the columns before a layer are measured by running the float model; on token ids
+//! drawn evenly from the vocabulary (ours), because the large columns of a layer are the same for
+//! every input, and no text is needed. Those before a feed-forward layer are read off its norm.
 
 use crate::pack::{PackError, WeightType, pack_base};
 use crate::session::Session;
@@ -28,8 +28,8 @@ const TOKENS: usize = 64;
 const STRENGTH: f32 = 0.7;
 
 /// The tensors of `base` for int8 weights: post-norm layers get an input scale for their query, key
-/// and value projections and one for their feed-forward layer, other tensors are as they were. (In a pre-norm layer the norm before the
-/// projections leaves no large columns.)
+/// and value projections and one for their feed-forward layer, other tensors are as they were. (In a
+/// pre-norm layer the norm before the projections leaves no large columns.)
 ///
 /// # Errors
 /// The float model cannot be packed.

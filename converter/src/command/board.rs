@@ -56,7 +56,10 @@ impl Board {
     /// Prints what the board needs; an error if it has less.
     pub(super) fn print(self, package: usize, arena: usize) -> Result<()> {
         let (flash, ram) = self.needs(package, arena);
-        println!("{}, code and stack as bounded in an emulator:", self.name);
+        println!(
+            "{}, code and stack by the bounds in targets/boards.csv, measured emulated:",
+            self.name
+        );
         for (memory, needed, has, parts) in [
             ("flash", flash, self.flash, format!("packages and {} of code", grouped(self.code))),
             ("RAM", ram, self.ram, format!("arena and {} of stack", grouped(self.stack))),

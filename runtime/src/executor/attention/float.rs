@@ -1,7 +1,7 @@
 //! Products of f32 values.
 
 use super::super::Context;
-use super::Keys;
+use super::{Keys, put_context};
 use crate::kernels::{Epilogue, PANEL, Panels};
 use crate::memory::{ATTENTION_TILE, AttentionScratch, Scratch, typed};
 use crate::tensor::{Matrix, MatrixMut};
@@ -76,10 +76,7 @@ fn attend_tile(
     let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
     let panels = Panels { values: &*head.values, outputs: head_dim, inputs: key_rows };
     multiply(context, mixed, scores, panels);
-    for (offset, mixed) in mixed.chunks_exact(head_dim).enumerate() {
-        let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
-        slots.iter_mut().zip(mixed).for_each(|(slot, x)| *slot = *x);
-    }
+    put_context(rows, first, columns, mixed);
 }
 
 /// `out = lhs panels`, f32.

@@ -2,7 +2,7 @@
 //! one for each column, softmax weights in 1/127 of the largest.
 
 use super::super::Context;
-use super::Keys;
+use super::{Keys, put_context};
 use crate::kernels::{Epilogue, PANEL, PanelsInt8, RowsInt8};
 use crate::memory::{ATTENTION_TILE, Int8AttentionScratch, Scratch, typed};
 use crate::tensor::MatrixMut;
@@ -109,10 +109,7 @@ fn attend_tile(
         inputs: key_rows,
     };
     multiply(context, mixed, RowsInt8 { values, scales, stride }, panels);
-    for (offset, mixed) in mixed.chunks_exact(head_dim).enumerate() {
-        let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
-        slots.iter_mut().zip(mixed).for_each(|(slot, x)| *slot = *x);
-    }
+    put_context(rows, first, columns, mixed);
 }
 
 /// `out = lhs panels`, int8.

@@ -12,6 +12,7 @@ use super::Context;
 use super::workers::for_parts;
 use crate::memory::Buffers;
 use crate::tensor::{Matrix, MatrixMut};
+use core::ops::Range;
 
 /// Relative position bias of one model.
 #[derive(Clone, Copy)]
@@ -60,6 +61,14 @@ pub(super) fn forward(
             float::attend(context, scratch, keys, order, &mut rows);
         }
     });
+}
+
+/// Puts the context of one head, `[tile, head]`, into the `columns` of the rows from `first` on.
+fn put_context(rows: &mut MatrixMut<'_>, first: usize, columns: Range<usize>, mixed: &[f32]) {
+    for (offset, mixed) in mixed.chunks_exact(columns.len().max(1)).enumerate() {
+        let slots = rows.row_mut(first + offset).get_mut(columns.clone()).unwrap_or_default();
+        slots.iter_mut().zip(mixed).for_each(|(slot, x)| *slot = *x);
+    }
 }
 
 impl Keys<'_> {
