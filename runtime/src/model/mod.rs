@@ -167,6 +167,12 @@ impl<'a> Model<'a> {
         self.task.as_ref().and_then(Package::task_config)
     }
 
+    /// The base, for another task: [`Model::bind`].
+    #[must_use]
+    pub const fn base(&self) -> &Package<'a> {
+        &self.base
+    }
+
     /// The content id of the base.
     #[must_use]
     pub const fn base_id(&self) -> ContentId {
