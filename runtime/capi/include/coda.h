@@ -1,0 +1,529 @@
+/* coda.h: Conditional Adapters (CoDA) on small machines. Made by cbindgen of runtime/capi; do not edit.
+ *
+ * The packages and the arena are the caller's; so is the context, of fixed size. Nothing is allocated,
+ * nothing is copied but results into the caller's variables, nothing unwinds, nothing needs freeing.
+ *
+ *   static coda_context context;
+ *   size_t needed;
+ *   coda_init(&context, sizeof context, base, base_bytes, task, task_bytes);   // or a bundle, NULL, 0
+ *   coda_plan(&context, 0, 0, &needed);                                        // exact
+ *   coda_start(&context, 0, 0, arena, sizeof arena);
+ *   coda_budget budget = coda_reduction(4);
+ *   coda_output output;
+ *   coda_run_pixels(&context, pixels, sizeof pixels, &budget, &output);
+ *   coda_swap_task(&context, other_task, other_task_bytes);                    // same base, same arena
+ *
+ * Status. Every call that can fail returns a coda_status, 0 for success, and on failure leaves the
+ * caller's variables and the context as they were (but for the reason that coda_error_message gives).
+ * Null and misaligned pointers, a context that was not initialised, damaged packages, overlapping buffers
+ * and senseless numbers all come back as a status. What no library can check stays the caller's duty: that
+ * memory of the given length is there, and that packages do not change while they are used.
+ *
+ * Ownership. Packages must outlive their use by a context. The arena belongs to a context from coda_start
+ * to the next coda_start or the last use. Pointers in a coda_output lead into the arena and hold until the
+ * next run, start or swap; names of labels and kernels lead into packages and the library.
+ *
+ * Threads. A context is used by one thread or interrupt at a time. Contexts are independent and may
+ * share packages; each has its own arena. The library has no global state.
+ *
+ * Alignment. CODA_ARENA_ALIGNMENT, CODA_PACKAGE_ALIGNMENT; a context is aligned by its type.
+ *
+ * Numbers. The same package, input and budget give the same bits on every CPU; the flag for flushing
+ * subnormal numbers must be off, as it is after reset and in every thread of an operating system.
+ */
+#ifndef CODA_H
+#define CODA_H
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if UINTPTR_MAX > 0xffffffffu
+#define CODA_64_BIT
+#endif
+
+#ifndef CODA_MUST_USE
+#if defined(__GNUC__)
+#define CODA_MUST_USE __attribute__((warn_unused_result))
+#else
+#define CODA_MUST_USE
+#endif
+#endif
+
+
+/// Raised when a structure or a function changes so that old programs must be compiled again.
+#define CODA_ABI 1
+
+/// An arena starts at a multiple of this many bytes.
+#define CODA_ARENA_ALIGNMENT 16
+
+/// A package starts at a multiple of this many bytes in memory; 64 is best for vector loads.
+#define CODA_PACKAGE_ALIGNMENT 4
+
+#if defined(CODA_64_BIT)
+/// Words of a context.
+#define CODA_CONTEXT_WORDS 256
+#endif
+
+#if !defined(CODA_64_BIT)
+/// Words of a context.
+#define CODA_CONTEXT_WORDS 160
+#endif
+
+/// What a call returns: 0 for success. Numbers keep their meaning; new ones are added at the end.
+/// `coda_status_string` gives a short text, `coda_error_message` the sentence with the numbers.
+enum coda_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /// Done.
+  CODA_STATUS_OK = 0,
+  /// A pointer that must not be null is null.
+  CODA_STATUS_NULL_POINTER = 1,
+  /// A pointer is not aligned for its type, or memory wraps around the address space.
+  CODA_STATUS_BAD_POINTER = 2,
+  /// Two buffers share bytes that must not.
+  CODA_STATUS_OVERLAP = 3,
+  /// The context has another size than this library's: header and library are not of one version.
+  CODA_STATUS_CONTEXT_SIZE = 4,
+  /// The context holds no model: `coda_init` has not succeeded.
+  CODA_STATUS_NOT_INITIALIZED = 5,
+  /// The context has no arena: `coda_start` has not succeeded.
+  CODA_STATUS_NOT_STARTED = 6,
+  /// An index is past the end.
+  CODA_STATUS_OUT_OF_RANGE = 7,
+  /// A number outside its enumeration, a margin below 0, or a cost that is not a number.
+  CODA_STATUS_BAD_ARGUMENT = 8,
+  /// The package is cut, or has a tail.
+  CODA_STATUS_PACKAGE_TRUNCATED = 9,
+  /// The bytes are not a package.
+  CODA_STATUS_PACKAGE_MAGIC = 10,
+  /// The package has a newer format.
+  CODA_STATUS_PACKAGE_VERSION = 11,
+  /// The package is damaged: the checksum differs.
+  CODA_STATUS_PACKAGE_CHECKSUM = 12,
+  /// The package does not start at a multiple of `CODA_PACKAGE_ALIGNMENT`.
+  CODA_STATUS_PACKAGE_MISALIGNED = 13,
+  /// The package breaks a rule of the format.
+  CODA_STATUS_PACKAGE_INVALID = 14,
+  /// A base where a task belongs, or the like.
+  CODA_STATUS_PACKAGE_KIND = 15,
+  /// The task was made for another base.
+  CODA_STATUS_ANOTHER_BASE = 16,
+  /// The packages do not make a model: a tensor is missing or has another shape.
+  CODA_STATUS_MODEL_INVALID = 17,
+  /// No token, no selected token, or more selected tokens than tokens.
+  CODA_STATUS_CAPACITY = 18,
+  /// The arena would be larger than the address space.
+  CODA_STATUS_TOO_LARGE = 19,
+  /// The arena has fewer bytes than `coda_plan` says.
+  CODA_STATUS_ARENA_TOO_SMALL = 20,
+  /// The arena does not start at a multiple of `CODA_ARENA_ALIGNMENT`.
+  CODA_STATUS_ARENA_MISALIGNED = 21,
+  /// The input has no token.
+  CODA_STATUS_INPUT_EMPTY = 22,
+  /// More tokens than the plan or the model holds.
+  CODA_STATUS_INPUT_TOO_LONG = 23,
+  /// A token id outside the vocabulary.
+  CODA_STATUS_INPUT_TOKEN = 24,
+  /// A token type that the model does not have.
+  CODA_STATUS_INPUT_TYPE = 25,
+  /// The image has another size than the model reads.
+  CODA_STATUS_INPUT_IMAGE = 26,
+  /// Pixels for a model of tokens, or tokens for a model of pixels.
+  CODA_STATUS_INPUT_KIND = 27,
+  /// The package does not say how pixels are normalised.
+  CODA_STATUS_NO_NORMALIZATION = 28,
+  /// The budget makes no sense: a reduction below 1, no token, another number of layers.
+  CODA_STATUS_BUDGET = 29,
+  /// The budget selects more tokens than the plan holds.
+  CODA_STATUS_BUDGET_ABOVE_PLAN = 30,
+  /// A deadline needs `coda_set_costs`.
+  CODA_STATUS_NO_COSTS = 31,
+  /// Not even one token in each layer meets the deadline.
+  CODA_STATUS_DEADLINE_TOO_SHORT = 32,
+  /// The package names no labels.
+  CODA_STATUS_NO_LABELS = 33,
+  /// The package has no vocabulary.
+  CODA_STATUS_NO_TOKENIZER = 34,
+  /// The text is not UTF-8.
+  CODA_STATUS_TEXT = 35,
+  /// This library or CPU has no kernel table of that name.
+  CODA_STATUS_NO_KERNELS = 36,
+  /// A fault of this library: please report it.
+  CODA_STATUS_INTERNAL = 37,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum coda_status coda_status;
+#else
+typedef int32_t coda_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What a model reads.
+enum coda_input
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /// Token ids: `coda_run_tokens`.
+  CODA_INPUT_TOKENS = 0,
+  /// An image: `coda_run_pixels`.
+  CODA_INPUT_PIXELS = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum coda_input coda_input;
+#else
+typedef int32_t coda_input;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What a model answers.
+enum coda_head
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /// Hidden states only.
+  CODA_HEAD_NONE = 0,
+  /// A logit for each label.
+  CODA_HEAD_CLASSIFICATION = 1,
+  /// One vector of the hidden width.
+  CODA_HEAD_EMBEDDING = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum coda_head coda_head;
+#else
+typedef int32_t coda_head;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// How a `coda_budget` counts.
+enum coda_budget_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /// As the task says.
+  CODA_BUDGET_KIND_TASK = 0,
+  /// `k = max(1, ceil(n / reduction))`.
+  CODA_BUDGET_KIND_REDUCTION = 1,
+  /// `k = tokens`, at most all.
+  CODA_BUDGET_KIND_TOKENS = 2,
+  /// `k = max(1, ceil(n * fraction))`.
+  CODA_BUDGET_KIND_FRACTION = 3,
+  /// A reduction for each layer.
+  CODA_BUDGET_KIND_PER_LAYER = 4,
+  /// As many as are done in time.
+  CODA_BUDGET_KIND_DEADLINE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum coda_budget_kind coda_budget_kind;
+#else
+typedef int32_t coda_budget_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or moved
+/// between calls.
+typedef struct coda_context {
+  /// Not to be touched.
+  uint64_t opaque[CODA_CONTEXT_WORDS];
+} coda_context;
+
+/// What is known of a model once it is bound.
+typedef struct coda_info {
+  /// What it reads.
+  coda_input input;
+  /// What it answers.
+  coda_head head;
+  /// Longest input in tokens, those of an image and its class token included; 0 if nothing bounds it.
+  size_t max_tokens;
+  /// Encoder layers.
+  size_t layers;
+  /// Width of a hidden state.
+  size_t hidden;
+  /// Values of an answer: labels, or the hidden width; 0 without a head.
+  size_t outputs;
+  /// Labels that have a name; 0 if the package names none.
+  size_t labels;
+  /// Every token id is below it; 0 for a model of pixels.
+  size_t vocabulary;
+  /// Nonzero if `coda_tokenize` works: the base carries its words.
+  int32_t tokenizer;
+  /// Rows of an image; 0 for a model of tokens, as the next three.
+  size_t image_height;
+  /// Columns of an image.
+  size_t image_width;
+  /// Values of a pixel, interleaved.
+  size_t image_channels;
+  /// Bytes of an image: height, width and channels multiplied.
+  size_t image_bytes;
+  /// The task's own reduction; 0 if the base runs alone.
+  float reduction;
+  /// Content id of the base: a task names the base it was made for by it.
+  uint8_t base_id[16];
+} coda_info;
+
+/// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures it.
+typedef struct coda_costs {
+  /// One inference.
+  float fixed;
+  /// One token of the input.
+  float token;
+  /// One multiply-accumulate of a frozen linear map.
+  float frozen;
+  /// One multiply-accumulate of attention scores and context.
+  float attention;
+  /// One multiply-accumulate of an adapter, a router or low-rank keys.
+  float task;
+  /// What a deadline sets aside for noise, as a share of the prediction.
+  float margin;
+} coda_costs;
+
+/// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction` and
+/// the other functions at the end of the header make one.
+typedef struct coda_budget {
+  /// A `coda_budget_kind`.
+  int32_t kind;
+  /// The reduction (at least 1) or the fraction (above 0, at most 1).
+  float value;
+  /// The tokens.
+  size_t tokens;
+  /// A reduction for each layer, dense ones included (and ignored).
+  const float *per_layer;
+  /// How many there are: as many as the model has layers.
+  size_t layers;
+  /// The deadline in microseconds.
+  uint64_t deadline_us;
+} coda_budget;
+
+/// The answer of one inference. The pointers lead into the arena: they hold until the next call with the
+/// same context that runs, starts or swaps.
+typedef struct coda_output {
+  /// Logits or the embedding, `[count]`.
+  const float *values;
+  /// How many; 0 without a head.
+  size_t count;
+  /// Index of the largest logit, the first of equals; `SIZE_MAX` unless the head classifies.
+  size_t label;
+  /// Hidden states after the last layer, `[tokens, width]`, row by row.
+  const float *hidden;
+  /// Tokens of the input.
+  size_t tokens;
+  /// Width of a hidden state.
+  size_t width;
+  /// k of the routed layers under a deadline, at least; 0 under another budget.
+  size_t deadline_tokens;
+} coda_output;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/// The version of this library, as "0.1.0".
+const char *coda_version(void);
+
+/// The `CODA_ABI` of this library; a program compares it with the header's when the library is shared.
+uint32_t coda_abi(void);
+
+/// Bytes of a context in this library: `sizeof(coda_context)`.
+size_t coda_context_bytes(void);
+
+/// Alignment of a context in this library.
+size_t coda_context_alignment(void);
+
+/// A short text for a status, never null: "unknown status" for other numbers.
+const char *coda_status_string(int32_t status);
+
+/// The last error of a context as a sentence with its numbers, such as "the arena has 100 bytes, the plan
+/// needs 170520". A call that succeeds leaves it as it was.
+///
+/// Writes at most `bytes` bytes to `text`, the last a zero, and to `needed` the bytes of the whole
+/// sentence with its zero. `text` may be null if `bytes` is 0; `needed` may be null.
+CODA_MUST_USE
+coda_status coda_error_message(const struct coda_context *context,
+                               char *text,
+                               size_t bytes,
+                               size_t *needed);
+
+/// Binds packages to a model. `context_bytes` is `sizeof *context`.
+///
+/// `base` is a base or a bundle. `task` is a task made for that base; null with 0 bytes for the bundle's
+/// own task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
+/// copied. They stay the caller's and must stay where they are, unchanged, while the context is used;
+/// any number of contexts may share them.
+///
+/// On an error the context keeps the reason for `coda_error_message`, and nothing else. There is nothing to
+/// free: a context is dropped by not using it, and may be initialised again at any time.
+CODA_MUST_USE
+coda_status coda_init(struct coda_context *context,
+                      size_t context_bytes,
+                      const void *base,
+                      size_t base_bytes,
+                      const void *task,
+                      size_t task_bytes);
+
+/// What the model reads and answers.
+CODA_MUST_USE coda_status coda_get_info(const struct coda_context *context, struct coda_info *info);
+
+/// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to `max_selected`
+/// pass a routed layer. 0 stands for the longest input of the model, and for any budget. The same number
+/// as `coda plan` prints.
+CODA_MUST_USE
+coda_status coda_plan(struct coda_context *context,
+                      size_t max_tokens,
+                      size_t max_selected,
+                      size_t *arena_bytes);
+
+/// Gives the context its arena, planned as by `coda_plan` with the same numbers. `arena` starts at a
+/// multiple of `CODA_ARENA_ALIGNMENT`. It is the context's until another start; what it held is lost. May be
+/// called again, with another arena or other numbers.
+CODA_MUST_USE
+coda_status coda_start(struct coda_context *context,
+                       size_t max_tokens,
+                       size_t max_selected,
+                       void *arena,
+                       size_t arena_bytes);
+
+/// Puts another task on the same base between two inferences: the base is neither read again nor copied,
+/// the arena stays. Null with 0 bytes runs the base alone. On any error the task before goes on.
+/// `CODA_STATUS_ARENA_TOO_SMALL` if the new task needs more: start with the largest of all tasks.
+CODA_MUST_USE
+coda_status coda_swap_task(struct coda_context *context,
+                           const void *task,
+                           size_t task_bytes);
+
+/// What an inference costs on this machine, for `coda_deadline_us`.
+CODA_MUST_USE
+coda_status coda_set_costs(struct coda_context *context,
+                           const struct coda_costs *costs);
+
+/// The name of the kernel table in use, such as "mve": not zero-terminated, `bytes` long, valid for ever.
+CODA_MUST_USE
+coda_status coda_kernels(const struct coda_context *context,
+                         const char **name,
+                         size_t *bytes);
+
+/// Uses another kernel table than the fastest of this CPU. Every table gives the same bits.
+CODA_MUST_USE
+coda_status coda_use_kernels(struct coda_context *context,
+                             const char *name,
+                             size_t bytes);
+
+/// Runs one inference on `count` token ids, each below the vocabulary. `types` has a token type for each
+/// id, or is null for type 0 throughout. `budget` may be null: the task's own.
+///
+/// At one number of tokens and one budget the work does not depend on the data. Everything is checked
+/// before any work.
+CODA_MUST_USE
+coda_status coda_run_tokens(struct coda_context *context,
+                            const uint32_t *ids,
+                            const uint8_t *types,
+                            size_t count,
+                            const struct coda_budget *budget,
+                            struct coda_output *output);
+
+/// Runs one inference on an image: rows of interleaved channels, one byte a value, `coda_info.image_bytes`
+/// in all. The package says how pixels are normalised. `budget` may be null: the task's own.
+CODA_MUST_USE
+coda_status coda_run_pixels(struct coda_context *context,
+                            const uint8_t *pixels,
+                            size_t bytes,
+                            const struct coda_budget *budget,
+                            struct coda_output *output);
+
+/// The name of class `index`: UTF-8, not zero-terminated, `bytes` long, in the package.
+CODA_MUST_USE
+coda_status coda_label(const struct coda_context *context,
+                       size_t index,
+                       const char **text,
+                       size_t *bytes);
+
+/// Token ids of a UTF-8 text, as Hugging Face tokenizers makes them, with the special ones around it.
+///
+/// Writes up to `capacity` ids, to `count` how many it wrote, and to `needed` how many the whole text has:
+/// if that is more, the text was cut and the last id is still the separator. With a capacity of 0 `ids`
+/// may be null.
+CODA_MUST_USE
+coda_status coda_tokenize(const struct coda_context *context,
+                          const char *text,
+                          size_t text_bytes,
+                          uint32_t *ids,
+                          size_t capacity,
+                          size_t *count,
+                          size_t *needed);
+
+/// Token ids and types of a pair of texts: as `coda_tokenize`, with type 0 up to the first separator and 1
+/// after it. If both do not fit, the longer one is cut.
+CODA_MUST_USE
+coda_status coda_tokenize_pair(const struct coda_context *context,
+                               const char *first,
+                               size_t first_bytes,
+                               const char *second,
+                               size_t second_bytes,
+                               uint32_t *ids,
+                               uint8_t *types,
+                               size_t capacity,
+                               size_t *count,
+                               size_t *needed);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* Budgets: how many of n tokens pass each routed layer. */
+
+static inline coda_budget coda_budget_of(coda_budget_kind kind) {
+  coda_budget budget;
+  budget.kind = (int32_t)kind;
+  budget.value = 0.0f;
+  budget.tokens = 0;
+  budget.per_layer = NULL;
+  budget.layers = 0;
+  budget.deadline_us = 0;
+  return budget;
+}
+
+/* k = max(1, ceil(n / reduction)); at least 1. */
+static inline coda_budget coda_reduction(float reduction) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_REDUCTION);
+  budget.value = reduction;
+  return budget;
+}
+
+/* k = tokens, at most all. */
+static inline coda_budget coda_tokens(size_t tokens) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_TOKENS);
+  budget.tokens = tokens;
+  return budget;
+}
+
+/* k = max(1, ceil(n * fraction)); above 0, at most 1. */
+static inline coda_budget coda_fraction(float fraction) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_FRACTION);
+  budget.value = fraction;
+  return budget;
+}
+
+/* A reduction for each layer of the model, dense ones included (and ignored). */
+static inline coda_budget coda_per_layer(const float *reductions, size_t layers) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_PER_LAYER);
+  budget.per_layer = reductions;
+  budget.layers = layers;
+  return budget;
+}
+
+/* As many tokens as are done in time, by coda_set_costs. */
+static inline coda_budget coda_deadline_us(uint64_t microseconds) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_DEADLINE);
+  budget.deadline_us = microseconds;
+  return budget;
+}
+
+#endif /* CODA_H */

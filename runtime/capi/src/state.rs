@@ -1,0 +1,147 @@
+//! What a context holds, in safe Rust: a model, a plan, a place for the arena, the last error.
+
+use crate::status::{Error, Status};
+use coda_runtime::format::Package;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::CostModel;
+
+/// First word of a context in use.
+pub(crate) const MAGIC: usize = 0x0c0d_a001;
+
+/// Memory of the caller: where it starts and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    pub(crate) start: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Region {
+    pub(crate) const fn overlaps(self, other: Self) -> bool {
+        self.bytes > 0
+            && other.bytes > 0
+            && self.start < other.start.saturating_add(other.bytes)
+            && other.start < self.start.saturating_add(self.bytes)
+    }
+
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr().addr(), bytes: bytes.len() }
+    }
+}
+
+/// The arena and what it was planned for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    pub(crate) plan: Plan,
+    pub(crate) arena: *mut u8,
+    pub(crate) bytes: usize,
+}
+
+impl Started {
+    pub(crate) fn region(&self) -> Region {
+        Region { start: self.arena.addr(), bytes: self.bytes }
+    }
+}
+
+/// A context. It starts with a word that tells it from memory that was never initialised.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct State {
+    magic: usize,
+    pub(crate) model: Option<Model<'static>>,
+    /// The task's bytes, for the check of overlaps; none without a task of its own.
+    task: Region,
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) costs: Option<CostModel>,
+    pub(crate) started: Option<Started>,
+    pub(crate) error: Error,
+}
+
+impl State {
+    /// Without a model.
+    pub(crate) fn empty() -> Self {
+        Self {
+            magic: MAGIC,
+            model: None,
+            task: Region { start: 0, bytes: 0 },
+            kernels: Kernels::best(),
+            costs: None,
+            started: None,
+            error: Error::Plain(Status::Ok),
+        }
+    }
+
+    /// Binds a base or a bundle, and a task unless the bundle has it or the base runs alone.
+    pub(crate) fn open(
+        &mut self,
+        base: &'static [u8],
+        task: Option<&'static [u8]>,
+    ) -> Result<(), Error> {
+        let package = Package::parse(base).map_err(Error::Base)?;
+        self.model = Some(match task {
+            Some(task) => bind(&package, task)?,
+            None => Model::open(&package)?,
+        });
+        self.task = task.map_or(Region { start: 0, bytes: 0 }, Region::of);
+        Ok(())
+    }
+
+    pub(crate) fn model(&self) -> Result<&Model<'static>, Status> {
+        self.model.as_ref().ok_or(Status::NotInitialized)
+    }
+
+    /// The plan for so many tokens; 0 for the longest input and for any budget.
+    pub(crate) fn plan(&self, tokens: usize, selected: usize) -> Result<Plan, Error> {
+        let model = self.model()?;
+        let tokens = if tokens == 0 { model.max_tokens().unwrap_or(0) } else { tokens };
+        let selected = if selected == 0 { tokens } else { selected };
+        Ok(Plan::new(&model.dimensions(), Capacity { tokens, selected })?)
+    }
+
+    /// Another task on the same base; on any error the old one stays.
+    pub(crate) fn swap(&mut self, task: Option<&'static [u8]>) -> Result<(), Error> {
+        let base = *self.model()?.base();
+        let model = match task {
+            Some(task) => bind(&base, task)?,
+            None => Model::dense(&base)?,
+        };
+        let region = task.map_or(Region { start: 0, bytes: 0 }, Region::of);
+        if let Some(started) = &mut self.started {
+            if started.region().overlaps(region) {
+                return Err(Status::Overlap.into());
+            }
+            let plan = Plan::new(&model.dimensions(), started.plan.capacity())?;
+            fits(&plan, started.region())?;
+            started.plan = plan;
+        }
+        self.model = Some(model);
+        self.task = region;
+        Ok(())
+    }
+
+    /// The arena must not share bytes with the packages.
+    pub(crate) fn is_apart_from_packages(&self, arena: Region) -> Result<(), Status> {
+        let base = Region::of(self.model()?.base().bytes());
+        let shared = arena.overlaps(base) || arena.overlaps(self.task);
+        if shared { Err(Status::Overlap) } else { Ok(()) }
+    }
+}
+
+/// The arena must be as large as the plan and as aligned.
+pub(crate) fn fits(plan: &Plan, arena: Region) -> Result<(), Error> {
+    use coda_runtime::executor::ExecutorError::{ArenaMisaligned, ArenaTooSmall};
+    let (needed, found) = (plan.arena_bytes(), arena.bytes);
+    if found < needed {
+        return Err(ArenaTooSmall { needed, found }.into());
+    }
+    if !arena.start.is_multiple_of(coda_runtime::memory::ARENA_ALIGNMENT) {
+        return Err(ArenaMisaligned.into());
+    }
+    Ok(())
+}
+
+fn bind(base: &Package<'static>, task: &'static [u8]) -> Result<Model<'static>, Error> {
+    let task = Package::parse(task).map_err(Error::Task)?;
+    Ok(Model::bind(base, &task)?)
+}

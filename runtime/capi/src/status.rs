@@ -1,0 +1,282 @@
+//! What every call returns, and the sentence behind it.
+
+use coda_runtime::executor::{ExecutorError, RunError};
+use coda_runtime::format::FormatError;
+use coda_runtime::memory::PlanError;
+use coda_runtime::model::ModelError;
+use coda_runtime::routing::DeadlineError;
+use core::ffi::CStr;
+use core::fmt;
+
+/// What a call returns: 0 for success. Numbers keep their meaning; new ones are added at the end.
+/// `coda_status_string` gives a short text, `coda_error_message` the sentence with the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// A pointer that must not be null is null.
+    NullPointer = 1,
+    /// A pointer is not aligned for its type, or memory wraps around the address space.
+    BadPointer = 2,
+    /// Two buffers share bytes that must not.
+    Overlap = 3,
+    /// The context has another size than this library's: header and library are not of one version.
+    ContextSize = 4,
+    /// The context holds no model: `coda_init` has not succeeded.
+    NotInitialized = 5,
+    /// The context has no arena: `coda_start` has not succeeded.
+    NotStarted = 6,
+    /// An index is past the end.
+    OutOfRange = 7,
+    /// A number outside its enumeration, a margin below 0, or a cost that is not a number.
+    BadArgument = 8,
+    /// The package is cut, or has a tail.
+    PackageTruncated = 9,
+    /// The bytes are not a package.
+    PackageMagic = 10,
+    /// The package has a newer format.
+    PackageVersion = 11,
+    /// The package is damaged: the checksum differs.
+    PackageChecksum = 12,
+    /// The package does not start at a multiple of `CODA_PACKAGE_ALIGNMENT`.
+    PackageMisaligned = 13,
+    /// The package breaks a rule of the format.
+    PackageInvalid = 14,
+    /// A base where a task belongs, or the like.
+    PackageKind = 15,
+    /// The task was made for another base.
+    AnotherBase = 16,
+    /// The packages do not make a model: a tensor is missing or has another shape.
+    ModelInvalid = 17,
+    /// No token, no selected token, or more selected tokens than tokens.
+    Capacity = 18,
+    /// The arena would be larger than the address space.
+    TooLarge = 19,
+    /// The arena has fewer bytes than `coda_plan` says.
+    ArenaTooSmall = 20,
+    /// The arena does not start at a multiple of `CODA_ARENA_ALIGNMENT`.
+    ArenaMisaligned = 21,
+    /// The input has no token.
+    InputEmpty = 22,
+    /// More tokens than the plan or the model holds.
+    InputTooLong = 23,
+    /// A token id outside the vocabulary.
+    InputToken = 24,
+    /// A token type that the model does not have.
+    InputType = 25,
+    /// The image has another size than the model reads.
+    InputImage = 26,
+    /// Pixels for a model of tokens, or tokens for a model of pixels.
+    InputKind = 27,
+    /// The package does not say how pixels are normalised.
+    NoNormalization = 28,
+    /// The budget makes no sense: a reduction below 1, no token, another number of layers.
+    Budget = 29,
+    /// The budget selects more tokens than the plan holds.
+    BudgetAbovePlan = 30,
+    /// A deadline needs `coda_set_costs`.
+    NoCosts = 31,
+    /// Not even one token in each layer meets the deadline.
+    DeadlineTooShort = 32,
+    /// The package names no labels.
+    NoLabels = 33,
+    /// The package has no vocabulary.
+    NoTokenizer = 34,
+    /// The text is not UTF-8.
+    Text = 35,
+    /// This library or CPU has no kernel table of that name.
+    NoKernels = 36,
+    /// A fault of this library: please report it.
+    Internal = 37,
+}
+
+impl Status {
+    /// The status of a number; `None` for others.
+    pub(crate) fn from_code(code: i32) -> Option<Self> {
+        ALL.into_iter().find(|status| *status as i32 == code)
+    }
+
+    /// A short text.
+    pub(crate) const fn text(self) -> &'static CStr {
+        match self {
+            Self::Ok => c"ok",
+            Self::NullPointer => c"a pointer is null",
+            Self::BadPointer => c"a pointer is misaligned or its memory wraps around",
+            Self::Overlap => c"two buffers overlap",
+            Self::ContextSize => c"header and library are of different versions",
+            Self::NotInitialized => c"the context holds no model: call coda_init",
+            Self::NotStarted => c"the context has no arena: call coda_start",
+            Self::OutOfRange => c"an index is past the end",
+            Self::BadArgument => c"an argument has no meaning",
+            Self::PackageTruncated => c"the package is cut or has a tail",
+            Self::PackageMagic => c"the bytes are not a package",
+            Self::PackageVersion => c"the package has an unsupported format version",
+            Self::PackageChecksum => c"the package is damaged",
+            Self::PackageMisaligned => c"the package is misaligned in memory",
+            Self::PackageInvalid => c"the package breaks a rule of the format",
+            Self::PackageKind => c"a package of another kind is needed",
+            Self::AnotherBase => c"the task was made for another base",
+            Self::ModelInvalid => c"the packages do not make a model",
+            Self::Capacity => c"the planned numbers of tokens make no sense",
+            Self::TooLarge => c"the arena would not fit the address space",
+            Self::ArenaTooSmall => c"the arena is too small",
+            Self::ArenaMisaligned => c"the arena is misaligned",
+            Self::InputEmpty => c"the input has no token",
+            Self::InputTooLong => c"the input has too many tokens",
+            Self::InputToken => c"a token id is outside the vocabulary",
+            Self::InputType => c"a token type is unknown to the model",
+            Self::InputImage => c"the image has the wrong number of bytes",
+            Self::InputKind => c"the model reads another kind of input",
+            Self::NoNormalization => c"the package has no normalisation of pixels",
+            Self::Budget => c"the budget makes no sense",
+            Self::BudgetAbovePlan => c"the budget selects more tokens than planned",
+            Self::NoCosts => c"a deadline needs costs",
+            Self::DeadlineTooShort => c"the deadline is too short",
+            Self::NoLabels => c"the package has no labels",
+            Self::NoTokenizer => c"the package has no vocabulary",
+            Self::Text => c"the text is not UTF-8",
+            Self::NoKernels => c"there is no kernel table of that name",
+            Self::Internal => c"internal error",
+        }
+    }
+}
+
+/// Every status, by number.
+const ALL: [Status; 38] = [
+    Status::Ok,
+    Status::NullPointer,
+    Status::BadPointer,
+    Status::Overlap,
+    Status::ContextSize,
+    Status::NotInitialized,
+    Status::NotStarted,
+    Status::OutOfRange,
+    Status::BadArgument,
+    Status::PackageTruncated,
+    Status::PackageMagic,
+    Status::PackageVersion,
+    Status::PackageChecksum,
+    Status::PackageMisaligned,
+    Status::PackageInvalid,
+    Status::PackageKind,
+    Status::AnotherBase,
+    Status::ModelInvalid,
+    Status::Capacity,
+    Status::TooLarge,
+    Status::ArenaTooSmall,
+    Status::ArenaMisaligned,
+    Status::InputEmpty,
+    Status::InputTooLong,
+    Status::InputToken,
+    Status::InputType,
+    Status::InputImage,
+    Status::InputKind,
+    Status::NoNormalization,
+    Status::Budget,
+    Status::BudgetAbovePlan,
+    Status::NoCosts,
+    Status::DeadlineTooShort,
+    Status::NoLabels,
+    Status::NoTokenizer,
+    Status::Text,
+    Status::NoKernels,
+    Status::Internal,
+];
+
+/// Why a call failed, with its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Error {
+    /// Nothing to add to the status.
+    Plain(Status),
+    /// The base or the bundle does not parse.
+    Base(FormatError),
+    /// The task does not parse.
+    Task(FormatError),
+    /// The packages do not bind.
+    Model(ModelError),
+    /// There is no plan.
+    Plan(PlanError),
+    /// The arena is refused.
+    Executor(ExecutorError),
+    /// The run is refused.
+    Run(RunError),
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ident)),*) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+from!(Plain(Status), Model(ModelError), Plan(PlanError), Executor(ExecutorError), Run(RunError));
+
+impl Error {
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Plain(status) => *status,
+            Self::Base(error) | Self::Task(error) => of_format(error),
+            Self::Model(error) => of_model(error),
+            Self::Plan(PlanError::TooLarge) => Status::TooLarge,
+            Self::Plan(_) => Status::Capacity,
+            Self::Executor(ExecutorError::ArenaTooSmall { .. }) => Status::ArenaTooSmall,
+            Self::Executor(ExecutorError::ArenaMisaligned) => Status::ArenaMisaligned,
+            Self::Executor(_) => Status::Internal,
+            Self::Run(error) => of_run(error),
+        }
+    }
+}
+
+fn of_format(error: &FormatError) -> Status {
+    match error {
+        FormatError::TooShort { .. } | FormatError::WrongLength { .. } => Status::PackageTruncated,
+        FormatError::BadMagic => Status::PackageMagic,
+        FormatError::UnsupportedVersion { .. } => Status::PackageVersion,
+        FormatError::BadChecksum { .. } => Status::PackageChecksum,
+        FormatError::Misaligned => Status::PackageMisaligned,
+        _ => Status::PackageInvalid,
+    }
+}
+
+fn of_model(error: &ModelError) -> Status {
+    match error {
+        ModelError::WrongKind { .. } => Status::PackageKind,
+        ModelError::AnotherBase { .. } => Status::AnotherBase,
+        _ => Status::ModelInvalid,
+    }
+}
+
+fn of_run(error: &RunError) -> Status {
+    match error {
+        RunError::Empty => Status::InputEmpty,
+        RunError::TooManyTokens { .. } | RunError::TooManyPositions { .. } => Status::InputTooLong,
+        RunError::TokenOutOfRange { .. } => Status::InputToken,
+        RunError::TokenTypes { .. } => Status::InputType,
+        RunError::ImageBytes { .. } => Status::InputImage,
+        RunError::NoNormalization => Status::NoNormalization,
+        RunError::WrongInput => Status::InputKind,
+        RunError::Budget(_) => Status::Budget,
+        RunError::SelectedAboveCapacity { .. } => Status::BudgetAbovePlan,
+        RunError::Deadline(DeadlineError::NoCostModel) => Status::NoCosts,
+        RunError::Deadline(DeadlineError::TooShort { .. }) => Status::DeadlineTooShort,
+        _ => Status::Internal,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(status) => f.write_str(status.text().to_str().unwrap_or_default()),
+            Self::Base(error) => write!(f, "the base: {error}"),
+            Self::Task(error) => write!(f, "the task: {error}"),
+            Self::Model(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Executor(error) => error.fmt(f),
+            Self::Run(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,624 @@
+//! The exported functions, called as C calls them: answers equal the runtime's to the bit, every misuse
+//! comes back as a status, and nothing is allocated.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(unsafe_code, reason = "calls what C calls")]
+#![allow(clippy::undocumented_unsafe_blocks, reason = "every call hands over memory of this test")]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "as above")]
+
+use coda::*;
+use coda_runtime::executor::{Executor, Input};
+use coda_runtime::format::{Aligned, Package};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_void};
+use std::mem::{MaybeUninit, zeroed};
+use std::path::Path;
+use std::ptr::{null, null_mut};
+
+/// Counts the allocations of a thread.
+struct Counting;
+
+thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes that start at a multiple of 64.
+struct Bytes(Vec<Aligned<[u8; 64]>>, usize);
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Self {
+        let mut blocks = vec![Aligned([0; 64]); bytes.len() / 64 + 2];
+        for (block, chunk) in blocks.iter_mut().zip(bytes.chunks(64)) {
+            block.0[..chunk.len()].copy_from_slice(chunk);
+        }
+        Self(blocks, bytes.len())
+    }
+    fn zero(length: usize) -> Self {
+        Self::of(&vec![0; length])
+    }
+    fn golden(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+        Self::of(&std::fs::read(path).unwrap())
+    }
+    fn get(&self) -> &[u8] {
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) }
+    }
+    fn at(&self) -> *const c_void {
+        self.0.as_ptr().cast()
+    }
+    fn at_mut(&mut self) -> *mut c_void {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// Base and task of a bundle, apart.
+fn parts(bundle: &Bytes) -> (Bytes, Bytes) {
+    let package = Package::parse(bundle.get()).unwrap();
+    (Bytes::of(package.base().unwrap().bytes()), Bytes::of(package.task().unwrap().bytes()))
+}
+
+fn context() -> Box<Context> {
+    Box::new(Context { opaque: [0; CODA_CONTEXT_WORDS] })
+}
+
+fn init(context: &mut Context, base: &Bytes, task: Option<&Bytes>) -> Status {
+    let (task, bytes) = task.map_or((null(), 0), |task| (task.at(), task.1));
+    unsafe { coda_init(context, size_of::<Context>(), base.at(), base.1, task, bytes) }
+}
+
+fn planned(context: &mut Context) -> usize {
+    let mut bytes = 0;
+    assert_eq!(unsafe { coda_plan(context, 8, 0, &raw mut bytes) }, Status::Ok);
+    bytes
+}
+
+/// A context that can run, with its arena.
+fn started(base: &Bytes, task: Option<&Bytes>) -> (Box<Context>, Bytes) {
+    let mut context = context();
+    assert_eq!(init(&mut context, base, task), Status::Ok);
+    let mut info = unsafe { zeroed::<MaybeUninit<Info>>() };
+    assert_eq!(unsafe { coda_get_info(&*context, info.as_mut_ptr()) }, Status::Ok);
+    let tokens = match unsafe { info.assume_init() }.input {
+        InputKind::Tokens => 8,
+        InputKind::Pixels => 0,
+    };
+    let mut bytes = 0;
+    assert_eq!(unsafe { coda_plan(&mut *context, tokens, 0, &raw mut bytes) }, Status::Ok);
+    let mut arena = Bytes::zero(bytes);
+    let status = unsafe { coda_start(&mut *context, tokens, 0, arena.at_mut(), bytes) };
+    assert_eq!(status, Status::Ok);
+    (context, arena)
+}
+
+fn output() -> Output {
+    unsafe { zeroed() }
+}
+
+fn budget(kind: BudgetKind, value: f32) -> Budget {
+    Budget { kind: kind as i32, value, tokens: 0, per_layer: null(), layers: 0, deadline_us: 0 }
+}
+
+const IDS: [u32; 4] = [2, 5, 6, 3];
+
+fn run_tokens(context: &mut Context, budget: *const Budget) -> (Status, Vec<u32>) {
+    let mut output = output();
+    let status =
+        unsafe { coda_run_tokens(context, IDS.as_ptr(), null(), 4, budget, &raw mut output) };
+    (status, if status == Status::Ok { bits(&output) } else { Vec::new() })
+}
+
+fn bits(output: &Output) -> Vec<u32> {
+    let values = unsafe { std::slice::from_raw_parts(output.values, output.count) };
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits that the runtime gives for the same call.
+fn expected(base: &Bytes, task: Option<&Bytes>, budget: routing::Budget<'_>) -> Vec<u32> {
+    let base = Package::parse(base.get()).unwrap();
+    let task = task.map(|task| Package::parse(task.get()).unwrap());
+    let model = match &task {
+        Some(task) => Model::bind(&base, task).unwrap(),
+        None => Model::open(&base).unwrap(),
+    };
+    let plan = Plan::new(&model.dimensions(), Capacity::any_budget(8)).unwrap();
+    let mut arena = Bytes::zero(plan.arena_bytes());
+    let arena =
+        unsafe { std::slice::from_raw_parts_mut(arena.at_mut().cast(), plan.arena_bytes()) };
+    let mut executor = Executor::new(&model, Kernels::best(), plan, arena).unwrap();
+    let output = executor.run(Input::tokens(&IDS), budget).unwrap();
+    output.values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn message(context: &Context) -> String {
+    let mut needed = 0;
+    let status = unsafe { coda_error_message(context, null_mut(), 0, &raw mut needed) };
+    assert_eq!(status, Status::Ok);
+    let mut text = vec![1u8; needed];
+    let at = text.as_mut_ptr().cast();
+    assert_eq!(unsafe { coda_error_message(context, at, needed, null_mut()) }, Status::Ok);
+    CStr::from_bytes_with_nul(&text).unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn answers_have_the_bits_of_the_runtime_for_every_kind_of_budget() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (base, task) = parts(&bundle);
+    for (first, second) in [(&bundle, None), (&base, Some(&task)), (&base, None)] {
+        let (mut context, _arena) = started(first, second);
+        let layers = vec![2.0; usize::from(info(&context).layers as u16)];
+        let mut tokens = budget(BudgetKind::Tokens, 0.0);
+        tokens.tokens = 3;
+        let mut per_layer = budget(BudgetKind::PerLayer, 0.0);
+        (per_layer.per_layer, per_layer.layers) = (layers.as_ptr(), layers.len());
+        for (given, same) in [
+            (budget(BudgetKind::Task, 0.0), routing::Budget::Task),
+            (budget(BudgetKind::Reduction, 2.0), routing::Budget::Reduction(2.0)),
+            (budget(BudgetKind::Fraction, 0.5), routing::Budget::Fraction(0.5)),
+            (tokens, routing::Budget::Tokens(3)),
+            (per_layer, routing::Budget::PerLayer(&layers)),
+        ] {
+            let answer = run_tokens(&mut context, &raw const given);
+            assert_eq!(answer, (Status::Ok, expected(first, second, same)));
+        }
+        assert_eq!(
+            run_tokens(&mut context, null()),
+            run_tokens(&mut context, &budget(BudgetKind::Task, 0.0))
+        );
+    }
+}
+
+fn info(context: &Context) -> Info {
+    let mut info = MaybeUninit::<Info>::uninit();
+    assert_eq!(unsafe { coda_get_info(context, info.as_mut_ptr()) }, Status::Ok);
+    unsafe { info.assume_init() }
+}
+
+#[test]
+fn a_task_is_swapped_between_inferences_and_a_refused_one_changes_nothing() {
+    let (base, task) = parts(&Bytes::golden("bert-int8-v1.1.coda"));
+    let (_, foreign) = parts(&Bytes::golden("bert-int4-v1.1.coda"));
+    let (mut context, _arena) = started(&base, Some(&task));
+    let with_task = run_tokens(&mut context, null());
+    let swap = |context: &mut Context, at, bytes| unsafe { coda_swap_task(context, at, bytes) };
+    assert_eq!(swap(&mut context, foreign.at(), foreign.1), Status::AnotherBase);
+    assert!(message(&context).contains("made for the base"), "{}", message(&context));
+    assert_eq!(swap(&mut context, task.at(), task.1 - 1), Status::PackageTruncated);
+    assert_eq!(swap(&mut context, base.at(), base.1), Status::PackageKind);
+    assert_eq!(swap(&mut context, null(), 7), Status::NullPointer);
+    assert_eq!(run_tokens(&mut context, null()), with_task);
+    // Another task of the same base: the base alone, then the task again. A dense layer needs more.
+    let plan = |context: &mut Context| planned(context);
+    let routed = plan(&mut context);
+    let (mut dense, _dense_arena) = started(&base, None);
+    let needed = plan(&mut dense).max(routed);
+    let mut large = Bytes::zero(needed);
+    let start = unsafe { coda_start(&mut *context, 8, 0, large.at_mut(), needed) };
+    assert_eq!(start, Status::Ok);
+    assert_eq!(swap(&mut context, null(), 0), Status::Ok);
+    assert_eq!(run_tokens(&mut context, null()), run_tokens(&mut dense, null()));
+    assert_eq!(swap(&mut context, task.at(), task.1), Status::Ok);
+    assert_eq!(run_tokens(&mut context, null()), with_task);
+}
+
+#[test]
+fn a_task_that_needs_a_larger_arena_is_refused_and_the_old_one_goes_on() {
+    let (base, task) = parts(&Bytes::golden("bert-int8-v1.1.coda"));
+    let mut context = context();
+    assert_eq!(init(&mut context, &base, Some(&task)), Status::Ok);
+    let mut needed = 0;
+    assert_eq!(unsafe { coda_plan(&mut *context, 8, 1, &raw mut needed) }, Status::Ok);
+    let mut arena = Bytes::zero(needed);
+    let status = unsafe { coda_start(&mut *context, 8, 1, arena.at_mut(), needed) };
+    assert_eq!(status, Status::Ok);
+    let one = budget(BudgetKind::Fraction, 0.01);
+    let before = run_tokens(&mut context, &raw const one);
+    assert_eq!(before.0, Status::Ok);
+    // Dense layers hold every token's queries: more than one selected token's.
+    assert_eq!(unsafe { coda_swap_task(&mut *context, null(), 0) }, Status::ArenaTooSmall);
+    assert_eq!(run_tokens(&mut context, &raw const one), before);
+}
+
+#[test]
+fn a_context_may_be_moved_and_two_share_packages() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut first, _a) = started(&bundle, None);
+    let (second, _b) = started(&bundle, None);
+    let mut moved = Box::new(*second);
+    drop(second);
+    assert_eq!(run_tokens(&mut first, null()), run_tokens(&mut moved, null()));
+}
+
+#[test]
+fn null_and_misaligned_pointers_come_back_as_a_status() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let bytes = size_of::<Context>();
+    let mut fresh = context();
+    unsafe {
+        let at = bundle.at();
+        assert_eq!(coda_init(null_mut(), bytes, at, bundle.1, null(), 0), Status::NullPointer);
+        let odd = (&raw mut *fresh).cast::<u8>().wrapping_add(1).cast::<Context>();
+        assert_eq!(coda_init(odd, bytes, at, bundle.1, null(), 0), Status::BadPointer);
+        assert_eq!(coda_init(&mut *fresh, bytes, null(), 4, null(), 0), Status::NullPointer);
+        assert_eq!(coda_init(&mut *fresh, bytes, null(), 0, null(), 0), Status::NullPointer);
+        let long = usize::MAX;
+        assert_eq!(coda_init(&mut *fresh, bytes, at, long, null(), 0), Status::BadPointer);
+        assert_eq!(coda_init(&mut *fresh, bytes - 8, at, 64, null(), 0), Status::ContextSize);
+    }
+    let (mut ready, _arena) = started(&bundle, None);
+    let context = &raw mut *ready;
+    let mut out = output();
+    let ids = IDS.as_ptr();
+    unsafe {
+        assert_eq!(
+            coda_run_tokens(null_mut(), ids, null(), 4, null(), &raw mut out),
+            Status::NullPointer
+        );
+        assert_eq!(
+            coda_run_tokens(context, null(), null(), 4, null(), &raw mut out),
+            Status::NullPointer
+        );
+        assert_eq!(
+            coda_run_tokens(context, ids, null(), 4, null(), null_mut()),
+            Status::NullPointer
+        );
+        let odd = ids.cast::<u8>().wrapping_add(1).cast();
+        assert_eq!(
+            coda_run_tokens(context, odd, null(), 3, null(), &raw mut out),
+            Status::BadPointer
+        );
+        let odd = (&raw mut out).cast::<u8>().wrapping_add(1).cast();
+        assert_eq!(coda_run_tokens(context, ids, null(), 4, null(), odd), Status::BadPointer);
+        assert_eq!(
+            coda_run_tokens(context, ids, null(), usize::MAX / 2, null(), &raw mut out),
+            Status::BadPointer
+        );
+        assert_eq!(coda_run_pixels(context, null(), 1, null(), &raw mut out), Status::NullPointer);
+        assert_eq!(coda_get_info(context, null_mut()), Status::NullPointer);
+        assert_eq!(coda_plan(context, 8, 0, null_mut()), Status::NullPointer);
+        assert_eq!(coda_start(context, 8, 0, null_mut(), 1 << 20), Status::NullPointer);
+        assert_eq!(coda_set_costs(context, null()), Status::NullPointer);
+        assert_eq!(coda_label(context, 0, null_mut(), null_mut()), Status::NullPointer);
+        assert_eq!(coda_kernels(context, null_mut(), null_mut()), Status::NullPointer);
+        assert_eq!(coda_use_kernels(context, null(), 3), Status::NullPointer);
+        assert_eq!(coda_error_message(context, null_mut(), 3, null_mut()), Status::NullPointer);
+        let mut per_layer = budget(BudgetKind::PerLayer, 0.0);
+        per_layer.layers = 2;
+        assert_eq!(
+            coda_run_tokens(context, ids, null(), 4, &per_layer, &raw mut out),
+            Status::NullPointer
+        );
+    }
+    assert_eq!(run_tokens(&mut ready, null()).0, Status::Ok);
+}
+
+#[test]
+fn a_context_without_a_model_or_arena_does_nothing() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    for word in [0, u64::MAX, 0x1234_5678_9abc_def0] {
+        let mut context = Context { opaque: [word; CODA_CONTEXT_WORDS] };
+        assert_eq!(run_tokens(&mut context, null()).0, Status::NotInitialized);
+        assert_eq!(unsafe { coda_swap_task(&raw mut context, null(), 0) }, Status::NotInitialized);
+    }
+    let mut context = context();
+    let cut = Bytes::of(&bundle.get()[..100]);
+    assert_eq!(init(&mut context, &cut, None), Status::PackageTruncated);
+    assert_eq!(run_tokens(&mut context, null()).0, Status::NotInitialized);
+    assert_eq!(init(&mut context, &bundle, None), Status::Ok);
+    assert_eq!(run_tokens(&mut context, null()).0, Status::NotStarted);
+}
+
+#[test]
+fn damaged_packages_come_back_as_a_status_with_a_reason() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (base, task) = parts(&bundle);
+    let (_, foreign) = parts(&Bytes::golden("bert-int4-v1.1.coda"));
+    let mut context = context();
+    for length in (0..bundle.1).step_by(997).chain([1, 63, 64, bundle.1 - 1]) {
+        let cut = Bytes::of(&bundle.get()[..length]);
+        assert_eq!(init(&mut context, &cut, None), Status::PackageTruncated, "{length}");
+    }
+    for position in (0..bundle.1).step_by(101) {
+        let mut bytes = bundle.get().to_vec();
+        bytes[position] ^= 0x10;
+        let flipped = Bytes::of(&bytes);
+        assert_ne!(init(&mut context, &flipped, None), Status::Ok, "{position}");
+    }
+    let mut bytes = bundle.get().to_vec();
+    bytes[bundle.1 - 1] ^= 1;
+    assert_eq!(init(&mut context, &Bytes::of(&bytes), None), Status::PackageChecksum);
+    assert!(message(&context).starts_with("the base: the checksum is"), "{}", message(&context));
+    bytes[0] ^= 1;
+    assert_eq!(init(&mut context, &Bytes::of(&bytes), None), Status::PackageMagic);
+    let shifted = Bytes::of(&[&[0][..], bundle.get()].concat());
+    let at = shifted.at().cast::<u8>().wrapping_add(1).cast();
+    let bytes = size_of::<Context>();
+    let status = unsafe { coda_init(&mut *context, bytes, at, bundle.1, null(), 0) };
+    assert_eq!(status, Status::PackageMisaligned);
+    assert_eq!(init(&mut context, &base, Some(&foreign)), Status::AnotherBase);
+    assert_eq!(init(&mut context, &task, None), Status::PackageKind);
+    assert_eq!(init(&mut context, &base, Some(&base)), Status::PackageKind);
+    assert_eq!(
+        init(&mut context, &base, Some(&Bytes::of(&task.get()[..90]))),
+        Status::PackageTruncated
+    );
+    assert!(message(&context).starts_with("the task: "), "{}", message(&context));
+}
+
+#[test]
+fn an_arena_must_be_large_enough_aligned_and_apart() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let mut context = context();
+    assert_eq!(init(&mut context, &bundle, None), Status::Ok);
+    let needed = planned(&mut context);
+    let mut arena = Bytes::zero(needed + 64);
+    let mut start = |at: *mut c_void, bytes| unsafe { coda_start(&mut *context, 8, 0, at, bytes) };
+    assert_eq!(start(arena.at_mut(), needed - 1), Status::ArenaTooSmall);
+    assert_eq!(start(null_mut(), 0), Status::ArenaTooSmall);
+    let odd = arena.at_mut().cast::<u8>().wrapping_add(8).cast();
+    assert_eq!(start(odd, needed), Status::ArenaMisaligned);
+    assert_eq!(start(bundle.at().cast_mut(), bundle.1), Status::Overlap);
+    assert_eq!(start(arena.at_mut(), needed), Status::Ok);
+    assert_eq!(start(arena.at_mut(), needed - 1), Status::ArenaTooSmall);
+    let text = format!("the arena has {} bytes, the plan needs {needed}", needed - 1);
+    assert_eq!(message(&context), text);
+    // The one before is still there.
+    assert_eq!(run_tokens(&mut context, null()).0, Status::Ok);
+    for (tokens, selected, status) in
+        [(8, 9, Status::Capacity), (usize::MAX / 64, 0, Status::TooLarge)]
+    {
+        let mut bytes = 7;
+        let plan = unsafe { coda_plan(&mut *context, tokens, selected, &raw mut bytes) };
+        assert_eq!((plan, bytes), (status, 7));
+    }
+}
+
+#[test]
+fn inputs_and_results_in_the_arena_are_refused() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, mut arena) = started(&bundle, None);
+    let mut out = output();
+    let inside = arena.at_mut();
+    unsafe {
+        let ids = inside.cast::<u32>();
+        assert_eq!(
+            coda_run_tokens(&mut *context, ids, null(), 4, null(), &raw mut out),
+            Status::Overlap
+        );
+        assert_eq!(
+            coda_run_tokens(&mut *context, IDS.as_ptr(), null(), 4, null(), inside.cast()),
+            Status::Overlap
+        );
+        let own = (&raw mut *context).cast::<c_void>();
+        let bytes = size_of::<Context>();
+        assert_eq!(coda_init(&mut *context, bytes, own, 64, null(), 0), Status::Overlap);
+    }
+}
+
+#[test]
+fn senseless_inputs_and_budgets_come_back_as_a_status() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    let known = info(&context);
+    assert_eq!((known.input, known.image_bytes), (InputKind::Tokens, 0));
+    let mut out = output();
+    let mut tokens = |ids: &[u32], types: *const u8| unsafe {
+        coda_run_tokens(&mut *context, ids.as_ptr(), types, ids.len(), null(), &raw mut out)
+    };
+    assert_eq!(tokens(&[], null()), Status::InputEmpty);
+    assert_eq!(tokens(&[2; 9], null()), Status::InputTooLong);
+    assert_eq!(tokens(&[known.vocabulary as u32], null()), Status::InputToken);
+    assert_eq!(tokens(&[2], [200u8].as_ptr()), Status::InputType);
+    let pixels = [0u8; 16];
+    let status =
+        unsafe { coda_run_pixels(&mut *context, pixels.as_ptr(), 16, null(), &raw mut out) };
+    assert_eq!(status, Status::InputKind);
+    let layers = [1.0f32; 1];
+    let mut short = budget(BudgetKind::PerLayer, 0.0);
+    (short.per_layer, short.layers) = (layers.as_ptr(), 1);
+    assert!(known.layers > 1);
+    let mut unknown = budget(BudgetKind::Task, 0.0);
+    unknown.kind = 77;
+    let mut deadline = budget(BudgetKind::Deadline, 0.0);
+    deadline.deadline_us = 1;
+    for (given, status) in [
+        (budget(BudgetKind::Reduction, 0.5), Status::Budget),
+        (budget(BudgetKind::Reduction, f32::NAN), Status::Budget),
+        (budget(BudgetKind::Fraction, 0.0), Status::Budget),
+        (budget(BudgetKind::Tokens, 0.0), Status::Budget),
+        (short, Status::Budget),
+        (unknown, Status::BadArgument),
+        (deadline, Status::NoCosts),
+    ] {
+        assert_eq!(run_tokens(&mut context, &raw const given).0, status, "{given:?}");
+    }
+    let mut needed = 0;
+    assert_eq!(unsafe { coda_plan(&mut *context, 8, 1, &raw mut needed) }, Status::Ok);
+    let mut arena = Bytes::zero(needed);
+    let status = unsafe { coda_start(&mut *context, 8, 1, arena.at_mut(), needed) };
+    assert_eq!(status, Status::Ok);
+    let all = budget(BudgetKind::Reduction, 1.0);
+    assert_eq!(run_tokens(&mut context, &raw const all).0, Status::BudgetAbovePlan);
+}
+
+#[test]
+fn a_deadline_needs_costs_and_time() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    let costs =
+        Costs { fixed: 5e3, token: 0.0, frozen: 1e-3, attention: 1e-3, task: 1e-3, margin: 0.1 };
+    for broken in [Costs { fixed: f32::NAN, ..costs }, Costs { margin: -1.0, ..costs }] {
+        let status = unsafe { coda_set_costs(&mut *context, &raw const broken) };
+        assert_eq!(status, Status::BadArgument);
+    }
+    assert_eq!(unsafe { coda_set_costs(&mut *context, &raw const costs) }, Status::Ok);
+    let mut deadline = budget(BudgetKind::Deadline, 0.0);
+    assert_eq!(run_tokens(&mut context, &raw const deadline).0, Status::DeadlineTooShort);
+    deadline.deadline_us = 1_000_000;
+    let mut out = output();
+    let status = unsafe {
+        coda_run_tokens(&mut *context, IDS.as_ptr(), null(), 4, &raw const deadline, &raw mut out)
+    };
+    assert_eq!((status, out.deadline_tokens), (Status::Ok, 4));
+}
+
+#[test]
+fn images_run_and_images_of_another_size_do_not() {
+    let bundle = Bytes::golden("vit-int8-v1.1.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    let known = info(&context);
+    assert_eq!(known.input, InputKind::Pixels);
+    assert_eq!(known.image_bytes, known.image_height * known.image_width * known.image_channels);
+    let pixels: Vec<u8> = (0..known.image_bytes).map(|i| (i * 7 % 251) as u8).collect();
+    let mut out = output();
+    let mut run = |bytes| unsafe {
+        coda_run_pixels(&mut *context, pixels.as_ptr(), bytes, null(), &raw mut out)
+    };
+    assert_eq!(run(known.image_bytes - 1), Status::InputImage);
+    assert_eq!(run(0), Status::InputImage);
+    assert_eq!(run(known.image_bytes), Status::Ok);
+    assert_eq!((out.count, out.tokens, out.width), (known.outputs, known.max_tokens, known.hidden));
+    assert_eq!(run_tokens(&mut context, null()).0, Status::InputKind);
+}
+
+#[test]
+fn labels_kernels_and_words_are_found_or_said_to_be_missing() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    let (mut text, mut bytes) = (null::<c_char>(), 0);
+    let known = info(&context);
+    let package = Package::parse(bundle.get()).unwrap();
+    let model = Model::open(&package).unwrap();
+    let names: Vec<&str> = model.labels().map(|list| list.iter().collect()).unwrap_or_default();
+    assert_eq!(known.labels, names.len());
+    for (index, name) in names.iter().enumerate() {
+        let status = unsafe { coda_label(&*context, index, &raw mut text, &raw mut bytes) };
+        assert_eq!(status, Status::Ok);
+        let found = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), bytes) };
+        assert_eq!(found, name.as_bytes());
+    }
+    let past = if names.is_empty() { Status::NoLabels } else { Status::OutOfRange };
+    let status = unsafe { coda_label(&*context, names.len(), &raw mut text, &raw mut bytes) };
+    assert_eq!(status, past);
+    let scalar = "scalar";
+    let answer = run_tokens(&mut context, null());
+    let status = unsafe { coda_use_kernels(&mut *context, scalar.as_ptr().cast(), 6) };
+    assert_eq!(status, Status::Ok);
+    assert_eq!(unsafe { coda_kernels(&*context, &raw mut text, &raw mut bytes) }, Status::Ok);
+    let found = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), bytes) };
+    assert_eq!(found, scalar.as_bytes());
+    assert_eq!(run_tokens(&mut context, null()), answer);
+    let status = unsafe { coda_use_kernels(&mut *context, c"abacus".as_ptr(), 6) };
+    assert_eq!(status, Status::NoKernels);
+    let status = unsafe { coda_use_kernels(&mut *context, [0xffu8].as_ptr().cast(), 1) };
+    assert_eq!(status, Status::Text);
+    let vision = Bytes::golden("vit-int8-v1.1.coda");
+    let (context, _arena) = started(&vision, None);
+    let (mut count, mut needed) = (0, 0);
+    let status = unsafe {
+        coda_tokenize(&*context, c"a".as_ptr(), 1, null_mut(), 0, &raw mut count, &raw mut needed)
+    };
+    assert_eq!(status, Status::NoTokenizer);
+}
+
+#[test]
+fn a_text_becomes_the_ids_of_the_tokenizer() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (context, _arena) = started(&bundle, None);
+    let package = Package::parse(bundle.get()).unwrap();
+    let model = Model::open(&package).unwrap();
+    let Some(tokenizer) = model.tokenizer() else {
+        assert_eq!(info(&context).tokenizer, 0);
+        return;
+    };
+    let text = "a b, c";
+    let (mut same, mut ids) = ([0; 8], [0; 8]);
+    let encoding = tokenizer.encode(text, &mut same);
+    let (mut count, mut needed) = (0, 0);
+    let at = text.as_ptr().cast();
+    let status = unsafe {
+        coda_tokenize(&*context, at, 6, ids.as_mut_ptr(), 8, &raw mut count, &raw mut needed)
+    };
+    assert_eq!((status, count, needed), (Status::Ok, encoding.len, encoding.total));
+    assert_eq!(ids[..count], same[..count]);
+    // The size first, without a place for the ids.
+    let status =
+        unsafe { coda_tokenize(&*context, at, 6, null_mut(), 0, &raw mut count, &raw mut needed) };
+    assert_eq!((status, count, needed), (Status::Ok, 0, encoding.total));
+    let mut types = [9; 8];
+    let status = unsafe {
+        let (ids, types) = (ids.as_mut_ptr(), types.as_mut_ptr());
+        coda_tokenize_pair(&*context, at, 1, at, 1, ids, types, 8, &raw mut count, &raw mut needed)
+    };
+    assert_eq!(status, Status::Ok);
+    assert_eq!((types[0], types[count - 1]), (0, 1));
+}
+
+#[test]
+fn every_status_has_a_text_and_a_message_is_cut_to_its_buffer() {
+    let text = |status: i32| unsafe { CStr::from_ptr(coda_status_string(status)) };
+    let known: Vec<_> = (0..38).map(text).collect();
+    for (index, one) in known.iter().enumerate() {
+        assert!(!one.is_empty() && *one != c"unknown status", "{index}");
+        assert!(!known[..index].contains(one), "{one:?} twice");
+    }
+    for unknown in [-1, 38, i32::MAX] {
+        assert_eq!(text(unknown), c"unknown status");
+    }
+    let version = unsafe { CStr::from_ptr(coda_version()) };
+    assert_eq!(version.to_str().unwrap(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(coda_abi(), CODA_ABI);
+    assert_eq!(coda_context_bytes(), size_of::<Context>());
+    assert_eq!(coda_context_alignment(), align_of::<Context>());
+    let mut context = context();
+    assert_eq!(init(&mut context, &Bytes::of(&[0; 64]), None), Status::PackageMagic);
+    let whole = message(&context);
+    let mut short = [1u8; 9];
+    let mut needed = 0;
+    let at = short.as_mut_ptr().cast();
+    let status = unsafe { coda_error_message(&*context, at, 8, &raw mut needed) };
+    assert_eq!((status, needed), (Status::Ok, whole.len() + 1));
+    assert_eq!((&short[..7], short[7], short[8]), (&whole.as_bytes()[..7], 0, 1));
+}
+
+#[test]
+fn nothing_is_allocated() {
+    let (base, task) = parts(&Bytes::golden("bert-int8-v1.1.coda"));
+    let mut context = context();
+    let mut arena = Bytes::zero(1 << 20);
+    let mut out = output();
+    let mut text = [0u8; 100];
+    // Whether this CPU has an instruction set is found out once.
+    let _ = Kernels::best();
+    let before = ALLOCATIONS.get();
+    unsafe {
+        let at = &raw mut *context;
+        let mut bytes = 0;
+        assert_eq!(init(&mut context, &base, Some(&task)), Status::Ok);
+        assert_eq!(coda_plan(at, 8, 0, &raw mut bytes), Status::Ok);
+        assert_eq!(coda_start(at, 8, 0, arena.at_mut(), 1 << 20), Status::Ok);
+        assert_eq!(coda_swap_task(at, null(), 0), Status::Ok);
+        assert_eq!(coda_swap_task(at, task.at(), task.1), Status::Ok);
+        let status = coda_run_tokens(at, IDS.as_ptr(), null(), 4, null(), &raw mut out);
+        assert_eq!(status, Status::Ok);
+        assert_eq!(coda_swap_task(at, base.at(), base.1), Status::PackageKind);
+        let to = text.as_mut_ptr().cast();
+        assert_eq!(coda_error_message(at, to, 100, null_mut()), Status::Ok);
+    }
+    assert_eq!(ALLOCATIONS.get(), before);
+}
