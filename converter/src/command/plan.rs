@@ -23,8 +23,11 @@ pub(crate) struct PlanCommand {
     /// Print Rust constants for a firmware
     #[arg(long, conflicts_with = "json")]
     rust: bool,
+    /// Print C constants for a firmware
+    #[arg(long, conflicts_with_all = ["json", "rust"])]
+    c: bool,
     /// Add code and stack of a board of `targets`, and say whether all fits
-    #[arg(long, value_name = "NAME", conflicts_with = "rust")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["rust", "c"])]
     target: Option<String>,
 }
 
@@ -92,6 +95,10 @@ impl PlanCommand {
             print!("{}", constants(&plan));
             return Ok(());
         }
+        if self.c {
+            print!("{}", c_constants(&plan));
+            return Ok(());
+        }
         println!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
         println!("flash: {} bytes of packages", grouped(flash));
         println!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
@@ -119,5 +126,18 @@ const PLAN: Plan = match Plan::new(&DIMENSIONS, CAPACITY) {{
         plan.dimensions(),
         plan.capacity(),
         grouped(plan.arena_bytes())
+    )
+}
+
+/// The same for C, with the numbers that `coda_start` takes.
+fn c_constants(plan: &Plan) -> String {
+    format!(
+        "#define CODA_MAX_TOKENS {}
+#define CODA_MAX_SELECTED {}
+#define CODA_ARENA_BYTES {}
+",
+        plan.capacity().tokens,
+        plan.capacity().selected,
+        plan.arena_bytes()
     )
 }
