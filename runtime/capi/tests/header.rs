@@ -1,7 +1,5 @@
 //! `include/coda.h` is what cbindgen makes of this crate.
 
-#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
 use std::path::Path;
 
 /// Set to write the header instead of comparing it.
