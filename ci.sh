@@ -37,7 +37,10 @@ stage_test() { cargo test --locked --release --workspace; }
 
 stage_conformance() { targets/conformance.sh; }
 
-stage_boards() { targets/boards.sh; }
+stage_boards() {
+  targets/boards.sh
+  targets/capi.sh
+}
 
 stage_demo() { cargo run --locked --release --bin coda -- demo; }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Sets up what it takes to build for other machines and to run the result here, in an emulator.
 #
-#   targets/setup.sh [TRIPLE...]      without arguments: every triple in `all` below
+#   targets/setup.sh [--c] [TRIPLE...]   without arguments: every triple in `all` below, and --c
 #
+# --c adds what capi.sh takes: CMake, and C and C++ compilers for 64-bit Arm Linux and Cortex-M.
 # Two ways to a compiler, chosen by itself or by CODA_CROSS:
 #   rustup   `rustup target add`: the way of a developer's machine (default unless root on Debian)
 #   debian   packages only: Debian's rustc and its sources, core or std built once for each triple
@@ -14,8 +15,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 all=(aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unknown
   thumbv7em-none-eabihf thumbv8m.main-none-eabihf)
+[ $# -gt 0 ] || set -- --c "${all[@]}"
+c_packages=()
+if [ "$1" = --c ]; then
+  c_packages=(cmake make pkg-config g++ g++-aarch64-linux-gnu gcc-arm-none-eabi picolibc-arm-none-eabi libstdc++-arm-none-eabi-dev)
+  shift
+fi
 triples=("$@")
-[ ${#triples[@]} -gt 0 ] || triples=("${all[@]}")
 
 # Linkers of Linux targets, emulators of each kind of target.
 packages_for() {
@@ -115,7 +121,7 @@ build_library() {
 }
 
 mkdir -p "$cross_cache"
-packages=()
+packages=("${c_packages[@]}")
 for triple in "${triples[@]}"; do packages+=($(packages_for "$triple")); done
 if [ "$cross_way" = debian ]; then
   packages+=(gcc libc6-dev rustc-web cargo-web rust-web-src)
