@@ -26,9 +26,10 @@ function(coda_rust_target variable)
 endfunction()
 
 # Adds the custom target TARGET that runs cargo, and sets TARGET_STATIC, TARGET_SHARED (paths) and the
-# variable LIBRARIES (what a program has to link besides).
+# variable LIBRARIES (what a program has to link besides). CARGO_ARGS and ENVIRONMENT (NAME=VALUE) go to
+# cargo as they are.
 function(coda_rust_library)
-  cmake_parse_arguments(arg "" "TARGET;TRIPLE;TARGET_DIR;STD;SHARED;SOVERSION;LIBRARIES" "CARGO_ARGS" ${ARGN})
+  cmake_parse_arguments(arg "" "TARGET;TRIPLE;TARGET_DIR;STD;SHARED;SOVERSION;LIBRARIES" "CARGO_ARGS;ENVIRONMENT" ${ARGN})
   find_program(CODA_CARGO cargo REQUIRED DOC "cargo, of Rust 1.95 or newer")
   set(types staticlib)
   set(options "")
@@ -63,7 +64,7 @@ function(coda_rust_library)
   endif()
   # cargo itself knows what is out of date.
   add_custom_target(${arg_TARGET} ALL
-    COMMAND "${CODA_CARGO}" rustc --quiet --locked --lib --profile capi --crate-type ${types}
+    COMMAND "${CMAKE_COMMAND}" -E env ${arg_ENVIRONMENT} "${CODA_CARGO}" rustc --quiet --locked --lib --profile capi --crate-type ${types}
       --manifest-path "${_coda_capi_dir}/Cargo.toml" --target-dir "${arg_TARGET_DIR}"
       --features ${features} ${target} ${arg_CARGO_ARGS} ${options}
     BYPRODUCTS ${products}
