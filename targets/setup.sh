@@ -3,7 +3,8 @@
 #
 #   targets/setup.sh [--c] [TRIPLE...]   without arguments: every triple in `all` below, and --c
 #
-# --c adds what capi.sh takes: CMake, and C and C++ compilers for 64-bit Arm Linux and Cortex-M.
+# --c adds what capi.sh takes: CMake, C and C++ compilers for 64-bit Arm Linux and Cortex-M, and Python
+# packages (in the cache) that read the metadata of other build systems.
 # Two ways to a compiler, chosen by itself or by CODA_CROSS:
 #   rustup   `rustup target add`: the way of a developer's machine (default unless root on Debian)
 #   debian   packages only: Debian's rustc and its sources, core or std built once for each triple
@@ -17,8 +18,9 @@ all=(aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unkn
   thumbv7em-none-eabihf thumbv8m.main-none-eabihf)
 [ $# -gt 0 ] || set -- --c "${all[@]}"
 c_packages=()
+c_requirements=../runtime/capi/packaging/check/requirements.txt
 if [ "$1" = --c ]; then
-  c_packages=(cmake make pkg-config g++ g++-aarch64-linux-gnu gcc-arm-none-eabi picolibc-arm-none-eabi libstdc++-arm-none-eabi-dev)
+  c_packages=(python3 python3-venv cmake make pkg-config g++ g++-aarch64-linux-gnu gcc-arm-none-eabi picolibc-arm-none-eabi libstdc++-arm-none-eabi-dev)
   shift
 fi
 triples=("$@")
@@ -128,6 +130,12 @@ if [ "$cross_way" = debian ]; then
   ls "$HOME"/.rustup/toolchains/*/lib/rustlib/*/bin/rust-lld >/dev/null 2>&1 || packages+=(lld-19)
 fi
 install_packages "${packages[@]}"
+if [ ${#c_packages[@]} -gt 0 ] && ! cmp -s "$here/$c_requirements" "$c_python/requirements.txt"; then
+  echo "setup.sh: installing the Python packages of capi.sh"
+  python3 -m venv --clear "$c_python"
+  "$c_python/bin/pip" install -q --disable-pip-version-check -r "$here/$c_requirements"
+  cp "$here/$c_requirements" "$c_python/requirements.txt"
+fi
 if [ "$cross_way" = rustup ]; then
   rustup target add "${triples[@]}"
 else
