@@ -99,12 +99,26 @@ run() { # NAME EMULATOR...
   [ $status = 7 ] || { echo "capi.sh: smallest on $name ends with $status instead of 7" >&2; return 1; }
 }
 
-./setup.sh --c aarch64-unknown-linux-gnu thumbv7em-none-eabihf
+./setup.sh --c aarch64-unknown-linux-gnu thumbv7em-none-eabihf riscv32imac-unknown-none-elf
 echo "== C on $(uname -m), this machine"
 make_files
 build host
 run host
 
+# The headers by themselves, in every standard they are for.
+for standard in c99 c11 c17 c2x; do
+  echo '#include <coda.h>' | cc -std=$standard -Wall -Wextra -Wpedantic -Wconversion -Werror -I "$capi/include" -fsyntax-only -x c -
+done
+for standard in c++11 c++17 c++20; do
+  header=coda.hpp
+  [ $standard != c++11 ] || header=coda.h
+  echo "#include <$header>" | g++ -std=$standard -Wall -Wextra -Wpedantic -Wconversion -Werror -I "$capi/include" -fsyntax-only -x c++ -
+done
+# Nothing but the interface is exported.
+if nm -D --defined-only "$work/host/prefix/lib/libcoda.so" | grep -v ' T coda_'; then
+  echo "capi.sh: libcoda.so exports more than coda.h" >&2
+  exit 1
+fi
 # The shared library, and a program that knows only pkg-config.
 examples host -shared -DCODA_EXAMPLES_SHARED=ON
 LD_LIBRARY_PATH=$work/host/prefix/lib "$work/host/examples-shared/classify" >"$work/host-shared.txt"
@@ -149,7 +163,14 @@ for chip in esp32 esp32s2 esp32s3 esp32c2 esp32c3 esp32c5 esp32c6 esp32h2 esp32p
   cmake --no-warn-unused-cli -S "$packaging/check/esp-idf" -B "$work/esp-idf/$chip" -DIDF_TARGET=$chip >"$work/esp-idf.log"
   grep -rhoE -- '--target [a-z0-9_-]+' "$work/esp-idf/$chip/coda/CMakeFiles/coda_rust.dir/build.make" >>"$work/esp-idf.log"
 done
-echo "esp-idf: configured for 9 chips"
+# The library of one chip, built through the component: soft float and compressed instructions, as ESP-IDF
+# compiles for it.
+cross_cmake -S "$packaging/check/esp-idf" -B "$work/esp-idf/esp32c6" -DCODA_CARGO_TARGET_DIR="$work/cargo" >>"$work/esp-idf.log"
+cross_cmake --build "$work/esp-idf/esp32c6" >>"$work/esp-idf.log"
+riscv=$work/cargo/riscv32imac-unknown-none-elf/capi/libcoda.a
+(cd "$work" && ar x "$riscv" "$(ar t "$riscv" | grep '^coda-' | sed -n 1p)" --output esp-idf)
+readelf -h "$work"/esp-idf/coda-*.o | grep -q 'Flags:.*RVC, soft-float ABI'
+echo "esp-idf: configured for 9 chips, the library of ESP32-C6 built"
 "$packaging/arduino/make.sh" "$library/libcoda.a" "$files" "$work/CodaEdge"
 sketch=(-std=gnu++17 -Os -Wall -Wextra -Werror -I "$work/CodaEdge/src")
 echo '#include <CodaEdge.h>' | g++ "${sketch[@]}" -fsyntax-only -x c++ -
