@@ -354,8 +354,8 @@ coda_status coda_error_message(const struct coda_context *context,
 
 /// Binds packages to a model. `context_bytes` is `sizeof *context`.
 ///
-/// `base` is a base or a bundle. `task` is a task made for that base; null with 0 bytes for the bundle's
-/// own task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
+/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own; null with
+/// 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
 /// copied. They stay the caller's and must stay where they are, unchanged, while the context is used;
 /// any number of contexts may share them.
 ///

@@ -125,8 +125,8 @@ impl Write for Sentence<'_> {
 
 /// Binds packages to a model. `context_bytes` is `sizeof *context`.
 ///
-/// `base` is a base or a bundle. `task` is a task made for that base; null with 0 bytes for the bundle's
-/// own task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
+/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own; null with
+/// 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
 /// copied. They stay the caller's and must stay where they are, unchanged, while the context is used;
 /// any number of contexts may share them.
 ///
@@ -148,17 +148,18 @@ pub unsafe extern "C" fn coda_init(
     if context_bytes != size_of::<Context>() {
         return Status::ContextSize;
     }
+    // Before the context is written to: it may lie in a package.
+    let packages = [(base, base_bytes), (task, task_bytes)];
+    let regions = packages.map(|(at, bytes)| Region { start: at.addr(), bytes });
+    if regions.into_iter().any(|region| region.overlaps(region_of(context))) {
+        return Status::Overlap;
+    }
     if let Err(status) = new_state(context) {
         return status;
     }
     on(context, |state| {
         let base = pointers::package(base, base_bytes)?;
-        let task = task_bytes_of(task, task_bytes)?;
-        let own = region_of(context);
-        if own.overlaps(Region::of(base)) || own.overlaps(Region::of(task.unwrap_or_default())) {
-            return Err(Status::Overlap.into());
-        }
-        state.open(base, task)
+        state.open(base, task_bytes_of(task, task_bytes)?)
     })
 }
 
@@ -297,6 +298,7 @@ pub unsafe extern "C" fn coda_run_tokens(
         let ids = slice(ids, count)?;
         let types: &[u8] = if types.is_null() { &[] } else { slice(types, count)? };
         let inputs = [id_region, Region::of(types)];
+        writable_apart(output, context)?;
         run(state, Input::Tokens { ids, types, length: count }, inputs, budget, output)
     })
 }
@@ -314,9 +316,17 @@ pub unsafe extern "C" fn coda_run_pixels(
 ) -> Status {
     on(context, |state| {
         let pixels = slice(pixels, bytes)?;
-        let inputs = [Region::of(pixels), Region::of(&[])];
+        let inputs = [Region::of(pixels), Region::NONE];
+        writable_apart(output, context)?;
         run(state, Input::Pixels(pixels), inputs, budget, output)
     })
+}
+
+/// A place for an answer, which is not in the context.
+fn writable_apart(output: *mut Output, context: *const Context) -> Result<(), Status> {
+    writable(output)?;
+    let place = Region { start: output.addr(), bytes: size_of::<Output>() };
+    if place.overlaps(region_of(context)) { Err(Status::Overlap) } else { Ok(()) }
 }
 
 fn run(
@@ -326,7 +336,6 @@ fn run(
     budget: *const Budget,
     output: *mut Output,
 ) -> Result<(), Error> {
-    writable(output)?;
     let model = state.model.ok_or(Status::NotInitialized)?;
     let started = state.started.ok_or(Status::NotStarted)?;
     let result = Region { start: output.addr(), bytes: size_of::<Output>() };

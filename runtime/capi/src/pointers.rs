@@ -74,14 +74,13 @@ pub(crate) fn region_of(context: *const Context) -> Region {
 }
 
 /// Fresh memory becomes a context without a model.
-pub(crate) fn new_state<'a>(context: *mut Context) -> Result<&'a mut State, Status> {
+pub(crate) fn new_state(context: *mut Context) -> Result<(), Status> {
     check(context, 1)?;
     let state = context.cast::<State>();
     // SAFETY: not null and aligned; a state is no larger and no more aligned than a context by the
     // assertions above, and the contract says that the caller owns a context there.
     unsafe { state.write(State::empty()) };
-    // SAFETY: initialised by the line above, and used by one call at a time by the contract.
-    Ok(unsafe { &mut *state })
+    Ok(())
 }
 
 /// The context was initialised.

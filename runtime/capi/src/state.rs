@@ -18,6 +18,8 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    pub(crate) const NONE: Self = Self { start: 0, bytes: 0 };
+
     pub(crate) const fn overlaps(self, other: Self) -> bool {
         self.bytes > 0
             && other.bytes > 0
@@ -50,7 +52,8 @@ impl Started {
 pub(crate) struct State {
     magic: usize,
     pub(crate) model: Option<Model<'static>>,
-    /// The task's bytes, for the check of overlaps; none without a task of its own.
+    /// The packages' bytes, for the check of overlaps; no task's if the bundle has it.
+    base: Region,
     task: Region,
     pub(crate) kernels: &'static Kernels,
     pub(crate) costs: Option<CostModel>,
@@ -64,7 +67,8 @@ impl State {
         Self {
             magic: MAGIC,
             model: None,
-            task: Region { start: 0, bytes: 0 },
+            base: Region::NONE,
+            task: Region::NONE,
             kernels: Kernels::best(),
             costs: None,
             started: None,
@@ -79,11 +83,13 @@ impl State {
         task: Option<&'static [u8]>,
     ) -> Result<(), Error> {
         let package = Package::parse(base).map_err(Error::Base)?;
+        let model = Model::open(&package)?;
         self.model = Some(match task {
-            Some(task) => bind(&package, task)?,
-            None => Model::open(&package)?,
+            Some(task) => bind(model.base(), task)?,
+            None => model,
         });
-        self.task = task.map_or(Region { start: 0, bytes: 0 }, Region::of);
+        self.base = Region::of(base);
+        self.task = task.map_or(Region::NONE, Region::of);
         Ok(())
     }
 
@@ -106,7 +112,7 @@ impl State {
             Some(task) => bind(&base, task)?,
             None => Model::dense(&base)?,
         };
-        let region = task.map_or(Region { start: 0, bytes: 0 }, Region::of);
+        let region = task.map_or(Region::NONE, Region::of);
         if let Some(started) = &mut self.started {
             if started.region().overlaps(region) {
                 return Err(Status::Overlap.into());
@@ -122,8 +128,7 @@ impl State {
 
     /// The arena must not share bytes with the packages.
     pub(crate) fn is_apart_from_packages(&self, arena: Region) -> Result<(), Status> {
-        let base = Region::of(self.model()?.base().bytes());
-        let shared = arena.overlaps(base) || arena.overlaps(self.task);
+        let shared = arena.overlaps(self.base) || arena.overlaps(self.task);
         if shared { Err(Status::Overlap) } else { Ok(()) }
     }
 }

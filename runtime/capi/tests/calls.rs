@@ -130,11 +130,12 @@ fn bits(output: &Output) -> Vec<u32> {
 
 /// The bits that the runtime gives for the same call.
 fn expected(base: &Bytes, task: Option<&Bytes>, budget: routing::Budget<'_>) -> Vec<u32> {
-    let base = Package::parse(base.get()).unwrap();
+    let package = Package::parse(base.get()).unwrap();
+    let base = package.base().unwrap();
     let task = task.map(|task| Package::parse(task.get()).unwrap());
     let model = match &task {
         Some(task) => Model::bind(&base, task).unwrap(),
-        None => Model::open(&base).unwrap(),
+        None => Model::open(&package).unwrap(),
     };
     let plan = Plan::new(&model.dimensions(), Capacity::any_budget(8)).unwrap();
     let mut arena = Bytes::zero(plan.arena_bytes());
@@ -159,7 +160,9 @@ fn message(context: &Context) -> String {
 fn answers_have_the_bits_of_the_runtime_for_every_kind_of_budget() {
     let bundle = Bytes::golden("bert-int8-v1.1.coda");
     let (base, task) = parts(&bundle);
-    for (first, second) in [(&bundle, None), (&base, Some(&task)), (&base, None)] {
+    for (first, second) in
+        [(&bundle, None), (&base, Some(&task)), (&base, None), (&bundle, Some(&task))]
+    {
         let (mut context, _arena) = started(first, second);
         let layers = vec![2.0; usize::from(info(&context).layers as u16)];
         let mut tokens = budget(BudgetKind::Tokens, 0.0);
@@ -405,6 +408,10 @@ fn inputs_and_results_in_the_arena_are_refused() {
             Status::Overlap
         );
         let own = (&raw mut *context).cast::<c_void>();
+        let ids = IDS.as_ptr();
+        let status = coda_run_tokens(&mut *context, ids, null(), 4, null(), own.cast());
+        assert_eq!(status, Status::Overlap);
+        assert_eq!(run_tokens(&mut context, null()).0, Status::Ok);
         let bytes = size_of::<Context>();
         assert_eq!(coda_init(&mut *context, bytes, own, 64, null(), 0), Status::Overlap);
     }
