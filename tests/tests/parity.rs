@@ -252,12 +252,14 @@ fn budgets_that_mean_the_same_give_the_same_bits() {
     let model = Model::bind(&base, &task).unwrap();
     let per_layer = vec![2.0; tiny.base.config.layers];
     let half = tiny.tokens.div_ceil(2);
+    let halves = vec![half; tiny.base.config.layers];
     let budgets = [
         Budget::Task,
         Budget::Reduction(2.0),
         Budget::Tokens(half),
         Budget::Fraction(0.5),
         Budget::PerLayer(&per_layer),
+        Budget::TokensPerLayer(&halves),
     ];
     let mut runs =
         budgets.into_iter().map(|budget| run(&model, tiny.input.view(), tiny.tokens, budget));

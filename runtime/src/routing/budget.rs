@@ -18,6 +18,8 @@ pub enum Budget<'a> {
     Fraction(f32),
     /// A reduction for each layer, dense ones included (and ignored).
     PerLayer(&'a [f32]),
+    /// `k` tokens for each layer, at most all; dense ones included (and ignored).
+    TokensPerLayer(&'a [usize]),
     /// The most tokens that are done within this time by the executor's [`CostModel`](super::CostModel): the largest k
     /// for all routed layers, and one more in as many of the first as fit.
     Deadline(Duration),
@@ -45,7 +47,7 @@ pub enum BudgetError {
     Layers {
         /// Layers of the model.
         expected: usize,
-        /// Reductions given.
+        /// Layers given.
         found: usize,
     },
 }
@@ -59,7 +61,7 @@ impl fmt::Display for BudgetError {
             }
             Self::NoToken => write!(f, "a budget of 0 tokens selects nothing: give at least 1"),
             Self::Layers { expected, found } => {
-                write!(f, "{found} reductions for a model of {expected} layers")
+                write!(f, "a budget of {found} layers for a model of {expected} layers")
             }
         }
     }
@@ -96,13 +98,21 @@ impl Budget<'_> {
         match *self {
             Self::Reduction(r) => reduction(r),
             Self::Tokens(0) | Self::Stepped { tokens: 0, .. } => Err(BudgetError::NoToken),
-            Self::Task | Self::Tokens(_) | Self::Stepped { .. } | Self::Deadline(_) => Ok(()),
             Self::Fraction(f) if f > 0.0 && f <= 1.0 => Ok(()),
             Self::Fraction(f) => Err(BudgetError::Fraction(f)),
             Self::PerLayer(found) if found.len() != layers => {
                 Err(BudgetError::Layers { expected: layers, found: found.len() })
             }
             Self::PerLayer(reductions) => reductions.iter().copied().try_for_each(reduction),
+            Self::TokensPerLayer(found) if found.len() != layers => {
+                Err(BudgetError::Layers { expected: layers, found: found.len() })
+            }
+            Self::TokensPerLayer(tokens) if tokens.contains(&0) => Err(BudgetError::NoToken),
+            Self::Task
+            | Self::Tokens(_)
+            | Self::TokensPerLayer(_)
+            | Self::Stepped { .. }
+            | Self::Deadline(_) => Ok(()),
         }
     }
 
@@ -127,6 +137,9 @@ impl Budget<'_> {
             Self::Fraction(fraction) => ceil_tokens(tokens, tokens as f32 * fraction),
             Self::PerLayer(reductions) => {
                 tokens_for_reduction(tokens, reductions.get(index).copied().unwrap_or(1.0))
+            }
+            Self::TokensPerLayer(each) => {
+                each.get(index).copied().unwrap_or(tokens).clamp(1, tokens.max(1))
             }
         }
     }
@@ -166,5 +179,8 @@ mod tests {
         assert!(Budget::Fraction(1.5).check(1).is_err());
         assert!(Budget::PerLayer(&[1.0]).check(2).is_err());
         assert!(Budget::PerLayer(&[1.0, 2.5]).check(2).is_ok());
+        assert!(Budget::TokensPerLayer(&[3]).check(2).is_err());
+        assert!(Budget::TokensPerLayer(&[3, 0]).check(2).is_err());
+        assert!(Budget::TokensPerLayer(&[3, usize::MAX]).check(2).is_ok());
     }
 }
