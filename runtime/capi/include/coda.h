@@ -220,6 +220,8 @@ enum coda_budget_kind
   CODA_BUDGET_KIND_PER_LAYER = 4,
   /// As many as are done in time.
   CODA_BUDGET_KIND_DEADLINE = 5,
+  /// k for each layer.
+  CODA_BUDGET_KIND_TOKENS_PER_LAYER = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -297,7 +299,9 @@ typedef struct coda_budget {
   size_t tokens;
   /// A reduction for each layer, dense ones included (and ignored).
   const float *per_layer;
-  /// How many there are: as many as the model has layers.
+  /// k for each layer, dense ones included (and ignored).
+  const size_t *tokens_per_layer;
+  /// How many of either there are: as many as the model has layers.
   size_t layers;
   /// The deadline in microseconds.
   uint64_t deadline_us;
@@ -485,6 +489,7 @@ static inline coda_budget coda_budget_of(coda_budget_kind kind) {
   budget.value = 0.0f;
   budget.tokens = 0;
   budget.per_layer = NULL;
+  budget.tokens_per_layer = NULL;
   budget.layers = 0;
   budget.deadline_us = 0;
   return budget;
@@ -515,6 +520,14 @@ static inline coda_budget coda_fraction(float fraction) {
 static inline coda_budget coda_per_layer(const float *reductions, size_t layers) {
   coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_PER_LAYER);
   budget.per_layer = reductions;
+  budget.layers = layers;
+  return budget;
+}
+
+/* k for each layer of the model, at most all; dense ones included (and ignored). */
+static inline coda_budget coda_tokens_per_layer(const size_t *tokens, size_t layers) {
+  coda_budget budget = coda_budget_of(CODA_BUDGET_KIND_TOKENS_PER_LAYER);
+  budget.tokens_per_layer = tokens;
   budget.layers = layers;
   return budget;
 }

@@ -7,7 +7,7 @@ use crate::pointers::{
 };
 use crate::state::{Region, Started, State, fits};
 use crate::status::{Error, Status};
-use crate::types::{Budget, Context, Costs, HeadType, Info, Output};
+use crate::types::{Budget, BudgetKind, Context, Costs, HeadType, Info, Output};
 use coda_runtime::executor::{Executor, Input};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::routing::Budget as Tokens;
@@ -343,7 +343,12 @@ fn run(
         return Err(Status::Overlap.into());
     }
     let budget = match optional(budget)? {
-        Some(budget) => budget.checked(slice(budget.per_layer, layers_of(budget))?)?,
+        Some(budget) => {
+            let layers = |kind| if budget.kind == kind as i32 { budget.layers } else { 0 };
+            let reductions = slice(budget.per_layer, layers(BudgetKind::PerLayer))?;
+            let tokens = slice(budget.tokens_per_layer, layers(BudgetKind::TokensPerLayer))?;
+            budget.checked(reductions, tokens)?
+        }
         None => Tokens::Task,
     };
     let arena = slice_mut(started.arena, started.bytes)?;
@@ -354,12 +359,6 @@ fn run(
     let answer = executor.run(input, budget)?;
     let classifies = Info::of(&model).head == HeadType::Classification;
     Ok(write(output, Output::of(&answer, classifies))?)
-}
-
-/// Reductions that a budget leads to.
-fn layers_of(budget: &Budget) -> usize {
-    let per_layer = budget.kind == crate::types::BudgetKind::PerLayer as i32;
-    if per_layer { budget.layers } else { 0 }
 }
 
 /// The name of class `index`: UTF-8, not zero-terminated, `bytes` long, in the package.

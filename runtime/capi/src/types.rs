@@ -133,6 +133,8 @@ pub enum BudgetKind {
     PerLayer = 4,
     /// As many as are done in time.
     Deadline = 5,
+    /// k for each layer.
+    TokensPerLayer = 6,
 }
 
 /// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction` and
@@ -148,27 +150,35 @@ pub struct Budget {
     pub tokens: usize,
     /// A reduction for each layer, dense ones included (and ignored).
     pub per_layer: *const f32,
-    /// How many there are: as many as the model has layers.
+    /// k for each layer, dense ones included (and ignored).
+    pub tokens_per_layer: *const usize,
+    /// How many of either there are: as many as the model has layers.
     pub layers: usize,
     /// The deadline in microseconds.
     pub deadline_us: u64,
 }
 
 impl Budget {
-    /// The runtime's budget; `per_layer` are the values the pointer leads to.
-    pub(crate) fn checked<'b>(&self, per_layer: &'b [f32]) -> Result<Tokens<'b>, Status> {
+    /// The runtime's budget; the slices are the values the pointers lead to.
+    pub(crate) fn checked<'b>(
+        &self,
+        per_layer: &'b [f32],
+        tokens_per_layer: &'b [usize],
+    ) -> Result<Tokens<'b>, Status> {
         const TASK: i32 = BudgetKind::Task as i32;
         const REDUCTION: i32 = BudgetKind::Reduction as i32;
         const TOKENS: i32 = BudgetKind::Tokens as i32;
         const FRACTION: i32 = BudgetKind::Fraction as i32;
         const PER_LAYER: i32 = BudgetKind::PerLayer as i32;
         const DEADLINE: i32 = BudgetKind::Deadline as i32;
+        const TOKENS_PER_LAYER: i32 = BudgetKind::TokensPerLayer as i32;
         Ok(match self.kind {
             TASK => Tokens::Task,
             REDUCTION => Tokens::Reduction(self.value),
             TOKENS => Tokens::Tokens(self.tokens),
             FRACTION => Tokens::Fraction(self.value),
             PER_LAYER => Tokens::PerLayer(per_layer),
+            TOKENS_PER_LAYER => Tokens::TokensPerLayer(tokens_per_layer),
             DEADLINE => Tokens::Deadline(Duration::from_micros(self.deadline_us)),
             _ => return Err(Status::BadArgument),
         })

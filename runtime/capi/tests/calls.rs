@@ -111,7 +111,15 @@ fn output() -> Output {
 }
 
 fn budget(kind: BudgetKind, value: f32) -> Budget {
-    Budget { kind: kind as i32, value, tokens: 0, per_layer: null(), layers: 0, deadline_us: 0 }
+    Budget {
+        kind: kind as i32,
+        value,
+        tokens: 0,
+        per_layer: null(),
+        tokens_per_layer: null(),
+        layers: 0,
+        deadline_us: 0,
+    }
 }
 
 const IDS: [u32; 4] = [2, 5, 6, 3];
@@ -169,12 +177,17 @@ fn answers_have_the_bits_of_the_runtime_for_every_kind_of_budget() {
         tokens.tokens = 3;
         let mut per_layer = budget(BudgetKind::PerLayer, 0.0);
         (per_layer.per_layer, per_layer.layers) = (layers.as_ptr(), layers.len());
+        let counts: Vec<usize> = (1..=layers.len()).collect();
+        let mut tokens_per_layer = budget(BudgetKind::TokensPerLayer, 0.0);
+        tokens_per_layer.tokens_per_layer = counts.as_ptr();
+        tokens_per_layer.layers = counts.len();
         for (given, same) in [
             (budget(BudgetKind::Task, 0.0), routing::Budget::Task),
             (budget(BudgetKind::Reduction, 2.0), routing::Budget::Reduction(2.0)),
             (budget(BudgetKind::Fraction, 0.5), routing::Budget::Fraction(0.5)),
             (tokens, routing::Budget::Tokens(3)),
             (per_layer, routing::Budget::PerLayer(&layers)),
+            (tokens_per_layer, routing::Budget::TokensPerLayer(&counts)),
         ] {
             let answer = run_tokens(&mut context, &raw const given);
             assert_eq!(answer, (Status::Ok, expected(first, second, same)));
@@ -449,6 +462,7 @@ fn senseless_inputs_and_budgets_come_back_as_a_status() {
         (budget(BudgetKind::Fraction, 0.0), Status::Budget),
         (budget(BudgetKind::Tokens, 0.0), Status::Budget),
         (short, Status::Budget),
+        (budget(BudgetKind::TokensPerLayer, 0.0), Status::Budget),
         (unknown, Status::BadArgument),
         (deadline, Status::NoCosts),
     ] {
