@@ -42,6 +42,9 @@
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | [`executor`] | one inference |
 //!
+//! Off unless a feature asks for it: `slots`, an update of a task in flash that survives a power cut at
+//! any moment.
+//!
 //! # Numbers
 //!
 //! The same package and input give the same bits for every caller and on every CPU: floats are
@@ -65,5 +68,7 @@ pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod routing;
+#[cfg(feature = "slots")]
+pub mod slots;
 pub mod tensor;
 pub mod text;

@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms and the rooms they may use.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("tensor", &[]),
     ("text", &[]),
+    ("slots", &[]),
     (
         "kernels",
         &[

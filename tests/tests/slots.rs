@@ -1,0 +1,324 @@
+//! Power is cut in every single write and erase of a task update, in every way: the device always
+//! has a whole, checked task.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use coda_converter::pack::{PackageBytes, WeightType, pack_task};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_runtime::slots::{HEADER_BYTES, SlotError, Slots};
+use coda_tests::nor::{Cut, Nor, NorError, Tear};
+use coda_tests::tiny::{PROVENANCE, Tiny};
+
+const SECTOR: usize = 1024;
+/// Sectors of a slot.
+const SECTORS: usize = 6;
+const SLOT_BYTES: u32 = (SECTORS * SECTOR) as u32;
+const STARTS: [u32; 2] = [SECTOR as u32, SECTOR as u32 + SLOT_BYTES];
+
+/// A base and several tasks for it, each with other weights, and their answers.
+struct Device {
+    tiny: Tiny,
+    base: PackageBytes,
+    tasks: Vec<PackageBytes>,
+    answers: Vec<Vec<f32>>,
+}
+
+impl Device {
+    fn new(tasks: usize) -> Self {
+        let tiny = Tiny::vit();
+        let base = tiny.pack(WeightType::Int8).unwrap().base;
+        let mut device = Self { tiny, base, tasks: Vec::new(), answers: Vec::new() };
+        for number in 0..tasks {
+            let mut task = device.tiny.task.clone();
+            for tensor in task.tensors.values_mut() {
+                tensor.values.iter_mut().for_each(|value| *value *= 1.0 + number as f32 / 4.0);
+            }
+            // Another length each time.
+            let provenance = &PROVENANCE.repeat(1 + number % 4);
+            let parsed = device.base.parse().unwrap();
+            let task = pack_task(&task, &parsed, WeightType::Int8, provenance).unwrap().bytes;
+            device.answers.push(device.answer(&task).unwrap());
+            device.tasks.push(task);
+        }
+        device
+    }
+
+    /// What the device answers with a task, if it is one for its base.
+    fn answer(&self, task: &[u8]) -> Option<Vec<f32>> {
+        let task = PackageBytes::new(task);
+        let (base, task) = (self.base.parse().unwrap(), task.parse().ok()?);
+        let model = Model::bind(&base, &task).ok()?;
+        let budget = Budget::Reduction(2.0);
+        self.tiny.run(&model, Kernels::best(), budget, |output| output.values.to_vec()).ok()
+    }
+}
+
+/// The payload of the newest whole slot.
+fn newest<const WORD: usize>(slots: &mut Slots<Nor<WORD, SECTOR>>) -> Option<Vec<u8>> {
+    let slot = *slots.whole().unwrap().first()?;
+    let mut payload = vec![0; slot.payload().len()];
+    slots.read(&slot, 0, &mut payload).unwrap();
+    Some(payload)
+}
+
+/// An update in pieces of `piece` bytes.
+fn update<const WORD: usize>(
+    slots: &mut Slots<Nor<WORD, SECTOR>>,
+    payload: &[u8],
+    piece: usize,
+) -> Result<(), SlotError<NorError>> {
+    let keep = slots.whole()?.first().copied();
+    let mut update = slots.update(keep.as_ref(), payload.len() as u32)?;
+    payload.chunks(piece).try_for_each(|piece| update.write(piece))?;
+    update.finish()?.commit()?;
+    Ok(())
+}
+
+fn slots<const WORD: usize>(nor: Nor<WORD, SECTOR>) -> Slots<Nor<WORD, SECTOR>> {
+    Slots::new(nor, STARTS, SLOT_BYTES).unwrap()
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    points: u64,
+    cuts: u64,
+    old: u64,
+    new: u64,
+}
+
+/// Cuts an update from `before` to `after` at every step, in every way, and starts the device
+/// several times after each; then updates again. Returns the flash with the update done.
+fn cut_everywhere<const WORD: usize>(
+    nor: &Nor<WORD, SECTOR>,
+    before: &[u8],
+    after: &[u8],
+    count: &mut Count,
+) -> Nor<WORD, SECTOR> {
+    let mut whole = slots(nor.clone());
+    update(&mut whole, after, 37).unwrap();
+    let whole = whole.into_flash();
+    count.points += whole.steps();
+    for step in 0..whole.steps() {
+        for tear in Tear::ALL {
+            let mut nor = nor.clone();
+            nor.power_up(Some(Cut { step, tear }));
+            let mut device = slots(nor);
+            let result = update(&mut device, after, 37);
+            assert_eq!(result, Err(SlotError::Flash(NorError::Off)));
+            let mut nor = device.into_flash();
+            count.cuts += 1;
+            let starts = if nor.unstable_cells() > 0 { 4 } else { 1 };
+            for start in 1..=starts {
+                nor.power_up(None);
+                let mut device = slots(nor.clone());
+                let found = newest(&mut device).expect("a whole task after a cut");
+                if found == after {
+                    count.new += 1;
+                } else {
+                    assert_eq!(found, before, "step {step}, {tear:?}: half a task");
+                    count.old += 1;
+                }
+                if start == starts {
+                    update(&mut device, after, 64).unwrap();
+                    assert_eq!(newest(&mut device).unwrap(), after);
+                }
+            }
+        }
+    }
+    whole
+}
+
+fn every_cut<const WORD: usize>(device: &Device) -> Count {
+    let mut nor = Nor::<WORD, SECTOR>::new(2 * SECTORS + 1, WORD as u64);
+    let mut first = slots(nor);
+    assert_eq!(first.whole().unwrap().len(), 0);
+    update(&mut first, &device.tasks[0], 100).unwrap();
+    nor = first.into_flash();
+    let mut count = Count::default();
+    for pair in device.tasks.windows(2) {
+        nor.power_up(None);
+        nor = cut_everywhere(&nor, &pair[0], &pair[1], &mut count);
+    }
+    let generations = device.tasks.len() - 1;
+    println!(
+        "words of {WORD}: {} cut points in {generations} updates, {} cuts, {} starts found the old task, {} the new, 0 none, 0 half",
+        count.points, count.cuts, count.old, count.new
+    );
+    assert!(count.points > 100 && count.old > 0 && count.new > 0);
+    count
+}
+
+#[test]
+fn a_power_cut_at_any_write_or_erase_leaves_a_whole_task() {
+    let device = Device::new(5);
+    let lengths: Vec<usize> = device.tasks.iter().map(|task| task.len()).collect();
+    println!("tasks of {lengths:?} bytes");
+    assert!(device.answers.windows(2).all(|pair| pair[0] != pair[1]));
+    every_cut::<1>(&device);
+    every_cut::<4>(&device);
+    every_cut::<8>(&device);
+    every_cut::<32>(&device);
+}
+
+#[test]
+fn power_that_fails_again_and_again_never_leaves_the_device_without_a_task() {
+    let device = Device::new(4);
+    let mut nor = Nor::<4, SECTOR>::new(2 * SECTORS + 1, 99);
+    let mut first = slots(nor);
+    update(&mut first, &device.tasks[0], 100).unwrap();
+    nor = first.into_flash();
+    let (mut random, mut generation, mut cuts) = (7u64, 0, 0);
+    let mut chance = |most: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % most
+    };
+    for _ in 0..20_000 {
+        // Most cuts near the end, where the commit is.
+        let step = if chance(4) == 0 { chance(700) } else { 640 + chance(80) };
+        let tear = Tear::ALL[chance(Tear::ALL.len() as u64) as usize];
+        nor.power_up(Some(Cut { step, tear }));
+        let mut running = slots(nor);
+        let found = newest(&mut running).expect("a whole task");
+        let old = &device.tasks[generation % device.tasks.len()];
+        let new = &device.tasks[(generation + 1) % device.tasks.len()];
+        if found == **new {
+            generation += 1;
+        } else {
+            assert_eq!(found, **old, "half a task");
+        }
+        let next = &device.tasks[(generation + 1) % device.tasks.len()];
+        match update(&mut running, next, 128) {
+            Ok(()) => generation += 1,
+            Err(error) => {
+                assert_eq!(error, SlotError::Flash(NorError::Off));
+                cuts += 1;
+            }
+        }
+        nor = running.into_flash();
+    }
+    println!("{cuts} cuts one after another over {generation} updates: a whole task each time");
+    assert!(cuts > 1000 && generation > 1000);
+}
+
+#[test]
+fn the_first_task_is_whole_or_absent() {
+    let device = Device::new(1);
+    let task: &[u8] = &device.tasks[0];
+    let mut whole = slots(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 5));
+    let blank = whole.into_flash();
+    whole = slots(blank.clone());
+    update(&mut whole, task, 1000).unwrap();
+    for step in 0..whole.into_flash().steps() {
+        for tear in Tear::ALL {
+            let mut nor = blank.clone();
+            nor.power_up(Some(Cut { step, tear }));
+            let mut cut = slots(nor);
+            update(&mut cut, task, 1000).unwrap_err();
+            let mut nor = cut.into_flash();
+            nor.power_up(None);
+            assert!(newest(&mut slots(nor)).is_none_or(|found| found == task));
+        }
+    }
+}
+
+#[test]
+fn two_tasks_over_one_base_answer_in_turn_from_the_slots() {
+    let device = Device::new(6);
+    let mut running = slots(Nor::<8, SECTOR>::new(2 * SECTORS + 1, 1));
+    for (task, answer) in device.tasks.iter().zip(&device.answers) {
+        update(&mut running, task, 50).unwrap();
+        // In use in place: at a multiple of 64 in flash.
+        let whole = running.whole().unwrap();
+        assert!(whole.iter().all(|slot| slot.payload().start.is_multiple_of(64)));
+        assert_eq!(&device.answer(&newest(&mut running).unwrap()).unwrap(), answer);
+    }
+    let sequences: Vec<u32> =
+        running.whole().unwrap().iter().map(coda_runtime::slots::Slot::sequence).collect();
+    assert_eq!(sequences, [6, 5]);
+}
+
+#[test]
+fn a_slot_with_any_bit_flipped_does_not_count_and_the_one_before_does() {
+    let device = Device::new(2);
+    let mut running = slots(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 2));
+    device.tasks.iter().for_each(|task| update(&mut running, task, 500).unwrap());
+    let newest_slot = running.whole().unwrap()[0];
+    let nor = running.into_flash();
+    let payload = newest_slot.payload();
+    let header = payload.start - HEADER_BYTES..payload.start;
+    for at in (header.start..header.start + 64).chain(payload.clone()) {
+        let mut damaged = nor.clone();
+        damaged.flip(at as usize, 1 << (at % 8));
+        assert_eq!(newest(&mut slots(damaged)).unwrap(), *device.tasks[0]);
+    }
+    // One of two copies may rot, and bytes behind the payload do not matter.
+    for at in (header.start + 64..header.end).chain([payload.end]) {
+        let mut damaged = nor.clone();
+        damaged.flip(at as usize, 1);
+        assert_eq!(newest(&mut slots(damaged)).unwrap(), *device.tasks[1]);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_erased() {
+    let device = Device::new(2);
+    let mut running = slots(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 3));
+    device.tasks.iter().for_each(|task| update(&mut running, task, 500).unwrap());
+    let [new, old] = running.whole().unwrap().into_array().unwrap();
+    let most = running.capacity();
+    assert_eq!(most, SLOT_BYTES - HEADER_BYTES);
+    for length in [0, most + 1, u32::MAX] {
+        let found = running.update(Some(&new), length).err();
+        assert_eq!(found, Some(SlotError::Length { most, found: length as usize }));
+    }
+    assert_eq!(running.whole().unwrap().len(), 2);
+
+    // More pieces than announced, fewer, and a check that fails.
+    let mut short = running.update(Some(&new), 10).unwrap();
+    short.write(&[1; 8]).unwrap();
+    assert_eq!(short.write(&[1; 3]), Err(SlotError::Length { most: 2, found: 3 }));
+    assert_eq!(short.missing(), 2);
+    let found = short.finish().err();
+    assert_eq!(found, Some(SlotError::Length { most: 10, found: 8 }));
+    let mut refused = running.update(Some(&new), 10).unwrap();
+    refused.write(&[1; 10]).unwrap();
+    let mut written = refused.finish().unwrap();
+    let mut read = [0; 10];
+    written.read(0, &mut read).unwrap();
+    assert_eq!(read, [1; 10]);
+    assert_eq!(written.payload().len(), 10);
+    drop(written);
+    assert_eq!(running.whole().unwrap().as_slice(), [new]);
+    assert_eq!(running.update(Some(&old), 10).err(), Some(SlotError::Stale));
+
+    // The device prefers the older one, whose check the newer one failed: the newer is overwritten.
+    update(&mut running, &device.tasks[0], 9).unwrap();
+    let [_, keep] = running.whole().unwrap().into_array().unwrap();
+    let mut update = running.update(Some(&keep), 4).unwrap();
+    update.write(b"task").unwrap();
+    let slot = update.finish().unwrap().commit().unwrap();
+    assert_eq!(running.whole().unwrap().as_slice(), [slot, keep]);
+}
+
+#[test]
+fn slots_that_do_not_fit_the_flash_are_refused() {
+    let sector = SECTOR as u32;
+    for (starts, bytes) in [
+        ([1, 4 * sector], sector),
+        ([0, sector / 2], sector),
+        ([0, sector], 2 * sector),
+        ([0, 0], sector),
+        ([0, 12 * sector], 2 * sector),
+        ([0, u32::MAX - sector + 1], sector),
+        ([0, 4 * sector], 0),
+        ([0, 4 * sector], sector + 4),
+    ] {
+        let nor = Nor::<4, SECTOR>::new(2 * SECTORS + 1, 4);
+        assert_eq!(Slots::new(nor, starts, bytes).err(), Some(SlotError::Layout));
+    }
+    assert!(Slots::new(Nor::<3, 3072>::new(8, 4), [0, 3072], 3072).is_err());
+    assert!(Slots::new(Nor::<128, SECTOR>::new(8, 4), [0, sector], sector).is_err());
+    assert!(Slots::new(Nor::<64, SECTOR>::new(8, 4), [sector, 0], sector).is_ok());
+}
