@@ -6,6 +6,7 @@
 //! | [`quantize`] | f32 to f16 and int8, rows to panels |
 //! | [`smooth`] | evens out what is quantised to int8 |
 //! | [`pack`] | writes packages |
+//! | [`sign`] | keys, and packages signed with them |
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
@@ -28,6 +29,7 @@ pub mod output;
 pub mod pack;
 pub mod quantize;
 pub mod session;
+pub mod sign;
 pub mod smooth;
 pub mod source;
 pub mod verify;

@@ -42,8 +42,9 @@
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | [`executor`] | one inference |
 //!
-//! Off unless a feature asks for it: `slots`, an update of a task in flash that survives a power cut at
-//! any moment.
+//! Off unless a feature asks for them: `slots`, an update of a task in flash that survives a power cut
+//! at any moment; `signature`, packages that a device takes only from one sender, and none that is
+//! older than the one it has.
 //!
 //! # Numbers
 //!
@@ -68,6 +69,8 @@ pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod routing;
+#[cfg(feature = "signature")]
+pub mod signature;
 #[cfg(feature = "slots")]
 pub mod slots;
 pub mod tensor;

@@ -635,6 +635,38 @@ fn verification_has_its_own_status() {
 }
 
 #[test]
+fn a_package_is_signed_and_another_key_release_or_content_is_refused() {
+    let bench = Bench::new();
+    let package = bench.packed("model.coda", &[]);
+    let (key, other, signed) =
+        (text(&bench.input("key")), text(&bench.input("other")), bench.output());
+    assert!(succeeded(&["keygen", "-o", &key]).contains("pub const KEY: [u8; 32] = ["));
+    succeeded(&["keygen", "-o", &other]);
+    refused(&["keygen", "-o", &key], INPUT, &["exists"]);
+    let sign = ["sign", &package, "--key", &key, "--release", "3", "-o", &signed];
+    assert!(succeeded(&sign).contains("release 3"));
+    let public = format!("{key}.pub");
+    let back = text(&bench.input("back.coda"));
+    let verify = ["verify-signature", &signed, "--key", &public, "--at-least", "3", "-o", &back];
+    assert!(succeeded(&verify).contains("a bundle of release 3"));
+    assert_eq!(std::fs::read(&package).unwrap(), std::fs::read(&back).unwrap());
+
+    let check = |file: &str, key: &str, least: &str, word: &str| {
+        let arguments = ["verify-signature", file, "--key", key, "--at-least", least];
+        refused(&arguments, VERIFICATION, &[word]);
+    };
+    check(&signed, &public, "4", "older");
+    check(&signed, &other, "0", "signed with key");
+    check(&package, &public, "0", "not signed");
+    let mut altered = std::fs::read(&signed).unwrap();
+    *altered.last_mut().unwrap() ^= 1;
+    check(&bench.write("altered", altered), &public, "0", "not the one that was signed");
+    refused(&["sign", &key, "--key", &key, "--release", "1", "-o", &back], INPUT, &["packages"]);
+    let arguments = ["sign", &package, "--key", &public, "--release", "1", "-o", &back];
+    refused(&arguments, INPUT, &["private key"]);
+}
+
+#[test]
 fn the_demo_shows_labels_memory_and_flash() {
     let shown = succeeded(&["demo"]);
     for word in ["Ankle boot", "layer 3: 13", "median latency", "flash: ", "RAM: "] {

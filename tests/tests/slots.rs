@@ -282,14 +282,15 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
     assert_eq!(short.missing(), 2);
     let found = short.finish().err();
     assert_eq!(found, Some(SlotError::Length { most: 10, found: 8 }));
-    let mut refused = running.update(Some(&new), 10).unwrap();
-    refused.write(&[1; 10]).unwrap();
-    let mut written = refused.finish().unwrap();
-    let mut read = [0; 10];
-    written.read(0, &mut read).unwrap();
-    assert_eq!(read, [1; 10]);
-    assert_eq!(written.payload().len(), 10);
-    drop(written);
+    {
+        let mut refused = running.update(Some(&new), 10).unwrap();
+        refused.write(&[1; 10]).unwrap();
+        let mut written = refused.finish().unwrap();
+        let mut read = [0; 10];
+        written.read(0, &mut read).unwrap();
+        assert_eq!(read, [1; 10]);
+        assert_eq!(written.payload().len(), 10);
+    }
     assert_eq!(running.whole().unwrap().as_slice(), [new]);
     assert_eq!(running.update(Some(&old), 10).err(), Some(SlotError::Stale));
 

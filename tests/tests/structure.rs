@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms and the rooms they may use.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("tensor", &[]),
     ("text", &[]),
     ("slots", &[]),
+    ("signature", &["format"]),
     (
         "kernels",
         &[

@@ -10,6 +10,7 @@ mod inspect;
 mod pack;
 mod plan;
 mod run;
+mod sign;
 mod table;
 mod verify;
 
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     Eval(eval::Eval),
     Bench(bench::Bench),
     Cpu(cpu::Cpu),
+    Keygen(sign::Keygen),
+    Sign(sign::Sign),
+    VerifySignature(sign::VerifySignature),
 }
 
 impl Command {
@@ -51,6 +55,9 @@ impl Command {
             Self::Eval(command) => command.run().map(|()| true),
             Self::Bench(command) => command.run().map(|()| true),
             Self::Cpu(command) => command.run().map(|()| true),
+            Self::Keygen(command) => command.run().map(|()| true),
+            Self::Sign(command) => command.run().map(|()| true),
+            Self::VerifySignature(command) => command.run(),
         }
     }
 }

@@ -1,0 +1,117 @@
+//! Why a signed package is refused.
+
+use super::KeyId;
+use core::fmt;
+
+/// Why a signed package is refused. `SIGNED.md` numbers the reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// Fewer bytes than an envelope.
+    TooShort {
+        /// Bytes found.
+        found: usize,
+    },
+    /// A package without an envelope.
+    Unsigned,
+    /// Neither an envelope nor a package.
+    BadMagic,
+    /// Another major version of the envelope.
+    UnsupportedVersion {
+        /// The version found.
+        found: u16,
+    },
+    /// A reserved byte is not zero.
+    NotZero {
+        /// Its offset.
+        offset: usize,
+    },
+    /// Signed with another key.
+    AnotherKey {
+        /// The trusted key.
+        expected: KeyId,
+        /// The key named.
+        found: KeyId,
+    },
+    /// The signature is not that of the envelope.
+    BadSignature,
+    /// The release is older than the oldest that the device takes.
+    Older {
+        /// The oldest release.
+        minimum: u64,
+        /// The release found.
+        found: u64,
+    },
+    /// The package has another length than the signed one.
+    WrongLength {
+        /// Bytes that were signed.
+        expected: usize,
+        /// Bytes found.
+        found: usize,
+    },
+    /// The package is not the signed one.
+    Altered,
+    /// The trusted key is no public key.
+    BadKey,
+}
+
+impl SignatureError {
+    /// The number of the rejection in `SIGNED.md`.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::Unsigned => 1,
+            Self::TooShort { .. } => 2,
+            Self::BadMagic => 3,
+            Self::UnsupportedVersion { .. } => 4,
+            Self::NotZero { .. } => 5,
+            Self::AnotherKey { .. } => 6,
+            Self::BadSignature => 7,
+            Self::Older { .. } => 8,
+            Self::WrongLength { .. } => 9,
+            Self::Altered => 10,
+            Self::BadKey => 11,
+        }
+    }
+}
+
+/// A key id as hexadecimal digits.
+struct Hex(KeyId);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned => f.write_str("the package is not signed"),
+            Self::TooShort { found } => {
+                write!(f, "{found} bytes are fewer than the 192 of a signature's envelope")
+            }
+            Self::BadMagic => f.write_str("neither a signed package nor a package: wrong magic"),
+            Self::UnsupportedVersion { found } => {
+                write!(f, "the envelope has version {found}, this reader takes 1")
+            }
+            Self::NotZero { offset } => {
+                write!(f, "byte {offset} of the envelope is reserved and not zero")
+            }
+            Self::AnotherKey { expected, found } => {
+                write!(f, "signed with key {}, trusted is {}", Hex(*found), Hex(*expected))
+            }
+            Self::BadSignature => f.write_str("the signature is not that of this envelope"),
+            Self::Older { minimum, found } => {
+                write!(f, "release {found} is older than {minimum}, the oldest that is taken")
+            }
+            Self::WrongLength { expected, found } => {
+                write!(f, "the package has {found} bytes, {expected} were signed")
+            }
+            Self::Altered => f.write_str("the package is not the one that was signed"),
+            Self::BadKey => f.write_str("the trusted key is no Ed25519 public key"),
+        }
+    }
+}
+
+impl core::error::Error for SignatureError {}

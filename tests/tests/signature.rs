@@ -1,0 +1,156 @@
+//! A device that trusts a key takes what was signed with it and nothing else; each rejection of
+//! `SIGNED.md` by its number.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use coda_converter::pack::WeightType;
+use coda_converter::sign::{generate_key, sign};
+use coda_runtime::format::Package;
+use coda_runtime::signature::{SignatureError, Trust, envelope, key_id};
+use coda_tests::tiny::Tiny;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+const RELEASE: u64 = 5;
+
+/// A signed task and whom a device trusts.
+static SIGNED: LazyLock<(Vec<u8>, [u8; 32])> = LazyLock::new(|| {
+    let task = Tiny::vit().pack(WeightType::Int8).unwrap().task;
+    let key = generate_key().unwrap();
+    (sign(&task, &key, RELEASE).unwrap(), key.verifying_key().to_bytes())
+});
+
+fn trust() -> Trust {
+    Trust::new(&SIGNED.1).unwrap()
+}
+
+fn refused(bytes: &[u8]) -> SignatureError {
+    let error = trust().at_least(RELEASE).open(bytes).unwrap_err();
+    // A status string for people.
+    let text = error.to_string();
+    assert!(!text.is_empty() && text.len() < 120, "{text}");
+    error
+}
+
+/// The file with bytes at `at` replaced.
+fn changed(at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut file = SIGNED.0.clone();
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    file
+}
+
+#[test]
+fn what_was_signed_is_taken() {
+    let (file, _) = &*SIGNED;
+    for minimum in [0, RELEASE - 1, RELEASE] {
+        let signed = trust().at_least(minimum).open(file).unwrap();
+        assert_eq!(signed.release(), RELEASE);
+        assert_eq!(signed.package(), &file[envelope::LENGTH_BYTES..]);
+    }
+    // Before the package has come.
+    let manifest = trust().manifest(&file[..envelope::LENGTH_BYTES]).unwrap();
+    assert_eq!(manifest.package_length() as usize, file.len() - envelope::LENGTH_BYTES);
+}
+
+#[test]
+fn every_rejection_has_its_number() {
+    let (file, key) = &*SIGNED;
+    let package = &file[envelope::LENGTH_BYTES..];
+    let other = generate_key().unwrap();
+    let aligned = coda_converter::pack::PackageBytes::new(package);
+    let foreign = sign(&aligned, &other, RELEASE).unwrap();
+    let mut longer = file.clone();
+    longer.push(0);
+    let found = key_id(other.verifying_key().as_bytes());
+    let length = package.len();
+    let cases = [
+        (1, refused(package), SignatureError::Unsigned),
+        (2, refused(&file[..191]), SignatureError::TooShort { found: 191 }),
+        (2, refused(&[]), SignatureError::TooShort { found: 0 }),
+        (3, refused(&changed(0, b"\x88")), SignatureError::BadMagic),
+        (4, refused(&changed(8, &[2, 0])), SignatureError::UnsupportedVersion { found: 2 }),
+        (5, refused(&changed(63, &[1])), SignatureError::NotZero { offset: 63 }),
+        (6, refused(&foreign), SignatureError::AnotherKey { expected: key_id(key), found }),
+        (7, refused(&changed(16, &[9])), SignatureError::BadSignature),
+        (
+            9,
+            refused(&file[..file.len() - 1]),
+            SignatureError::WrongLength { expected: length, found: length - 1 },
+        ),
+        (9, refused(&longer), SignatureError::WrongLength { expected: length, found: length + 1 }),
+        (10, refused(&changed(file.len() - 1, &[0x5a])), SignatureError::Altered),
+    ];
+    for (number, error, expected) in cases {
+        assert_eq!(error, expected);
+        assert_eq!(error.number(), number);
+    }
+    let older = trust().at_least(RELEASE + 1).open(file).unwrap_err();
+    assert_eq!(older, SignatureError::Older { minimum: RELEASE + 1, found: RELEASE });
+    assert_eq!(older.number(), 8);
+    // The identity, of small order, and a number that is no point.
+    let mut weak = [0; 32];
+    weak[0] = 1;
+    for bad in [weak, [0; 32], [2; 32]] {
+        assert_eq!(Trust::new(&bad).unwrap_err(), SignatureError::BadKey);
+    }
+    assert_eq!(SignatureError::BadKey.number(), 11);
+}
+
+#[test]
+fn the_tables_of_the_text_are_those_of_the_code() {
+    let text = std::fs::read_to_string("../runtime/SIGNED.md").unwrap();
+    for (range, name) in [
+        (envelope::MAGIC, "magic"),
+        (envelope::MAJOR, "major version"),
+        (envelope::MINOR, "minor version"),
+        (envelope::PACKAGE_LENGTH, "length of the package"),
+        (envelope::RELEASE, "release"),
+        (envelope::KEY_ID, "key id"),
+        (envelope::RESERVED, "zero"),
+        (envelope::DIGEST, "SHA-512"),
+        (envelope::SIGNATURE, "Ed25519"),
+    ] {
+        let row = format!("| {} | {} | {name}", range.start, range.len());
+        assert!(text.contains(&row), "no row {row}");
+    }
+    assert_eq!(envelope::SIGNED.end, envelope::SIGNATURE.start);
+    assert_eq!(envelope::SIGNATURE.end, envelope::LENGTH_BYTES);
+}
+
+#[test]
+fn no_bit_of_a_signed_package_may_change() {
+    let (file, _) = &*SIGNED;
+    let trust = trust();
+    for bit in 0..8 * envelope::LENGTH_BYTES {
+        assert!(trust.manifest(&changed(bit / 8, &[file[bit / 8] ^ 1 << (bit % 8)])).is_err());
+    }
+    for (at, byte) in file.iter().enumerate().skip(envelope::LENGTH_BYTES) {
+        let error = trust.open(&changed(at, &[byte ^ 1 << (at % 8)])).unwrap_err();
+        assert_eq!(error, SignatureError::Altered);
+    }
+}
+
+#[test]
+fn a_signed_package_is_no_package_and_an_older_reader_says_so() {
+    assert!(matches!(Package::parse(&SIGNED.0), Err(coda_runtime::format::FormatError::BadMagic)));
+}
+
+proptest! {
+    #[test]
+    fn bytes_by_chance_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(trust().open(&bytes).is_err());
+        let mut file = SIGNED.0.clone();
+        for (to, from) in file.iter_mut().skip(12).zip(&bytes) {
+            *to ^= from;
+        }
+        let same = file == SIGNED.0;
+        prop_assert_eq!(trust().open(&file).is_ok(), same);
+    }
+
+    #[test]
+    fn keys_by_chance_never_panic(key in any::<[u8; 32]>()) {
+        if let Ok(trust) = Trust::new(&key) {
+            prop_assert!(trust.open(&SIGNED.0).is_err());
+        }
+    }
+}
