@@ -40,6 +40,7 @@ stage_conformance() { targets/conformance.sh; }
 stage_boards() {
   targets/boards.sh
   targets/capi.sh
+  targets/swap.sh
 }
 
 stage_demo() { cargo run --locked --release --bin coda -- demo; }

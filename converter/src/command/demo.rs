@@ -4,7 +4,7 @@ use super::firmware;
 use super::pack::pack;
 use super::run::{best, drawing, label_name, read_image};
 use super::table::{grouped, table};
-use super::{check_reduction, cpu_name, progress};
+use super::{check_reduction, cpu_name, progress, swap};
 use anyhow::{Context, Result};
 use coda_converter::dataset::{Sample, SampleInput};
 use coda_converter::draw::Trace;
@@ -34,6 +34,9 @@ pub(crate) struct Demo {
     /// Write what the firmware of `targets` embeds to a directory: package, images, answers, plan
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     firmware: Option<PathBuf>,
+    /// Write what `targets/external-ram` embeds to a directory: base, two signed tasks, images, answers
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "firmware"])]
+    swap: Option<PathBuf>,
 }
 
 /// The bundled model; `converter/default/PROVENANCE.md` says where it comes from.
@@ -86,6 +89,11 @@ impl Demo {
         if let Some(directory) = &self.firmware {
             return firmware::write(directory, &bundled, &model, &samples);
         }
+        if let Some(directory) = &self.swap {
+            let model = write_model()?;
+            let task = model.path().join("task.safetensors");
+            return swap::write(directory, model.path(), &task, self.weights, &samples);
+        }
         self.print_answers(&model, &samples, tokens)?;
         print_latency(&self.time(&model, &samples)?);
         self.print_memory(&model, &bundled, tokens)
@@ -93,10 +101,7 @@ impl Demo {
 
     /// Packs the bundled model by way of a temporary directory.
     fn pack(&self) -> Result<PackageBytes> {
-        let directory = tempfile::tempdir()?;
-        for (name, bytes) in MODEL {
-            std::fs::write(directory.path().join(name), bytes)?;
-        }
+        let directory = write_model()?;
         let task = directory.path().join("task.safetensors");
         let packed = pack(directory.path(), Some(&task), self.weights, None, PROVENANCE)?;
         let task = packed.task.context("no task was packed")?;
@@ -166,6 +171,15 @@ impl Demo {
         );
         Ok(())
     }
+}
+
+/// The bundled model as files.
+fn write_model() -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    for (name, bytes) in MODEL {
+        std::fs::write(directory.path().join(name), bytes)?;
+    }
+    Ok(directory)
 }
 
 fn samples(model: &Model<'_>) -> Result<Vec<Sample>> {

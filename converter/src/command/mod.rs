@@ -11,6 +11,7 @@ mod pack;
 mod plan;
 mod run;
 mod sign;
+mod swap;
 mod table;
 mod verify;
 
