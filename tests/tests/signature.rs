@@ -135,6 +135,22 @@ fn a_signed_package_is_no_package_and_an_older_reader_says_so() {
     assert!(matches!(Package::parse(&SIGNED.0), Err(coda_runtime::format::FormatError::BadMagic)));
 }
 
+#[test]
+fn the_golden_signed_package_is_taken_and_signed_again_to_the_bit() {
+    let golden = std::fs::read("golden/bert-int8-v1.0.signed").unwrap();
+    let package = coda_converter::pack::PackageBytes::read("golden/bert-int8-v1.0.coda".as_ref());
+    // RFC 8032, section 7.1, test 1.
+    let seed = [
+        0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c,
+        0xc4, 0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae,
+        0x7f, 0x60,
+    ];
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    assert_eq!(sign(&package.unwrap(), &key, 7).unwrap(), golden);
+    let trust = Trust::new(key.verifying_key().as_bytes()).unwrap().at_least(7);
+    assert_eq!(trust.open(&golden).unwrap().release(), 7);
+}
+
 proptest! {
     #[test]
     fn bytes_by_chance_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

@@ -379,3 +379,83 @@ impl<F: NorFlash> Written<'_, F> {
         Ok(self.slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_storage::nor_flash::{ErrorType, NorFlashErrorKind, ReadNorFlash};
+
+    const SLOT: u32 = 512;
+
+    /// Flash with two slots of two sectors.
+    struct Ram([u8; 2 * SLOT as usize]);
+
+    impl ErrorType for Ram {
+        type Error = NorFlashErrorKind;
+    }
+
+    impl ReadNorFlash for Ram {
+        const READ_SIZE: usize = 1;
+
+        fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+            let found = self.0.get(offset as usize..).and_then(|rest| rest.get(..bytes.len()));
+            bytes.copy_from_slice(found.ok_or(NorFlashErrorKind::OutOfBounds)?);
+            Ok(())
+        }
+
+        fn capacity(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    impl NorFlash for Ram {
+        const WRITE_SIZE: usize = 8;
+        const ERASE_SIZE: usize = 256;
+
+        fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+            self.0[from as usize..to as usize].fill(0xff);
+            Ok(())
+        }
+
+        fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+            self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    /// Two slots, the first with `record` in all its places and a payload of zeros.
+    fn holding(record: Record) -> Slots<Ram> {
+        let mut bytes = [0; 2 * SLOT as usize];
+        for copy in bytes[..HEADER_BYTES as usize].chunks_mut(BLOCK) {
+            copy.copy_from_slice(&record.encode());
+        }
+        Slots::new(Ram(bytes), [0, SLOT], SLOT).unwrap()
+    }
+
+    #[test]
+    fn a_record_that_a_hostile_hand_wrote_never_leads_out_of_its_slot() {
+        let most = SLOT - HEADER_BYTES;
+        let payload_crc = crc32().checksum(&std::vec![0; most as usize]);
+        for length in [0, 1, most - 1, most + 1, SLOT, u32::MAX - HEADER_BYTES, u32::MAX] {
+            let mut slots = holding(Record { sequence: 1, length, payload_crc });
+            assert!(slots.whole().unwrap().is_empty(), "{length}");
+        }
+        let mut slots = holding(Record { sequence: 1, length: most, payload_crc });
+        let whole = slots.whole().unwrap();
+        assert_eq!(whole.first().map(Slot::payload), Some(HEADER_BYTES..SLOT));
+        for (offset, length) in [(0, most + 1), (most, 1), (u32::MAX, 1)] {
+            let mut into = std::vec![0; length as usize];
+            let error = slots.read(&whole[0], offset, &mut into).unwrap_err();
+            assert_eq!(error, SlotError::Length { most, found: length as usize });
+        }
+    }
+
+    #[test]
+    fn the_last_sequence_number_is_an_error_and_not_a_wrap() {
+        let payload_crc = crc32().checksum(&[0]);
+        let mut slots = holding(Record { sequence: u32::MAX, length: 1, payload_crc });
+        let whole = slots.whole().unwrap();
+        assert_eq!(slots.update(whole.first(), 1).err(), Some(SlotError::Sequence));
+        assert_eq!(slots.whole().unwrap(), whole);
+    }
+}

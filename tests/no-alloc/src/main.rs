@@ -1,10 +1,13 @@
 //! One inference without `std`, without an allocator, in a buffer whose size is a constant.
 //!
 //! The golden package is embedded and used in place, as a firmware does it. The plan is computed at
-//! compile time; the buffer has exactly its size and a guard behind it. The process exits 0 if the
-//! answer has the golden bits, and else with the code of a [`Failure`].
+//! compile time; the buffer has exactly its size and a guard behind it. An update with a signature
+//! goes through two slots as well. The process exits 0 if the answer has the golden bits, and else
+//! with the code of a [`Failure`].
 #![no_std]
 #![no_main]
+
+mod update;
 
 use coda_runtime::executor::{Executor, ExecutorError, Input};
 use coda_runtime::format::Package;
@@ -76,6 +79,8 @@ enum Failure {
     Answer = 8,
     /// Something was written behind the buffer.
     Guard = 9,
+    /// An update was taken or refused that should not be.
+    Update = 10,
 }
 
 #[link(name = "c")]
@@ -99,6 +104,7 @@ extern "C" fn main() -> c_int {
 }
 
 fn run() -> Result<(), Failure> {
+    update::run().ok_or(Failure::Update)?;
     let package = Package::parse(&PACKAGE.0).map_err(|_| Failure::Parse)?;
     let model = Model::open(&package).map_err(|_| Failure::Bind)?;
     if model.dimensions() != DIMENSIONS {
