@@ -90,10 +90,11 @@ fn kinds(garments: &Task) -> Result<Task> {
         let rows: Vec<&[f32]> = tensor.values.chunks(columns).collect();
         let mut values = Vec::new();
         for (_, members) in KINDS {
-            for column in 0..columns {
+            let mean = |column: usize| {
                 let sum: f32 = members.iter().map(|row| rows[*row][column]).sum();
-                values.push(sum / members.len() as f32);
-            }
+                sum / members.len() as f32
+            };
+            values.extend((0..columns).map(mean));
         }
         let labels = KINDS.len();
         let shape = if role == Role::HeadBias { vec![1, labels] } else { vec![labels, columns] };
