@@ -19,7 +19,7 @@ native() {
     [[ " $flags " != *" avx512_vnni "* ]] || tables+=avx512_vnni,
     [[ " $flags " != *" avx_vnni "* ]] || tables+=avx_vnni,
     [[ " $flags " != *" avx2 "* ]] || tables+=avx2,
-    expected=(--expect "${tables}portable,scalar")
+    expected=(--expect "${tables}portable,compact,scalar")
   fi
   cargo run -q --release --locked --manifest-path ../tests/conformance/Cargo.toml -- "${expected[@]}"
 }
@@ -30,21 +30,21 @@ native
 suite aarch64-unknown-linux-gnu
 for core in cortex-a53:neon cortex-a72:neon cortex-a76:neon_dotprod,neon max:neon_i8mm,neon_dotprod,neon; do
   echo "== aarch64 ${core%%:*}, emulated"
-  qemu-aarch64 -cpu "${core%%:*}" $built/aarch64-unknown-linux-gnu/release/coda-conformance --expect "${core##*:},portable,scalar"
+  qemu-aarch64 -cpu "${core%%:*}" $built/aarch64-unknown-linux-gnu/release/coda-conformance --expect "${core##*:},portable,compact,scalar"
 done
 suite armv7-unknown-linux-gnueabihf
 echo "== armv7 cortex-a7, emulated"
-qemu-arm -cpu cortex-a7 $built/armv7-unknown-linux-gnueabihf/release/coda-conformance --expect armv7_neon,portable,scalar
+qemu-arm -cpu cortex-a7 $built/armv7-unknown-linux-gnueabihf/release/coda-conformance --expect armv7_neon,portable,compact,scalar
 echo "== wasm32 with SIMD, in node"
 cross_cargo build -q --release --locked --manifest-path ../tests/conformance/wasm/Cargo.toml --target wasm32-unknown-unknown --target-dir $built
-node ../tests/conformance/wasm/run.mjs $built/wasm32-unknown-unknown/release/coda_conformance_wasm.wasm simd128,portable,scalar
+node ../tests/conformance/wasm/run.mjs $built/wasm32-unknown-unknown/release/coda_conformance_wasm.wasm simd128,portable,compact,scalar
 firmware() { # TRIPLE MACHINE TABLES
   echo "== $1 $2, emulated"
   EXPECT=$3 cross_cargo build -q --release --locked --manifest-path ../tests/conformance/cortex-m/Cargo.toml --target "$1" --target-dir $built
   timeout 600 qemu-system-arm -machine "$2" -nographic -semihosting-config enable=on,target=native \
     -kernel "$built/$1/release/coda-conformance-cortex-m"
 }
-firmware thumbv7em-none-eabihf mps2-an386 dsp,portable,scalar       # Cortex-M4F
-firmware thumbv7em-none-eabihf mps2-an500 dsp,portable,scalar       # Cortex-M7
-firmware thumbv8m.main-none-eabihf mps3-an547 mve,dsp,portable,scalar # Cortex-M55
+firmware thumbv7em-none-eabihf mps2-an386 dsp,portable,compact,scalar       # Cortex-M4F
+firmware thumbv7em-none-eabihf mps2-an500 dsp,portable,compact,scalar       # Cortex-M7
+firmware thumbv8m.main-none-eabihf mps3-an547 mve,dsp,portable,compact,scalar # Cortex-M55
 echo "every table has the scalar bits"

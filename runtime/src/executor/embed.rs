@@ -17,6 +17,8 @@ pub(super) fn forward(
     tokens: usize,
 ) -> Result<(), RunError> {
     match *input {
+        Input::Tokens { .. } if !cfg!(feature = "tokens") => Err(RunError::WrongInput),
+        Input::Pixels(_) if !cfg!(feature = "patches") => Err(RunError::WrongInput),
         Input::Tokens { ids, types, .. } => embed_tokens(context, buffers, ids, types, tokens),
         Input::Pixels(pixels) => embed_patches(context, buffers, pixels, tokens),
     }

@@ -48,6 +48,7 @@ impl Context<'_> {
     pub(super) const fn form_of(&self, linear: &Linear<'_>) -> Form {
         match self.activations {
             Activations::Int8 if linear.is_integer() => Form::Int8,
+            Activations::F32 if !cfg!(feature = "float") && linear.is_integer() => Form::Int8,
             _ => Form::Float,
         }
     }

@@ -45,6 +45,8 @@ impl<'a> Input<'a> {
 /// Checks `input` against model and plan; returns its number of tokens.
 pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result<usize, RunError> {
     let tokens = match (input, model.config().embedding) {
+        (Input::Tokens { .. }, _) if !cfg!(feature = "tokens") => return Err(RunError::WrongInput),
+        (Input::Pixels(_), _) if !cfg!(feature = "patches") => return Err(RunError::WrongInput),
         (
             Input::Tokens { ids, types, length },
             Embedding::Tokens { vocabulary, token_types, .. },

@@ -124,6 +124,7 @@ impl<'m, 'a> Executor<'m, 'a> {
     }
 
     /// The same executor with another way into int8 weights.
+    #[cfg(feature = "float")]
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         Self { activations, ..self }
@@ -131,12 +132,14 @@ impl<'m, 'a> Executor<'m, 'a> {
 
     /// The same executor on more cores: the plan says on how many ([`Plan::with_workers`]). The
     /// answer does not change by a bit.
+    #[cfg(feature = "workers")]
     #[must_use]
     pub fn with_workers(self, workers: &'m dyn Workers) -> Self {
         Self { workers, ..self }
     }
 
     /// The same executor with the costs of this machine, for [`Budget::Deadline`].
+    #[cfg(feature = "deadline")]
     #[must_use]
     pub fn with_costs(self, costs: CostModel) -> Self {
         Self { costs: Some(costs), ..self }
@@ -201,10 +204,11 @@ impl<'m, 'a> Executor<'m, 'a> {
     /// What a deadline comes to for an input of `tokens` tokens.
     ///
     /// # Errors
-    /// [`DeadlineError::NoCostModel`] without [`Executor::with_costs`],
+    /// [`DeadlineError::NoCostModel`] without `with_costs`,
     /// [`DeadlineError::TooShort`].
     pub fn choose(&self, tokens: usize, deadline: Duration) -> Result<Choice, DeadlineError> {
-        let costs = self.costs.ok_or(DeadlineError::NoCostModel)?;
+        let costs = self.costs.filter(|_| cfg!(feature = "deadline"));
+        let costs = costs.ok_or(DeadlineError::NoCostModel)?;
         costs.choose(self.model, tokens, self.plan.capacity().selected, deadline)
     }
 

@@ -140,7 +140,7 @@ pub(super) fn for_parts<T: Split>(
     work: &(impl Fn(&mut Scratch<'_>, T) + Sync),
 ) {
     let parts = scratch.workers().min(rows.rows() / FEWEST_ROWS);
-    if parts < 2 {
+    if parts < 2 || !cfg!(feature = "workers") {
         return work(&mut scratch, rows);
     }
     let left_parts = parts / 2;

@@ -258,6 +258,7 @@ impl<'a> Package<'a> {
             SectionKind::Task => self.task = Some(decode_task(body)?),
             SectionKind::Head => self.head = Some(decode_head(body)?),
             SectionKind::Image => self.image = Some(decode_image(body)?),
+            SectionKind::Vocabulary if !cfg!(feature = "tokens") => {}
             SectionKind::Vocabulary => {
                 self.vocabulary = Some(Vocabulary::parse(body).map_err(FormatError::Vocabulary)?);
             }

@@ -2,8 +2,11 @@
 //!
 //! int8 products: `sxtb16` widens every other byte of a word, `smlad` adds the products of both
 //! halves. The bytes of rows and weights are parted in the same way, so no order has to be restored.
+//! Loops are in assembly: two rows and two channels, or one row and four channels, whose four sums
+//! stay in registers over a whole panel, whatever the compiler is told to optimise for.
 
-use super::portable::{self, Block, BlockSums};
+use super::compact;
+use super::portable::{Block, BlockSums};
 use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
@@ -11,20 +14,23 @@ pub(super) const NAME: &str = "dsp";
 
 static KERNELS: Kernels = Kernels {
     name: NAME,
-    gemm_f32_qd8_qc8w: portable::gemm_int8::<2, Dsp>,
-    gemm_f32_qd8_qc4w: portable::gemm_int4::<2, Dsp>,
-    ..portable::KERNELS
+    gemm_f32_qd8_qc8w: compact::gemm_int8::<Dsp>,
+    gemm_f32_qd8_qc4w: if cfg!(feature = "int4") {
+        compact::gemm_int4::<Dsp>
+    } else {
+        |_, _, _, _| {}
+    },
+    ..compact::KERNELS
 };
 
-/// The table, if this core has the DSP extension.
-pub(super) fn detect() -> Option<&'static Kernels> {
+/// The table, if this core has the DSP extension. A program that names no other table has no other
+/// in its code.
+#[must_use]
+pub fn detect() -> Option<&'static Kernels> {
     cortex_m::has_dsp().then_some(&KERNELS)
 }
 
 struct Dsp;
-
-/// Eight int8 values as four pairs of i16.
-type Halves = [u32; 4];
 
 impl BlockSums for Dsp {
     #[inline(always)]
@@ -32,71 +38,135 @@ impl BlockSums for Dsp {
         rows: [&[[i8; PANEL]]; ROWS],
         panel: &[Block],
     ) -> [[i32; PANEL]; ROWS] {
-        let rows = rows.map(|row| &row[..panel.len()]);
         let mut sums = [[0; PANEL]; ROWS];
-        for (index, block) in panel.iter().enumerate() {
-            let mut inputs = [[0; 4]; ROWS];
-            for (slot, row) in inputs.iter_mut().zip(rows) {
-                *slot = widen(row[index]);
+        let (pairs, last) = rows.as_chunks::<2>();
+        let (sums_of_pairs, sums_of_last) = sums.as_chunks_mut::<2>();
+        for ([first, second], sums) in pairs.iter().zip(sums_of_pairs) {
+            for channel in (0..PANEL).step_by(2) {
+                let [a, b, c, d] = two_rows_two_channels(first, second, panel, channel);
+                sums[0][channel] = a;
+                sums[0][channel + 1] = b;
+                sums[1][channel] = c;
+                sums[1][channel + 1] = d;
             }
-            for (channel, weights) in block.iter().enumerate() {
-                let weights = widen(*weights);
-                for (sums, inputs) in sums.iter_mut().zip(inputs) {
-                    for (weights, inputs) in weights.into_iter().zip(inputs) {
-                        sums[channel] = multiply_add(sums[channel], weights, inputs);
-                    }
-                }
+        }
+        for (row, sums) in last.iter().zip(sums_of_last) {
+            for (half, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                *sums = one_row_four_channels(row, panel, half);
             }
         }
         sums
     }
 }
 
+/// Sums of two rows with channels `channel` and `channel + 1`: of the first row, then of the second.
 #[inline(always)]
-fn widen(values: [i8; PANEL]) -> Halves {
-    let [low, high]: [u32; 2] = bytemuck::must_cast(values);
-    [widen_even(low), widen_odd(low), widen_even(high), widen_odd(high)]
-}
-
-/// Bytes 0 and 2, with their signs.
-#[inline(always)]
-fn widen_even(bytes: u32) -> u32 {
-    let halves;
-    // SAFETY: one instruction on registers, of an extension that the core has.
+fn two_rows_two_channels(
+    first: &[[i8; PANEL]],
+    second: &[[i8; PANEL]],
+    panel: &[Block],
+    channel: usize,
+) -> [i32; 4] {
+    let mut sums = [0; 4];
+    let count = panel.len().min(first.len()).min(second.len());
+    if count == 0 || channel + 1 >= PANEL {
+        return sums;
+    }
+    let [a, b, c, d] = &mut sums;
+    // SAFETY: the loop reads `count` inputs of 8 bytes of each row and, of `count` blocks of 64 bytes,
+    // the 16 bytes of two channels, which the slices hold; it runs only on a core with the extension.
+    // r6 and r7, which the compiler keeps for itself, are restored.
     unsafe {
         asm!(
-            ".cpu cortex-m33", "sxtb16 {}, {}", out(reg) halves, in(reg) bytes,
-            options(pure, nomem, nostack, preserves_flags)
+            ".cpu cortex-m33",
+            "push {{r6, r7}}",
+            "2:",
+            ".irp half, 0, 4",
+            "ldr r4, [r0], #4",
+            "ldr r5, [r1], #4",
+            "ldr lr, [r2, #\\half]",
+            "sxtb16 r6, r4",
+            "sxtb16 r4, r4, ror #8",
+            "sxtb16 r7, r5",
+            "sxtb16 r5, r5, ror #8",
+            "sxtb16 r12, lr",
+            "sxtb16 lr, lr, ror #8",
+            "smlad r8, r6, r12, r8",
+            "smlad r10, r7, r12, r10",
+            "smlad r8, r4, lr, r8",
+            "smlad r10, r5, lr, r10",
+            "ldr lr, [r2, #\\half + 8]",
+            "sxtb16 r12, lr",
+            "sxtb16 lr, lr, ror #8",
+            "smlad r9, r6, r12, r9",
+            "smlad r11, r7, r12, r11",
+            "smlad r9, r4, lr, r9",
+            "smlad r11, r5, lr, r11",
+            ".endr",
+            "add r2, r2, #64",
+            "subs r3, r3, #1",
+            "bne 2b",
+            "pop {{r6, r7}}",
+            inout("r0") first.as_ptr() => _,
+            inout("r1") second.as_ptr() => _,
+            inout("r2") panel.as_ptr().cast::<u8>().wrapping_add(channel * PANEL) => _,
+            inout("r3") count => _,
+            inout("r8") *a, inout("r9") *b, inout("r10") *c, inout("r11") *d,
+            out("r4") _, out("r5") _, out("r12") _, out("lr") _,
+            options(readonly)
         );
     }
-    halves
+    sums
 }
 
-/// Bytes 1 and 3, with their signs.
+/// Sums of a row with channels 0 to 3 (`half` 0) or 4 to 7.
 #[inline(always)]
-fn widen_odd(bytes: u32) -> u32 {
-    let halves;
-    // SAFETY: one instruction on registers, of an extension that the core has.
+fn one_row_four_channels(row: &[[i8; PANEL]], panel: &[Block], half: usize) -> [i32; 4] {
+    let mut sums = [0; 4];
+    let count = panel.len().min(row.len());
+    if count == 0 || half > 1 {
+        return sums;
+    }
+    let [a, b, c, d] = &mut sums;
+    // SAFETY: the loop reads `count` inputs of 8 bytes and, of `count` blocks of 64 bytes, the 32 bytes
+    // of four channels, which the slices hold; it runs only on a core with the extension.
     unsafe {
         asm!(
-            ".cpu cortex-m33", "sxtb16 {}, {}, ror #8", out(reg) halves, in(reg) bytes,
-            options(pure, nomem, nostack, preserves_flags)
+            ".cpu cortex-m33",
+            "2:",
+            ".irp half, 0, 4",
+            "ldr r4, [r0], #4",
+            "sxtb16 r5, r4",
+            "sxtb16 r4, r4, ror #8",
+            ".irp channel, 0, 1, 2, 3",
+            "ldr r12, [r2, #\\half + 8 * \\channel]",
+            "sxtb16 lr, r12",
+            "sxtb16 r12, r12, ror #8",
+            ".if \\channel == 0",
+            "smlad r8, r5, lr, r8",
+            "smlad r8, r4, r12, r8",
+            ".elseif \\channel == 1",
+            "smlad r9, r5, lr, r9",
+            "smlad r9, r4, r12, r9",
+            ".elseif \\channel == 2",
+            "smlad r10, r5, lr, r10",
+            "smlad r10, r4, r12, r10",
+            ".else",
+            "smlad r11, r5, lr, r11",
+            "smlad r11, r4, r12, r11",
+            ".endif",
+            ".endr",
+            ".endr",
+            "add r2, r2, #64",
+            "subs r3, r3, #1",
+            "bne 2b",
+            inout("r0") row.as_ptr() => _,
+            inout("r2") panel.as_ptr().cast::<u8>().wrapping_add(half * 4 * PANEL) => _,
+            inout("r3") count => _,
+            inout("r8") *a, inout("r9") *b, inout("r10") *c, inout("r11") *d,
+            out("r4") _, out("r5") _, out("r12") _, out("lr") _,
+            options(readonly, nostack)
         );
     }
-    halves
-}
-
-/// `sum + a.low * b.low + a.high * b.high`.
-#[inline(always)]
-fn multiply_add(sum: i32, a: u32, b: u32) -> i32 {
-    let result;
-    // SAFETY: one instruction on registers, of an extension that the core has.
-    unsafe {
-        asm!(
-            ".cpu cortex-m33", "smlad {}, {}, {}, {}",
-            out(reg) result, in(reg) a, in(reg) b, in(reg) sum,
-            options(pure, nomem, nostack)
-        );
-    }
-    result
+    sums
 }

@@ -20,7 +20,17 @@
 //! int8 weights with a scale for each output channel, `qc4w` int4 weights with a scale for each channel
 //! and 32 inputs, `f16w` and `f32w` float weights.
 
+pub mod compact;
 pub mod math;
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        armv7_a,
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )),
+    allow(dead_code, reason = "bodies for vector units")
+)]
 pub mod portable;
 pub mod scalar;
 
@@ -45,10 +55,10 @@ mod avx_vnni;
 mod cortex_m;
 #[cfg(cortex_m)]
 #[allow(unsafe_code, reason = "instruction-set file")]
-mod dsp;
+pub mod dsp;
 #[cfg(cortex_m_v8)]
 #[allow(unsafe_code, reason = "instruction-set file")]
-mod mve;
+pub mod mve;
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod neon;
@@ -253,6 +263,7 @@ const TABLES: &[Candidate] = &[
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     (simd128::NAME, simd128::detect),
     (portable::KERNELS.name, || Some(&portable::KERNELS)),
+    (compact::KERNELS.name, || Some(&compact::KERNELS)),
     (scalar::KERNELS.name, || Some(&scalar::KERNELS)),
 ];
 

@@ -4,7 +4,8 @@
 //! gather of two double words brings them beside each other, as the row's inputs lie; `vmladava`
 //! adds their 16 products to a core register. Rust has no intrinsics, hence assembly.
 
-use super::portable::{self, Block, BlockSums};
+use super::compact;
+use super::portable::{Block, BlockSums};
 use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
@@ -12,13 +13,18 @@ pub(super) const NAME: &str = "mve";
 
 static KERNELS: Kernels = Kernels {
     name: NAME,
-    gemm_f32_qd8_qc8w: portable::gemm_int8::<1, Mve>,
-    gemm_f32_qd8_qc4w: portable::gemm_int4::<1, Mve>,
-    ..portable::KERNELS
+    gemm_f32_qd8_qc8w: compact::gemm_int8::<Mve>,
+    gemm_f32_qd8_qc4w: if cfg!(feature = "int4") {
+        compact::gemm_int4::<Mve>
+    } else {
+        |_, _, _, _| {}
+    },
+    ..compact::KERNELS
 };
 
-/// The table, if this core has MVE.
-pub(super) fn detect() -> Option<&'static Kernels> {
+/// The table, if this core has MVE. A program that names no other table has no other in its code.
+#[must_use]
+pub fn detect() -> Option<&'static Kernels> {
     cortex_m::has_mve().then_some(&KERNELS)
 }
 

@@ -113,7 +113,8 @@ pub(super) trait FloatSums<W> {
 }
 
 /// A weight that widens to f32 exactly.
-trait FloatWeight: Copy {
+pub(super) trait FloatWeight: Copy {
+    /// Its value.
     fn widen(self) -> f32;
 }
 
@@ -425,7 +426,7 @@ impl BlockSums for PortableSums {
 }
 
 /// Blocks of an int4 group.
-const GROUP_BLOCKS: usize = INT4_GROUP / PANEL;
+pub(super) const GROUP_BLOCKS: usize = INT4_GROUP / PANEL;
 
 /// int4 weights, int8 rows, by the block sums of an instruction set; see
 /// [`scalar::gemm_f32_qd8_qc4w`]. A group is widened to int8 once for [`ROW_TILE`] rows.
@@ -505,7 +506,7 @@ impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
 
 /// The scales of a group.
 #[inline(always)]
-fn group_scales(group: &Int4Group) -> Lanes {
+pub(super) fn group_scales(group: &Int4Group) -> Lanes {
     let mut scales = [0.0; PANEL];
     for (scale, bytes) in scales.iter_mut().zip(group.as_chunks::<2>().0) {
         *scale = widen(f16::from_le_bytes(*bytes));
@@ -515,7 +516,7 @@ fn group_scales(group: &Int4Group) -> Lanes {
 
 /// The values of a group as int8 blocks.
 #[inline(always)]
-fn widen_group(group: &Int4Group) -> [Block; GROUP_BLOCKS] {
+pub(super) fn widen_group(group: &Int4Group) -> [Block; GROUP_BLOCKS] {
     let mut blocks = [[[0; PANEL]; PANEL]; GROUP_BLOCKS];
     let (pairs, _) = blocks.as_chunks_mut::<2>();
     let halves = group[PANEL * 2..].chunks_exact(PANEL * PANEL);
@@ -640,7 +641,7 @@ pub fn gemm_f32_qd8_qc8w(
 
 /// The panels with the scales of their channels.
 #[inline(always)]
-fn int8_panels(
+pub(super) fn int8_panels(
     rhs: PanelsInt8<'_>,
 ) -> impl Iterator<Item = (&[[[i8; PANEL]; PANEL]], &[f32; PANEL])> {
     let (channels, _) = rhs.values.as_chunks::<PANEL>();

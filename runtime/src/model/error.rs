@@ -53,6 +53,11 @@ pub enum ModelError {
         /// Its layer.
         layer: u16,
     },
+    /// The packages need a part of this crate that the build leaves out.
+    LeftOut {
+        /// The cargo feature of that part.
+        feature: &'static str,
+    },
     /// A pinned position lies behind the longest input.
     PinnedPosition {
         /// The position.
@@ -130,6 +135,9 @@ impl fmt::Display for ModelError {
                     "the tensor {} is stored in a way its role cannot have",
                     Place(role, layer)
                 )
+            }
+            Self::LeftOut { feature } => {
+                write!(f, "this build leaves out what the model needs: the feature \"{feature}\"")
             }
             Self::PinnedPosition { position, limit } => {
                 write!(f, "position {position} is pinned, but inputs have at most {limit} tokens")

@@ -27,6 +27,17 @@ pub struct Model<'a> {
     config: Config,
 }
 
+/// This build has what the encoder needs.
+fn check_build(config: &Config) -> Result<(), ModelError> {
+    let feature = match config.embedding {
+        Embedding::Tokens { .. } if !cfg!(feature = "tokens") => "tokens",
+        Embedding::Patches { .. } if !cfg!(feature = "patches") => "patches",
+        _ if !config.int8_attention && !cfg!(feature = "float") => "float",
+        _ => return Ok(()),
+    };
+    Err(ModelError::LeftOut { feature })
+}
+
 impl<'a> Model<'a> {
     /// Binds a task to the base it was made for.
     ///
@@ -70,6 +81,7 @@ impl<'a> Model<'a> {
     fn checked(base: &Package<'a>, task: Option<Package<'a>>) -> Result<Self, ModelError> {
         let wrong = ModelError::WrongKind { expected: PackageKind::Base, found: base.kind() };
         let config = *base.config().ok_or(wrong)?;
+        check_build(&config)?;
         let model = Self { base: *base, task, config };
         model.check_layers()?;
         model.check_embedding()?;
@@ -104,6 +116,8 @@ impl<'a> Model<'a> {
 
     fn check_embedding(&self) -> Result<(), ModelError> {
         match self.config.embedding {
+            Embedding::Tokens { .. } if !cfg!(feature = "tokens") => {}
+            Embedding::Patches { .. } if !cfg!(feature = "patches") => {}
             Embedding::Tokens { positions, token_types, norm, .. } => {
                 self.token_table()?;
                 if positions > 0 {

@@ -130,6 +130,12 @@ pub(super) fn linear<'a>(
 ) -> Result<Linear<'a>, ModelError> {
     check_shape(tensor, shape)?;
     let weights = match tensor.encoding {
+        Encoding::Panel8F32 if !cfg!(feature = "float") => {
+            return Err(ModelError::LeftOut { feature: "float" });
+        }
+        Encoding::Panel8x8Int4 if !cfg!(feature = "int4") => {
+            return Err(ModelError::LeftOut { feature: "int4" });
+        }
         Encoding::Panel8F32 => Weights::F32(parts(tensor)?.0),
         Encoding::Panel8F16 => Weights::F16(parts(tensor)?.0),
         Encoding::Panel8x8Int8 => {

@@ -78,8 +78,47 @@ fn sort_candidates(scores: &[f32], pinned: impl Iterator<Item = usize>, keys: &m
             count += 1;
         }
     }
-    keys.get_mut(..count).into_iter().for_each(<[u64]>::sort_unstable);
+    keys.get_mut(..count).into_iter().for_each(sort);
     count
+}
+
+/// Sorts values of which no two are equal.
+#[cfg(feature = "std")]
+fn sort<T: Ord>(values: &mut [T]) {
+    values.sort_unstable();
+}
+
+/// Sorts values of which no two are equal. A heap sort takes a twentieth of the code of the standard
+/// library's sort and never more than n log n steps.
+#[cfg(not(feature = "std"))]
+fn sort<T: Ord>(values: &mut [T]) {
+    for parent in (0..values.len() / 2).rev() {
+        sift_down(values, parent);
+    }
+    for end in (1..values.len()).rev() {
+        values.swap(0, end);
+        values.get_mut(..end).into_iter().for_each(|heap| sift_down(heap, 0));
+    }
+}
+
+/// Moves a value down to where no child is larger.
+#[cfg(not(feature = "std"))]
+fn sift_down<T: Ord>(heap: &mut [T], mut parent: usize) {
+    loop {
+        let left = 2 * parent + 1;
+        let Some(mut largest) = heap.get(left) else { return };
+        let mut child = left;
+        if let Some(right) = heap.get(left + 1)
+            && right > largest
+        {
+            (largest, child) = (right, left + 1);
+        }
+        if heap.get(parent).is_none_or(|value| value >= largest) {
+            return;
+        }
+        heap.swap(parent, child);
+        parent = child;
+    }
 }
 
 /// A key that sorts ascending as scores sort descending, ties by index. A NaN sorts by its sign.
@@ -145,7 +184,7 @@ fn solve(scores: &[f32], keys: &[u64], k: usize, gate: Gate, gates: &mut [f32], 
 /// Sorts the first `k` entries and lists every other token behind them, ascending.
 fn split_order(order: &mut [u32], k: usize) {
     let Some((selected, rest)) = order.split_at_mut_checked(k) else { return };
-    selected.sort_unstable();
+    sort(selected);
     let mut selected = selected.iter().peekable();
     let mut token = 0;
     for slot in rest {

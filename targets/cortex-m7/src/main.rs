@@ -3,6 +3,7 @@
 #![no_main]
 
 use coda_firmware::Memory;
+use coda_runtime::kernels::dsp;
 use cortex_m_rt::{entry, exception};
 
 /// Bytes of stack that the program is given; it checks that they are there and enough.
@@ -12,7 +13,7 @@ const STACK_BYTES: usize = 8 * 1024;
 fn main() -> ! {
     // The macro makes this an exclusive reference: the arena is no part of the stack.
     static mut MEMORY: Memory = Memory::new();
-    coda_firmware::exit(coda_firmware::run(MEMORY, STACK_BYTES))
+    coda_firmware::exit(coda_firmware::run(MEMORY, dsp::detect(), STACK_BYTES))
 }
 
 #[exception]

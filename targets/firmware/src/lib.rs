@@ -20,6 +20,7 @@ use coda_runtime::memory::Arena;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use core::fmt;
+use core::hint::black_box;
 use model::{ANSWERS, ARENA_BYTES, IMAGES, REDUCTION_LIST, THE_PLAN};
 
 /// What memory holds before a run.
@@ -70,6 +71,8 @@ pub enum Failure {
     Stack = 9,
     /// The text could not be written.
     Text = 10,
+    /// This core has not the instructions of the board's kernel table.
+    Kernels = 11,
 }
 
 impl From<fmt::Error> for Failure {
@@ -101,14 +104,17 @@ pub(crate) use line;
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn check(memory: &mut Memory, console: &mut impl Console) -> Result<(), Failure> {
+pub fn check(
+    memory: &mut Memory,
+    kernels: &'static Kernels,
+    console: &mut impl Console,
+) -> Result<(), Failure> {
     let package = Package::parse(model::package()).map_err(|_| Failure::Parse)?;
     let model = Model::open(&package).map_err(|_| Failure::Bind)?;
     memory.arena.0.fill(PAINT);
     memory.guard.fill(PAINT);
-    let kernels = Kernels::best();
     line!(console, "kernels {}", kernels.name);
-    refuse_bad_input(&model, memory)?;
+    refuse_bad_input(&model, kernels, memory)?;
     let pixels = model.patch_grid().ok_or(Failure::Bind)?.image_bytes();
     let mut answers = ANSWERS.as_chunks::<4>().0.iter();
     for reduction in REDUCTION_LIST {
@@ -118,7 +124,7 @@ pub fn check(memory: &mut Memory, console: &mut impl Console) -> Result<(), Fail
                 .map_err(|_| Failure::Executor)?;
             let before = console.count();
             let output = executor
-                .run(Input::Pixels(image), Budget::Reduction(reduction))
+                .run(black_box(Input::Pixels(image)), black_box(Budget::Reduction(reduction)))
                 .map_err(|_| Failure::Run)?;
             total += console.count() - before;
             line!(
@@ -154,7 +160,7 @@ impl fmt::Debug for Bits<'_> {
 /// Every byte of the plan was used, and none behind it.
 fn check_memory(memory: &Memory, console: &mut impl Console) -> Result<(), Failure> {
     // Without the black box the compiler may conclude that nothing can have written there.
-    let memory = core::hint::black_box(memory);
+    let memory = black_box(memory);
     if memory.guard != [PAINT; 64] {
         return Err(Failure::Guard);
     }
@@ -165,7 +171,11 @@ fn check_memory(memory: &Memory, console: &mut impl Console) -> Result<(), Failu
 }
 
 /// A cut package and an oversized image come back as errors.
-fn refuse_bad_input(model: &Model<'_>, memory: &mut Memory) -> Result<(), Failure> {
+fn refuse_bad_input(
+    model: &Model<'_>,
+    kernels: &Kernels,
+    memory: &mut Memory,
+) -> Result<(), Failure> {
     let bytes = model::package();
     let cut = bytes.get(..bytes.len() - 1).unwrap_or(bytes);
     if !matches!(Package::parse(cut), Err(FormatError::WrongLength { .. })) {
@@ -173,8 +183,8 @@ fn refuse_bad_input(model: &Model<'_>, memory: &mut Memory) -> Result<(), Failur
     }
     let arena = &mut memory.arena.0;
     let mut executor =
-        Executor::new(model, Kernels::best(), THE_PLAN, arena).map_err(|_| Failure::Executor)?;
-    match executor.run(Input::Pixels(IMAGES), Budget::Task) {
+        Executor::new(model, kernels, THE_PLAN, arena).map_err(|_| Failure::Executor)?;
+    match executor.run(Input::Pixels(&IMAGES), Budget::Task) {
         Err(RunError::ImageBytes { .. }) => Ok(()),
         _ => Err(Failure::BadInput),
     }

@@ -22,7 +22,16 @@ pub(crate) fn package() -> &'static [u8] {
     &MODEL.0
 }
 
-/// Pixels, image after image.
-pub(crate) static IMAGES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/images.bin"));
+const IMAGE_BYTES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/images.bin"));
+const ANSWER_BYTES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/answers.bin"));
+
+/// Pixels, image after image; beside the package, as they are no part of the code.
+// SAFETY: as above.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".package"))]
+pub(crate) static IMAGES: [u8; IMAGE_BYTES.len()] =
+    *include_bytes!(concat!(env!("CODA_FIRMWARE"), "/images.bin"));
 /// The host's logits, reduction by reduction, image by image.
-pub(crate) static ANSWERS: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/answers.bin"));
+// SAFETY: as above.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".package"))]
+pub(crate) static ANSWERS: [u8; ANSWER_BYTES.len()] =
+    *include_bytes!(concat!(env!("CODA_FIRMWARE"), "/answers.bin"));

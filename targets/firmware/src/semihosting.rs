@@ -1,6 +1,7 @@
 //! The program of a Cortex-M board with a debugger or an emulator attached.
 
 use crate::{Console, Failure, Memory, check, line, stack, ticks};
+use coda_runtime::kernels::Kernels;
 use core::fmt;
 use cortex_m::Peripherals;
 use cortex_m_semihosting::{debug, hprintln};
@@ -22,7 +23,12 @@ impl Console for Semihosting {
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn run(memory: &mut Memory, stack_bytes: usize) -> Result<(), Failure> {
+pub fn run(
+    memory: &mut Memory,
+    kernels: Option<&'static Kernels>,
+    stack_bytes: usize,
+) -> Result<(), Failure> {
+    let kernels = kernels.ok_or(Failure::Kernels)?;
     let room = stack::room();
     if room < stack_bytes {
         return Err(Failure::Stack);
@@ -32,7 +38,7 @@ pub fn run(memory: &mut Memory, stack_bytes: usize) -> Result<(), Failure> {
     let console = &mut Semihosting;
     line!(console, "ticks-of-1024-instructions {}", ticks::calibrate());
     stack::paint();
-    let result = check(memory, console);
+    let result = check(memory, kernels, console);
     let depth = stack::depth();
     line!(console, "stack planned={stack_bytes} touched={depth} room={room}");
     result?;

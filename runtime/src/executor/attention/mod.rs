@@ -55,7 +55,7 @@ pub(super) fn forward(
     let data = buffers.queries.get_mut(..queries * width).unwrap_or_default();
     let rows = (order, MatrixMut::new(data, width));
     for_parts(context.workers, buffers.scratch.reborrow(), rows, &|scratch, (order, mut rows)| {
-        if config.int8_attention {
+        if config.int8_attention || !cfg!(feature = "float") {
             int8::attend(context, scratch, keys, order, &mut rows);
         } else {
             float::attend(context, scratch, keys, order, &mut rows);

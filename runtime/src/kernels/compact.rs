@@ -1,0 +1,403 @@
+//! The kernels for cores with little flash and no float vectors: one body for every number of rows,
+//! one epilogue for all of them, and inner loops that are written out, so that the compiler may be
+//! told to optimise for size. No intrinsics: `dsp` and `mve` bring their own int8 products and take
+//! the rest from here.
+
+use super::portable::{self, Block, BlockSums, FloatWeight, GROUP_BLOCKS, Lanes, Sums};
+use super::{
+    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE, RowsInt8,
+    Store, activate, fold, math, scalar,
+};
+use crate::format::INT4_GROUP;
+use crate::tensor::{Matrix, MatrixMut};
+use half::f16;
+
+/// The table.
+pub static KERNELS: Kernels = Kernels {
+    name: "compact",
+    gemm_f32_f32_f32w: if cfg!(feature = "float") { gemm_float::<f32> } else { |_, _, _, _| {} },
+    gemm_f32_f32_f16w: gemm_float::<f16>,
+    gemm_f32_f32_qc8w: if cfg!(feature = "float") {
+        scalar::gemm_f32_f32_qc8w
+    } else {
+        |_, _, _, _| {}
+    },
+    gemm_f32_qd8_qc8w: gemm_int8::<CompactSums>,
+    gemm_f32_f32_qc4w: if cfg!(all(feature = "float", feature = "int4")) {
+        scalar::gemm_f32_f32_qc4w
+    } else {
+        |_, _, _, _| {}
+    },
+    gemm_f32_qd8_qc4w: if cfg!(feature = "int4") {
+        gemm_int4::<CompactSums>
+    } else {
+        |_, _, _, _| {}
+    },
+    quantize_row,
+    layer_norm,
+    rms_norm,
+    softmax: if cfg!(feature = "float") { softmax } else { |_| {} },
+    softmax_int8,
+    pack_rows,
+    pack_columns,
+    add_f16,
+    add_int8: scalar::add_int8,
+    dot,
+};
+
+/// The same statement for 0 to 7.
+macro_rules! eight {
+    (|$i:ident| $body:expr) => {
+        eight!(@ $i, $body, 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    (@ $i:ident, $body:expr, $($number:literal),*) => {{
+        $({ const $i: usize = $number; $body; })*
+    }};
+}
+
+/// Float weights, row by row; see [`Kernels::gemm_f32_f32_f32w`].
+fn gemm_float<W: FloatWeight>(
+    out: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Panels<'_, W>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (steps, _) = rhs.values.as_chunks::<PANEL>();
+    for (index, panel) in steps.chunks_exact(rhs.inputs.max(1)).enumerate() {
+        for row in 0..lhs.rows() {
+            let mut sums = [0.0; PANEL];
+            for (x, weights) in lhs.row(row).iter().zip(panel) {
+                eight!(|I| sums[I] += x * weights[I].widen());
+            }
+            finish((out, row), index * PANEL, &mut sums, epilogue);
+        }
+    }
+}
+
+/// int8 weights, int8 rows, two rows at a time; see [`scalar::gemm_f32_qd8_qc8w`].
+pub(super) fn gemm_int8<S: BlockSums>(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    for (index, (panel, scales)) in portable::int8_panels(rhs).enumerate() {
+        let pairs = rows.chunks(2 * panel.len().max(1)).zip(lhs.scales.chunks(2));
+        for (pair, (rows, row_scales)) in pairs.enumerate() {
+            let sums = two_rows::<S>(rows, panel);
+            for ((row, row_scale), sums) in row_scales.iter().enumerate().zip(&sums) {
+                let mut values = [0.0; PANEL];
+                eight!(|I| values[I] = sums[I] as f32 * (row_scale * scales[I]));
+                finish((out, 2 * pair + row), index * PANEL, &mut values, epilogue);
+            }
+        }
+    }
+}
+
+/// Sums of the one or two rows of `rows` with a panel; of a missing row, something.
+#[inline(never)]
+fn two_rows<S: BlockSums>(rows: &[[i8; PANEL]], panel: &[Block]) -> Sums<2> {
+    match rows.split_at_checked(panel.len()) {
+        Some((first, [])) => {
+            let [sums] = S::exact_sums([first], panel);
+            [sums; 2]
+        }
+        Some((first, second)) => S::exact_sums([first, second], panel),
+        None => [[0; PANEL]; 2],
+    }
+}
+
+/// int4 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc4w`]. A group is widened to int8 once for
+/// [`ROW_TILE`] rows.
+pub(super) fn gemm_int4<S: BlockSums>(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt4<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    let blocks = lhs.stride / PANEL;
+    let panels = rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1));
+    for (index, panel) in panels.enumerate() {
+        for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
+            let first = tile * ROW_TILE;
+            let rows = rows.get(first * blocks..).unwrap_or(&[]);
+            let mut sums = [[0.0; PANEL]; ROW_TILE];
+            for (number, group) in panel.iter().enumerate() {
+                let (weights, scales) =
+                    (portable::widen_group(group), portable::group_scales(group));
+                let start = number * GROUP_BLOCKS;
+                let weights = weights.get(..GROUP_BLOCKS.min(blocks.saturating_sub(start)));
+                let weights = weights.unwrap_or(&[]);
+                let of_rows = rows.chunks(blocks.max(1)).zip(&mut sums[..row_scales.len()]);
+                for (row, sums) in of_rows {
+                    let row = row.get(start..start + weights.len()).unwrap_or(&[]);
+                    let [found, _] = two_rows::<S>(row, weights);
+                    eight!(|I| sums[I] += found[I] as f32 * scales[I]);
+                }
+            }
+            for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
+                eight!(|I| sums[I] *= row_scale);
+                finish((out, first + row), index * PANEL, sums, epilogue);
+            }
+        }
+    }
+}
+
+/// int8 products by plain code.
+struct CompactSums;
+
+impl BlockSums for CompactSums {
+    #[inline(always)]
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        let mut sums = [[0; PANEL]; ROWS];
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            for (inputs, block) in row.iter().zip(panel) {
+                add_block(sums, *inputs, block);
+            }
+        }
+        sums
+    }
+}
+
+/// Adds the products of a block.
+#[inline(never)]
+fn add_block(sums: &mut [i32; PANEL], inputs: [i8; PANEL], block: &Block) {
+    let mut wide = [0; PANEL];
+    eight!(|I| wide[I] = i32::from(inputs[I]));
+    for (sum, weights) in sums.iter_mut().zip(block) {
+        eight!(|I| *sum += wide[I] * i32::from(weights[I]));
+    }
+}
+
+/// Finishes the values of a row and panel, and puts them where the epilogue says.
+#[inline(never)]
+fn finish(
+    (out, row): (&mut MatrixMut<'_>, usize),
+    column: usize,
+    values: &mut Lanes,
+    epilogue: &Epilogue<'_>,
+) {
+    if let Some(bias) = epilogue.bias.get(column..) {
+        values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+    }
+    if let Some(activation) = epilogue.activation {
+        values.iter_mut().for_each(|value| *value = activate(activation, *value));
+    }
+    if let Store::Add { scale } = epilogue.store {
+        let scale = scale.get(column..).unwrap_or(&[]);
+        values.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+    }
+    let slots = out.row_mut(row).get_mut(column..).unwrap_or_default().iter_mut().zip(values);
+    match epilogue.store {
+        Store::Overwrite => slots.for_each(|(slot, value)| *slot = *value),
+        Store::Add { .. } => slots.for_each(|(slot, value)| *slot += *value),
+        Store::Multiply => slots.for_each(|(slot, value)| *slot *= *value),
+    }
+}
+
+/// The largest magnitude, as bits: they order as magnitudes do, NaN above all.
+#[inline(never)]
+fn largest_magnitude(row: &[f32]) -> f32 {
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut largest = 0;
+    for block in blocks {
+        eight!(|I| largest = largest.max(block[I].abs().to_bits()));
+    }
+    f32::from_bits(rest.iter().fold(largest, |largest, x| largest.max(x.abs().to_bits())))
+}
+
+/// The scale of a row and its inverse; both 0 where the row must become zeros.
+fn scale_of(largest: f32) -> (f32, f32) {
+    scalar::inverse_scale(largest).map_or((0.0, 0.0), |inverse| (largest / 127.0, inverse))
+}
+
+/// Adding it rounds to an integer in the low bits, ties to even, as [`math::round_ties_even`] does.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// Quantises the first values of a row.
+#[inline(never)]
+fn quantize_block(out: &mut [i8; PANEL], row: &[f32], inverse: f32) {
+    let round = |x: f32| (x * inverse + ROUNDER).to_bits() as i8;
+    match row.first_chunk::<PANEL>() {
+        // Without a scale a value may be NaN.
+        _ if inverse == 0.0 => *out = [0; PANEL],
+        Some(row) => eight!(|I| out[I] = round(row[I])),
+        None => {
+            *out = [0; PANEL];
+            out.iter_mut().zip(row).for_each(|(slot, x)| *slot = round(*x));
+        }
+    }
+}
+
+/// See [`scalar::quantize_row`].
+pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
+    let (scale, inverse) = scale_of(largest_magnitude(row));
+    let (blocks, rest) = out.as_chunks_mut::<PANEL>();
+    let mut inputs = row.chunks(PANEL);
+    for block in blocks {
+        quantize_block(block, inputs.next().unwrap_or(&[]), inverse);
+    }
+    let mut last = [0; PANEL];
+    quantize_block(&mut last, inputs.next().unwrap_or(&[]), inverse);
+    rest.iter_mut().zip(last).for_each(|(slot, x)| *slot = x);
+    scale
+}
+
+/// See [`scalar::pack_rows`].
+pub fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    scales.fill(0.0);
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
+    for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        for (lane, scale) in scales.iter_mut().enumerate() {
+            let row = rows.row(index * PANEL + lane);
+            let (found, inverse) = scale_of(largest_magnitude(row));
+            *scale = found;
+            for (number, block) in panel.iter_mut().enumerate() {
+                let row = row.get(number * PANEL..).unwrap_or(&[]);
+                quantize_block(&mut block[lane], row, inverse);
+            }
+        }
+    }
+}
+
+/// See [`scalar::pack_columns`].
+pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    scales.fill(0.0);
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let panels = blocks.chunks_exact_mut(rows.rows().div_ceil(PANEL).max(1));
+    for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        let part = |row: usize| rows.row(row).get(index * PANEL..).unwrap_or(&[]);
+        let mut lanes = [0; PANEL];
+        for row in 0..rows.rows() {
+            raise(&mut lanes, part(row));
+        }
+        let mut inverses = [0.0; PANEL];
+        for ((scale, inverse), lane) in scales.iter_mut().zip(&mut inverses).zip(lanes) {
+            (*scale, *inverse) = scale_of(f32::from_bits(lane));
+        }
+        for (number, block) in panel.iter_mut().enumerate() {
+            *block = [[0; PANEL]; PANEL];
+            for input in 0..PANEL {
+                let values = part(number * PANEL + input).iter().zip(&inverses);
+                for (line, (x, inverse)) in block.iter_mut().zip(values) {
+                    if *inverse != 0.0 {
+                        line[input] = (x * inverse + ROUNDER).to_bits() as i8;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Raises each lane to the magnitude of its value, as bits.
+fn raise(lanes: &mut [u32; PANEL], values: &[f32]) {
+    match values.first_chunk::<PANEL>() {
+        Some(values) => eight!(|I| lanes[I] = lanes[I].max(values[I].abs().to_bits())),
+        None => {
+            let lanes = lanes.iter_mut().zip(values);
+            lanes.for_each(|(lane, x)| *lane = (*lane).max(x.abs().to_bits()));
+        }
+    }
+}
+
+/// The largest value of a row; NaN counts for nothing.
+#[inline(never)]
+fn largest_value(row: &[f32]) -> f32 {
+    row.iter().fold(f32::NEG_INFINITY, |largest, x| if *x > largest { *x } else { largest })
+}
+
+/// See [`scalar::softmax_int8`].
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+    let largest = largest_value(row);
+    let (values, padding) = out.split_at_mut(row.len().min(out.len()));
+    padding.fill(0);
+    let mut sum = 0i32;
+    for (slot, x) in values.iter_mut().zip(row) {
+        let shifted = 127.0 * math::exp_8bit(*x - largest) + ROUNDER;
+        let rounded = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+        *slot = rounded as i8;
+        sum += rounded;
+    }
+    1.0 / sum as f32
+}
+
+/// See [`scalar::softmax`].
+pub fn softmax(row: &mut [f32]) {
+    let largest = largest_value(row);
+    row.iter_mut().for_each(|x| *x = math::exp(*x - largest));
+    let inverse = 1.0 / sum(row);
+    row.iter_mut().for_each(|x| *x *= inverse);
+}
+
+/// Sum of a row in eight partial sums.
+#[inline(never)]
+fn sum(row: &[f32]) -> f32 {
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut lanes = [0.0; PANEL];
+    for block in blocks {
+        eight!(|I| lanes[I] += block[I]);
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += *x);
+    fold(lanes)
+}
+
+/// Sum of the squares of `x - center` in eight partial sums.
+#[inline(never)]
+fn sum_of_squares(row: &[f32], center: f32) -> f32 {
+    let (blocks, rest) = row.as_chunks::<PANEL>();
+    let mut lanes = [0.0; PANEL];
+    for block in blocks {
+        eight!(|I| lanes[I] += (block[I] - center) * (block[I] - center));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += (x - center) * (x - center));
+    fold(lanes)
+}
+
+/// See [`scalar::layer_norm`].
+pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    let count = row.len() as f32;
+    let mean = sum(row) / count;
+    let variance = sum_of_squares(row, mean) / count;
+    let inverse = 1.0 / math::sqrt(variance + weights.eps);
+    if weights.weight.len() != row.len() || weights.bias.len() != row.len() {
+        return scalar::layer_norm(out, row, weights);
+    }
+    let columns = row.iter().zip(weights.weight).zip(weights.bias);
+    for (slot, ((x, weight), bias)) in out.iter_mut().zip(columns) {
+        *slot = (x - mean) * inverse * weight + bias;
+    }
+}
+
+/// See [`scalar::rms_norm`].
+pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    let mean_square = sum_of_squares(row, 0.0) / row.len() as f32;
+    let inverse = 1.0 / math::sqrt(mean_square + weights.eps);
+    for (slot, (x, weight)) in out.iter_mut().zip(row.iter().zip(weights.weight)) {
+        *slot = x * inverse * weight;
+    }
+}
+
+/// See [`scalar::add_f16`].
+pub fn add_f16(out: &mut [f32], row: &[f16]) {
+    out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x.widen());
+}
+
+/// See [`scalar::dot`].
+#[must_use]
+pub fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let ((left, left_rest), (right, right_rest)) =
+        (left.as_chunks::<PANEL>(), right.as_chunks::<PANEL>());
+    let mut lanes = [0.0; PANEL];
+    for (a, b) in left.iter().zip(right) {
+        eight!(|I| lanes[I] += a[I] * b[I]);
+    }
+    for (lane, (a, b)) in lanes.iter_mut().zip(left_rest.iter().zip(right_rest)) {
+        *lane += a * b;
+    }
+    fold(lanes)
+}
