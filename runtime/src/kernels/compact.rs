@@ -3,7 +3,7 @@
 //! told to optimise for size. No intrinsics: `dsp` and `mve` bring their own int8 products and take
 //! the rest from here.
 
-use super::portable::{self, Block, BlockSums, FloatWeight, GROUP_BLOCKS, Lanes, Sums};
+use super::portable::{self, Block, FloatWeight, GROUP_BLOCKS, Lanes};
 use super::{
     Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE, RowsInt8,
     Store, activate, fold, math, scalar,
@@ -74,18 +74,38 @@ fn gemm_float<W: FloatWeight>(
     }
 }
 
+/// What an instruction set brings to the compact int8 GEMM: exact sums with the 8 channels of a panel.
+/// A row has a block of 8 values for each block of the panel.
+pub(super) trait RowSums {
+    /// Sums of one row.
+    fn one(row: &[[i8; PANEL]], panel: &[Block], sums: &mut [i32; PANEL]);
+
+    /// Sums of two rows.
+    #[inline(always)]
+    fn two(rows: [&[[i8; PANEL]]; 2], panel: &[Block], sums: &mut [[i32; PANEL]; 2]) {
+        for (row, sums) in rows.iter().zip(sums) {
+            Self::one(row, panel, sums);
+        }
+    }
+}
+
 /// int8 weights, int8 rows, two rows at a time; see [`scalar::gemm_f32_qd8_qc8w`].
-pub(super) fn gemm_int8<S: BlockSums>(
+pub(super) fn gemm_int8<S: RowSums>(
     out: &mut MatrixMut<'_>,
     lhs: RowsInt8<'_>,
     rhs: PanelsInt8<'_>,
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    let mut sums = [[0; PANEL]; 2];
     for (index, (panel, scales)) in portable::int8_panels(rhs).enumerate() {
         let pairs = rows.chunks(2 * panel.len().max(1)).zip(lhs.scales.chunks(2));
         for (pair, (rows, row_scales)) in pairs.enumerate() {
-            let sums = two_rows::<S>(rows, panel);
+            match rows.split_at_checked(panel.len()) {
+                Some((first, [])) => S::one(first, panel, &mut sums[0]),
+                Some((first, second)) => S::two([first, second], panel, &mut sums),
+                None => return,
+            }
             for ((row, row_scale), sums) in row_scales.iter().enumerate().zip(&sums) {
                 let mut values = [0.0; PANEL];
                 eight!(|I| values[I] = sums[I] as f32 * (row_scale * scales[I]));
@@ -95,22 +115,9 @@ pub(super) fn gemm_int8<S: BlockSums>(
     }
 }
 
-/// Sums of the one or two rows of `rows` with a panel; of a missing row, something.
-#[inline(never)]
-fn two_rows<S: BlockSums>(rows: &[[i8; PANEL]], panel: &[Block]) -> Sums<2> {
-    match rows.split_at_checked(panel.len()) {
-        Some((first, [])) => {
-            let [sums] = S::exact_sums([first], panel);
-            [sums; 2]
-        }
-        Some((first, second)) => S::exact_sums([first, second], panel),
-        None => [[0; PANEL]; 2],
-    }
-}
-
 /// int4 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc4w`]. A group is widened to int8 once for
 /// [`ROW_TILE`] rows.
-pub(super) fn gemm_int4<S: BlockSums>(
+pub(super) fn gemm_int4<S: RowSums>(
     out: &mut MatrixMut<'_>,
     lhs: RowsInt8<'_>,
     rhs: PanelsInt4<'_>,
@@ -132,8 +139,8 @@ pub(super) fn gemm_int4<S: BlockSums>(
                 let weights = weights.unwrap_or(&[]);
                 let of_rows = rows.chunks(blocks.max(1)).zip(&mut sums[..row_scales.len()]);
                 for (row, sums) in of_rows {
-                    let row = row.get(start..start + weights.len()).unwrap_or(&[]);
-                    let [found, _] = two_rows::<S>(row, weights);
+                    let mut found = [0; PANEL];
+                    S::one(row.get(start..).unwrap_or(&[]), weights, &mut found);
                     eight!(|I| sums[I] += found[I] as f32 * scales[I]);
                 }
             }
@@ -148,26 +155,16 @@ pub(super) fn gemm_int4<S: BlockSums>(
 /// int8 products by plain code.
 struct CompactSums;
 
-impl BlockSums for CompactSums {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        let mut sums = [[0; PANEL]; ROWS];
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            for (inputs, block) in row.iter().zip(panel) {
-                add_block(sums, *inputs, block);
+impl RowSums for CompactSums {
+    fn one(row: &[[i8; PANEL]], panel: &[Block], sums: &mut [i32; PANEL]) {
+        *sums = [0; PANEL];
+        for (inputs, block) in row.iter().zip(panel) {
+            let mut wide = [0; PANEL];
+            eight!(|I| wide[I] = i32::from(inputs[I]));
+            for (sum, weights) in sums.iter_mut().zip(block) {
+                eight!(|I| *sum += wide[I] * i32::from(weights[I]));
             }
         }
-        sums
-    }
-}
-
-/// Adds the products of a block.
-#[inline(never)]
-fn add_block(sums: &mut [i32; PANEL], inputs: [i8; PANEL], block: &Block) {
-    let mut wide = [0; PANEL];
-    eight!(|I| wide[I] = i32::from(inputs[I]));
-    for (sum, weights) in sums.iter_mut().zip(block) {
-        eight!(|I| *sum += wide[I] * i32::from(weights[I]));
     }
 }
 
@@ -179,8 +176,10 @@ fn finish(
     values: &mut Lanes,
     epilogue: &Epilogue<'_>,
 ) {
-    if let Some(bias) = epilogue.bias.get(column..) {
-        values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+    let bias = epilogue.bias.get(column..).unwrap_or(&[]);
+    match bias.first_chunk::<PANEL>() {
+        Some(bias) => eight!(|I| values[I] += bias[I]),
+        None => values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias),
     }
     if let Some(activation) = epilogue.activation {
         values.iter_mut().for_each(|value| *value = activate(activation, *value));
@@ -189,8 +188,19 @@ fn finish(
         let scale = scale.get(column..).unwrap_or(&[]);
         values.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
     }
-    let slots = out.row_mut(row).get_mut(column..).unwrap_or_default().iter_mut().zip(values);
-    match epilogue.store {
+    let slots = out.row_mut(row).get_mut(column..).unwrap_or_default();
+    match (slots.first_chunk_mut::<PANEL>(), epilogue.store) {
+        (Some(slots), Store::Overwrite) => eight!(|I| slots[I] = values[I]),
+        (Some(slots), Store::Add { .. }) => eight!(|I| slots[I] += values[I]),
+        _ => put(slots, values, epilogue.store),
+    }
+}
+
+/// Puts fewer than eight values, or in the rarer ways, where they go.
+#[inline(never)]
+fn put(slots: &mut [f32], values: &Lanes, store: Store<'_>) {
+    let slots = slots.iter_mut().zip(values);
+    match store {
         Store::Overwrite => slots.for_each(|(slot, value)| *slot = *value),
         Store::Add { .. } => slots.for_each(|(slot, value)| *slot += *value),
         Store::Multiply => slots.for_each(|(slot, value)| *slot *= *value),

@@ -5,8 +5,8 @@
 //! Loops are in assembly: two rows and two channels, or one row and four channels, whose four sums
 //! stay in registers over a whole panel, whatever the compiler is told to optimise for.
 
-use super::compact;
-use super::portable::{Block, BlockSums};
+use super::compact::{self, RowSums};
+use super::portable::Block;
 use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
@@ -32,30 +32,24 @@ pub fn detect() -> Option<&'static Kernels> {
 
 struct Dsp;
 
-impl BlockSums for Dsp {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
+impl RowSums for Dsp {
+    fn one(row: &[[i8; PANEL]], panel: &[Block], sums: &mut [i32; PANEL]) {
+        for (half, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *sums = one_row_four_channels(row, panel, half);
+        }
+    }
+
+    fn two(
+        [first, second]: [&[[i8; PANEL]]; 2],
         panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
-        let mut sums = [[0; PANEL]; ROWS];
-        let (pairs, last) = rows.as_chunks::<2>();
-        let (sums_of_pairs, sums_of_last) = sums.as_chunks_mut::<2>();
-        for ([first, second], sums) in pairs.iter().zip(sums_of_pairs) {
-            for channel in (0..PANEL).step_by(2) {
-                let [a, b, c, d] = two_rows_two_channels(first, second, panel, channel);
-                sums[0][channel] = a;
-                sums[0][channel + 1] = b;
-                sums[1][channel] = c;
-                sums[1][channel + 1] = d;
-            }
+        [of_first, of_second]: &mut [[i32; PANEL]; 2],
+    ) {
+        let (of_first, _) = of_first.as_chunks_mut::<2>();
+        let (of_second, _) = of_second.as_chunks_mut::<2>();
+        for (pair, (of_first, of_second)) in of_first.iter_mut().zip(of_second).enumerate() {
+            let [a, b, c, d] = two_rows_two_channels(first, second, panel, 2 * pair);
+            (*of_first, *of_second) = ([a, b], [c, d]);
         }
-        for (row, sums) in last.iter().zip(sums_of_last) {
-            for (half, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                *sums = one_row_four_channels(row, panel, half);
-            }
-        }
-        sums
     }
 }
 

@@ -41,13 +41,16 @@ const EXP_LOWEST: f32 = -87.336_54;
 /// zero: an eighth of it, which is the smallest term that matters in any sum, is still normal.
 const TINY: f32 = 16.0 * f32::MIN_POSITIVE;
 
-/// `c[0] + c[1] x + c[2] x^2 + ...` by Horner's rule.
+/// `c[0] + c[1] x + c[2] x^2 + ...` by Horner's rule, of at most ten terms: written out, because a
+/// compiler that optimises for size keeps a loop.
 #[inline(always)]
 fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
+    const { assert!(N > 0 && N <= 10) };
     let mut sum = c[N - 1];
-    for i in (0..N - 1).rev() {
-        sum = sum * x + c[i];
+    macro_rules! steps {
+        ($($i:literal)*) => { $(if $i + 1 < N { sum = sum * x + c[$i] })* };
     }
+    steps!(8 7 6 5 4 3 2 1 0);
     sum
 }
 

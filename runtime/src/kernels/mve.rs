@@ -4,8 +4,8 @@
 //! gather of two double words brings them beside each other, as the row's inputs lie; `vmladava`
 //! adds their 16 products to a core register. Rust has no intrinsics, hence assembly.
 
-use super::compact;
-use super::portable::{Block, BlockSums};
+use super::compact::{self, RowSums};
+use super::portable::Block;
 use super::{Kernels, PANEL, cortex_m};
 use core::arch::asm;
 
@@ -30,36 +30,22 @@ pub fn detect() -> Option<&'static Kernels> {
 
 struct Mve;
 
-impl BlockSums for Mve {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
-        let mut sums = [[0; PANEL]; ROWS];
-        for (slot, row) in sums.iter_mut().zip(rows) {
-            *slot = row_sums(row, panel);
-        }
-        sums
-    }
-}
-
-/// Sums of one row: pairs of blocks, and the last one of an odd number beside a row of zeros.
-fn row_sums(row: &[[i8; PANEL]], panel: &[Block]) -> [i32; PANEL] {
-    let mut sums = [[0; PANEL / 2]; 2];
-    let (inputs, last_input) = row.as_chunks::<2>();
-    let (blocks, last_block) = panel.as_chunks::<2>();
-    let tail = match (last_input, last_block) {
-        ([input], [block]) => Some(([[*input, [0; PANEL]]], [[*block; 2]])),
-        _ => None,
-    };
-    for (half, sums) in sums.iter_mut().enumerate() {
-        add_pairs(sums, inputs, blocks, half);
-        if let Some((inputs, blocks)) = &tail {
+impl RowSums for Mve {
+    /// Pairs of blocks, and the last one of an odd number beside a row of zeros.
+    fn one(row: &[[i8; PANEL]], panel: &[Block], sums: &mut [i32; PANEL]) {
+        let (inputs, _) = row.as_chunks::<2>();
+        let (blocks, last_block) = panel.as_chunks::<2>();
+        for (half, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *sums = [0; PANEL / 2];
             add_pairs(sums, inputs, blocks, half);
         }
+        if let ([input, ..], [block]) = (row.get(2 * blocks.len()..).unwrap_or(&[]), last_block) {
+            let (inputs, blocks) = ([[*input, [0; PANEL]]], [[*block; 2]]);
+            for (half, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                add_pairs(sums, &inputs, &blocks, half);
+            }
+        }
     }
-    bytemuck::must_cast(sums)
 }
 
 /// Where channels 0 to 3 of two neighbouring blocks are, in bytes.
