@@ -63,15 +63,31 @@ fn crc32(parts: [&[u8]; 3]) -> u32 {
     hasher.finalize()
 }
 
-/// By one table of 1 KiB.
+/// Four bits at a time, by a table of 64 bytes.
 #[cfg(not(feature = "std"))]
 fn crc32(parts: [&[u8]; 3]) -> u32 {
-    const CRC: crc::Crc<u32, crc::Table<1>> =
-        crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
-    let mut digest = CRC.digest();
-    parts.into_iter().for_each(|part| digest.update(part));
-    digest.finalize()
+    let step = |sum: u32| sum >> 4 ^ CRC_OF_NIBBLE[(sum & 15) as usize];
+    let bytes = parts.into_iter().flatten();
+    !bytes.fold(!0, |sum, byte| step(step(sum ^ u32::from(*byte))))
 }
+
+/// What four bits of a sum become.
+#[cfg(not(feature = "std"))]
+static CRC_OF_NIBBLE: [u32; 16] = {
+    const REVERSED_POLYNOMIAL: u32 = 0xedb8_8320;
+    let mut table = [0; 16];
+    let mut nibble = 0;
+    while nibble < 16 {
+        let (mut sum, mut bit) = (nibble, 0);
+        while bit < 4 {
+            sum = sum >> 1 ^ REVERSED_POLYNOMIAL * (sum & 1);
+            bit += 1;
+        }
+        table[nibble as usize] = sum;
+        nibble += 1;
+    }
+    table
+};
 
 /// A tensor of a package, its bytes borrowed in place.
 #[derive(Clone, Copy, Debug)]

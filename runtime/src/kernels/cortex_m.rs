@@ -1,6 +1,6 @@
-//! What a Cortex-M core says of itself in its identification registers.
+//! What a Cortex-M core says of itself in its identification registers, and its square root.
 
-#[cfg(cortex_m_v8)]
+#[cfg(any(cortex_m_v8, target_abi = "eabihf"))]
 use core::arch::asm;
 
 /// Instruction set attribute register 3; the SIMD field says whether the DSP extension is there.
@@ -39,4 +39,20 @@ fn read(register: *const u32) -> Option<u32> {
     }
     // SAFETY: every Cortex-M has this read-only register at this address.
     Some(unsafe { register.read_volatile() })
+}
+
+/// The floating point unit's square root, which IEEE 754 rounds correctly.
+#[cfg(target_abi = "eabihf")]
+#[inline(always)]
+pub(super) fn sqrt(x: f32) -> f32 {
+    let root: u32;
+    // SAFETY: three instructions on registers, of the unit that this ABI passes floats in.
+    unsafe {
+        asm!(
+            "vmov s0, {0}", "vsqrt.f32 s0, s0", "vmov {0}, s0",
+            inout(reg) x.to_bits() => root, out("s0") _,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    f32::from_bits(root)
 }

@@ -230,13 +230,16 @@ pub fn round_ties_even(x: f32) -> f32 {
     (x + ROUNDER) - ROUNDER
 }
 
-/// Square root, correctly rounded on every CPU (error 0.5 ulp): `libm`'s, which is a hardware
-/// instruction or its integer equivalent. A loop over it is not vectorised.
+/// Square root, correctly rounded on every CPU (error 0.5 ulp): a hardware instruction, or its
+/// integer equivalent from `libm`. A loop over it is not vectorised.
 ///
 /// NaN below zero; -0 of -0; +inf of +inf. Never subnormal.
 #[must_use]
 #[inline(always)]
 pub fn sqrt(x: f32) -> f32 {
+    #[cfg(all(cortex_m, target_abi = "eabihf"))]
+    return super::cortex_m::sqrt(x);
+    #[cfg(not(all(cortex_m, target_abi = "eabihf")))]
     libm::sqrtf(x)
 }
 

@@ -51,7 +51,7 @@ mod avx512_vnni;
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod avx_vnni;
 #[cfg(cortex_m)]
-#[allow(unsafe_code, reason = "identification registers of a core")]
+#[allow(unsafe_code, reason = "registers and an instruction of a core")]
 mod cortex_m;
 #[cfg(cortex_m)]
 #[allow(unsafe_code, reason = "instruction-set file")]

@@ -2,18 +2,32 @@
 #![no_std]
 #![no_main]
 
+#[cfg(not(feature = "bad-input"))]
 use coda_firmware::Memory;
+use coda_firmware::Needs;
+#[cfg(feature = "bad-input")]
+use coda_firmware::bad_input;
 use coda_runtime::kernels::dsp;
 use cortex_m_rt::{entry, exception};
 
-/// Bytes of stack that the program is given; it checks that they are there and enough.
-const STACK_BYTES: usize = 8 * 1024;
+/// What the program needs of what the board has; it checks that it is enough.
+const NEEDS: Needs =
+    Needs { code: 48 * 1024, stack: 8 * 1024, flash: 1024 * 1024, ram: 256 * 1024 }.checked();
 
+#[cfg(not(feature = "bad-input"))]
 #[entry]
 fn main() -> ! {
     // The macro makes this an exclusive reference: the arena is no part of the stack.
     static mut MEMORY: Memory = Memory::new();
-    coda_firmware::exit(coda_firmware::run(MEMORY, dsp::detect(), STACK_BYTES))
+    coda_firmware::exit(coda_firmware::run(MEMORY, dsp::detect(), &NEEDS))
+}
+
+#[cfg(feature = "bad-input")]
+#[entry]
+fn main() -> ! {
+    static mut MEMORY: bad_input::Memory = bad_input::Memory::new();
+    let _ = NEEDS;
+    coda_firmware::exit(coda_firmware::run_bad_input(MEMORY, dsp::detect()))
 }
 
 #[exception]

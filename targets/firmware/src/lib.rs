@@ -2,16 +2,25 @@
 //! logit with the host's to the bit, and compare the memory touched with the plan.
 #![no_std]
 
+#[cfg(feature = "bad-input")]
+pub mod bad_input;
+#[cfg(target_os = "none")]
+mod board;
+#[cfg(target_os = "none")]
+mod memory_map;
 mod model;
-#[cfg(target_os = "none")]
-mod semihosting;
-#[cfg(target_os = "none")]
-mod stack;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "arm"))]
+#[path = "ticks_arm.rs"]
 pub mod ticks;
+#[cfg(all(target_os = "none", target_arch = "riscv32"))]
+#[path = "ticks_riscv.rs"]
+mod ticks;
 
+#[cfg(all(target_os = "none", feature = "bad-input"))]
+pub use board::run_bad_input;
 #[cfg(target_os = "none")]
-pub use semihosting::{exit, run};
+pub use board::{Needs, exit, run};
+pub use model::{ARENA_BYTES, PACKAGE_BYTES};
 
 use coda_runtime::executor::{Executor, Input, RunError};
 use coda_runtime::format::{FormatError, Package};
@@ -21,7 +30,7 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use core::fmt;
 use core::hint::black_box;
-use model::{ANSWERS, ARENA_BYTES, IMAGES, REDUCTION_LIST, THE_PLAN};
+use model::{ANSWERS, IMAGES, REDUCTION_LIST, THE_PLAN};
 
 /// What memory holds before a run.
 const PAINT: u8 = 0xa5;
@@ -67,12 +76,14 @@ pub enum Failure {
     HighWater = 7,
     /// A damaged package or an oversized input was not refused.
     BadInput = 8,
-    /// The stack has not the planned bytes, or went below them.
+    /// The stack went below the planned bytes.
     Stack = 9,
     /// The text could not be written.
     Text = 10,
     /// This core has not the instructions of the board's kernel table.
     Kernels = 11,
+    /// The program is larger than the board's constants say, or the stack smaller.
+    Needs = 12,
 }
 
 impl From<fmt::Error> for Failure {
@@ -97,7 +108,7 @@ macro_rules! line {
         if cfg!(feature = "text") { $console.line(format_args!($($text)*))? }
     };
 }
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", feature = "bad-input"))]
 pub(crate) use line;
 
 /// Classifies every image at every reduction.

@@ -5,11 +5,14 @@ use coda_runtime::format::Aligned;
 include!(concat!(env!("CODA_FIRMWARE"), "/plan.rs"));
 
 /// Exact bytes of the arena.
-pub(crate) const ARENA_BYTES: usize = PLAN.arena_bytes();
+pub const ARENA_BYTES: usize = PLAN.arena_bytes();
 pub(crate) const REDUCTION_LIST: [f32; REDUCTIONS.len()] = REDUCTIONS;
 pub(crate) const THE_PLAN: Plan = PLAN;
 
 const MODEL_BYTES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/model.coda"));
+
+/// Bytes of the package.
+pub const PACKAGE_BYTES: usize = MODEL_BYTES.len();
 
 /// The package, in a section of its own so that a board may place it in any memory.
 // SAFETY: the section holds read-only data; the linker scripts of the boards place it in flash.

@@ -1,6 +1,8 @@
-//! The checks of the boards on Linux: the same lines, with nanoseconds in place of ticks.
+//! The checks of the boards on Linux: the same lines, with nanoseconds in place of ticks; with the
+//! argument `bad-input`, those of bad input.
 
-use coda_firmware::{Console, Memory, check};
+use coda_firmware::{Console, Memory, bad_input, check};
+use coda_runtime::kernels::Kernels;
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,8 +21,15 @@ impl Console for Terminal {
 }
 
 fn main() -> ExitCode {
-    let mut memory = Box::new(Memory::new());
-    match check(&mut memory, &mut Terminal(Instant::now())) {
+    let mut terminal = Terminal(Instant::now());
+    let kernels = Kernels::best();
+    let checked = match std::env::args().nth(1).as_deref() {
+        Some("bad-input") => {
+            bad_input::check(&mut Box::new(bad_input::Memory::new()), kernels, &mut terminal)
+        }
+        _ => check(&mut Box::new(Memory::new()), kernels, &mut terminal),
+    };
+    match checked {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("failed: {failure:?}");

@@ -2,6 +2,7 @@
 #![no_std]
 
 use coda_firmware::{Console, Memory, check};
+use coda_runtime::kernels::Kernels;
 use core::fmt::{self, Write};
 
 #[panic_handler]
@@ -44,5 +45,5 @@ impl Console for Host {
 #[unsafe(no_mangle)]
 extern "C" fn run() -> i32 {
     let mut memory = Memory::new();
-    check(&mut memory, &mut Host).map_or_else(|failure| failure as i32, |()| 0)
+    check(&mut memory, Kernels::best(), &mut Host).map_or_else(|failure| failure as i32, |()| 0)
 }

@@ -1,4 +1,5 @@
-//! How deep the stack went: it is painted, and the paint that is left is counted.
+//! What the linker placed where, and how deep the stack went: it is painted, and the paint that is
+//! left is counted.
 #![allow(unsafe_code, reason = "reads and writes the free part of the stack")]
 
 use core::ptr::from_ref;
@@ -9,10 +10,14 @@ const PAINT: u32 = 0x5aa5_a55a;
 const MARGIN: usize = 512;
 
 unsafe extern "C" {
-    /// End of the static variables, from the linker script of cortex-m-rt.
+    /// End of the static variables, from the linker script of cortex-m-rt or riscv-rt.
     static __sheap: u32;
-    /// Top of the stack, from the same.
+    /// Top of the stack, from the same, as all that follow.
     static _stack_start: u32;
+    static __stext: u32;
+    static __etext: u32;
+    static __srodata: u32;
+    static __erodata: u32;
 }
 
 fn bottom() -> *const u32 {
@@ -23,14 +28,20 @@ fn top() -> usize {
     (&raw const _stack_start).addr()
 }
 
+/// Bytes of code and constants, the package not counted.
+pub(crate) fn code_bytes() -> usize {
+    let text = (&raw const __etext).addr() - (&raw const __stext).addr();
+    text + (&raw const __erodata).addr() - (&raw const __srodata).addr()
+}
+
 /// Bytes between the static variables and the top of the stack.
-pub(crate) fn room() -> usize {
+pub(crate) fn stack_room() -> usize {
     top() - bottom().addr()
 }
 
 /// Paints all that is free.
 #[inline(never)]
-pub(crate) fn paint() {
+pub(crate) fn paint_stack() {
     let here = 0u32;
     let end = from_ref(&here).addr() - MARGIN;
     let mut word = bottom().cast_mut();
@@ -42,8 +53,8 @@ pub(crate) fn paint() {
     }
 }
 
-/// Bytes from the top of the stack to the deepest word written since [`paint`].
-pub(crate) fn depth() -> usize {
+/// Bytes from the top of the stack to the deepest word written since [`paint_stack`].
+pub(crate) fn stack_depth() -> usize {
     let mut word = bottom();
     // SAFETY: the stack is initialised memory of this program, and the loop ends at its top at the
     // latest.

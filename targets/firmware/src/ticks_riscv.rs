@@ -1,0 +1,22 @@
+//! Instructions by the counter that every RISC-V core of the machine level has.
+
+use crate::Failure;
+use riscv::register::minstret;
+
+/// The counter runs already.
+pub(crate) const fn start() -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Instructions so far.
+pub(crate) fn now() -> u64 {
+    minstret::read64()
+}
+
+/// Ticks of 1024 instructions; see `ticks_arm`.
+pub(crate) fn calibrate() -> u64 {
+    const TURNS: u32 = 1 << 19;
+    let before = now();
+    riscv::asm::delay(2 * TURNS);
+    (now() - before) >> 10
+}
