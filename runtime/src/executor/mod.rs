@@ -32,6 +32,7 @@ use crate::model::Model;
 use crate::routing::{Budget, Choice, CostModel, DeadlineError};
 use crate::tensor::Matrix;
 use core::time::Duration;
+use workers::Cores;
 
 /// How rows enter int8 weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub enum Activations {
 pub struct Executor<'m, 'a> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
-    workers: &'m dyn Workers,
+    workers: Cores<'m>,
     plan: Plan,
     activations: Activations,
     costs: Option<CostModel>,
@@ -69,7 +70,7 @@ impl core::fmt::Debug for Executor<'_, '_> {
 struct Context<'m> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
-    workers: &'m dyn Workers,
+    workers: Cores<'m>,
     activations: Activations,
 }
 

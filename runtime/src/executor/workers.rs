@@ -65,6 +65,14 @@ impl Workers for ThreadPool {
     }
 }
 
+/// How an executor holds its workers: without the feature there is nothing to call, and no call
+/// through a pointer.
+#[cfg(feature = "workers")]
+pub(super) type Cores<'m> = &'m dyn Workers;
+/// As above.
+#[cfg(not(feature = "workers"))]
+pub(super) type Cores<'m> = &'m ThisCore;
+
 /// Rows that can be cut in two.
 pub(super) trait Split: Send + Sized {
     /// Rows left.
@@ -134,7 +142,7 @@ const FEWEST_ROWS: usize = 4;
 
 /// Runs `work` once for each part of `rows`, every part with its own scratch.
 pub(super) fn for_parts<T: Split>(
-    workers: &dyn Workers,
+    workers: Cores<'_>,
     mut scratch: Scratch<'_>,
     rows: T,
     work: &(impl Fn(&mut Scratch<'_>, T) + Sync),
@@ -159,7 +167,7 @@ pub(super) fn for_parts<T: Split>(
 
 /// Runs `work` for tiles of at most [`ROW_TILE`] rows, shared out among the workers.
 pub(super) fn for_row_tiles<T: Split>(
-    workers: &dyn Workers,
+    workers: Cores<'_>,
     scratch: Scratch<'_>,
     rows: T,
     work: impl Fn(&mut Scratch<'_>, T) + Sync,

@@ -66,7 +66,7 @@ fn crc32(parts: [&[u8]; 3]) -> u32 {
 /// Four bits at a time, by a table of 64 bytes.
 #[cfg(not(feature = "std"))]
 fn crc32(parts: [&[u8]; 3]) -> u32 {
-    let step = |sum: u32| sum >> 4 ^ CRC_OF_NIBBLE[(sum & 15) as usize];
+    let step = |sum: u32| (sum >> 4) ^ CRC_OF_NIBBLE[(sum & 15) as usize];
     let bytes = parts.into_iter().flatten();
     !bytes.fold(!0, |sum, byte| step(step(sum ^ u32::from(*byte))))
 }
@@ -80,7 +80,7 @@ static CRC_OF_NIBBLE: [u32; 16] = {
     while nibble < 16 {
         let (mut sum, mut bit) = (nibble, 0);
         while bit < 4 {
-            sum = sum >> 1 ^ REVERSED_POLYNOMIAL * (sum & 1);
+            sum = (sum >> 1) ^ (REVERSED_POLYNOMIAL * (sum & 1));
             bit += 1;
         }
         table[nibble as usize] = sum;
