@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
 # Builds the programs of the boards, runs them emulated, compares every logit with this machine's to
 # the bit, and prints one table:
-#   targets/boards.sh
-# Counts are instructions per inference in an emulator: not time. It fails on any difference.
+#   targets/boards.sh [BOARD...]     only these boards, in place of everything
+# Counts are instructions per inference in an emulator: not time. It fails on any difference, on bad
+# input that is not refused, and above a bound of boards.csv.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./env.sh
 built=$PWD/../target/cross
-export CODA_FIRMWARE=$PWD/../target/firmware
+only=("$@")
 lines=$PWD/../target/boards
 mkdir -p "$lines"
 
-cargo run -q --release --locked --manifest-path ../Cargo.toml --bin coda -- demo --firmware "$CODA_FIRMWARE"
+# The files to embed: those of a directory that the caller names, or fresh ones.
+if [ -z "${CODA_FIRMWARE:-}" ]; then
+  export CODA_FIRMWARE=$PWD/../target/firmware
+  cargo run -q --release --locked --manifest-path ../Cargo.toml --bin coda -- demo --firmware "$CODA_FIRMWARE"
+fi
 rows=()
+columns='%-22s %-13s %7s %11s %11s %11s  %-15s %-12s %6s %8s %7s'
 
 # One target's output: the answers must be those of this machine.
 compare() { # NAME
@@ -26,7 +32,7 @@ value() { # NAME PREFIX KEY
   sed -n "s/^$2.* *$3=\([0-9]*\).*/\1/p" "$lines/$1.txt"
 }
 
-row() { # NAME RUNTIME_BYTES
+row() { # NAME STACK CODE FAMILIES REFUSED
   local name=$1 cells=() ticks reduction count
   cells=("$name" "$(sed -n 's/^kernels //p' "$lines/$name.txt")" "$(wc -l <"$lines/$name.answers")")
   ticks=$(sed -n 's/^ticks-of-1024-instructions //p' "$lines/$name.txt")
@@ -34,13 +40,8 @@ row() { # NAME RUNTIME_BYTES
     count=$(value "$name" "count r=$reduction" per-inference)
     if [ -n "$ticks" ]; then cells+=($((count * 1024 / ticks))); else cells+=(-); fi
   done
-  cells+=("$(value "$name" arena planned)/$(value "$name" arena touched)")
-  if [ -n "$ticks" ]; then
-    cells+=("$(value "$name" stack planned)/$(value "$name" stack touched)" "$2")
-  else
-    cells+=(- "$2")
-  fi
-  rows+=("$(printf '%-22s %-13s %7s %11s %11s %11s  %-15s %-11s %7s' "${cells[@]}")")
+  cells+=("$(value "$name" arena planned)/$(value "$name" arena touched)" "$2" "$3" "$4" "$5")
+  rows+=("$(printf "$columns" "${cells[@]}")")
 }
 
 linux() { # NAME TRIPLE EMULATOR...
@@ -49,14 +50,16 @@ linux() { # NAME TRIPLE EMULATOR...
   echo "== $name, emulated"
   "$@" "$built/$triple/release/coda-linux" >"$lines/$name.txt" || { cat "$lines/$name.txt"; return 1; }
   compare "$name"
-  row "$name" -
+  "$@" "$built/$triple/release/coda-linux" bad-input >"$lines/$name.bad" || { cat "$lines/$name.bad"; return 1; }
+  diff "$lines/host.bad" "$lines/$name.bad"
+  row "$name" - - - "$(grep -c '^refused' "$lines/$name.bad")"
 }
 
 build_linux() { # TRIPLE
   cross_cargo build -q --release --locked --manifest-path linux/Cargo.toml --target "$1" --target-dir "$built"
 }
 
-# .text and .rodata of the program without its text output; the package is a section of its own.
+# .text and .rodata of a program without text; the package is a section of its own.
 runtime_bytes() { # ELF
   size -A "$1" | awk '$1 == ".text" || $1 == ".rodata" { sum += $2 } END { print sum }'
 }
@@ -66,24 +69,29 @@ figure() { # NAME COLUMN
   awk -F, -v name="$1" -v column="$2" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } $1 == name { print $at[column] }' boards.csv
 }
 
-board() { # FOLDER TRIPLE
-  local limit machine
-  limit=$(figure "$1" code_bytes)
-  machine=$(figure "$1" emulated_by)
-  local elf=$built/$2/release/coda-$1 silent=$built/silent/$2/release/coda-$1 bytes
-  echo "== $1 $machine, emulated"
-  (cd "$1" && cross_cargo build -q --release --locked --target-dir "$built")
-  (cd "$1" && cross_cargo build -q --release --locked --no-default-features --target-dir "$built/silent")
-  timeout 600 qemu-system-arm -machine "$machine" -icount shift=6 -nographic \
-    -semihosting-config enable=on,target=native -kernel "$elf" >"$lines/$1.txt" ||
-    { cat "$lines/$1.txt"; echo "boards.sh: $1 failed" >&2; return 1; }
-  compare "$1"
-  bytes=$(runtime_bytes "$silent")
-  [ "$bytes" -le "$limit" ] || { echo "boards.sh: $1 has $bytes bytes of code and constants, above $limit" >&2; return 1; }
-  [ "$(value "$1" stack planned)" = "$(figure "$1" stack_bytes)" ] || { echo "boards.sh: the stack of $1 is not that of boards.csv" >&2; return 1; }
-  # What the linker kept says whether anything allocates or formats.
+at_most() { # NAME WHAT FOUND LIMIT
+  [ "$3" -le "$4" ] || { echo "boards.sh: $1: $3 bytes of $2, above $4" >&2; return 1; }
+}
+
+emulate() { # MACHINE ELF
+  local arguments=(-machine "$1" -icount shift=6 -nographic -semihosting-config "enable=on,target=native" -kernel "$2")
+  case $1 in
+    virt) timeout 900 qemu-system-riscv32 -bios none "${arguments[@]}" ;;
+    *) timeout 900 qemu-system-arm "${arguments[@]}" ;;
+  esac
+}
+
+# One program of a board, built in a folder of its own.
+build_board() { # FOLDER PROGRAM CARGO_ARGUMENT...
+  local folder=$1 program=$2
+  shift 2
+  (cd "$folder" && cross_cargo build -q --release --locked --target-dir "$built/$program" "$@")
+}
+
+# What the linker kept says whether anything allocates or formats.
+check_symbols() { # NAME ELF
   local symbols
-  symbols=$(nm -C "$silent")
+  symbols=$(nm -C "$2")
   if grep -E '__rust_alloc|__rg_alloc|\b(malloc|calloc|realloc)\b' <<<"$symbols"; then
     echo "boards.sh: $1 has an allocator" >&2
     return 1
@@ -92,29 +100,73 @@ board() { # FOLDER TRIPLE
     echo "boards.sh: $1 has formatting" >&2
     return 1
   fi
-  row "$1" "$bytes"
+}
+
+# A board has four programs: with text; without, for the bundled model; without, for every encoder
+# family; and the one that is given bad input.
+board() { # FOLDER TRIPLE
+  local name=$1 machine code families painted bound=- of=$2/release/coda-$1
+  machine=$(figure "$name" emulated_by)
+  echo "== $name $machine, emulated"
+  build_board "$name" text
+  build_board "$name" silent --no-default-features
+  build_board "$name" families --no-default-features --features families
+  build_board "$name" bad-input --features bad-input
+  emulate "$machine" "$built/text/$of" >"$lines/$name.txt" ||
+    { cat "$lines/$name.txt"; echo "boards.sh: $name failed" >&2; return 1; }
+  compare "$name"
+  emulate "$machine" "$built/bad-input/$of" >"$lines/$name.bad" ||
+    { cat "$lines/$name.bad"; echo "boards.sh: $name accepts bad input" >&2; return 1; }
+  diff "$lines/host.bad" "$lines/$name.bad" || { echo "boards.sh: $name gives another status" >&2; return 1; }
+  emulate "$machine" "$built/silent/$of" >"$lines/$name.silent" || { echo "boards.sh: $name failed without text" >&2; return 1; }
+  code=$(runtime_bytes "$built/silent/$of")
+  families=$(runtime_bytes "$built/families/$of")
+  at_most "$name" "code and constants" "$code" "$(figure "$name" code_bytes)"
+  at_most "$name" "code and constants with every family" "$families" "$(figure "$name" families_code_bytes)"
+  check_symbols "$name" "$built/silent/$of"
+  check_symbols "$name" "$built/families/$of"
+  painted=$(sed -n 's/^stack touched=//p' "$lines/$name.silent")
+  at_most "$name" "stack" "$painted" "$(figure "$name" stack_bytes)"
+  if [ "$machine" != virt ]; then
+    bound=$(./stack.py "$built/silent/$of" "${name%f}" 2>"$lines/$name.stack")
+    at_most "$name" "stack, its bound being $bound," "$painted" "$bound"
+    at_most "$name" "stack by the bound" "$bound" "$(figure "$name" stack_bytes)"
+  fi
+  [ "$(value "$name" stack planned)" = "$(figure "$name" stack_bytes)" ] || { echo "boards.sh: the stack of $name is not that of boards.csv" >&2; return 1; }
+  [ "$(value "$name" needs code)" = "$(figure "$name" code_bytes)" ] || { echo "boards.sh: the code of $name is not that of boards.csv" >&2; return 1; }
+  row "$name" "$painted/$bound" "$code" "$families" "$(grep -c '^refused' "$lines/$name.bad")"
 }
 
 echo "== $(uname -m), this machine"
 cargo run -q --release --locked --manifest-path linux/Cargo.toml --target-dir "$built" >"$lines/host.txt"
 compare host
-row host -
-./setup.sh aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unknown \
-  thumbv7em-none-eabihf thumbv8m.main-none-eabihf
-build_linux aarch64-unknown-linux-gnu
-for core in cortex-a53 cortex-a72 cortex-a76 max; do
-  linux "aarch64-$core" aarch64-unknown-linux-gnu qemu-aarch64 -cpu $core
+cargo run -q --release --locked --manifest-path linux/Cargo.toml --target-dir "$built" -- bad-input >"$lines/host.bad"
+row host - - - "$(grep -c '^refused' "$lines/host.bad")"
+if [ ${#only[@]} -eq 0 ]; then
+  ./setup.sh aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unknown
+  build_linux aarch64-unknown-linux-gnu
+  for core in cortex-a53 cortex-a72 cortex-a76 max; do
+    linux "aarch64-$core" aarch64-unknown-linux-gnu qemu-aarch64 -cpu $core
+  done
+  build_linux armv7-unknown-linux-gnueabihf
+  linux armv7-cortex-a7 armv7-unknown-linux-gnueabihf qemu-arm -cpu cortex-a7
+  echo "== wasm32, in node"
+  cross_cargo build -q --release --locked --manifest-path wasm/Cargo.toml --target wasm32-unknown-unknown --target-dir "$built"
+  node wasm/run.mjs "$built/wasm32-unknown-unknown/release/coda_wasm.wasm" >"$lines/wasm32.txt"
+  compare wasm32
+  row wasm32 - - - -
+  only=(cortex-m4f cortex-m7 cortex-m55 riscv32)
+fi
+for name in "${only[@]}"; do
+  case $name in
+    cortex-m4f | cortex-m7) triple=thumbv7em-none-eabihf ;;
+    cortex-m55) triple=thumbv8m.main-none-eabihf ;;
+    riscv32) triple=riscv32imac-unknown-none-elf ;;
+    *) echo "boards.sh: no board \"$name\"" >&2; exit 1 ;;
+  esac
+  ./setup.sh $triple
+  board "$name" $triple
 done
-build_linux armv7-unknown-linux-gnueabihf
-linux armv7-cortex-a7 armv7-unknown-linux-gnueabihf qemu-arm -cpu cortex-a7
-echo "== wasm32, in node"
-cross_cargo build -q --release --locked --manifest-path wasm/Cargo.toml --target wasm32-unknown-unknown --target-dir "$built"
-node wasm/run.mjs "$built/wasm32-unknown-unknown/release/coda_wasm.wasm" >"$lines/wasm32.txt"
-compare wasm32
-row wasm32 -
-board cortex-m4f thumbv7em-none-eabihf
-board cortex-m7 thumbv7em-none-eabihf
-board cortex-m55 thumbv8m.main-none-eabihf
-printf '\n%-22s %-13s %7s %11s %11s %11s  %-15s %-11s %7s\n' target kernels answers "count r=1" "r=4" "r=8" "arena plan/run" stack code
+printf "\n$columns\n" target kernels answers "count r=1" "r=4" "r=8" "arena plan/run" stack/bound code families refused
 printf '%s\n' "${rows[@]}"
-echo "every answer has this machine's bits; counts are emulated instructions"
+echo "every answer has this machine's bits; counts are emulated instructions; code is .text and .rodata"

@@ -23,6 +23,7 @@ if [ "$1" = --c ]; then
   c_packages=(python3 python3-venv cmake make pkg-config g++ g++-aarch64-linux-gnu gcc-arm-none-eabi picolibc-arm-none-eabi libstdc++-arm-none-eabi-dev)
   shift
 fi
+  thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imac-unknown-none-elf)
 triples=("$@")
 
 # Linkers of Linux targets, emulators of each kind of target.
@@ -30,8 +31,8 @@ packages_for() {
   case $1 in
     aarch64-*-linux-*) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
     armv7-*-linux-*) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user ;;
-    thumb*) echo qemu-system-arm ;;
-    riscv*-none-*) echo qemu-system-misc ;;
+    thumb*) echo qemu-system-arm llvm ;;
+    riscv32*-none-*) echo qemu-system-misc ;;
     wasm32-*) command -v node >/dev/null || echo nodejs ;;
     *) echo "setup.sh: no recipe for $1" >&2; return 1 ;;
   esac
@@ -55,7 +56,9 @@ add_backports() {
 
 install_packages() {
   local missing=() package from=()
-  for package in "$@"; do installed "$package" || missing+=("$package"); done
+  for package in "$@"; do
+    installed "$package" || installed "${package/system-misc/system-riscv}" || missing+=("$package")
+  done
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
     echo "setup.sh: install these first: ${missing[*]}" >&2
@@ -64,7 +67,9 @@ install_packages() {
   for package in "${missing[@]}"; do
     if needs_backports "$package"; then
       add_backports
-      from+=("$package/bookworm-backports" qemu-system-common/bookworm-backports qemu-system-data/bookworm-backports)
+      # There the emulators of RISC-V are a package of their own, with a newer firmware.
+      [ "$package" != qemu-system-misc ] || from+=(opensbi/bookworm-backports)
+      from+=("${package/misc/riscv}/bookworm-backports" qemu-system-common/bookworm-backports qemu-system-data/bookworm-backports)
     else
       from+=("$package")
     fi

@@ -57,7 +57,8 @@ impl Board {
     pub(super) fn print(self, package: usize, arena: usize) -> Result<()> {
         let (flash, ram) = self.needs(package, arena);
         println!(
-            "{}, code and stack by the bounds in targets/boards.csv, measured emulated:",
+            "{}, code and stack by the bounds in targets/boards.csv, which targets/boards.sh holds \
+             programs to:",
             self.name
         );
         for (memory, needed, has, parts) in [

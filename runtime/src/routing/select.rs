@@ -194,3 +194,23 @@ fn split_order(order: &mut [u32], k: usize) {
         (*slot, token) = (token, token + 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn values_of_every_order_are_sorted() {
+        for count in 0..40u64 {
+            // Steps that share no factor with the modulus 41 visit every number once.
+            for step in 1..41 {
+                let mut values: Vec<u64> = (0..count).map(|index| index * step % 41).collect();
+                let mut expected = values.clone();
+                expected.sort_unstable();
+                sort(&mut values);
+                assert_eq!(values, expected);
+            }
+        }
+    }
+}

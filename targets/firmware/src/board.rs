@@ -66,6 +66,14 @@ pub fn run(
     }
     ticks::start()?;
     let console = &mut Semihosting;
+    line!(
+        console,
+        "needs code={} package={PACKAGE_BYTES} of flash={}, stack={} arena={ARENA_BYTES} of ram={}",
+        needs.code,
+        needs.flash,
+        needs.stack,
+        needs.ram
+    );
     line!(console, "ticks-of-1024-instructions {}", ticks::calibrate());
     memory_map::paint_stack();
     let result = check(memory, kernels, console);
