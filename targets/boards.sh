@@ -81,11 +81,12 @@ emulate() { # MACHINE ELF
   esac
 }
 
-# One program of a board, built in a folder of its own.
-build_board() { # FOLDER PROGRAM CARGO_ARGUMENT...
-  local folder=$1 program=$2
-  shift 2
-  (cd "$folder" && cross_cargo build -q --release --locked --target-dir "$built/$program" "$@")
+# One program of a board.
+build_board() { # FOLDER TRIPLE PROGRAM CARGO_ARGUMENT...
+  local folder=$1 triple=$2 program=$3
+  shift 3
+  (cd "$folder" && cross_cargo build -q --release --locked --target-dir "$built" "$@")
+  cp "$built/$triple/release/coda-$folder" "$lines/$folder-$program.elf"
 }
 
 # What the linker kept says whether anything allocates or formats.
@@ -105,30 +106,30 @@ check_symbols() { # NAME ELF
 # A board has four programs: with text; without, for the bundled model; without, for every encoder
 # family; and the one that is given bad input.
 board() { # FOLDER TRIPLE
-  local name=$1 machine code families painted bound=- of=$2/release/coda-$1
+  local name=$1 machine code families painted bound=- of=$lines/$1
   machine=$(figure "$name" emulated_by)
   echo "== $name $machine, emulated"
-  build_board "$name" text
-  build_board "$name" silent --no-default-features
-  build_board "$name" families --no-default-features --features families
-  build_board "$name" bad-input --features bad-input
-  emulate "$machine" "$built/text/$of" >"$lines/$name.txt" ||
+  build_board "$name" "$2" text
+  build_board "$name" "$2" silent --no-default-features
+  build_board "$name" "$2" families --no-default-features --features families
+  build_board "$name" "$2" bad-input --features bad-input
+  emulate "$machine" "$of-text.elf" >"$lines/$name.txt" ||
     { cat "$lines/$name.txt"; echo "boards.sh: $name failed" >&2; return 1; }
   compare "$name"
-  emulate "$machine" "$built/bad-input/$of" >"$lines/$name.bad" ||
+  emulate "$machine" "$of-bad-input.elf" >"$lines/$name.bad" ||
     { cat "$lines/$name.bad"; echo "boards.sh: $name accepts bad input" >&2; return 1; }
   diff "$lines/host.bad" "$lines/$name.bad" || { echo "boards.sh: $name gives another status" >&2; return 1; }
-  emulate "$machine" "$built/silent/$of" >"$lines/$name.silent" || { echo "boards.sh: $name failed without text" >&2; return 1; }
-  code=$(runtime_bytes "$built/silent/$of")
-  families=$(runtime_bytes "$built/families/$of")
+  emulate "$machine" "$of-silent.elf" >"$lines/$name.silent" || { echo "boards.sh: $name failed without text" >&2; return 1; }
+  code=$(runtime_bytes "$of-silent.elf")
+  families=$(runtime_bytes "$of-families.elf")
   at_most "$name" "code and constants" "$code" "$(figure "$name" code_bytes)"
   at_most "$name" "code and constants with every family" "$families" "$(figure "$name" families_code_bytes)"
-  check_symbols "$name" "$built/silent/$of"
-  check_symbols "$name" "$built/families/$of"
+  check_symbols "$name" "$of-silent.elf"
+  check_symbols "$name" "$of-families.elf"
   painted=$(sed -n 's/^stack touched=//p' "$lines/$name.silent")
   at_most "$name" "stack" "$painted" "$(figure "$name" stack_bytes)"
   if [ "$machine" != virt ]; then
-    bound=$(./stack.py "$built/silent/$of" "${name%f}" 2>"$lines/$name.stack")
+    bound=$(./stack.py "$of-silent.elf" "${name%f}" 2>"$lines/$name.stack")
     at_most "$name" "stack, its bound being $bound," "$painted" "$bound"
     at_most "$name" "stack by the bound" "$bound" "$(figure "$name" stack_bytes)"
   fi
