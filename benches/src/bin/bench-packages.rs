@@ -1,0 +1,148 @@
+//! Writes what `targets/bench` measures: a base and a task of each attention mode.
+//!
+//!     bench-packages OUT             the bundled model
+//!     bench-packages OUT MINILM      all-MiniLM-L6-v2 of the directory that `tests/fetch.sh` writes
+//!
+//! OUT receives `base.coda`, `k-to-k.coda`, `k-to-all.coda`, `k-to-light.coda` (int8), `arena.rs` (the
+//! bytes that any of them needs), and for MiniLM `base-f32.coda`. The bundled task is k-to-light; the
+//! other two are the same adapters, routers and head without its low-rank keys. For MiniLM the tasks
+//! have the sizes of `benches/peers/make_task.py` and random weights: no count depends on them.
+
+use anyhow::{Context, Result, bail};
+use coda_converter::output::write_whole;
+use coda_converter::pack::{WeightType, pack_base, pack_task};
+use coda_converter::source::{Base, FloatTensor, Task};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::model::config::{
+    Activation, AttentionMode, Gate, Head, HeadKind, LayerPlan, Pooling, RouterInput, Routing,
+    TaskConfig,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const MODES: [(&str, AttentionMode); 3] = [
+    ("k-to-k", AttentionMode::KToK),
+    ("k-to-all", AttentionMode::KToAll),
+    ("k-to-light", AttentionMode::KToLight),
+];
+
+/// What only k-to-light has.
+const LIGHT: [Role; 5] =
+    [Role::LightDown, Role::LightKey, Role::LightKeyBias, Role::LightValue, Role::LightValueBias];
+
+/// Longest input of MiniLM that is measured.
+const MINILM_TOKENS: usize = 256;
+
+const PROVENANCE: &str = "benches/src/bin/bench-packages.rs";
+
+fn main() -> Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    match &arguments[..] {
+        [out] => bundled(out),
+        [out, minilm] => self::minilm(out, minilm),
+        _ => bail!("usage: bench-packages OUT [MINILM]"),
+    }
+}
+
+fn bundled(out: &Path) -> Result<()> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
+    let base = Base::open(&directory, None)?;
+    let trained = Task::open(&directory.join("coda-k-to-light.safetensors"), &base)?;
+    write(out, &base, |mode| with_attention(&trained, mode))
+}
+
+/// The same task in another attention mode.
+fn with_attention(task: &Task, mode: AttentionMode) -> Task {
+    let mut task = task.clone();
+    let routings = task.layers.iter_mut().filter_map(|layer| layer.routing.as_mut());
+    routings.for_each(|routing| routing.attention = mode);
+    if mode != AttentionMode::KToLight {
+        task.tensors.retain(|(_, role), _| !LIGHT.contains(role));
+        task.names.retain(|(_, role), _| !LIGHT.contains(role));
+    }
+    task
+}
+
+fn minilm(out: &Path, directory: &Path) -> Result<()> {
+    let base = Base::open(directory, None)?;
+    write(out, &base, |mode| random_task(&base, mode))?;
+    save(&out.join("base-f32.coda"), &pack_base(&base, WeightType::F32, PROVENANCE)?.bytes)
+}
+
+/// A task with adapters of 64, a router in every layer, and low-rank keys of 48 where they are used.
+fn random_task(base: &Base, mode: AttentionMode) -> Task {
+    const ADAPTER: usize = 64;
+    const RANK: usize = 48;
+    const LABELS: usize = 2;
+    let (d, width) = (base.config.hidden, base.config.attention_width());
+    let mut state = 1u64;
+    let mut random = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.02
+    };
+    let mut tensors = BTreeMap::new();
+    let mut add = |place, rows: usize, columns: usize| {
+        let values = (0..rows * columns).map(|_| random()).collect();
+        tensors.insert(place, FloatTensor { shape: vec![rows, columns], values });
+    };
+    for layer in 0..base.config.layers as u16 {
+        add((layer, Role::Router), 1, d);
+        add((layer, Role::AdapterDown), ADAPTER, d);
+        add((layer, Role::AdapterDownBias), 1, ADAPTER);
+        add((layer, Role::AdapterUp), d, ADAPTER);
+        add((layer, Role::AdapterUpBias), 1, d);
+        if mode == AttentionMode::KToLight {
+            add((layer, Role::LightDown), RANK, d);
+            add((layer, Role::LightKey), width, RANK);
+            add((layer, Role::LightKeyBias), 1, width);
+            add((layer, Role::LightValue), width, RANK);
+            add((layer, Role::LightValueBias), 1, width);
+        }
+    }
+    add((GLOBAL_LAYER, Role::HeadWeight), LABELS, d);
+    add((GLOBAL_LAYER, Role::HeadBias), 1, LABELS);
+    let routing = Some(Routing { attention: mode, reduction: None });
+    Task {
+        config: TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Rms,
+            gate: Gate::Ones,
+            reduction: 4.0,
+            max_tokens: MINILM_TOKENS,
+        },
+        layers: vec![LayerPlan { routing }; base.config.layers],
+        pinned: Vec::new(),
+        head: Some(Head {
+            pooling: Pooling::Mean,
+            kind: HeadKind::Classification { labels: LABELS },
+        }),
+        labels: Vec::new(),
+        tensors,
+        names: BTreeMap::new(),
+    }
+}
+
+fn write(out: &Path, base: &Base, task: impl Fn(AttentionMode) -> Task) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let packed = pack_base(base, WeightType::Int8, PROVENANCE)?.bytes;
+    let package = packed.parse()?;
+    save(&out.join("base.coda"), &packed)?;
+    let mut arena = 0;
+    for (name, mode) in MODES {
+        let task = pack_task(&task(mode), &package, WeightType::Int8, PROVENANCE)?.bytes;
+        save(&out.join(name).with_extension("coda"), &task)?;
+        let task = task.parse()?;
+        let model = Model::bind(&package, &task)?;
+        let tokens = model.max_tokens().context("the model bounds its inputs")?;
+        let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens))?;
+        arena = arena.max(plan.arena_bytes());
+    }
+    save(&out.join("arena.rs"), format!("const ARENA_BYTES: usize = {arena};\n").as_bytes())
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,142 @@
+//! Kernels on the weights of a model's first layer: no others are needed in flash.
+
+use crate::report::{Console, Row};
+use crate::{Bench, BenchError, Counter};
+use bytemuck::try_cast_slice_mut;
+use coda_runtime::kernels::{Epilogue, NormWeights, PANEL, PanelsInt8, RowsInt8};
+use coda_runtime::model::config::Activation;
+use coda_runtime::model::{Linear, Model, Weights};
+use coda_runtime::tensor::MatrixMut;
+
+/// Rows of a GEMM: a decoder's one, the few that routing leaves, a whole input.
+const ROWS: [usize; 4] = [1, 8, 16, 64];
+/// Rows that show what an activation costs.
+const GELU_ROWS: usize = 16;
+
+/// Buffers cut from the arena.
+struct Buffers<'a> {
+    rows: &'a mut [i8],
+    scales: [f32; 64],
+    floats: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl<C: Counter, O: Console> Bench<'_, C, O> {
+    /// The kernels of an inference on `tokens` tokens. A GEMM that does not fit in the arena is left
+    /// out.
+    pub(crate) fn kernels(
+        &mut self,
+        model: &Model<'_>,
+        tokens: usize,
+        arena: &mut [u8],
+    ) -> Result<(), BenchError> {
+        let layer = model.layer(0)?;
+        let (query, wide) = (layer.attention.query, layer.feed_forward);
+        let gemm = Row::of("kernel", "gemm_f32_qd8_qc8w");
+        for linear in [query, wide.expand, wide.contract] {
+            let Linear { inputs, outputs, .. } = linear;
+            for rows in ROWS {
+                if let Some(count) = self.gemm(&linear, rows, None, arena) {
+                    self.report.row(&Row { rows, inputs, outputs, count, ..gemm })?;
+                }
+            }
+        }
+        let plain = self.gemm(&wide.expand, GELU_ROWS, None, arena);
+        let gelu = self.gemm(&wide.expand, GELU_ROWS, Some(Activation::GeluErf), arena);
+        if let (Some(plain), Some(gelu)) = (plain, gelu) {
+            let (rows, inputs) = (GELU_ROWS, wide.expand.outputs);
+            let count = gelu.saturating_sub(plain);
+            self.report.row(&Row { rows, inputs, count, ..Row::of("kernel", "gelu_erf") })?;
+        }
+        let d = model.config().hidden;
+        self.rows(layer.attention_norm, (d, tokens, wide.expand.outputs), arena)
+    }
+
+    /// The count of one int8 GEMM, the rows quantised before, if it fits.
+    fn gemm(
+        &mut self,
+        linear: &Linear<'_>,
+        rows: usize,
+        activation: Option<Activation>,
+        arena: &mut [u8],
+    ) -> Option<u64> {
+        let Linear { inputs, outputs, bias, .. } = *linear;
+        let Weights::Int8 { values, scales } = linear.weights else { return None };
+        let stride = inputs.next_multiple_of(PANEL);
+        let buffers = buffers(arena, rows * stride, inputs, rows * outputs)?;
+        fill(buffers.floats);
+        let (kernels, mut row_scales) = (self.kernels, buffers.scales);
+        for (slot, scale) in buffers.rows.chunks_exact_mut(stride).zip(&mut row_scales) {
+            *scale = (kernels.quantize_row)(slot, buffers.floats);
+        }
+        let scales_of_rows = row_scales.get(..rows).unwrap_or(&[]);
+        let lhs = RowsInt8 { values: buffers.rows, scales: scales_of_rows, stride };
+        let weights = PanelsInt8 { values, scales, outputs, inputs };
+        let epilogue = Epilogue { activation, ..Epilogue::overwrite(bias) };
+        Some(self.measure(|| {
+            let mut out = MatrixMut::new(buffers.out, outputs);
+            (kernels.gemm_f32_qd8_qc8w)(&mut out, lhs, weights, &epilogue);
+        }))
+    }
+
+    /// Kernels of one row: norms of d values, softmax of a row of scores, quantisation of the rows
+    /// that enter the two kinds of maps.
+    fn rows(
+        &mut self,
+        norm: NormWeights<'_>,
+        (d, tokens, wide): (usize, usize, usize),
+        arena: &mut [u8],
+    ) -> Result<(), BenchError> {
+        let longest = wide.max(tokens).next_multiple_of(PANEL);
+        let Some(Buffers { rows: int8, floats, out, .. }) =
+            buffers(arena, longest, longest, longest)
+        else {
+            return Ok(());
+        };
+        fill(floats);
+        let kernels = self.kernels;
+        let print = |this: &mut Self, name, inputs, body: &mut dyn FnMut(usize)| {
+            let count = this.measure(|| body(inputs));
+            this.report.row(&Row { rows: 1, inputs, count, ..Row::of("kernel", name) })
+        };
+        let floats = &*floats;
+        print(self, "layer_norm", d, &mut |n| {
+            (kernels.layer_norm)(&mut out[..n], &floats[..n], norm)
+        })?;
+        print(self, "rms_norm", d, &mut |n| (kernels.rms_norm)(&mut out[..n], &floats[..n], norm))?;
+        print(self, "softmax", tokens, &mut |n| {
+            out[..n].copy_from_slice(&floats[..n]);
+            (kernels.softmax)(&mut out[..n]);
+        })?;
+        print(self, "softmax_int8", tokens, &mut |n| {
+            let padded = n.next_multiple_of(PANEL);
+            core::hint::black_box((kernels.softmax_int8)(&mut int8[..padded], &floats[..n]));
+        })?;
+        for inputs in [d, wide] {
+            print(self, "quantize_row", inputs, &mut |n| {
+                let padded = n.next_multiple_of(PANEL);
+                core::hint::black_box((kernels.quantize_row)(&mut int8[..padded], &floats[..n]));
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn buffers(arena: &mut [u8], rows: usize, floats: usize, out: usize) -> Option<Buffers<'_>> {
+    let (rows, rest) = arena.split_at_mut_checked(rows.next_multiple_of(16))?;
+    let (floats, rest) = rest.split_at_mut_checked(4 * floats)?;
+    let out = rest.get_mut(..4 * out)?;
+    Some(Buffers {
+        rows: try_cast_slice_mut(rows).ok()?,
+        scales: [0.0; 64],
+        floats: try_cast_slice_mut(floats).ok()?,
+        out: try_cast_slice_mut(out).ok()?,
+    })
+}
+
+/// Values between -1 and 1.
+fn fill(values: &mut [f32]) {
+    (0..)
+        .zip(values)
+        .for_each(|(at, value): (usize, _)| *value = (at * 7919 % 2001) as f32 / 1000.0 - 1.0);
+}

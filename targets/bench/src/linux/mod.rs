@@ -1,0 +1,158 @@
+//! Linux: the bundled packages, or packages from files.
+
+mod counter;
+mod files;
+#[allow(unsafe_code, reason = "one instruction that does nothing")]
+mod marker;
+
+use crate::packages::{self, MODES};
+use coda_bench::{Bench, Console, Format, Memory};
+use coda_runtime::format::Package;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use counter::Count;
+use files::Bytes;
+use std::error::Error;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: coda-bench [OPTION...] [PACKAGES]
+
+PACKAGES is a directory with base.coda and k-to-k.coda, k-to-all.coda, k-to-light.coda, or one package;
+without it the bundled model is measured.
+
+  --json                       a JSON array instead of CSV
+  --runs N                     each figure is the least of N runs (default 20; 1 for instructions)
+  --tokens N                   tokens of an input, for models of text
+  --count WHAT                 time, cycles, instructions; default: cycles where Linux lets this
+                               program count them, else time. Instructions need the emulator:
+                               targets/bench.sh
+  CODA_KERNELS=NAME            forces a kernel table";
+
+struct Options {
+    format: Format,
+    runs: Option<usize>,
+    tokens: Option<usize>,
+    count: Option<Count>,
+    packages: Option<PathBuf>,
+}
+
+struct Terminal;
+
+impl Console for Terminal {
+    fn line(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
+        writeln!(std::io::stdout(), "{text}").map_err(|_| fmt::Error)
+    }
+}
+
+/// 0 done, 1 wrong usage, 2 failed.
+pub(crate) fn main() -> ExitCode {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("coda-bench: {problem}\n\n{USAGE}");
+            return ExitCode::from(1);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coda-bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn options() -> Result<Option<Options>, String> {
+    let mut options =
+        Options { format: Format::Csv, runs: None, tokens: None, count: None, packages: None };
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy().into_owned();
+        let mut number = || -> Result<usize, String> {
+            let value = arguments.next().and_then(|value| value.to_str()?.parse().ok());
+            value.filter(|value| *value > 0).ok_or(format!("{text} needs a number above 0"))
+        };
+        match text.as_str() {
+            "--json" => options.format = Format::Json,
+            "--runs" => options.runs = Some(number()?),
+            "--tokens" => options.tokens = Some(number()?),
+            "--count" => {
+                let value = arguments.next().and_then(|value| Count::of(value.to_str()?));
+                options.count =
+                    Some(value.ok_or("--count needs time, cycles or instructions".to_owned())?);
+            }
+            "-h" | "--help" => return Ok(None),
+            _ if text.starts_with('-') => return Err(format!("{text} is no option")),
+            _ if options.packages.is_none() => options.packages = Some(argument.into()),
+            _ => return Err(format!("{text}: one directory or package at a time")),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let (mut counter, mut terminal) = (counter::open(options.count)?, Terminal);
+    let runs = options.runs.unwrap_or(counter.runs());
+    let (target, kernels) = ((crate::TARGET, options.format), Kernels::from_environment()?);
+    let mut bench = Bench::start(target, kernels, runs, &mut counter, &mut terminal)?;
+    let mut ids = vec![0; options.tokens.unwrap_or(0).max(8192)];
+    let mut pixels = vec![0; 4 << 20];
+    match options.packages.as_deref() {
+        None => {
+            let tasks = packages::tasks();
+            let mut arena = Bytes::zero(packages::ARENA);
+            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
+            bench.base_and_tasks(packages::base(), &tasks, None, &mut { memory })?;
+        }
+        Some(path) if path.is_dir() => {
+            let base = Bytes::read(&path.join("base.coda"))?;
+            let tasks = MODES.map(|mode| Bytes::read(&path.join(mode).with_extension("coda")));
+            let [k_to_k, k_to_all, k_to_light] = tasks;
+            let tasks = [k_to_k?, k_to_all?, k_to_light?];
+            let tasks = [0, 1, 2].map(|index| (MODES[index], tasks[index].get()));
+            let mut arena = Bytes::zero(arena_bytes(base.get(), &tasks, options.tokens)?);
+            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
+            bench.base_and_tasks(base.get(), &tasks, options.tokens, &mut { memory })?;
+        }
+        Some(path) => {
+            let bytes = Bytes::read(path)?;
+            let package = Package::parse(bytes.get())?;
+            let model = Model::open(&package).or_else(|_| Model::dense(&package))?;
+            let mut arena = Bytes::zero(arena_of(&model, options.tokens)?);
+            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
+            bench.model(&model, name(path), options.tokens, &mut { memory })?;
+        }
+    }
+    Ok(bench.finish()?)
+}
+
+fn name(path: &Path) -> &str {
+    path.file_stem().and_then(|name| name.to_str()).unwrap_or("package")
+}
+
+fn arena_of(model: &Model<'_>, tokens: Option<usize>) -> Result<usize, Box<dyn Error>> {
+    let tokens = tokens.or(model.max_tokens()).ok_or("the model needs --tokens")?;
+    Ok(Plan::new(&model.dimensions(), Capacity::any_budget(tokens))?.arena_bytes())
+}
+
+/// The most that any of the tasks needs.
+fn arena_bytes(
+    base: &[u8],
+    tasks: &[(&str, &[u8])],
+    tokens: Option<usize>,
+) -> Result<usize, Box<dyn Error>> {
+    let base = Package::parse(base)?;
+    tasks.iter().try_fold(0, |largest, (_, task)| {
+        let task = Package::parse(task)?;
+        Ok(largest.max(arena_of(&Model::bind(&base, &task)?, tokens)?))
+    })
+}
