@@ -1,0 +1,17 @@
+//! Where the files of `coda demo --firmware DIR` are: in `CODA_FIRMWARE`, else in `target/firmware`.
+
+use std::{env, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-env-changed=CODA_FIRMWARE");
+    let directory = match env::var_os("CODA_FIRMWARE") {
+        Some(directory) => PathBuf::from(directory),
+        None => PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../../target/firmware"),
+    };
+    let directory = directory.canonicalize().map_err(|error| {
+        format!("{}: {error}; `coda demo --firmware` writes it", directory.display())
+    })?;
+    println!("cargo::rerun-if-changed={}", directory.display());
+    println!("cargo::rustc-env=CODA_FIRMWARE={}", directory.display());
+    Ok(())
+}
