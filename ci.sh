@@ -41,6 +41,7 @@ stage_boards() {
   targets/boards.sh
   targets/capi.sh
   targets/swap.sh
+  targets/wasm/browser.sh
 }
 
 stage_demo() { cargo run --locked --release --bin coda -- demo; }

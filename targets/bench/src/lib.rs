@@ -98,6 +98,22 @@ impl From<fmt::Error> for BenchError {
     }
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// Single kernels.
+    pub kernels: bool,
+    /// The parts of an inference.
+    pub layers: bool,
+    /// Whole inferences.
+    pub inferences: bool,
+}
+
+impl Groups {
+    /// Everything.
+    pub const ALL: Self = Self { kernels: true, layers: true, inferences: true };
+}
+
 /// Memory that a benchmark works in.
 #[derive(Debug)]
 pub struct Memory<'a> {
@@ -115,6 +131,7 @@ pub struct Bench<'b, C, O> {
     counter: &'b mut C,
     report: Report<'b, O>,
     kernels: &'b Kernels,
+    groups: Groups,
     runs: usize,
     overhead: u64,
 }
@@ -133,9 +150,16 @@ impl<'b, C: Counter, O: Console> Bench<'b, C, O> {
         console: &'b mut O,
     ) -> Result<Self, BenchError> {
         let report = Report::start((target, format), kernels.name, counter.unit(), console)?;
-        let mut bench = Self { counter, report, kernels, runs: runs.max(1), overhead: 0 };
+        let (groups, runs) = (Groups::ALL, runs.max(1));
+        let mut bench = Self { counter, report, kernels, groups, runs, overhead: 0 };
         bench.overhead = (0..8).map(|_| bench.measure(|| ())).min().unwrap_or(0);
         Ok(bench)
+    }
+
+    /// The same benchmark of some groups only.
+    #[must_use]
+    pub fn only(self, groups: Groups) -> Self {
+        Self { groups, ..self }
     }
 
     /// Ends the report.
@@ -163,7 +187,7 @@ impl<'b, C: Counter, O: Console> Bench<'b, C, O> {
         for (index, (mode, task)) in tasks.iter().enumerate() {
             let task = Package::parse(task)?;
             let model = Model::bind(&base, &task)?;
-            if index == 0 {
+            if index == 0 && self.groups.kernels {
                 let tokens = tokens.or(model.max_tokens()).ok_or(BenchError::NoInput)?;
                 self.kernels(&model, tokens, memory.arena)?;
             }
@@ -191,20 +215,26 @@ impl<'b, C: Counter, O: Console> Bench<'b, C, O> {
         for reduction in REDUCTIONS.into_iter().take(if routed { REDUCTIONS.len() } else { 1 }) {
             let budget = Budget::Reduction(reduction);
             let mut executor = Executor::new(model, self.kernels, plan, arena)?;
-            let mut result = Ok(());
-            let count = self.measure(|| result = executor.run(input, budget).map(|_| ()));
-            result?;
-            let row = Row { mode, reduction, count, tokens, ..Row::of("inference", "inference") };
-            self.report.row(&row)?;
-            self.steps(&mut executor, (input, budget), Row { count: 0, ..row })?;
+            let row = Row { mode, reduction, tokens, ..Row::of("inference", "inference") };
+            if self.groups.inferences {
+                let mut result = Ok(());
+                let count = self.measure(|| result = executor.run(input, budget).map(|_| ()));
+                result?;
+                self.report.row(&Row { count, ..row })?;
+            }
+            if self.groups.layers {
+                self.steps(&mut executor, (input, budget), row)?;
+            }
         }
         Ok(())
     }
 
-    /// The least count of a run of `body`, less that of nothing; one run before the first is not
-    /// counted.
+    /// The least count of a run of `body`, less that of nothing. One run before the first is not
+    /// counted, unless one is enough.
     fn measure(&mut self, mut body: impl FnMut()) -> u64 {
-        body();
+        if self.runs > 1 {
+            body();
+        }
         let mut least = u64::MAX;
         for _ in 0..self.runs {
             let start = self.counter.now();

@@ -40,14 +40,15 @@ async function test() {
   const flags = firefox
     ? ["--headless", "--no-remote", "--profile", profile]
     : ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", `--user-data-dir=${profile}`, "--remote-debugging-port=0"];
-  const child = spawn(browser, [...flags, `${address}?test`], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(browser, [...flags, `${address}?test`], { stdio: ["ignore", "ignore", "pipe"], detached: true });
   let complaints = "";
   child.stderr.on("data", (text) => { complaints += text; });
   const ended = new Promise((done) => { child.on("exit", done); child.on("error", done); });
   const failed = ended.then(() => ({ error: `${browser} ended:\n${complaints.slice(-2000)}` }));
   const late = new Promise((done) => setTimeout(() => done({ error: `no result in ${TIMEOUT / 1000} s\n${complaints.slice(-2000)}` }), TIMEOUT));
   const result = await Promise.race([reported, failed, late]);
-  child.kill();
+  // Debian's command is a script: its whole process group must end.
+  try { process.kill(-child.pid); } catch { /* it has ended */ }
   await ended;
   await rm(profile, { recursive: true, force: true, maxRetries: 5 });
   return judge(result, await readFile(answersFile));

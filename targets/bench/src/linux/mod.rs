@@ -6,7 +6,7 @@ mod files;
 mod marker;
 
 use crate::packages::{self, MODES};
-use coda_bench::{Bench, Console, Format, Memory};
+use coda_bench::{Bench, Console, Format, Groups, Memory};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -27,6 +27,7 @@ without it the bundled model is measured.
 
   --json                       a JSON array instead of CSV
   --runs N                     each figure is the least of N runs (default 20; 1 for instructions)
+  --only GROUP                 kernels, layers or inferences
   --tokens N                   tokens of an input, for models of text
   --count WHAT                 time, cycles, instructions; default: cycles where Linux lets this
                                program count them, else time. Instructions need the emulator:
@@ -37,6 +38,7 @@ struct Options {
     format: Format,
     runs: Option<usize>,
     tokens: Option<usize>,
+    groups: Groups,
     count: Option<Count>,
     packages: Option<PathBuf>,
 }
@@ -72,8 +74,14 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn options() -> Result<Option<Options>, String> {
-    let mut options =
-        Options { format: Format::Csv, runs: None, tokens: None, count: None, packages: None };
+    let mut options = Options {
+        format: Format::Csv,
+        runs: None,
+        tokens: None,
+        groups: Groups::ALL,
+        count: None,
+        packages: None,
+    };
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy().into_owned();
@@ -85,6 +93,11 @@ fn options() -> Result<Option<Options>, String> {
             "--json" => options.format = Format::Json,
             "--runs" => options.runs = Some(number()?),
             "--tokens" => options.tokens = Some(number()?),
+            "--only" => {
+                let value = arguments.next().and_then(|value| groups(value.to_str()?));
+                options.groups =
+                    value.ok_or("--only needs kernels, layers or inferences".to_owned())?;
+            }
             "--count" => {
                 let value = arguments.next().and_then(|value| Count::of(value.to_str()?));
                 options.count =
@@ -99,11 +112,22 @@ fn options() -> Result<Option<Options>, String> {
     Ok(Some(options))
 }
 
+fn groups(name: &str) -> Option<Groups> {
+    let none = Groups { kernels: false, layers: false, inferences: false };
+    match name {
+        "kernels" => Some(Groups { kernels: true, ..none }),
+        "layers" => Some(Groups { layers: true, ..none }),
+        "inferences" => Some(Groups { inferences: true, ..none }),
+        _ => None,
+    }
+}
+
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut counter, mut terminal) = (counter::open(options.count)?, Terminal);
     let runs = options.runs.unwrap_or(counter.runs());
     let (target, kernels) = ((crate::TARGET, options.format), Kernels::from_environment()?);
-    let mut bench = Bench::start(target, kernels, runs, &mut counter, &mut terminal)?;
+    let bench = Bench::start(target, kernels, runs, &mut counter, &mut terminal)?;
+    let mut bench = bench.only(options.groups);
     let mut ids = vec![0; options.tokens.unwrap_or(0).max(8192)];
     let mut pixels = vec![0; 4 << 20];
     match options.packages.as_deref() {
