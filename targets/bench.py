@@ -41,6 +41,9 @@ for (machine, model, kernels, how, unit, tokens), found in counts.items():
                 if shares[r] > bound:
                     broken.append(f"{machine}, {model}, {mode}: {shares[r]:.3f} of the dense instructions at r = {r}, bound {bound}")
 
+if held + len(broken) == 0:
+    sys.exit(f"bench.py: neither of {BOUND} was measured")
+
 kernel = lambda row: (row["name"], row["rows"], row["inputs"], row["outputs"])
 machines = list(dict.fromkeys((row["machine"], row["unit"]) for row in rows if row["group"] == "kernel" and row["model"] == "bundled"))
 by_kernel = collections.defaultdict(dict)
@@ -92,7 +95,7 @@ out.with_suffix(".svg").write_text(plot())
 out.with_suffix(".md").write_text(f"""# Instructions by target and reduction, {datetime.date.today()}
 
 `targets/bench.sh`. "emulated": guest instructions in QEMU, one inference, never time and nothing about
-caches; the other rows were timed on the machine that ran the script. Dense is r = 1 with the adapter: every
+caches; the other rows were timed on the machine that ran the script, beside whatever else ran there. Dense is r = 1 with the adapter: every
 token passes every layer. Bundled: the Fashion-MNIST ViT, 50 tokens; the bundled task is k-to-light, the other
 two are its adapters and routers without low-rank keys. MiniLM: all-MiniLM-L6-v2 with tasks of random weights,
 adapters of 64, low-rank keys of 48. The plot and the CSV beside this file hold the same run.

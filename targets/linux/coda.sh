@@ -45,7 +45,7 @@ answers "$out/host" "$root/target/release/coda"
 ./setup.sh "${triples[@]}"
 for triple in "${triples[@]}"; do
   start=$SECONDS
-  cross_cargo build -q --release --locked --manifest-path "$root/Cargo.toml" --bin coda --target "$triple" --target-dir "$root/target/cross-coda"
+  cross_cargo build -q --release --locked --manifest-path "$root/converter/Cargo.toml" --bin coda --target "$triple" --target-dir "$root/target/cross-coda"
   (cd bench && cross_cargo build -q --release --locked --target "$triple" --target-dir "$root/target/cross")
   mkdir -p "$out/$triple"
   cp "$root/target/cross-coda/$triple/release/coda" "$root/target/cross/$triple/release/coda-bench" "$out/$triple"
