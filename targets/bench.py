@@ -63,11 +63,11 @@ def plot():
     colours = {"k-to-k": "#33658a", "k-to-all": "#86bbd8", "k-to-light": "#f6ae2d"}
     bar, gap, left, top, height = 9, 14, 60, 40, 220
     group = len(MODES) * bar * 2 + gap
-    width = left + group * len(keys) + 20
+    width = max(left + group * len(keys) + 20, 620)
     y = lambda share: top + height * (1 - share / 0.6)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top + height + 70}" font-family="sans-serif" font-size="11">',
              f'<rect width="{width}" height="{top + height + 70}" fill="white"/>',
-             f'<text x="{left}" y="16">Instructions of an inference, of those at r = 1 with the adapter (emulated); left bars r = 4, right bars r = 8</text>']
+             f'<text x="{left}" y="16">Instructions of those at r = 1 with the adapter, emulated; left bars r = 4, right r = 8</text>']
     for step in range(0, 7):
         share = step / 10
         parts.append(f'<line x1="{left}" x2="{width - 10}" y1="{y(share):.1f}" y2="{y(share):.1f}" stroke="#ddd"/>'
