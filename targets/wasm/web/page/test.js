@@ -68,7 +68,8 @@ async function controls(draw) {
   const chosen = document.getElementById("file");
   chosen.files = files.files;
   chosen.dispatchEvent(new Event("change"));
-  await new Promise((done) => setTimeout(done, 300));
+  // Decoding takes a while: 20 s at most.
+  for (let wait = 0; wait < 200 && best() !== seen.drawn; wait++) await new Promise((done) => setTimeout(done, 100));
   seen.chosen = best();
   seen.latency = document.getElementById("latency").value;
   return seen;
