@@ -45,7 +45,7 @@ fn rows(criterion: &mut Criterion, kernels: &Kernels) {
     let mut group = criterion.benchmark_group(format!("rows/{}", kernels.name));
     group.throughput(Throughput::Elements(WIDTH as u64));
     group.bench_function("quantize_row", |bencher| {
-        bencher.iter(|| (kernels.quantize_row)(&mut int8, black_box(&row)));
+        bencher.iter(|| (kernels.quantize_row)(&mut int8, black_box(&row), &[]));
     });
     group.bench_function("layer_norm", |bencher| {
         bencher.iter(|| (kernels.layer_norm)(&mut out, black_box(&row), weights));

@@ -101,7 +101,7 @@ impl Gemm {
         if matches!(self.kind, Kind::Int8 | Kind::Int4) {
             let slots = self.lhs_int8.chunks_exact_mut(stride).zip(&mut self.lhs_scales);
             for ((slot, scale), row) in slots.zip(self.lhs.chunks_exact(inputs)) {
-                *scale = (kernels.quantize_row)(slot, row);
+                *scale = (kernels.quantize_row)(slot, row, &[]);
             }
         }
         let mut out = MatrixMut::new(&mut self.out, outputs);

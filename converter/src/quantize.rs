@@ -127,7 +127,7 @@ fn quantize_rows(columns: usize, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
     let mut quantized = vec![0; values.len()];
     let rows = values.chunks_exact(columns).zip(quantized.chunks_exact_mut(columns));
     let quantize = coda_runtime::kernels::scalar::quantize_row;
-    let scales = rows.map(|(row, out)| quantize(out, row)).collect();
+    let scales = rows.map(|(row, out)| quantize(out, row, &[])).collect();
     (quantized, scales)
 }
 

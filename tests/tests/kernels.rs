@@ -133,7 +133,7 @@ proptest! {
         let (mut quantized, mut row_scales) = (vec![1; rows * stride], vec![0.0; rows]);
         let slots = quantized.chunks_exact_mut(stride).zip(&mut row_scales);
         for ((slot, scale), row) in slots.zip(problem.lhs.chunks_exact(inputs)) {
-            *scale = scalar::quantize_row(slot, row);
+            *scale = scalar::quantize_row(slot, row, &[]);
         }
         let int8 = RowsInt8 { values: &quantized, scales: &row_scales, stride };
         let lhs = Matrix::new(&problem.lhs, inputs);
@@ -176,11 +176,13 @@ proptest! {
             prop_assert!(equal(&found, &expected), "{} softmax", table.name);
             let dots = ((table.dot)(&row, &weight), scalar::dot(&row, &weight));
             prop_assert!(equal(&[dots.0], &[dots.1]), "{} dot", table.name);
-            let scale = scalar::quantize_row(&mut quantized.0, &row);
-            let other = (table.quantize_row)(&mut quantized.1, &row);
-            prop_assert_eq!(scale.to_bits(), other.to_bits());
-            prop_assert_eq!(&quantized.0, &quantized.1);
-            prop_assert!(!quantized.0.contains(&i8::MIN));
+            for factors in [&[], &weight[..]] {
+                let scale = scalar::quantize_row(&mut quantized.0, &row, factors);
+                let other = (table.quantize_row)(&mut quantized.1, &row, factors);
+                prop_assert_eq!(scale.to_bits(), other.to_bits());
+                prop_assert_eq!(&quantized.0, &quantized.1);
+                prop_assert!(!quantized.0.contains(&i8::MIN));
+            }
         }
     }
 }

@@ -75,33 +75,33 @@ impl Context<'_> {
         let mut int8 = tile.int8.chunks_exact_mut(stride.max(PANEL)).zip(tile.scales.iter_mut());
         let mut count = 0;
         for row in rows {
-            count += 1;
-            let as_it_is = form == Form::Int8 && prepare.is_nothing();
-            let row = match floats.next().filter(|_| !as_it_is) {
-                Some(slot) => {
-                    self.prepare(slot, row, prepare);
-                    &*slot
+            match form {
+                Form::Float => {
+                    let Some(slot) = floats.next() else { break };
+                    match prepare.norm {
+                        Some(weights) => self.norm(slot, row, weights),
+                        None => slot.copy_from_slice(row),
+                    }
+                    slot.iter_mut().zip(prepare.scale).for_each(|(x, scale)| *x *= scale);
                 }
-                None => row,
-            };
-            if form == Form::Int8
-                && let Some((slot, scale)) = int8.next()
-            {
-                *scale = (self.kernels.quantize_row)(slot, row);
+                Form::Int8 => {
+                    let Some((slot, scale)) = int8.next() else { break };
+                    let row = match (prepare.norm, floats.next()) {
+                        (Some(weights), Some(normed)) => {
+                            self.norm(normed, row, weights);
+                            &*normed
+                        }
+                        _ => row,
+                    };
+                    *scale = (self.kernels.quantize_row)(slot, row, prepare.scale);
+                }
             }
+            count += 1;
         }
         match form {
             Form::Float => Rows::Float(tile.float_rows(count, columns)),
             Form::Int8 => Rows::Int8(tile.int8_rows(count, stride)),
         }
-    }
-
-    fn prepare(&self, slot: &mut [f32], row: &[f32], prepare: Prepare<'_>) {
-        match prepare.norm {
-            Some(weights) => self.norm(slot, row, weights),
-            None => slot.copy_from_slice(row),
-        }
-        slot.iter_mut().zip(prepare.scale).for_each(|(x, scale)| *x *= scale);
     }
 }
 

@@ -8,11 +8,11 @@
 use super::PANEL;
 use super::portable::{Block, BlockSums, FloatSums, Lanes, Scaling, Sums, same_length};
 use core::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32,
-    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_permutex2var_epi32,
-    _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi32,
-    _mm512_xor_si512,
+    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_mul_ps,
+    _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64,
+    _mm512_sub_epi32, _mm512_xor_si512,
 };
 use half::f16;
 
@@ -131,6 +131,8 @@ unsafe fn block_sums<const ROWS: usize, const PANELS: usize, const EXACT: bool>(
     for index in 0..blocks {
         let mut weights = [_mm512_setzero_si512(); PANELS];
         for (weights, panel) in weights.iter_mut().zip(&panels) {
+            let ahead = panel.as_ptr().wrapping_add(PANELS * blocks + index);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             // SAFETY: the panel has so many blocks.
             let block = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
             *weights = _mm512_xor_si512(block, offset);

@@ -102,8 +102,8 @@ pub struct Kernels {
     pub gemm_f32_f32_qc4w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt4<'_>, &Epilogue<'_>),
     /// `out = epilogue(lhs rhs^T)`, int4 weights, int8 rows.
     pub gemm_f32_qd8_qc4w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt4<'_>, &Epilogue<'_>),
-    /// Quantises a row; see [`scalar::quantize_row`].
-    pub quantize_row: fn(&mut [i8], &[f32]) -> f32,
+    /// Quantises a row times its factors; see [`scalar::quantize_row`].
+    pub quantize_row: fn(&mut [i8], &[f32], &[f32]) -> f32,
     /// LayerNorm of a row; see [`scalar::layer_norm`].
     pub layer_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
     /// RMSNorm of a row; see [`scalar::rms_norm`].

@@ -907,45 +907,69 @@ fn round_to_int8(x: f32) -> i8 {
     (x + ROUNDER).to_bits() as i8
 }
 
-/// Raises each lane to the magnitude of its value, as bits: they order as magnitudes do, NaN above all.
+/// The largest magnitude of some values. Magnitudes order as their bits do, NaN above all.
 #[inline(always)]
-fn raise(lanes: &mut [u32; PANEL], values: &[f32]) {
-    for (lane, x) in lanes.iter_mut().zip(values) {
-        *lane = (*lane).max(x.abs().to_bits());
+fn largest_magnitude(values: impl Iterator<Item = f32>) -> f32 {
+    let mut largest = 0;
+    for x in values {
+        largest = x.abs().to_bits().max(largest);
+    }
+    f32::from_bits(largest)
+}
+
+/// The scale of values of a largest magnitude, and what they are multiplied with: zeros for none.
+#[inline(always)]
+fn scale_and_inverse(largest: f32) -> (f32, f32) {
+    match scalar::inverse_scale(largest) {
+        Some(inverse) => (largest / 127.0, inverse),
+        None => (0.0, 0.0),
     }
 }
 
-/// The largest magnitude of a row.
+/// What the channels of a panel are multiplied with, and which bits of the result count: none where a
+/// channel has no scale, as a value may be NaN there. Replaces largest magnitudes by scales.
 #[inline(always)]
-fn largest_magnitude(row: &[f32]) -> f32 {
-    let (blocks, rest) = row.as_chunks::<PANEL>();
-    let mut lanes = [0u32; PANEL];
-    blocks.iter().for_each(|block| raise(&mut lanes, block));
-    raise(&mut lanes, rest);
-    f32::from_bits(lanes.into_iter().fold(0, u32::max))
+fn inverses_and_masks(scales: &mut Lanes) -> (Lanes, [u32; PANEL]) {
+    let (mut inverses, mut masks) = ([0.0; PANEL], [0; PANEL]);
+    for ((scale, inverse), mask) in scales.iter_mut().zip(&mut inverses).zip(&mut masks) {
+        (*scale, *inverse) = scale_and_inverse(*scale);
+        *mask = if *inverse == 0.0 { 0 } else { 0xff };
+    }
+    (inverses, masks)
+}
+
+/// Values `8 block` to `8 block + 8` of a row, with zeros behind its end.
+#[inline(always)]
+fn lanes_of(row: &[f32], block: usize) -> Lanes {
+    let [lanes] = padded::<1>(row.get(block * PANEL..).unwrap_or(&[]));
+    lanes
 }
 
 /// See [`scalar::pack_rows`].
 #[inline(always)]
 pub fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
-    scales.fill(0.0);
     let (lines, _) = out.as_chunks_mut::<PANEL>();
     let (blocks, _) = lines.as_chunks_mut::<PANEL>();
     let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
     for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
-        for (lane, scale) in scales.iter_mut().enumerate() {
-            let row = rows.row(index * PANEL + lane);
-            let largest = largest_magnitude(row);
-            let inverse = scalar::inverse_scale(largest);
-            *scale = if inverse.is_some() { largest / 127.0 } else { 0.0 };
-            let inverse = inverse.unwrap_or(0.0);
-            let (whole, rest) = row.as_chunks::<PANEL>();
-            let mut inputs = whole.iter().copied().chain([padded::<1>(rest)[0]]);
-            for block in panel.iter_mut() {
-                let inputs = inputs.next().unwrap_or([0.0; PANEL]);
-                let slots = block[lane].iter_mut().zip(inputs);
-                // Without a scale a value may be NaN: it must not be multiplied.
-                slots.for_each(|(slot, x)| *slot = quantized(x, inverse));
+        let mut channels: [&[f32]; PANEL] = [&[]; PANEL];
+        for (lane, (channel, scale)) in channels.iter_mut().zip(scales.iter_mut()).enumerate() {
+            *channel = rows.row(index * PANEL + lane);
+            let mut lanes = [0u32; PANEL];
+            for block in 0..panel.len() {
+                for (lane, x) in lanes.iter_mut().zip(lanes_of(channel, block)) {
+                    *lane = (*lane).max(x.abs().to_bits());
+                }
+            }
+            *scale = f32::from_bits(lanes.into_iter().fold(0, u32::max));
+        }
+        let (inverses, masks) = inverses_and_masks(scales);
+        for (number, block) in panel.iter_mut().enumerate() {
+            for (lane, line) in block.iter_mut().enumerate() {
+                let values = lanes_of(channels[lane], number);
+                for (slot, x) in line.iter_mut().zip(values) {
+                    *slot = ((x * inverses[lane] + ROUNDER).to_bits() & masks[lane]) as i8;
+                }
             }
         }
     }
@@ -954,79 +978,62 @@ pub fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
 /// See [`scalar::pack_columns`].
 #[inline(always)]
 pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    // First the largest magnitude of each column.
     scales.fill(0.0);
+    for row in rows.iter() {
+        for (largest, x) in scales.iter_mut().zip(row) {
+            *largest = f32::from_bits(largest.to_bits().max(x.abs().to_bits()));
+        }
+    }
     let (lines, _) = out.as_chunks_mut::<PANEL>();
     let (blocks, _) = lines.as_chunks_mut::<PANEL>();
     let panels = blocks.chunks_exact_mut(rows.rows().div_ceil(PANEL).max(1));
     for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
-        let part = |row: usize| -> Lanes {
-            let [lanes] = padded::<1>(rows.row(row).get(index * PANEL..).unwrap_or(&[]));
-            lanes
-        };
-        let mut lanes = [0u32; PANEL];
-        (0..rows.rows()).for_each(|row| raise(&mut lanes, &part(row)));
-        let mut inverses = [0.0; PANEL];
-        for ((lane, inverse), scale) in lanes.iter().zip(&mut inverses).zip(scales.iter_mut()) {
-            let largest = f32::from_bits(*lane);
-            let found = scalar::inverse_scale(largest);
-            *scale = if found.is_some() { largest / 127.0 } else { 0.0 };
-            *inverse = found.unwrap_or(0.0);
-        }
+        let (inverses, masks) = inverses_and_masks(scales);
         for (number, block) in panel.iter_mut().enumerate() {
-            for (input, line) in block.iter_mut().enumerate() {
-                let values = part(number * PANEL + input);
-                for (slot, (x, inverse)) in line.iter_mut().zip(values.iter().zip(inverses)) {
-                    *slot = quantized(*x, inverse);
+            let mut halves = [[0u32; PANEL]; 2];
+            for (half, word) in halves.iter_mut().enumerate() {
+                for byte in 0..PANEL / 2 {
+                    let row = rows.row(number * PANEL + half * PANEL / 2 + byte);
+                    let values = lanes_of(row, index);
+                    for (column, word) in word.iter_mut().enumerate() {
+                        let shifted = values[column] * inverses[column] + ROUNDER;
+                        *word |= (shifted.to_bits() & masks[column]) << (8 * byte);
+                    }
                 }
             }
-            transpose(block);
+            for (column, line) in block.iter_mut().enumerate() {
+                let values = u64::from(halves[0][column]) | u64::from(halves[1][column]) << 32;
+                *line = bytemuck::must_cast(values.to_le_bytes());
+            }
         }
     }
-}
-
-/// Swaps lines and columns of a block, by halves, quarters and eighths of it.
-#[inline(always)]
-fn transpose(block: &mut Block) {
-    let mut lines = [0; PANEL];
-    for (number, line) in lines.iter_mut().zip(block.iter()) {
-        *number = u64::from_le_bytes(bytemuck::must_cast(*line));
-    }
-    let steps =
-        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
-    for (distance, mask) in steps {
-        let shift = 8 * distance as u32;
-        for upper in (0..PANEL).filter(|line| line & distance == 0) {
-            let lower = upper + distance;
-            let swapped = (lines[upper] >> shift ^ lines[lower]) & mask;
-            lines[lower] ^= swapped;
-            lines[upper] ^= swapped << shift;
-        }
-    }
-    for (line, number) in block.iter_mut().zip(lines) {
-        *line = bytemuck::must_cast(number.to_le_bytes());
-    }
-}
-
-/// `round(x * inverse)`; 0 without a scale, where x may be NaN.
-#[inline(always)]
-fn quantized(x: f32, inverse: f32) -> i8 {
-    if inverse == 0.0 { 0 } else { round_to_int8(x * inverse) }
 }
 
 /// See [`scalar::quantize_row`].
 #[inline(always)]
-pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
-    let largest = largest_magnitude(row);
-    let Some(inverse) = scalar::inverse_scale(largest) else {
-        out.fill(0);
-        return 0.0;
-    };
-    let (values, padding) = out.split_at_mut(row.len().min(out.len()));
-    for (slot, x) in values.iter_mut().zip(row) {
-        *slot = round_to_int8(x * inverse);
+pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
+    if factors.is_empty() {
+        quantize(out, row.iter().copied())
+    } else if factors.len() == row.len() {
+        quantize(out, row.iter().zip(factors).map(|(x, factor)| x * factor))
+    } else {
+        scalar::quantize_row(out, row, factors)
     }
+}
+
+/// Quantises some values; zeros behind them.
+#[inline(always)]
+fn quantize(out: &mut [i8], values: impl ExactSizeIterator<Item = f32> + Clone) -> f32 {
+    let (scale, inverse) = scale_and_inverse(largest_magnitude(values.clone()));
+    let (slots, padding) = out.split_at_mut(values.len().min(out.len()));
     padding.fill(0);
-    largest / 127.0
+    if inverse == 0.0 {
+        slots.fill(0);
+    } else {
+        slots.iter_mut().zip(values).for_each(|(slot, x)| *slot = round_to_int8(x * inverse));
+    }
+    scale
 }
 
 /// See [`scalar::layer_norm`].

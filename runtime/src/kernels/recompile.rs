@@ -81,7 +81,7 @@ macro_rules! recompiled_table {
                 = portable::gemm_f32_f32_qc4w;
             fn gemm_f32_qd8_qc4w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
                 = portable::gemm_int4::<$rows, $sums>;
-            fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 = portable::quantize_row;
+            fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 = portable::quantize_row;
             fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
             fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;
             fn softmax(row: &mut [f32]) = portable::softmax;

@@ -200,15 +200,17 @@ fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sum: f32, epilogue:
     }
 }
 
-/// Quantises a row: `scale = max|x| / 127`, `q = round(x * (127 / max|x|))`, ties to even.
+/// Quantises a row: `scale = max|x| / 127`, `q = round(x * (127 / max|x|))`, ties to even, where x is
+/// the value times its factor; no factors are ones.
 ///
 /// `out` may be longer than the row; its rest is set to zero. Returns the scale; 0 for a row of
 /// zeros. A row whose largest magnitude is subnormal, infinite or NaN becomes zeros with scale 0.
-pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
+pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
+    let factored = |index, x: f32| factors.get(index).map_or(x, |factor| x * factor);
     // Magnitudes order as their bits do, NaN above all.
     let mut largest = 0;
-    for x in row {
-        largest = largest.max(x.abs().to_bits());
+    for (index, x) in row.iter().enumerate() {
+        largest = largest.max(factored(index, *x).abs().to_bits());
     }
     let largest = f32::from_bits(largest);
     let Some(inverse) = inverse_scale(largest) else {
@@ -216,7 +218,7 @@ pub fn quantize_row(out: &mut [i8], row: &[f32]) -> f32 {
         return 0.0;
     };
     for (index, slot) in out.iter_mut().enumerate() {
-        let x = row.get(index).copied().unwrap_or(0.0);
+        let x = row.get(index).map_or(0.0, |x| factored(index, *x));
         *slot = math::round_ties_even(x * inverse) as i8;
     }
     largest / 127.0

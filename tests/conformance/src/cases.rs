@@ -296,9 +296,14 @@ fn rows(
     let padded = length.next_multiple_of(8);
     let (int8, expected_int8) =
         (&mut rows[SHIFT..SHIFT + padded], &mut panels[SHIFT..SHIFT + padded]);
-    let scales = [(table.quantize_row)(int8, row), scalar::quantize_row(expected_int8, row)];
-    check("quantize_row", &scales[..1], &scales[1..])?;
-    quantized("quantize_row", int8, expected_int8)?;
+    for factors in [&[], weight] {
+        let scales = [
+            (table.quantize_row)(int8, row, factors),
+            scalar::quantize_row(expected_int8, row, factors),
+        ];
+        check("quantize_row", &scales[..1], &scales[1..])?;
+        quantized("quantize_row", int8, expected_int8)?;
+    }
     let scales = [(table.softmax_int8)(int8, row), scalar::softmax_int8(expected_int8, row)];
     check("softmax_int8", &scales[..1], &scales[1..])?;
     quantized("softmax_int8", int8, expected_int8)?;

@@ -81,7 +81,7 @@ fn attend_tile(
         head.rows.chunks_exact_mut(stride).zip(scales.iter_mut()).enumerate()
     {
         let query = rows.row_mut(first + offset).get(columns.clone()).unwrap_or(&[]);
-        *scale = (kernels.quantize_row)(slot, query) * config.attention_scale;
+        *scale = (kernels.quantize_row)(slot, query, &[]) * config.attention_scale;
     }
     let scores = head.scores.get_mut(..order.len() * key_rows).unwrap_or_default();
     let values = head.rows.get(..order.len() * stride).unwrap_or(&[]);
