@@ -8,11 +8,12 @@ pub struct Matrix<'a> {
     stride: usize,
 }
 
-/// A mutable row-major matrix view.
+/// A mutable row-major matrix view; a row may be longer than its columns (`stride`).
 #[derive(Debug)]
 pub struct MatrixMut<'a> {
     data: &'a mut [f32],
     columns: usize,
+    stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -69,13 +70,14 @@ impl<'a> MatrixMut<'a> {
     /// Views `data` as rows of `columns` values; a rest shorter than a row is ignored.
     #[must_use]
     pub const fn new(data: &'a mut [f32], columns: usize) -> Self {
-        Self { data, columns }
+        Self { data, columns, stride: columns }
     }
 
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.data.len().checked_div(self.columns).unwrap_or(0)
+        let behind = self.stride.saturating_sub(self.columns);
+        (self.data.len() + behind).checked_div(self.stride).unwrap_or(0)
     }
 
     /// Number of columns.
@@ -87,21 +89,47 @@ impl<'a> MatrixMut<'a> {
     /// Row `index`, `[columns]`; empty past the end.
     #[must_use]
     pub fn row_mut(&mut self, index: usize) -> &mut [f32] {
-        let start = index.saturating_mul(self.columns);
+        let start = index.saturating_mul(self.stride);
         self.data.get_mut(start..start.saturating_add(self.columns)).unwrap_or(&mut [])
+    }
+
+    /// Rows from `first` on, in order.
+    pub fn rows_from(&mut self, first: usize) -> impl Iterator<Item = &mut [f32]> {
+        let (columns, stride) = (self.columns, self.stride.max(1));
+        let rest = self.data.get_mut(first.saturating_mul(stride)..).unwrap_or_default();
+        rest.chunks_mut(stride).filter_map(move |row| row.get_mut(..columns))
+    }
+
+    /// The same rows without their first `first` columns; none if there are fewer.
+    #[must_use]
+    pub fn columns_from(self, first: usize) -> MatrixMut<'a> {
+        match self.columns.checked_sub(first) {
+            Some(columns) => {
+                let data = self.data.get_mut(first..).unwrap_or_default();
+                MatrixMut { data, columns, stride: self.stride }
+            }
+            None => MatrixMut { data: &mut [], columns: 0, stride: 0 },
+        }
+    }
+
+    /// The same rows, their first `count` columns at most.
+    #[must_use]
+    pub fn first_columns(self, count: usize) -> MatrixMut<'a> {
+        MatrixMut { columns: count.min(self.columns), ..self }
     }
 
     /// The first `at` rows, and the rest.
     #[must_use]
     pub fn split_rows(self, at: usize) -> (Self, Self) {
-        let middle = at.saturating_mul(self.columns).min(self.data.len());
-        let (first, rest) = self.data.split_at_mut(middle);
-        (MatrixMut::new(first, self.columns), MatrixMut::new(rest, self.columns))
+        let Self { data, columns, stride } = self;
+        let middle = at.saturating_mul(stride).min(data.len());
+        let (first, rest) = data.split_at_mut(middle);
+        (MatrixMut { data: first, columns, stride }, MatrixMut { data: rest, columns, stride })
     }
 
     /// The same values, read only.
     #[must_use]
     pub fn as_matrix(&self) -> Matrix<'_> {
-        Matrix::new(self.data, self.columns)
+        Matrix { data: self.data, columns: self.columns, stride: self.stride }
     }
 }

@@ -143,6 +143,16 @@ impl Tiny {
     /// k-to-all.
     #[must_use]
     pub fn vit() -> Self {
+        Self::vit_of(4)
+    }
+
+    /// The same with heads of whole panels, so that int8 queries meet low-rank keys by their rank.
+    #[must_use]
+    pub fn vit_low_rank() -> Self {
+        Self::vit_of(8)
+    }
+
+    fn vit_of(head_dim: usize) -> Self {
         let config = Config {
             embedding: Embedding::Patches {
                 height: 6,
@@ -151,10 +161,10 @@ impl Tiny {
                 patch: 2,
                 class_token: true,
             },
-            hidden: 8,
+            hidden: 2 * head_dim,
             layers: 2,
             heads: 2,
-            head_dim: 4,
+            head_dim,
             feed_forward: 12,
             norm: Norm::LayerNorm,
             norm_eps: 1e-6,

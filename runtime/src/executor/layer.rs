@@ -1,9 +1,10 @@
 //! One encoder layer: route, project, attend, feed forward, update (`coda.md`, "One layer").
 
+use super::attention::{self, KeyRows, LowRank};
 use super::embed::norm_in_place;
 use super::gemm::{Form, Prepare, Rows, apply};
 use super::workers::for_row_tiles;
-use super::{Context, Observer, attention};
+use super::{Context, Observer};
 use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, Store};
 use crate::memory::{Buffers, Scratch, Tile, typed};
@@ -140,16 +141,24 @@ pub(super) fn forward(
     k: usize,
 ) {
     let mode = layer.routing.map(|routing| routing.attention).filter(|_| k < tokens);
-    let key_rows = if matches!(mode, None | Some(AttentionMode::KToK)) { k } else { tokens };
-    let keys_by_token = mode == Some(AttentionMode::KToAll);
-    if keys_by_token {
+    let key_rows = match (mode, &layer.light) {
+        (Some(AttentionMode::KToAll), _) => KeyRows::ByPosition(tokens),
+        (Some(AttentionMode::KToLight), Some(light)) => {
+            let low_rank = LowRank::new(context, light, (k, tokens - k));
+            low_rank.map_or(KeyRows::InOrder(tokens), KeyRows::LowRank)
+        }
+        _ => KeyRows::InOrder(k),
+    };
+    let with_keys = !matches!(key_rows, KeyRows::ByPosition(_));
+    if !with_keys {
         project_keys_of_all(context, buffers, layer, tokens);
     }
-    project_selected(context, buffers, layer, k, !keys_by_token);
+    project_selected(context, buffers, layer, k, with_keys);
     if let (Some(AttentionMode::KToLight), Some(light)) = (mode, &layer.light) {
-        project_light_keys(context, buffers, layer, light, (k, tokens));
+        let expanded = !matches!(key_rows, KeyRows::LowRank(_));
+        project_light_keys(context, buffers, layer, light, (k, tokens), expanded);
     }
-    attention::forward(context, buffers, k, key_rows, keys_by_token);
+    attention::forward(context, buffers, k, key_rows);
     transform_selected(context, buffers, layer, k);
     update(context, buffers, layer, tokens, k);
 }
@@ -213,33 +222,55 @@ fn project_keys_of_all(
     });
 }
 
-/// Low-rank keys and values of the tokens that are not selected, behind the exact ones (ours).
+/// Low-rank keys and values of the tokens that are not selected, behind the exact ones (ours); if not
+/// `expanded`, only what both are made of, `[n - k, rank]`, behind the exact keys.
 fn project_light_keys(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
     layer: &Layer<'_>,
     light: &LightKeys<'_>,
     (k, tokens): (usize, usize),
+    expanded: bool,
 ) {
     let kernels = context.kernels;
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
     let x = Matrix::new(buffers.hidden, d);
     let rest = buffers.order.get(k..tokens).unwrap_or(&[]);
+    if !expanded {
+        let low = buffers.keys.get_mut(k * width..).unwrap_or_default();
+        let rows = (rest, rows_of(low, 0..rest.len(), light.down.outputs));
+        let scratch = buffers.scratch.reborrow();
+        return for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, mut low)| {
+            project_down(context, &mut scratch.tile, layer, light, (x, chunk), &mut low);
+        });
+    }
     let keys = rows_of(buffers.keys, k..tokens, width);
     let values = rows_of(buffers.values, k..tokens, width);
     let rows = (rest, (keys, values));
     let scratch = buffers.scratch.reborrow();
     for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (mut keys, mut values))| {
         let Scratch { tile, stage, .. } = scratch;
-        let gathered = chunk.iter().map(|token| x.row(*token as usize));
-        let prepare = task_input(context, layer, &light.down);
-        let rows = context.load(tile, d, gathered, prepare, context.form_of(&light.down));
         let mut low = rows_of(typed(stage), 0..chunk.len(), light.down.outputs);
-        apply(kernels, &mut low, rows, &light.down, &Epilogue::overwrite(&[]));
+        project_down(context, tile, layer, light, (x, chunk), &mut low);
         let low = stage_rows(context, context.form_of(&light.key), tile, low.as_matrix());
         apply(kernels, &mut keys, low, &light.key, &Epilogue::overwrite(light.key.bias));
         apply(kernels, &mut values, low, &light.value, &Epilogue::overwrite(light.value.bias));
     });
+}
+
+/// What the low-rank keys and values of some tokens are made of.
+fn project_down(
+    context: &Context<'_>,
+    tile: &mut Tile<'_>,
+    layer: &Layer<'_>,
+    light: &LightKeys<'_>,
+    (x, tokens): (Matrix<'_>, &[u32]),
+    low: &mut MatrixMut<'_>,
+) {
+    let gathered = tokens.iter().map(|token| x.row(*token as usize));
+    let prepare = task_input(context, layer, &light.down);
+    let rows = context.load(tile, x.columns(), gathered, prepare, context.form_of(&light.down));
+    apply(context.kernels, low, rows, &light.down, &Epilogue::overwrite(&[]));
 }
 
 /// The layer behind its attention, for the selected tokens: the output projection and the

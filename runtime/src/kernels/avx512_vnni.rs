@@ -6,13 +6,16 @@
 //! Both wrap around in i32 without harm: the difference fits.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, FloatSums, Lanes, Scaling, Sums, same_length};
+use super::portable::{Block, BlockSums, FloatSums, Lanes, ROUNDER, Scaling, Sums, same_length};
+use super::scalar::inverse_scale;
 use core::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_mul_ps,
-    _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi64,
-    _mm512_sub_epi32, _mm512_xor_si512,
+    __m512, __m512i, _CMP_NEQ_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_maskz_loadu_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32, _mm512_mul_ps,
+    _mm512_or_si512, _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
 };
 use half::f16;
 
@@ -28,8 +31,17 @@ recompiled_table!(
 /// The table, if this CPU and its operating system have AVX-512 with VNNI.
 pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
-        .then_some(&KERNELS)
+        .then_some(&TABLE)
 }
+
+/// The recompiled table with its passes over rows by hand: compilers make little of rows as short as a
+/// head.
+static TABLE: Kernels = Kernels {
+    quantize_row: quantize_row_safely,
+    pack_rows: pack_rows_safely,
+    pack_columns: pack_columns_safely,
+    ..KERNELS
+};
 
 struct Avx512Vnni;
 
@@ -252,4 +264,208 @@ unsafe fn float_sums<W: Weight, const ROWS: usize>(
         *lanes = bytemuck::must_cast(*sum);
     }
     lanes
+}
+
+/// Lanes of a register.
+const WIDE: usize = 16;
+
+fn quantize_row_safely(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
+    if out.len() < row.len() || !(factors.is_empty() || factors.len() == row.len()) {
+        return quantize_row(out, row, factors);
+    }
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { quantize(out, row, factors) }
+}
+
+fn pack_rows_safely(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { pack_by_rows(out, scales, rows) }
+}
+
+fn pack_columns_safely(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { pack_by_columns(out, scales, rows) }
+}
+
+/// The first 16 values of a slice, zeros behind its end.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(values: &[f32]) -> __m512 {
+    let mask = if values.len() < WIDE { (1 << values.len()) - 1 } else { u16::MAX };
+    // SAFETY: it reads as many values as the slice has, 16 at most.
+    unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+}
+
+/// The larger magnitudes: they order as their bits do, NaN above all.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn larger(largest: __m512i, values: __m512) -> __m512i {
+    let magnitude = _mm512_and_si512(_mm512_castps_si512(values), _mm512_set1_epi32(i32::MAX));
+    _mm512_max_epu32(largest, magnitude)
+}
+
+/// `round(x * inverse)` in the low bytes of 32-bit lanes.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn rounded(values: __m512, inverse: __m512) -> __m512i {
+    let rounder = _mm512_set1_ps(ROUNDER);
+    _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(values, inverse), rounder))
+}
+
+/// The largest magnitude of a row times its factors, if there are any.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn largest_magnitude(row: &[f32], factors: &[f32]) -> f32 {
+    let ((chunks, rest), (of_chunks, of_rest)) = (row.as_chunks::<WIDE>(), factors.as_chunks());
+    let mut lanes = [_mm512_setzero_si512(); 2];
+    if factors.is_empty() {
+        let (pairs, last) = chunks.as_chunks::<2>();
+        for pair in pairs {
+            for (lanes, chunk) in lanes.iter_mut().zip(pair) {
+                *lanes = larger(*lanes, bytemuck::must_cast(*chunk));
+            }
+        }
+        last.iter().for_each(|chunk| lanes[0] = larger(lanes[0], bytemuck::must_cast(*chunk)));
+        if !rest.is_empty() {
+            lanes[1] = larger(lanes[1], load(rest));
+        }
+    } else {
+        for (chunk, factors) in chunks.iter().zip(of_chunks) {
+            lanes[0] = larger(lanes[0], product(chunk, factors));
+        }
+        if !rest.is_empty() {
+            lanes[1] = larger(lanes[1], _mm512_mul_ps(load(rest), load(of_rest)));
+        }
+    }
+    let [first, second] = lanes;
+    f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(first, second)))
+}
+
+/// Products of 16 values with their factors.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn product(values: &[f32; WIDE], factors: &[f32; WIDE]) -> __m512 {
+    _mm512_mul_ps(bytemuck::must_cast(*values), bytemuck::must_cast(*factors))
+}
+
+/// See [`super::scalar::quantize_row`]. The output is not shorter than the row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn quantize(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
+    let largest = largest_magnitude(row, factors);
+    let Some(inverse) = inverse_scale(largest) else {
+        out.fill(0);
+        return 0.0;
+    };
+    let inverse = _mm512_set1_ps(inverse);
+    let (slots, padding) = out.split_at_mut(row.len().min(out.len()));
+    if !padding.is_empty() {
+        padding.fill(0);
+    }
+    let ((slots, last), (chunks, rest)) = (slots.as_chunks_mut(), row.as_chunks());
+    let (of_chunks, of_rest) = factors.as_chunks();
+    let bytes = |values| bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded(values, inverse)));
+    if factors.is_empty() {
+        let slots = slots.iter_mut().zip(chunks);
+        slots.for_each(|(slots, chunk): (&mut [i8; WIDE], &[f32; WIDE])| {
+            *slots = bytes(bytemuck::must_cast(*chunk));
+        });
+    } else {
+        let slots = slots.iter_mut().zip(chunks).zip(of_chunks);
+        slots.for_each(|((slots, chunk), factors)| *slots = bytes(product(chunk, factors)));
+    }
+    if !rest.is_empty() {
+        let rest =
+            if factors.is_empty() { load(rest) } else { _mm512_mul_ps(load(rest), load(of_rest)) };
+        let bytes: [i8; WIDE] = bytes(rest);
+        last.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
+    }
+    largest / 127.0
+}
+
+/// See [`super::scalar::pack_rows`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn pack_by_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
+    for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        for (lane, scale) in scales.iter_mut().enumerate() {
+            let row = rows.row(index * PANEL + lane);
+            let largest = largest_magnitude(row, &[]);
+            let Some(inverse) = inverse_scale(largest) else {
+                *scale = 0.0;
+                panel.iter_mut().for_each(|block| block[lane] = [0; PANEL]);
+                continue;
+            };
+            *scale = largest / 127.0;
+            let inverse = _mm512_set1_ps(inverse);
+            let halves = |values| -> [[i8; PANEL]; 2] {
+                bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded(values, inverse)))
+            };
+            let (chunks, rest) = row.as_chunks::<WIDE>();
+            let (pairs, last) = panel.as_chunks_mut::<2>();
+            let (pairs, more) = pairs.split_at_mut(chunks.len().min(pairs.len()));
+            for ([first, second], chunk) in pairs.iter_mut().zip(chunks) {
+                [first[lane], second[lane]] = halves(bytemuck::must_cast(*chunk));
+            }
+            let last = more.as_flattened_mut().iter_mut().chain(last);
+            last.zip(halves(load(rest))).for_each(|(block, half)| block[lane] = half);
+        }
+    }
+}
+
+/// See [`super::scalar::pack_columns`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn pack_by_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
+    const LOW: [i32; WIDE] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+    const HIGH: [i32; WIDE] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+    scales.fill(0.0);
+    let (lines, _) = out.as_chunks_mut::<PANEL>();
+    let (blocks, _) = lines.as_chunks_mut::<PANEL>();
+    let of_panel = rows.rows().div_ceil(PANEL).max(1);
+    let groups = blocks.chunks_mut(2 * of_panel).zip(scales.chunks_mut(WIDE));
+    for (index, (blocks, scales)) in groups.enumerate() {
+        let part = |row: usize| {
+            let values = rows.row(row).get(index * WIDE..).unwrap_or(&[]);
+            values
+                .first_chunk::<WIDE>()
+                .map_or_else(|| load(values), |all| bytemuck::must_cast(*all))
+        };
+        let mut largest = _mm512_setzero_si512();
+        (0..rows.rows()).for_each(|row| largest = larger(largest, part(row)));
+        let largest: [f32; WIDE] = bytemuck::must_cast(largest);
+        let mut inverses = [0.0; WIDE];
+        for ((scale, inverse), largest) in scales.iter_mut().zip(&mut inverses).zip(largest) {
+            let found = inverse_scale(largest);
+            *scale = if found.is_some() { largest / 127.0 } else { 0.0 };
+            *inverse = found.unwrap_or(0.0);
+        }
+        let inverses: __m512 = bytemuck::must_cast(inverses);
+        // Without a scale a value may be NaN: nothing of it counts.
+        let scaled = _mm512_cmp_ps_mask::<_CMP_NEQ_OQ>(inverses, _mm512_setzero_ps());
+        let low_byte = _mm512_maskz_set1_epi32(scaled, 0xff);
+        let (first, second) = blocks.split_at_mut(of_panel.min(blocks.len()));
+        let mut second = second.iter_mut();
+        for (number, block) in first.iter_mut().enumerate() {
+            let mut words = [_mm512_setzero_si512(); 2];
+            for (half, word) in words.iter_mut().enumerate() {
+                let byte = |byte: usize| {
+                    let row = number * PANEL + half * PANEL / 2 + byte;
+                    _mm512_and_si512(rounded(part(row), inverses), low_byte)
+                };
+                let low = _mm512_or_si512(byte(0), _mm512_slli_epi32::<8>(byte(1)));
+                let high = _mm512_or_si512(byte(2), _mm512_slli_epi32::<8>(byte(3)));
+                *word = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+            }
+            let [low, high] = words;
+            let of = |order| _mm512_permutex2var_epi32(low, bytemuck::must_cast(order), high);
+            *block = bytemuck::must_cast(of(LOW));
+            if let Some(block) = second.next() {
+                *block = bytemuck::must_cast(of(HIGH));
+            }
+        }
+    }
 }

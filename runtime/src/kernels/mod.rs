@@ -173,11 +173,11 @@ pub struct PanelsInt4<'a> {
 /// Rows quantised to int8, each with its scale.
 #[derive(Clone, Copy, Debug)]
 pub struct RowsInt8<'a> {
-    /// `[rows, stride]`, zero padded from the inputs to the stride.
+    /// `[rows, stride]`. What a row holds behind its inputs is multiplied by the zeros of panels.
     pub values: &'a [i8],
     /// One scale a row.
     pub scales: &'a [f32],
-    /// Inputs rounded up to a multiple of 8.
+    /// A multiple of 8, at least the inputs.
     pub stride: usize,
 }
 

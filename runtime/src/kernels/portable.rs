@@ -248,14 +248,15 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    let blocks = lhs.stride / PANEL;
+    let (stride, blocks) = (lhs.stride / PANEL, rhs.inputs.div_ceil(PANEL));
     for (index, scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
         let first = index * ROW_TILE;
-        let values = rows.get(first * blocks..).unwrap_or(&[]);
+        let values = rows.get(first * stride..).unwrap_or(&[]);
         let mut excess = [0; ROW_TILE];
-        let of_rows = excess.iter_mut().zip(values.chunks_exact(blocks.max(1)));
-        of_rows.take(scales.len()).for_each(|(slot, row)| *slot = S::excess(row));
-        let rows = Int8Rows { first, values, scales, excess: &excess };
+        for (slot, row) in excess.iter_mut().zip(values.chunks(stride.max(1))).take(scales.len()) {
+            *slot = S::excess(row.get(..blocks).unwrap_or(&[]));
+        }
+        let rows = Int8Rows { first, values, stride, scales, excess: &excess };
         int8_row_tile::<TILE, S>(out, rows, rhs, epilogue);
     }
 }
@@ -266,6 +267,8 @@ struct Int8Rows<'a> {
     /// Place of the first in the output.
     first: usize,
     values: &'a [[i8; PANEL]],
+    /// Blocks from one row to the next.
+    stride: usize,
     scales: &'a [f32],
     /// Excess of each row.
     excess: &'a [i32; ROW_TILE],
@@ -345,7 +348,7 @@ struct Int8Tile<'t, 'o, 'a, S> {
 impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = block_rows::<ROWS>(self.rows.values, first, self.panel.len());
+        let rows = block_rows::<ROWS>(&self.rows, first, self.panel.len());
         let scaling = Scaling::<ROWS, 1>::new(&self.rows, first, &self.scales);
         let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
         let mut sums = [[[0; PANEL]; 1]; ROWS];
@@ -367,7 +370,7 @@ struct Int8PairTile<'t, 'o, 'a, S> {
 impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = block_rows::<ROWS>(self.rows.values, first, self.panels[0].len());
+        let rows = block_rows::<ROWS>(&self.rows, first, self.panels[0].len());
         let scaling = Scaling::<ROWS, 2>::new(&self.rows, first, &self.scales);
         let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
         let values = S::pair_values(rows, self.panels, &scaling);
@@ -375,17 +378,17 @@ impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
     }
 }
 
-/// Rows `first` to `first + ROWS` as blocks; `None` if one of them is not `blocks` long.
+/// The first `blocks` blocks of rows `first` to `first + ROWS`; `None` if one of them is shorter.
 #[inline(always)]
-fn block_rows<const ROWS: usize>(
-    rows: &[[i8; PANEL]],
+fn block_rows<'a, const ROWS: usize>(
+    rows: &Int8Rows<'a>,
     first: usize,
     blocks: usize,
-) -> Option<[&[[i8; PANEL]]; ROWS]> {
+) -> Option<[&'a [[i8; PANEL]]; ROWS]> {
     let mut found: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
     for (offset, row) in found.iter_mut().enumerate() {
-        let index = first + offset;
-        *row = rows.get(index * blocks..(index + 1) * blocks)?;
+        let start = (first + offset) * rows.stride;
+        *row = rows.values.get(start..start + blocks)?;
     }
     Some(found)
 }
@@ -438,14 +441,14 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    let blocks = lhs.stride / PANEL;
+    let (stride, blocks) = (lhs.stride / PANEL, rhs.inputs.div_ceil(PANEL));
     for (index, panel) in
         rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
     {
         let finish = Finish::new(epilogue, index * PANEL);
         for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
             let first = tile * ROW_TILE;
-            let rows = rows.get(first * blocks..).unwrap_or(&[]);
+            let rows = rows.get(first * stride..).unwrap_or(&[]);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
             for (number, group) in panel.iter().enumerate() {
                 let (weights, scales) = (widen_group(group), group_scales(group));
@@ -453,7 +456,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
                 let weights = &weights[..GROUP_BLOCKS.min(blocks.saturating_sub(start))];
                 let mut tile = Int4Tile {
                     rows,
-                    blocks,
+                    stride,
                     start,
                     weights,
                     scales,
@@ -473,8 +476,8 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
 /// int8 rows times one int4 group, added to their sums.
 struct Int4Tile<'t, S> {
     rows: &'t [[i8; PANEL]],
-    /// Blocks of a row.
-    blocks: usize,
+    /// Blocks from one row to the next.
+    stride: usize,
     /// First block of the group.
     start: usize,
     weights: &'t [Block],
@@ -488,7 +491,7 @@ impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let count = self.weights.len();
         let row = |index: usize| {
-            let at = index * self.blocks + self.start;
+            let at = index * self.stride + self.start;
             self.rows.get(at..at + count).unwrap_or(&[])
         };
         let rows: [&[[i8; PANEL]]; ROWS] = core::array::from_fn(|index| row(first + index));
@@ -772,8 +775,8 @@ impl<const PANELS: usize> Finish<PANELS> {
             Some(Activation::GeluErf) => activate_all(all, Activation::GeluErf),
             Some(Activation::GeluTanh) => activate_all(all, Activation::GeluTanh),
         }
-        for (offset, values) in values.iter().enumerate() {
-            let slots = out.row_mut(first + offset).get_mut(self.column..).unwrap_or_default();
+        for (row, values) in out.rows_from(first).zip(&values) {
+            let slots = row.get_mut(self.column..).unwrap_or_default();
             match slots.as_chunks_mut::<PANEL>().0.first_chunk_mut::<PANELS>() {
                 Some(slots) => self.put(slots, *values),
                 None => {
@@ -885,7 +888,7 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
 }
 
 /// 1.5 * 2^23: added to a small number, it leaves the nearest integer in the low bits, ties to even.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 /// Values that a row of independent sums takes at a time.
 const WIDE: usize = 16;
 

@@ -99,7 +99,7 @@ pub fn gemm_f32_qd8_qc8w(
 ) {
     for (row, row_scale) in lhs.scales.iter().enumerate() {
         let start = row * lhs.stride;
-        let inputs = lhs.values.get(start..start + lhs.stride).unwrap_or(&[]);
+        let inputs = lhs.values.get(start..start + rhs.inputs).unwrap_or(&[]);
         for column in 0..rhs.outputs {
             let mut sum = 0i32;
             for (index, x) in inputs.iter().enumerate().take(rhs.inputs) {

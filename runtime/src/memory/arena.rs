@@ -130,6 +130,11 @@ pub(crate) fn typed<T: AnyBitPattern + NoUninit>(bytes: &mut [u8]) -> &mut [T] {
     try_cast_slice_mut(bytes).unwrap_or_default()
 }
 
+/// The bytes of some floats.
+pub(crate) fn bytes_of(values: &mut [f32]) -> &mut [u8] {
+    try_cast_slice_mut(values).unwrap_or_default()
+}
+
 /// Cuts buffers off the front of the arena, in the order of the plan.
 struct Cutter<'p, 'a> {
     plan: &'p Plan,

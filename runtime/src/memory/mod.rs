@@ -7,7 +7,7 @@ mod arena;
 mod plan;
 
 pub use arena::Arena;
-pub(crate) use arena::{Buffers, Scratch, Tile, typed};
+pub(crate) use arena::{Buffers, Scratch, Tile, bytes_of, typed};
 pub(crate) use plan::{ATTENTION_TILE, AttentionScratch, Int8AttentionScratch};
 pub use plan::{Buffer, Capacity, Dimensions, Plan, PlanError};
 

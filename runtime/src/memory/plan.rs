@@ -211,11 +211,16 @@ pub(crate) struct Int8AttentionScratch {
     pub(crate) keys: usize,
     pub(crate) values: usize,
     pub(crate) rows: usize,
+    /// Low-rank queries and mixes of a tile, as floats.
+    pub(crate) low: usize,
+    /// The same as int8 rows.
+    pub(crate) low_rows: usize,
 }
 
 impl Int8AttentionScratch {
-    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time.
-    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize) -> Self {
+    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time, and low-rank keys of `rank`; 0 for
+    /// none. The key rows are all, the low-rank ones included.
+    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize, rank: usize) -> Self {
         let tile = if rows < ATTENTION_TILE { rows } else { ATTENTION_TILE };
         let (key_panels, head_panels) = (panels(key_rows), panels(head_dim));
         let panel_bytes = product(&[key_panels, head_panels, PANEL, PANEL]);
@@ -227,17 +232,23 @@ impl Int8AttentionScratch {
             context: product(&[tile, head_dim]),
             keys: panel_bytes,
             values: panel_bytes,
-            rows: product(&[tile, largest(&[key_panels, head_panels]), PANEL]),
+            // The rows of low-rank keys start anywhere in a row, so that the last may end behind it.
+            rows: product(&[tile, largest(&[key_panels, head_panels]), PANEL])
+                .saturating_add(if rank == 0 { 0 } else { PANEL }),
+            low: product(&[tile, rank]),
+            low_rows: product(&[tile, panels(rank), PANEL]),
         }
     }
 
     pub(crate) const fn floats(self) -> usize {
         let sum = self.key_scales.saturating_add(self.value_scales).saturating_add(self.row_scales);
-        sum.saturating_add(self.scores).saturating_add(self.context)
+        let sum = sum.saturating_add(self.scores).saturating_add(self.context);
+        sum.saturating_add(self.low)
     }
 
     const fn bytes(self) -> usize {
         let sum = self.keys.saturating_add(self.values).saturating_add(self.rows);
+        let sum = sum.saturating_add(self.low_rows);
         sum.saturating_add(product(&[self.floats(), 4]))
     }
 }
@@ -322,7 +333,7 @@ impl Plan {
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         let routing = product(&[tokens, 8 + 4]);
         let attention = if of.int8_attention {
-            Int8AttentionScratch::new(of.head_dim, rows, key_rows).bytes()
+            Int8AttentionScratch::new(of.head_dim, rows, key_rows, of.light_rank).bytes()
         } else {
             product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4])
         };

@@ -21,6 +21,8 @@ const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100,
 const LARGEST: usize = 9 * 1536;
 /// int8 values of the largest packed matrix.
 const LARGEST_PACKED: usize = 32 * 40;
+/// What may lie between the rows of the largest matrix.
+const LARGEST_GAPS: usize = 9 * 8;
 /// Elements that a slice is moved by, so that its address is odd.
 const SHIFT: usize = 1;
 
@@ -43,7 +45,7 @@ pub struct Workspace {
     lhs: [f32; LARGEST + SHIFT],
     weights: [f32; LARGEST + SHIFT],
     halves: [f16; LARGEST + SHIFT],
-    rows: [i8; LARGEST + SHIFT],
+    rows: [i8; LARGEST + LARGEST_GAPS + SHIFT],
     panels: [i8; LARGEST + SHIFT],
     /// Panels that were found, and those expected.
     packed: [[i8; LARGEST_PACKED + SHIFT]; 2],
@@ -63,7 +65,7 @@ impl Workspace {
             lhs: [0.0; LARGEST + SHIFT],
             weights: [0.0; LARGEST + SHIFT],
             halves: [f16::ZERO; LARGEST + SHIFT],
-            rows: [0; LARGEST + SHIFT],
+            rows: [0; LARGEST + LARGEST_GAPS + SHIFT],
             panels: [0; LARGEST + SHIFT],
             packed: [[0; LARGEST_PACKED + SHIFT]; 2],
             groups: [[0; size_of::<Int4Group>()]; LARGEST / 256 + 16],
@@ -93,14 +95,12 @@ impl Workspace {
         }
     }
 
-    /// int8 rows with the zeros behind their inputs that the kernels ask for.
-    fn fill_rows(&mut self, (rows, inputs, _): (usize, usize, usize), seed: usize) {
+    /// int8 rows with zeros up to a multiple of 8 inputs, and anything behind.
+    fn fill_rows(&mut self, (rows, inputs): (usize, usize), stride: usize, seed: usize) {
         let mut random = Random::new(seed as u64);
-        let stride = inputs.next_multiple_of(8);
         for row in self.rows[SHIFT..SHIFT + rows * stride].chunks_exact_mut(stride) {
-            let (values, padding) = row.split_at_mut(inputs);
-            values.iter_mut().for_each(|x| *x = random.row_int8());
-            padding.fill(0);
+            row.iter_mut().for_each(|x| *x = random.row_int8());
+            row[inputs..inputs.next_multiple_of(8)].fill(0);
         }
     }
 }
@@ -170,15 +170,16 @@ fn gemms(
     case: usize,
 ) -> Result<usize, Difference> {
     let (rows, inputs, outputs) = shape;
-    workspace.fill_rows(shape, case);
+    let blocks = inputs.next_multiple_of(8);
+    let stride = blocks + (rows + inputs + outputs) % 2 * 8;
+    workspace.fill_rows((rows, inputs), stride, case);
     let Workspace { lhs, weights, halves, rows: int8, panels, groups, .. } = workspace;
     let Workspace { bias, scale, row_scales, found, expected, .. } = workspace;
-    let stride = inputs.next_multiple_of(8);
     let padded = outputs.next_multiple_of(8);
     let lhs = Matrix::new(&lhs[SHIFT..SHIFT + rows * inputs], inputs);
     let floats = Panels { values: &weights[SHIFT..SHIFT + padded * inputs], outputs, inputs };
     let halves = Panels { values: &halves[SHIFT..SHIFT + padded * inputs], outputs, inputs };
-    let values = &panels[SHIFT..SHIFT + padded * stride];
+    let values = &panels[SHIFT..SHIFT + padded * blocks];
     let int8_panels = PanelsInt8 { values, scales: &scale[..padded], outputs, inputs };
     let values = &int8[SHIFT..SHIFT + rows * stride];
     let int8_rows = RowsInt8 { values, scales: &row_scales[..rows], stride };

@@ -35,7 +35,7 @@ macro_rules! golden {
     };
 }
 
-fn all() -> [Golden; 10] {
+fn all() -> [Golden; 11] {
     [
         golden!("bert-int8-v1.0"),
         golden!("bert-int8-scaled-v1.0"),
@@ -44,6 +44,7 @@ fn all() -> [Golden; 10] {
         golden!("bert-int8-v1.1"),
         golden!("bert-int4-v1.1"),
         golden!("vit-int8-v1.1"),
+        golden!("vit-int8-low-rank-v1.1"),
         golden!("vit-f16-v1.1"),
         golden!("t5-int8-v1.1"),
         golden!("t5-f32-v1.1"),

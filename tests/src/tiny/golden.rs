@@ -55,11 +55,12 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 6] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 7] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
         ("vit-int8", Tiny::vit(), WeightType::Int8),
+        ("vit-int8-low-rank", Tiny::vit_low_rank(), WeightType::Int8),
         ("vit-f16", Tiny::vit(), WeightType::F16),
         ("t5-int8", Tiny::t5(), WeightType::Int8),
         ("t5-f32", Tiny::t5(), WeightType::F32),

@@ -2,6 +2,7 @@
 //! one for each column, softmax weights in 1/127 of the largest.
 
 use super::super::Context;
+use super::low_rank::{Packed, Space};
 use super::{Keys, put_context};
 use crate::kernels::{Epilogue, PANEL, PanelsInt8, RowsInt8};
 use crate::memory::{ATTENTION_TILE, Int8AttentionScratch, Scratch, typed};
@@ -18,6 +19,8 @@ struct Head<'s> {
     values: &'s mut [i8],
     /// Queries, then the softmax weights of the same tile.
     rows: &'s mut [i8],
+    low: &'s mut [f32],
+    low_rows: &'s mut [i8],
 }
 
 impl<'s> Head<'s> {
@@ -28,27 +31,47 @@ impl<'s> Head<'s> {
         let (value_scales, floats) = floats.split_at_mut_checked(sizes.value_scales)?;
         let (row_scales, floats) = floats.split_at_mut_checked(sizes.row_scales)?;
         let (scores, floats) = floats.split_at_mut_checked(sizes.scores)?;
-        let context = floats.get_mut(..sizes.context)?;
+        let (context, floats) = floats.split_at_mut_checked(sizes.context)?;
+        let low = floats.get_mut(..sizes.low)?;
         let bytes: &mut [i8] = typed(bytes);
         let (keys, bytes) = bytes.split_at_mut_checked(sizes.keys)?;
         let (values, bytes) = bytes.split_at_mut_checked(sizes.values)?;
-        let rows = bytes.get_mut(..sizes.rows)?;
-        Some(Self { key_scales, value_scales, row_scales, scores, context, keys, values, rows })
+        let (rows, bytes) = bytes.split_at_mut_checked(sizes.rows)?;
+        let low_rows = bytes.get_mut(..sizes.low_rows)?;
+        Some(Self {
+            key_scales,
+            value_scales,
+            row_scales,
+            scores,
+            context,
+            keys,
+            values,
+            rows,
+            low,
+            low_rows,
+        })
     }
 }
 
-/// All heads of some query rows.
+/// All heads of some query rows. Low-rank keys stand behind the others.
 pub(super) fn attend(
     context: &Context<'_>,
     scratch: &mut Scratch<'_>,
-    keys: Keys<'_>,
+    (keys, light): (Keys<'_>, Option<&Packed<'_>>),
     order: &[u32],
     rows: &mut MatrixMut<'_>,
 ) {
     let (config, kernels) = (context.model.config(), context.kernels);
     let head_dim = config.head_dim;
-    let sizes = Int8AttentionScratch::new(head_dim, order.len(), keys.keys.rows());
+    let (low_rows, rank) = light.map_or((0, 0), |light| (light.light.rows, light.light.key.rank));
+    let key_rows = keys.keys.rows() + low_rows;
+    let sizes = Int8AttentionScratch::new(head_dim, order.len(), key_rows, rank);
     let Some(mut head) = Head::divide(scratch, sizes) else { return };
+    let exact = keys.keys.rows().next_multiple_of(PANEL);
+    let wide = head_dim.next_multiple_of(PANEL);
+    head.keys = core::mem::take(&mut head.keys).get_mut(..exact * wide).unwrap_or_default();
+    head.key_scales = core::mem::take(&mut head.key_scales).get_mut(..exact).unwrap_or_default();
+    head.values = core::mem::take(&mut head.values).get_mut(..exact * wide).unwrap_or_default();
     for index in 0..config.heads {
         let columns = index * head_dim;
         let (of_keys, of_values) = (
@@ -58,7 +81,8 @@ pub(super) fn attend(
         (kernels.pack_rows)(head.keys, head.key_scales, of_keys);
         (kernels.pack_columns)(head.values, head.value_scales, of_values);
         for (tile, order) in order.chunks(ATTENTION_TILE).enumerate() {
-            attend_tile(context, &mut head, keys, index, order, (rows, tile * ATTENTION_TILE));
+            let rows = (&mut *rows, tile * ATTENTION_TILE);
+            attend_tile(context, &mut head, (keys, light), index, order, rows);
         }
     }
 }
@@ -67,53 +91,56 @@ pub(super) fn attend(
 fn attend_tile(
     context: &Context<'_>,
     head: &mut Head<'_>,
-    keys: Keys<'_>,
+    (keys, light): (Keys<'_>, Option<&Packed<'_>>),
     index: usize,
     order: &[u32],
     (rows, first): (&mut MatrixMut<'_>, usize),
 ) {
     let (config, kernels) = (context.model.config(), context.kernels);
-    let (head_dim, key_rows) = (config.head_dim.max(1), keys.keys.rows().max(1));
+    let (head_dim, exact) = (config.head_dim.max(1), keys.keys.rows());
+    let (low_rows, rank) = light.map_or((0, 0), |light| (light.light.rows, light.light.key.rank));
+    let key_rows = (exact + low_rows).max(1);
     let columns = index * head_dim..(index + 1) * head_dim;
+    let queries = rows.as_matrix().column_range(columns.start, head_dim);
+    let queries = (first..first + order.len()).map(|row| queries.row(row));
+    let mut space = Space {
+        floats: head.low.get_mut(..order.len() * rank).unwrap_or_default(),
+        int8: head.low_rows,
+        scales: head.row_scales.get_mut(..order.len()).unwrap_or_default(),
+    };
     let stride = head_dim.next_multiple_of(PANEL).max(PANEL);
-    let scales = head.row_scales.get_mut(..order.len()).unwrap_or_default();
-    for (offset, (slot, scale)) in
-        head.rows.chunks_exact_mut(stride).zip(scales.iter_mut()).enumerate()
-    {
-        let query = rows.row_mut(first + offset).get(columns.clone()).unwrap_or(&[]);
+    let slots = head.rows.chunks_exact_mut(stride).zip(space.scales.iter_mut());
+    for ((slot, scale), query) in slots.zip(queries.clone()) {
         *scale = (kernels.quantize_row)(slot, query, &[]) * config.attention_scale;
     }
     let scores = head.scores.get_mut(..order.len() * key_rows).unwrap_or_default();
     let values = head.rows.get(..order.len() * stride).unwrap_or(&[]);
-    let panels = PanelsInt8 {
-        values: head.keys,
-        scales: head.key_scales,
-        outputs: key_rows,
-        inputs: head_dim,
-    };
-    multiply(context, scores, RowsInt8 { values, scales, stride }, panels);
-    let stride = key_rows.next_multiple_of(PANEL).max(PANEL);
-    let weights = head.rows.chunks_exact_mut(stride).zip(scales.iter_mut());
-    for ((row, position), (slot, scale)) in
-        scores.chunks_exact_mut(key_rows).zip(order).zip(weights)
+    let lhs = RowsInt8 { values, scales: space.scales, stride };
+    let (values, scales) = (&*head.keys, &*head.key_scales);
+    let panels = PanelsInt8 { values, scales, outputs: exact, inputs: head_dim };
+    let overwrite = Epilogue::overwrite(&[]);
+    let mut of_exact = MatrixMut::new(scores, key_rows).first_columns(exact);
+    (kernels.gemm_f32_qd8_qc8w)(&mut of_exact, lhs, panels, &overwrite);
+    if let Some(light) = light {
+        let mut of_low = MatrixMut::new(scores, key_rows).columns_from(exact);
+        light.score(context, &mut of_low, queries, &columns, (head.rows, &mut space));
+    }
+    let stride = key_rows.next_multiple_of(PANEL);
+    let slots = head.rows.chunks_exact_mut(stride).zip(space.scales.iter_mut());
+    for ((row, position), (slot, scale)) in scores.chunks_exact_mut(key_rows).zip(order).zip(slots)
     {
         keys.add_bias(row, index, *position);
         *scale = (kernels.softmax_int8)(slot, row);
     }
     let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
-    let values = head.rows.get(..order.len() * stride).unwrap_or(&[]);
-    let panels = PanelsInt8 {
-        values: head.values,
-        scales: head.value_scales,
-        outputs: head_dim,
-        inputs: key_rows,
-    };
-    multiply(context, mixed, RowsInt8 { values, scales, stride }, panels);
+    let lhs = RowsInt8 { values: head.rows, scales: space.scales, stride };
+    let (values, scales) = (&*head.values, &*head.value_scales);
+    let panels = PanelsInt8 { values, scales, outputs: head_dim, inputs: exact };
+    (kernels.gemm_f32_qd8_qc8w)(&mut MatrixMut::new(mixed, head_dim), lhs, panels, &overwrite);
+    if let Some(light) = light {
+        let weights = head.rows.get(exact..).unwrap_or(&[]);
+        let mut mixed = MatrixMut::new(mixed, head_dim);
+        light.mix(context, &mut mixed, (weights, stride), &columns, &mut space);
+    }
     put_context(rows, first, columns, mixed);
-}
-
-/// `out = lhs panels`, int8.
-fn multiply(context: &Context<'_>, out: &mut [f32], lhs: RowsInt8<'_>, panels: PanelsInt8<'_>) {
-    let mut out = MatrixMut::new(out, panels.outputs);
-    (context.kernels.gemm_f32_qd8_qc8w)(&mut out, lhs, panels, &Epilogue::overwrite(&[]));
 }

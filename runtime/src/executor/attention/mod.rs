@@ -4,15 +4,20 @@
 //! |---|---|
 //! | `float` | f32 values |
 //! | `int8` | int8 values, where the package says so |
+//! | `low_rank` | int8 values and low-rank keys |
 
 mod float;
 mod int8;
+mod low_rank;
+
+pub(super) use low_rank::LowRank;
 
 use super::Context;
 use super::workers::for_parts;
 use crate::memory::Buffers;
 use crate::tensor::{Matrix, MatrixMut};
 use core::ops::Range;
+use low_rank::Packed;
 
 /// Relative position bias of one model.
 #[derive(Clone, Copy)]
@@ -32,31 +37,47 @@ struct Keys<'a> {
     bias: Option<RelativeBias<'a>>,
 }
 
+/// What a layer's queries attend to, by rows of the key and value buffers.
+#[derive(Clone, Copy)]
+pub(super) enum KeyRows<'a> {
+    /// So many rows, each of the token at its place in the order.
+    InOrder(usize),
+    /// So many rows, by position.
+    ByPosition(usize),
+    /// A row for each query, and low-rank ones behind, `[n - k, rank]`, where keys are.
+    LowRank(LowRank<'a>),
+}
+
 /// Replaces each of the first `queries` query rows by its attention context.
-///
-/// Key row j stands at the position of the j-th token of the order, or at position j if
-/// `keys_by_token`.
 pub(super) fn forward(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
     queries: usize,
-    key_rows: usize,
-    keys_by_token: bool,
+    key_rows: KeyRows<'_>,
 ) {
     let config = context.model.config();
     let width = config.attention_width();
-    let rows = |data| Matrix::new(data, width).first_rows(key_rows);
+    let (exact, all, light) = match key_rows {
+        KeyRows::InOrder(rows) | KeyRows::ByPosition(rows) => (rows, rows, None),
+        KeyRows::LowRank(light) => (queries, queries + light.rows, Some(light)),
+    };
+    let (keys, low) = buffers.keys.split_at_mut_checked(exact * width).unwrap_or_default();
+    let (values, space) = buffers.values.split_at_mut_checked(exact * width).unwrap_or_default();
+    let light =
+        light.and_then(|light| Packed::new(context.kernels, light, low, space, config.head_dim));
     let bias = context.model.relative_bias().ok().filter(|_| config.relative_distance > 0);
     let bias = bias.map(|values| RelativeBias { values, distance: config.relative_distance });
     let order: &[u32] = buffers.order;
-    let positions = order.get(..key_rows).filter(|_| !keys_by_token);
-    let keys = Keys { keys: rows(buffers.keys), values: rows(buffers.values), positions, bias };
+    let in_order = !matches!(key_rows, KeyRows::ByPosition(_));
+    let positions = order.get(..all).filter(|_| in_order);
+    let (keys, values) = (Matrix::new(keys, width), Matrix::new(values, width));
+    let keys = Keys { keys, values, positions, bias };
     let order = order.get(..queries).unwrap_or(&[]);
     let data = buffers.queries.get_mut(..queries * width).unwrap_or_default();
     let rows = (order, MatrixMut::new(data, width));
     for_parts(context.workers, buffers.scratch.reborrow(), rows, &|scratch, (order, mut rows)| {
         if config.int8_attention || !cfg!(feature = "float") {
-            int8::attend(context, scratch, keys, order, &mut rows);
+            int8::attend(context, scratch, (keys, light.as_ref()), order, &mut rows);
         } else {
             float::attend(context, scratch, keys, order, &mut rows);
         }
