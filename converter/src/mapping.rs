@@ -7,12 +7,12 @@ use std::io;
 pub(crate) struct Mapping(memmap2::Mmap);
 
 impl Mapping {
-    /// Maps all of `file`.
+    /// Maps all of `file`, every page at once: a package is read whole when it is checked.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: the mapping is private and read only. That nobody cuts or writes to the file
         // meanwhile is asked of the caller of `PackageBytes::read`; `coda` itself replaces packages
         // by rename, which leaves a mapped file as it was.
-        unsafe { memmap2::Mmap::map(file) }.map(Self)
+        unsafe { memmap2::MmapOptions::new().populate().map(file) }.map(Self)
     }
 }
 

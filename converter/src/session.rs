@@ -135,7 +135,15 @@ fn allocate(plan: &Plan) -> Result<Vec<Block>> {
 pub fn bind<'a>(files: &'a [PackageBytes]) -> Result<Model<'a>> {
     let packages: Vec<Package<'a>> =
         files.iter().map(PackageBytes::parse).collect::<Result<_, _>>()?;
-    match packages.as_slice() {
+    bind_packages(&packages)
+}
+
+/// The same of packages that are parsed: a large one is checked once.
+///
+/// # Errors
+/// The packages do not fit.
+pub fn bind_packages<'a>(packages: &[Package<'a>]) -> Result<Model<'a>> {
+    match packages {
         [single] => Ok(Model::open(single)?),
         [first, second] => {
             let base = first.base().or(second.base());

@@ -5,7 +5,6 @@ use super::{Compute, PackageFiles, cpu_name, progress};
 use anyhow::{Result, ensure};
 use coda_converter::dataset;
 use coda_converter::evaluate::{Settings, evaluate};
-use coda_converter::session::bind;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -46,7 +45,7 @@ impl Eval {
             );
         }
         let files = self.files.read()?;
-        let model = bind(&files)?;
+        let model = self.files.bind(&files)?;
         let samples = dataset::read(&self.data, self.labels.as_deref(), &model, self.limit)?;
         let settings = Settings {
             reductions: &self.reductions,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod board;
+mod cold;
 mod cpu;
 mod demo;
 mod eval;
@@ -17,7 +18,7 @@ mod verify;
 
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
-use coda_converter::session::Session;
+use coda_converter::session::{Session, bind_packages};
 use coda_runtime::executor::Activations;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -54,7 +55,7 @@ impl Command {
             Self::Run(command) => command.run().map(|()| true),
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
-            Self::Bench(command) => command.run().map(|()| true),
+            Self::Bench(command) => command.run(),
             Self::Cpu(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),
             Self::Sign(command) => command.run().map(|()| true),
@@ -77,14 +78,32 @@ impl PackageFiles {
         self.packages.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
+    /// Bytes of all files.
+    fn bytes(&self) -> Result<u64> {
+        let bytes = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path);
+            metadata
+                .map(|found| found.len())
+                .with_context(|| format!("cannot read {}", path.display()))
+        };
+        self.packages.iter().map(bytes).sum()
+    }
+
     fn read(&self) -> Result<Vec<PackageBytes>> {
         let read = |path: &PathBuf| {
             let bytes = PackageBytes::read(path);
-            let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
-            bytes.parse().with_context(|| format!("{}", path.display()))?;
-            Ok(bytes)
+            bytes.with_context(|| format!("cannot read {}", path.display()))
         };
         self.packages.iter().map(read).collect()
+    }
+
+    /// The model in what [`Self::read`] gave.
+    fn bind<'a>(&self, files: &'a [PackageBytes]) -> Result<Model<'a>> {
+        let parsed = files
+            .iter()
+            .zip(&self.packages)
+            .map(|(bytes, path)| bytes.parse().with_context(|| path.display().to_string()));
+        bind_packages(&parsed.collect::<Result<Vec<_>>>()?)
     }
 }
 

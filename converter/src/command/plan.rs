@@ -4,7 +4,6 @@ use super::PackageFiles;
 use super::board::Board;
 use super::table::{grouped, plan_table};
 use anyhow::{Context, Result, ensure};
-use coda_converter::session::bind;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::tokens_for_reduction;
@@ -70,7 +69,7 @@ impl CapacityArguments {
 impl PlanCommand {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
-        let model = bind(&files)?;
+        let model = self.files.bind(&files)?;
         let capacity = self.capacity.capacity(&model)?;
         let plan = Plan::new(&model.dimensions(), capacity)?;
         let flash: usize = files.iter().map(|file| file.len()).sum();

@@ -5,7 +5,6 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize};
 use coda_converter::draw::{self, Trace};
-use coda_converter::session::bind;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::model::config::{Embedding, HeadKind};
@@ -70,7 +69,7 @@ struct Answer {
 impl Run {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
-        let model = bind(&files)?;
+        let model = self.files.bind(&files)?;
         let (input, note) = self.input.read(&model)?;
         let tokens = input.tokens(&model);
         let budget = self.budget(tokens)?;
