@@ -125,7 +125,7 @@ fn attend_tile(
         let mut of_low = MatrixMut::new(scores, key_rows).columns_from(exact);
         light.score(context, &mut of_low, queries, &columns, (head.rows, &mut space));
     }
-    let stride = key_rows.next_multiple_of(PANEL);
+    let stride = key_rows.next_multiple_of(PANEL).max(PANEL);
     let slots = head.rows.chunks_exact_mut(stride).zip(space.scales.iter_mut());
     for ((row, position), (slot, scale)) in scores.chunks_exact_mut(key_rows).zip(order).zip(slots)
     {
