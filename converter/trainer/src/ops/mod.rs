@@ -8,6 +8,8 @@
 
 mod activation;
 mod attention;
+#[cfg(feature = "onednn")]
+mod bf16;
 mod gate;
 mod linear;
 mod norm;

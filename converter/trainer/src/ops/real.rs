@@ -18,6 +18,15 @@ pub trait Real: WithDType + Float + Default + std::iter::Sum {
     #[must_use]
     fn constant(value: f64) -> Self;
 
+    /// The product of each pair of matrices, if something faster than candle computes it.
+    ///
+    /// # Errors
+    /// That refused.
+    #[doc(hidden)]
+    fn products(_: &Stack<'_>, _: &Stack<'_>) -> Result<Option<Vec<Self>>> {
+        Ok(None)
+    }
+
     /// The larger of two values.
     #[must_use]
     #[inline(always)]
@@ -47,6 +56,11 @@ impl Real for f32 {
     #[inline(always)]
     fn constant(value: f64) -> Self {
         value as Self
+    }
+
+    #[cfg(feature = "onednn")]
+    fn products(left: &Stack<'_>, right: &Stack<'_>) -> Result<Option<Vec<Self>>> {
+        super::bf16::products(left, right)
     }
 }
 
@@ -115,7 +129,8 @@ pub(crate) fn largest<T: Real>(values: &[T]) -> T {
 }
 
 /// A stack of matrices inside a storage: sizes and strides (matrix, row, column), and where it begins.
-pub(crate) struct Stack<'a> {
+#[doc(hidden)]
+pub struct Stack<'a> {
     pub(crate) storage: &'a CpuStorage,
     pub(crate) sizes: [usize; 3],
     pub(crate) strides: [usize; 3],
@@ -168,6 +183,9 @@ impl<'a> Stack<'a> {
         let ([b, m, k], [_, _, n]) = (self.sizes, other.sizes);
         if b * m * n * k == 0 {
             return Ok(vec![T::zero(); b * m * n]);
+        }
+        if let Some(found) = T::products(self, other)? {
+            return Ok(found);
         }
         let (left, right) = (self.layout(), other.layout());
         T::cpu_storage_data(self.storage.matmul(other.storage, (b, m, n, k), &left, &right)?)

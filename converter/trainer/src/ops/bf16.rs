@@ -1,0 +1,128 @@
+//! Matrix products with bf16 operands and f32 sums, by oneDNN: several times faster on CPUs with AMX.
+#![allow(unsafe_code)]
+
+use super::real::{Stack, vectorized};
+use candle_core::{CpuStorage, Result};
+use std::cell::RefCell;
+use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
+
+/// Products with fewer multiply-accumulates are left to candle.
+const SMALLEST: usize = 4096;
+
+#[link(name = "dnnl")]
+unsafe extern "C" {
+    /// Row-major `c = alpha * op(a) op(b) + beta * c`: the bf16 sibling of oneDNN's `dnnl_sgemm`.
+    fn dnnl_gemm_bf16bf16f32(
+        transposed_a: c_char,
+        transposed_b: c_char,
+        m: i64,
+        n: i64,
+        k: i64,
+        alpha: f32,
+        a: *const u16,
+        stride_a: i64,
+        b: *const u16,
+        stride_b: i64,
+        beta: f32,
+        c: *mut f32,
+        stride_c: i64,
+    ) -> c_int;
+}
+
+thread_local! {
+    /// The two operands of a product in bf16, kept so that their memory is mapped once.
+    static OPERANDS: RefCell<[Vec<u16>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// How one matrix lies in memory.
+struct Form {
+    /// Columns are contiguous, not rows.
+    by_columns: bool,
+    /// Number and length of what is contiguous, and how far apart it is.
+    lines: usize,
+    length: usize,
+    apart: usize,
+}
+
+impl Form {
+    /// `None` if neither rows nor columns are contiguous.
+    const fn of(stack: &Stack<'_>) -> Option<Self> {
+        let ([_, rows, columns], [_, row, column]) = (stack.sizes, stack.strides);
+        match (row, column) {
+            (_, 1) => Some(Self { by_columns: false, lines: rows, length: columns, apart: row }),
+            (1, _) => Some(Self { by_columns: true, lines: columns, length: rows, apart: column }),
+            _ => None,
+        }
+    }
+
+    const fn letter(&self) -> c_char {
+        if self.by_columns { b'T' as c_char } else { b'N' as c_char }
+    }
+
+    /// Matrix `index` of a stack as dense bf16.
+    fn round(&self, stack: &Stack<'_>, values: &[f32], index: usize, out: &mut Vec<u16>) {
+        let size = self.lines * self.length;
+        if out.len() < size {
+            out.resize(size, 0);
+        }
+        let start = stack.offset + index * stack.strides[0];
+        vectorized(|| {
+            for (line, slots) in out[..size].chunks_exact_mut(self.length).enumerate() {
+                let from = start + line * self.apart;
+                for (slot, value) in slots.iter_mut().zip(&values[from..from + self.length]) {
+                    // To the nearest, ties to even.
+                    let bits = value.to_bits();
+                    *slot = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+                }
+            }
+        });
+    }
+}
+
+/// The product of each pair of matrices, packed; `None` where candle does better.
+pub(super) fn products(left: &Stack<'_>, right: &Stack<'_>) -> Result<Option<Vec<f32>>> {
+    let ([b, m, k], [_, _, n]) = (left.sizes, right.sizes);
+    if m * n * k < SMALLEST || m == 1 || n == 1 {
+        return Ok(None);
+    }
+    let (CpuStorage::F32(a), CpuStorage::F32(c)) = (left.storage, right.storage) else {
+        return Ok(None);
+    };
+    let (Some(first), Some(second)) = (Form::of(left), Form::of(right)) else { return Ok(None) };
+    let size = b * m * n;
+    let mut out = Vec::with_capacity(size);
+    let slots: &mut [MaybeUninit<f32>] = &mut out.spare_capacity_mut()[..size];
+    OPERANDS.with_borrow_mut(|[x, y]| {
+        for (index, slots) in slots.chunks_exact_mut(m * n).enumerate() {
+            first.round(left, a, index, x);
+            second.round(right, c, index, y);
+            // SAFETY: `x` holds m x k values, `y` k x n, by rows or by columns as their letters and
+            // strides say, and `slots` has room for m x n; with beta = 0 oneDNN reads nothing of it.
+            let status = unsafe {
+                dnnl_gemm_bf16bf16f32(
+                    first.letter(),
+                    second.letter(),
+                    m as i64,
+                    n as i64,
+                    k as i64,
+                    1.0,
+                    x.as_ptr(),
+                    first.length as i64,
+                    y.as_ptr(),
+                    second.length as i64,
+                    0.0,
+                    slots.as_mut_ptr().cast(),
+                    n as i64,
+                )
+            };
+            if status != 0 {
+                candle_core::bail!("oneDNN refused {m} x {k} by {k} x {n}: status {status}");
+            }
+        }
+        Ok(())
+    })?;
+    // SAFETY: the products above wrote all `size` values.
+    unsafe { out.set_len(size) };
+    Ok(Some(out))
+}
