@@ -14,14 +14,22 @@ use std::time::Instant;
 /// One line of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReductionResult {
-    /// Reduction factor r.
-    pub reduction: f32,
+    /// Reduction factor r; none where the task's own was used.
+    pub reduction: Option<f32>,
     /// Right answers, per cent.
     pub accuracy: f64,
     /// Median latency of one inference, milliseconds; text to tokens not counted.
     pub median_ms: f64,
     /// Median of (latency at the first reduction / latency here), sample by sample.
     pub speed_up: f64,
+}
+
+impl ReductionResult {
+    /// The reduction for a table.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.reduction.map_or_else(|| "task".to_owned(), |reduction| reduction.to_string())
+    }
 }
 
 /// An evaluation.
@@ -42,8 +50,8 @@ pub struct Evaluation {
 /// How to evaluate.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'s> {
-    /// Reductions to compare; the first is the reference of the speed-up.
-    pub reductions: &'s [f32],
+    /// Reductions to compare, `None` for the task's own; the first is the reference of the speed-up.
+    pub reductions: &'s [Option<f32>],
     /// Kernel table.
     pub kernels: &'static Kernels,
     /// How rows enter int8 weights.
@@ -74,7 +82,7 @@ pub fn evaluate(
     for sample in samples {
         for (index, reduction) in settings.reductions.iter().enumerate() {
             let start = Instant::now();
-            let budget = Budget::Reduction(*reduction);
+            let budget = reduction.map_or(Budget::Task, Budget::Reduction);
             let label =
                 session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
             seconds[index].push(start.elapsed().as_secs_f64());

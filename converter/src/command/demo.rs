@@ -144,7 +144,7 @@ impl Demo {
     fn time(&self, model: &Model<'_>, samples: &[Sample]) -> Result<Evaluation> {
         let repeated = vec![samples; ROUNDS].concat();
         let settings = Settings {
-            reductions: &[1.0, self.reduction, 8.0],
+            reductions: &[1.0, self.reduction, 8.0].map(Some),
             kernels: Kernels::from_environment()?,
             activations: Activations::default(),
             threads: 1,
@@ -194,11 +194,7 @@ fn samples(model: &Model<'_>) -> Result<Vec<Sample>> {
 
 fn print_latency(result: &Evaluation) {
     let rows = result.reductions.iter().map(|line| {
-        [
-            line.reduction.to_string(),
-            format!("{:.3} ms", line.median_ms),
-            format!("{:.2}x", line.speed_up),
-        ]
+        [line.name(), format!("{:.3} ms", line.median_ms), format!("{:.2}x", line.speed_up)]
     });
     println!("{}", table(["reduction", "median latency", "speed-up"], rows.collect()));
     let runs = result.samples;

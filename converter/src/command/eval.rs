@@ -26,6 +26,9 @@ pub(crate) struct Eval {
     /// Reduction factors; speed-ups are against the first
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     reductions: Vec<f32>,
+    /// Also as the task says: each layer's own reduction, else the task's
+    #[arg(long)]
+    task_budget: bool,
     /// Use the first samples only
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -47,8 +50,11 @@ impl Eval {
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         let samples = dataset::read(&self.data, self.labels.as_deref(), &model, self.limit)?;
+        let own = self.task_budget.then_some(None);
+        let reductions: Vec<Option<f32>> =
+            self.reductions.iter().copied().map(Some).chain(own).collect();
         let settings = Settings {
-            reductions: &self.reductions,
+            reductions: &reductions,
             kernels: self.compute.kernels()?,
             activations: self.compute.activations(),
             threads: self.compute.threads.into(),
@@ -64,7 +70,7 @@ impl Eval {
         }
         let rows = result.reductions.iter().map(|line| {
             [
-                line.reduction.to_string(),
+                line.name(),
                 format!("{:.2} %", line.accuracy),
                 format!("{:.3} ms", line.median_ms),
                 format!("{:.2}x", line.speed_up),
