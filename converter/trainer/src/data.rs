@@ -65,6 +65,12 @@ impl<'b> Reader<'b> {
         Ok(Self { grid, normalization: base.image, tokenizer, base_labels, longest })
     }
 
+    /// The model reads texts: nothing varies them.
+    #[must_use]
+    pub const fn reads_texts(&self) -> bool {
+        self.grid.is_none()
+    }
+
     /// Reads a training set: TSV of label and text, IDX images with their labels beside them,
     /// safetensors of token ids, or a folder of a folder of images for each class.
     ///

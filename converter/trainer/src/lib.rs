@@ -8,13 +8,17 @@
 //! | [`loss`] | cross-entropy, and what a teacher says |
 //! | [`optimizer`] | `AdamW` with a rate for each group |
 //! | [`settings`] | every hyper-parameter |
+//! | [`report`] | the results page of many trainings |
+//! | [`schedule`] | a reduction for each layer, for a budget |
 //! | [`train`] | the loop: steps, validation, early stop |
+//! | [`answers`] | what a teacher said, for many trainings |
 //! | [`checkpoint`] | the state in one file, and back to the bit |
 //! | [`weights`] | tasks and bases as the converter reads them |
 //! | [`record`], [`plot`] | `training.json` and the curves |
 //! | [`random`] | draws that are functions of seed, purpose and step |
 #![deny(unsafe_code)]
 
+pub mod answers;
 pub mod checkpoint;
 pub mod data;
 pub mod loss;
@@ -24,6 +28,8 @@ pub mod optimizer;
 pub mod plot;
 pub mod random;
 pub mod record;
+pub mod report;
+pub mod schedule;
 pub mod settings;
 pub mod train;
 pub mod weights;

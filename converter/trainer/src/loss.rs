@@ -22,8 +22,8 @@ pub struct LossWeights {
 /// What a teacher says of a batch.
 #[derive(Clone, Debug)]
 pub struct Lesson {
-    /// Hidden states after the final norm.
-    pub hidden: Tensor,
+    /// Hidden states after the final norm, if they are learnt from.
+    pub hidden: Option<Tensor>,
     /// One vector a sequence.
     pub pooled: Tensor,
     /// Logits, if the teacher has the task's head.
@@ -96,10 +96,10 @@ pub fn loss(
         if weights.pooled > 0.0 {
             parts.push((squared_error(&encoded.pooled, &lesson.pooled)? * weights.pooled)?);
         }
-        if weights.hidden > 0.0 {
-            let scale = lesson.hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
+        if let Some(hidden) = lesson.hidden.as_ref().filter(|_| weights.hidden > 0.0) {
+            let scale = hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
             let weight = weights.hidden / f64::from(scale.max(f32::MIN_POSITIVE));
-            parts.push((squared_error(&encoded.hidden, &lesson.hidden)? * weight)?);
+            parts.push((squared_error(&encoded.hidden, hidden)? * weight)?);
         }
     }
     let mut parts = parts.into_iter();

@@ -20,6 +20,8 @@ pub enum Purpose {
     Augment,
     /// The reduction of a batch.
     Reduction,
+    /// Tokens selected by chance.
+    Selection,
 }
 
 /// A stream of draws.

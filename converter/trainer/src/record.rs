@@ -27,6 +27,10 @@ pub struct AtReduction {
     pub accuracy: Option<f64>,
     /// Mean loss.
     pub loss: f64,
+    /// Which samples are right, of test data alone: a hexadecimal digit for each four, the first sample
+    /// in the highest bit. Two trainings are compared sample by sample with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<String>,
 }
 
 /// A validation.

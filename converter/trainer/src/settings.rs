@@ -36,6 +36,34 @@ pub enum Gating {
     Sigmoid,
 }
 
+/// How token vectors become the one that the head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// As the base's own head; else the class token of images, the mean of texts
+    Base,
+    /// The mean of all tokens
+    Mean,
+    /// The first token
+    ClassToken,
+}
+
+/// Who selects the tokens of a routed layer. Only `learned` is a model; the others are what it is
+/// compared with (`coda.md`, "What the paper reports").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// The router
+    #[default]
+    Learned,
+    /// Chance
+    Random,
+    /// Truncation: the first k tokens
+    First,
+    /// Every r-th token
+    Every,
+}
+
 /// What the routers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +112,9 @@ pub struct Settings {
     /// Gates
     #[arg(long, value_enum, default_value_t = Gating::StraightThrough)]
     pub gate: Gating,
+    /// Who selects tokens
+    #[arg(long, value_enum, default_value_t = Selection::Learned)]
+    pub selection: Selection,
     /// Entropy weight of the soft top-k
     #[arg(long, value_name = "X", default_value_t = 0.3)]
     pub eps: f32,
@@ -114,6 +145,14 @@ pub struct Settings {
     /// Reduction factors; one is drawn for each batch
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     pub reductions: Vec<f32>,
+    /// Draw a reduction for each layer, not one for all: any schedule can be run afterwards
+    #[arg(long)]
+    pub mix_layers: bool,
+    /// With k-to-light: in place of low-rank keys and values, the exact ones of the mean of each group
+    /// of so many neighbours that are not selected. For research: it is measured, and no task is
+    /// written, since the runtime does not have it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub pooled_keys: usize,
     /// Part of the training in which the reduction grows from 1 to its value
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub anneal: f64,
@@ -126,6 +165,9 @@ pub struct Settings {
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// What the head reads
+    #[arg(long, value_enum, default_value_t = Pool::Base)]
+    pub pooling: Pool,
     /// Learning rate
     #[arg(long, value_name = "X", default_value_t = 2e-3)]
     pub rate: f64,
@@ -241,6 +283,11 @@ impl Settings {
         let vision = matches!(base.config.embedding, Embedding::Patches { .. });
         let head = base.head.map(|head| head.pooling);
         let pooling = head.unwrap_or(if vision { Pooling::ClassToken } else { Pooling::Mean });
+        let pooling = match self.pooling {
+            Pool::Base => pooling,
+            Pool::Mean => Pooling::Mean,
+            Pool::ClassToken => Pooling::ClassToken,
+        };
         let layers = base.config.layers;
         if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");
@@ -273,12 +320,14 @@ impl Settings {
                 Read::Rms => RouterInput::Rms,
             },
             gate: self.gate(),
+            selection: self.selection,
             attention: routed.then_some(match self.attention {
                 Attention::KToK => AttentionMode::KToK,
                 Attention::KToAll => AttentionMode::KToAll,
                 Attention::KToLight => AttentionMode::KToLight,
             }),
             light_rank: rank,
+            pooled_keys: self.pooled_keys,
             dense_layers: self.dense_layers.iter().copied().collect(),
             pinned: if routed { pinned } else { Vec::new() },
             ..dense

@@ -86,6 +86,9 @@ pub enum Objective {
     Pretrain,
 }
 
+/// Logits and pooled vectors of a teacher, by sample.
+pub type Answers = BTreeMap<usize, (Vec<f32>, Vec<f32>)>;
+
 /// A training of one model on one set.
 #[derive(Debug)]
 pub struct Trainer<'a> {
@@ -100,6 +103,8 @@ pub struct Trainer<'a> {
     state: State,
     progress: Progress,
     best: BTreeMap<Place, Vec<f32>>,
+    /// The teacher's logits and pooled vector of a text, by sample.
+    answers: Answers,
     run: String,
 }
 
@@ -204,6 +209,7 @@ impl<'a> Trainer<'a> {
             state,
             progress: Progress::default(),
             best: BTreeMap::new(),
+            answers: Answers::new(),
             run,
         })
     }
@@ -229,6 +235,17 @@ impl<'a> Trainer<'a> {
     #[must_use]
     pub const fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// What the teacher said of whole texts so far, by sample.
+    #[must_use]
+    pub const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Begins with answers of the same teacher to the same texts.
+    pub fn set_answers(&mut self, answers: Answers) {
+        self.answers = answers;
     }
 
     /// The model; after [`Trainer::run`] with the best weights.
@@ -312,15 +329,13 @@ impl<'a> Trainer<'a> {
     /// One step of the optimiser; its loss and accuracy.
     fn step(&mut self, indices: &[usize]) -> Result<(f64, Option<f64>)> {
         let (step, seed) = (self.progress.step, self.settings.seed);
-        let drawn =
-            Draws::new(seed, Purpose::Reduction, step).below(self.settings.reductions.len());
-        let reduction = self.settings.annealed(self.settings.reductions[drawn], step);
+        let reductions = self.draw_reductions(step);
         let samples: Vec<&Sample> =
             indices.iter().map(|index| &self.data.samples[*index]).collect();
         let draws = Draws::new(seed, Purpose::Augment, step);
         let batch = self.reader.batch(&samples, self.settings.augmentation(step), Some(draws))?;
-        let encoded = self.encode(&batch, reduction)?;
-        let total = self.loss(&encoded, &batch)?;
+        let encoded = self.model.forward(&batch, &reductions)?;
+        let total = self.loss(&encoded, &batch, indices)?;
         let value = f64::from(total.to_scalar::<f32>()?);
         let factor = self.settings.rate_factor(step);
         let rate = self.settings.rate * factor;
@@ -336,25 +351,66 @@ impl<'a> Trainer<'a> {
         let variables = self.model.variables();
         optimizer.step(variables, &mut self.state, (&gradients, norm), (factor, step + 1))?;
         let right = encoded.logits.as_ref().map(|logits| right_answers(logits, &batch.labels));
-        let right = right.transpose()?;
+        let right =
+            right.transpose()?.map(|right| right.into_iter().filter(|right| *right).count());
         self.progress.step += 1;
         self.note(&batch, value, right, (rate, norm));
         let accuracy = right.map(|right| 100.0 * right as f64 / batch.labels.len() as f64);
         Ok((value, accuracy))
     }
 
-    fn encode(&self, batch: &Batch, reduction: f32) -> Result<Encoded> {
-        let reductions = vec![reduction; self.model.config.layers];
-        Ok(self.model.forward(batch, &reductions)?)
+    /// The reduction of every layer in a step.
+    fn draw_reductions(&self, step: u64) -> Vec<f32> {
+        let settings = &self.settings;
+        let mut draws = Draws::new(settings.seed, Purpose::Reduction, step);
+        let mut draw = || {
+            let drawn = draws.below(settings.reductions.len());
+            settings.annealed(settings.reductions[drawn], step)
+        };
+        let layers = self.model.config.layers;
+        if settings.mix_layers {
+            return (0..layers).map(|_| draw()).collect();
+        }
+        vec![draw(); layers]
     }
 
-    fn loss(&self, encoded: &Encoded, batch: &Batch) -> Result<Tensor> {
-        let lesson = self.teacher.as_ref().map(|teacher| {
-            let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
-            anyhow::Ok(Lesson { hidden, pooled, logits })
-        });
-        let lesson = lesson.transpose()?;
+    fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
+        let lesson = self.lesson(batch, samples)?;
         Ok(loss(encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?)
+    }
+
+    /// What the teacher says of a batch. Its answers about whole texts are kept: they are the same
+    /// in every epoch.
+    fn lesson(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Lesson>> {
+        let Some(teacher) = &self.teacher else { return Ok(None) };
+        let kept = self.reader.reads_texts() && self.settings.hidden == 0.0;
+        if !kept || teacher.spec.labels == 0 {
+            let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
+            return Ok(Some(Lesson { hidden: Some(hidden), pooled, logits }));
+        }
+        for index in samples {
+            if !self.answers.contains_key(index) {
+                // One text at a time: an answer must not depend on which others it was asked with, or
+                // a resumed training would differ from a whole one.
+                let text = [&self.data.samples[*index]];
+                let batch = self.reader.batch(&text, Augmentation::default(), None)?;
+                let Encoded { pooled, logits, .. } = teacher.forward(&batch, &[])?;
+                let logits = logits.context("the teacher has no head")?;
+                let answer = (logits.flatten_all()?.to_vec1()?, pooled.flatten_all()?.to_vec1()?);
+                self.answers.insert(*index, answer);
+            }
+        }
+        let (mut logits, mut pooled) = (Vec::new(), Vec::new());
+        for index in samples {
+            let (own, vector) = &self.answers[index];
+            logits.extend_from_slice(own);
+            pooled.extend_from_slice(vector);
+        }
+        let matrix = |values: Vec<f32>| {
+            let shape = (samples.len(), values.len() / samples.len());
+            Tensor::from_vec(values, shape, &Device::Cpu)
+        };
+        Ok(Some(Lesson { hidden: None, pooled: matrix(pooled)?, logits: Some(matrix(logits)?) }))
     }
 
     /// Adds a step to the sums, and the sums to the curve when it is due.
@@ -389,7 +445,8 @@ impl<'a> Trainer<'a> {
         self.set_values(&self.averages())?;
         let samples: Vec<&Sample> =
             self.held_out.iter().map(|index| &self.data.samples[*index]).collect();
-        let reductions = self.evaluate(&samples, &self.settings.reductions)?;
+        let mut reductions = self.evaluate(&samples, &self.settings.reductions)?;
+        reductions.iter_mut().for_each(|at| at.right = None);
         self.set_values(&values)?;
         let evaluation = Evaluation { step, reductions };
         watch.evaluated(&evaluation);
@@ -418,25 +475,49 @@ impl<'a> Trainer<'a> {
     /// A sample does not fit the model.
     pub fn evaluate(&self, samples: &[&Sample], reductions: &[f32]) -> Result<Vec<AtReduction>> {
         let routed = self.settings.method == Method::Coda;
-        let reductions = if routed { reductions } else { &[1.0] };
-        reductions.iter().map(|reduction| self.evaluate_at(samples, *reduction)).collect()
+        let mut reductions = if routed { reductions.to_vec() } else { vec![1.0] };
+        reductions.sort_by(f32::total_cmp);
+        reductions.dedup();
+        let at = |reduction: f32| {
+            let layers = vec![reduction; self.model.config.layers];
+            self.evaluate_at(samples, reduction, &layers)
+        };
+        reductions.into_iter().map(at).collect()
     }
 
-    fn evaluate_at(&self, samples: &[&Sample], reduction: f32) -> Result<AtReduction> {
-        let (mut right, mut sum, mut labelled) = (0, 0.0, false);
+    fn evaluate_at(
+        &self,
+        samples: &[&Sample],
+        reduction: f32,
+        reductions: &[f32],
+    ) -> Result<AtReduction> {
+        let (mut right, mut sum) = (Vec::new(), 0.0);
         for part in samples.chunks(self.settings.batch) {
             let batch = self.reader.batch(part, Augmentation::default(), None)?;
-            let encoded = self.encode(&batch, reduction)?;
-            let value = self.loss(&encoded, &batch)?.to_scalar::<f32>()?;
+            let encoded = self.model.forward(&batch, reductions)?;
+            // Against the labels alone, if there are any: a teacher costs more than the model.
+            let lesson = match (&encoded.logits, &self.teacher) {
+                (None, Some(teacher)) => {
+                    let Encoded { hidden, pooled, logits, .. } = teacher.forward(&batch, &[])?;
+                    Some(Lesson { hidden: Some(hidden), pooled, logits })
+                }
+                _ => None,
+            };
+            let value = loss(&encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?;
+            let value = value.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;
             if let Some(logits) = &encoded.logits {
-                labelled = true;
-                right += right_answers(logits, &batch.labels)?;
+                right.extend(right_answers(logits, &batch.labels)?);
             }
         }
         let count = samples.len() as f64;
-        let accuracy = labelled.then_some(100.0 * right as f64 / count);
-        Ok(AtReduction { reduction, accuracy, loss: sum / count })
+        let accuracy = 100.0 * right.iter().filter(|right| **right).count() as f64 / count;
+        Ok(AtReduction {
+            reduction,
+            accuracy: (!right.is_empty()).then_some(accuracy),
+            loss: sum / count,
+            right: (!right.is_empty()).then(|| hexadecimal(&right)),
+        })
     }
 
     /// The training learns from labels, or from the base's hidden states.
@@ -446,8 +527,18 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// How many rows have their highest logit at the label.
-fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<usize> {
+/// Which rows have their highest logit at the label.
+fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<Vec<bool>> {
     let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
-    Ok(best.iter().zip(labels).filter(|(found, label)| **found as usize == **label).count())
+    Ok(best.iter().zip(labels).map(|(found, label)| *found as usize == *label).collect())
+}
+
+/// A digit for each four, the first in the highest bit.
+fn hexadecimal(bits: &[bool]) -> String {
+    let digit = |four: &[bool]| {
+        let value =
+            (0..4).fold(0, |value, bit| value << 1 | u32::from(four.get(bit) == Some(&true)));
+        char::from_digit(value, 16).unwrap_or('0')
+    };
+    bits.chunks(4).map(digit).collect()
 }

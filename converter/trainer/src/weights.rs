@@ -125,9 +125,11 @@ fn metadata(
             put("iter_decay", json!(decay));
         }
     }
-    if !spec.dense_layers.is_empty() {
+    if !(spec.dense_layers.is_empty() && spec.reductions.is_empty()) {
         let layer = |index| match spec.routing(index) {
-            Some(mode) => json!({ "attention": mode_name(mode) }),
+            Some(mode) => {
+                json!({ "attention": mode_name(mode), "reduction": spec.reductions.get(index) })
+            }
             None => json!({ "attention": "dense" }),
         };
         put("layers", (0..base.config.layers).map(layer).collect());

@@ -314,13 +314,7 @@ fn text_arguments(bench: &Bench, base: &str, data: &str, more: &[&str]) -> Vec<S
 #[test]
 fn texts_train_a_base_from_scratch_and_then_a_task_on_it() {
     let bench = Bench::new();
-    let lines: String = (0..20)
-        .map(|i| {
-            let size = if i % 3 == 0 { "large" } else { "small" };
-            if i % 2 == 0 { format!("a\tred {size} red\n") } else { format!("b\t{size} blue\n") }
-        })
-        .collect();
-    let data = bench.write("train.tsv", lines);
+    let data = texts(&bench);
     let scratch = ["--from-scratch", "--method", "full", "--steps", "30", "--muon"];
     succeeded(&text_arguments(&bench, &text_base(&bench), &data, &scratch));
     let base = bench.path("base");
@@ -371,4 +365,176 @@ fn examples_are_refused_where_a_class_is_never_right() {
         .unwrap();
     // The stripes of these tests are no clothes: some class has no example.
     assert_refused(&output, &["is right at every reduction"]);
+}
+
+/// Texts of two classes that words tell apart.
+fn texts(bench: &Bench) -> String {
+    let line = |i: usize| {
+        let size = if i.is_multiple_of(3) { "large" } else { "small" };
+        if i.is_multiple_of(2) {
+            format!("a\tred {size} red\n")
+        } else {
+            format!("b\t{size} blue\n")
+        }
+    };
+    bench.write("train.tsv", (0..20).map(line).collect::<String>())
+}
+
+/// A tiny BERT with random weights, and a parallel adapter on it.
+fn text_teacher(bench: &Bench, data: &str) -> (String, String) {
+    let scratch = ["--from-scratch", "--method", "full", "--steps", "2"];
+    succeeded(&text_arguments(bench, &text_base(bench), data, &scratch));
+    let base = bench.path("base");
+    std::fs::rename(bench.path("text"), &base).unwrap();
+    let dense = ["--method", "parallel-adapter", "--adapter-hidden", "4", "--steps", "4"];
+    succeeded(&text_arguments(bench, &base, data, &dense));
+    let teacher = bench.path("adapter");
+    std::fs::rename(bench.path("text"), &teacher).unwrap();
+    (base, format!("{teacher}/task.safetensors"))
+}
+
+#[test]
+fn answers_of_a_teacher_serve_the_next_training_and_no_other_teacher() {
+    let bench = Bench::new();
+    let data = texts(&bench);
+    let (base, teacher) = text_teacher(&bench, &data);
+    let answers = bench.path("answers.safetensors");
+    let more = ["--adapter-hidden", "4", "--steps", "12", "--teacher", &teacher];
+    let kept = [&more[..], &["--answers", &answers]].concat();
+    let result =
+        || std::fs::read(PathBuf::from(bench.path("text")).join("task.safetensors")).unwrap();
+    succeeded(&text_arguments(&bench, &base, &data, &more));
+    let without = result();
+    for _ in 0..2 {
+        succeeded(&text_arguments(&bench, &base, &data, &kept));
+        assert!(result() == without, "answers from a file are not the teacher's");
+    }
+    let other = bench.write("other.tsv", "a\tred\nb\tblue\na\tred red\nb\tblue blue\n");
+    refused(&text_arguments(&bench, &base, &other, &kept), &["answers", "another teacher"]);
+}
+
+#[test]
+fn other_ways_to_select_are_recorded_and_write_no_task() {
+    let bench = Bench::new();
+    bench.write_idx("test", SIDE, &[3, 4, 5, 6, 7]);
+    let test = bench.path("test-images-idx3-ubyte");
+    for selection in ["random", "first", "every"] {
+        let more = ["--steps", "4", "--selection", selection, "--test", &test];
+        succeeded(&bench.arguments("train", selection, &more));
+        let out = PathBuf::from(bench.path(selection));
+        assert!(!out.join("task.safetensors").exists());
+        let record: Value =
+            serde_json::from_slice(&std::fs::read(out.join("training.json")).unwrap()).unwrap();
+        assert_eq!(record["settings"]["selection"], selection);
+        let at = &record["test"]["reductions"][0];
+        let right = at["right"].as_str().unwrap();
+        let bits: u32 = right.chars().map(|digit| digit.to_digit(16).unwrap().count_ones()).sum();
+        assert_eq!(right.len(), 2);
+        assert!((at["accuracy"].as_f64().unwrap() - f64::from(bits) * 20.0).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
+    let bench = Bench::new();
+    let more = ["--steps", "30", "--mix-layers", "--reductions", "1,2,4,8", "--light-rank", "4"];
+    succeeded(&bench.arguments("train", "out", &more));
+    let data = bench.path("train-images-idx3-ubyte");
+    let (task, scheduled) =
+        (format!("{}/task.safetensors", bench.path("out")), bench.path("scheduled"));
+    let base_path = base().to_str().unwrap().to_owned();
+    let words = [
+        "schedule",
+        "--base",
+        &base_path,
+        "--task",
+        &task,
+        "--data",
+        &data,
+        "--speed",
+        "3",
+        "--validation",
+        "0.2",
+        "--json",
+        "--out",
+        &scheduled,
+    ];
+    let output = run(&words.map(str::to_owned));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reductions: Vec<f64> =
+        found["reductions"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect();
+    let opened = Base::open(&base(), None).unwrap();
+    let task = Task::open(Path::new(&scheduled), &opened).unwrap();
+    let written: Vec<f64> = task
+        .layers
+        .iter()
+        .map(|layer| f64::from(layer.routing.unwrap().reduction.unwrap()))
+        .collect();
+    assert_eq!(written, reductions);
+    assert!(reductions.iter().any(|r| *r > 1.0));
+    let refused_words = words.map(|word| if word == "3" { "1" } else { word }.to_owned());
+    refused(&refused_words, &["--speed must be above 1"]);
+}
+
+#[test]
+fn a_report_has_the_tables_and_the_picture_of_its_records() {
+    let bench = Bench::new();
+    bench.write_idx("test", SIDE, &[3, 4, 5, 6]);
+    let test = bench.path("test-images-idx3-ubyte");
+    for (name, more) in [
+        ("results/fashion/adapter-s1", ["--method", "parallel-adapter"]),
+        ("results/fashion/coda-s1", ["--method", "coda"]),
+        ("results/fashion/random-s1", ["--selection", "random"]),
+    ] {
+        let common = ["--steps", "4", "--test", &test];
+        succeeded(&bench.arguments("train", name, &[&common[..], &more].concat()));
+    }
+    let evaluated = |accuracy: f64, ms: f64| {
+        format!(
+            r#"{{"samples": 4, "kernels": "scalar", "cpu": "a CPU", "reductions": [
+                {{"reduction": 1.0, "accuracy": {accuracy}, "median_ms": {ms}, "speed_up": 1.0}}]}}"#
+        )
+    };
+    bench.write("results/fashion/adapter-s1/eval.json", evaluated(75.0, 2.0));
+    bench.write("results/fashion/coda-s1/eval.json", evaluated(74.0, 0.5));
+    let page = bench.path("RESULTS.md");
+    succeeded(&["report", &bench.path("results"), "--out", &page].map(str::to_owned));
+    let page = std::fs::read_to_string(page).unwrap();
+    for words in ["| coda | 1 |", "-1.00", "4.00x", "| random | 1 |", "a CPU"] {
+        assert!(page.contains(words), "\"{words}\" is not in:\n{page}");
+    }
+    assert!(PathBuf::from(bench.path("results")).join("accuracy.svg").is_file());
+    let empty = bench.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    refused(&["report", &empty, "--out", &bench.path("page")].map(str::to_owned), &["no records"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn control_c_writes_a_checkpoint_and_the_training_goes_on_from_it() {
+    let bench = Bench::new();
+    let more = ["--steps", "60", "--checkpoint-every", "1"];
+    succeeded(&bench.arguments("train", "whole", &more));
+    let arguments = bench.arguments("train", "interrupted", &more);
+    let checkpoint = PathBuf::from(bench.path("interrupted")).join("checkpoint.safetensors");
+    let child = trainer().args(&arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let child = child.unwrap();
+    let start = Instant::now();
+    while !checkpoint.is_file() {
+        assert!(start.elapsed() < PATIENCE, "no checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("interrupted at step"), "{message}");
+    assert!(checkpoint.is_file());
+    succeeded(&arguments);
+    let read = |name: &str| {
+        std::fs::read(PathBuf::from(bench.path(name)).join("task.safetensors")).unwrap()
+    };
+    assert!(read("whole") == read("interrupted"), "the weights differ");
 }

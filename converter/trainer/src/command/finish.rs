@@ -10,6 +10,7 @@ use coda_trainer::data::{Dataset, Reader};
 use coda_trainer::model::Method;
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
+use coda_trainer::settings::Selection;
 use coda_trainer::train::Trainer;
 use coda_trainer::weights::{write_base, write_task};
 
@@ -58,6 +59,11 @@ impl Finished<'_> {
         let Training { out, settings, base: directory, .. } = self.training;
         let (model, precision) = (trainer.model(), settings.precision);
         let trained = model.trained()?;
+        let learned = settings.selection == Selection::Learned && settings.pooled_keys == 0;
+        if settings.method == Method::Coda && !learned {
+            eprintln!("no task is written: the runtime has neither --selection nor --pooled-keys");
+            return Ok(());
+        }
         if settings.method != Method::Full {
             let path = out.join("task.safetensors");
             let labels = if model.spec.labels > 0 { self.data.labels.as_slice() } else { &[] };

@@ -3,10 +3,13 @@
 mod examples;
 mod files;
 mod finish;
+mod report;
+mod schedule;
 mod watch;
 
 use anyhow::{Context, Result, ensure};
 use coda_converter::source::{Base, Task};
+use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
 use coda_trainer::model::{Initializer, Method, fill_base};
 use coda_trainer::settings::Settings;
@@ -29,6 +32,8 @@ pub(crate) enum Command {
     /// The result is a task without head that many trainings can begin from (`train --init`).
     Pretrain(Training),
     Examples(examples::Examples),
+    Schedule(schedule::Schedule),
+    Report(report::Report),
 }
 
 /// What to train with.
@@ -58,6 +63,10 @@ pub(crate) struct Training {
     /// A parallel adapter to learn from
     #[arg(long, value_name = "FILE")]
     teacher: Option<PathBuf>,
+    /// File of the teacher's answers to the texts, for many trainings: read if it is there, written at
+    /// the end
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
     /// The base has no weights yet: begin with random ones
     #[arg(long)]
     from_scratch: bool,
@@ -84,6 +93,8 @@ impl Command {
             Self::Train(training) => training.run(Objective::Labels),
             Self::Pretrain(training) => training.run(Objective::Pretrain),
             Self::Examples(examples) => examples.run(),
+            Self::Schedule(schedule) => schedule.run(),
+            Self::Report(report) => report.run(),
         }
     }
 }
@@ -111,7 +122,15 @@ impl Training {
         };
         let mut trainer =
             Trainer::new(&self.settings, objective, (reader, &data), (model, teacher), &sources)?;
+        let identity = self.answers_identity(&data)?;
+        if let Some(path) = self.answers.as_ref().filter(|path| path.is_file()) {
+            let found = answers::read(path, &identity);
+            trainer.set_answers(found.with_context(|| path.display().to_string())?);
+        }
         self.train(&mut trainer)?;
+        if let Some(path) = &self.answers {
+            answers::write(path, &identity, trainer.answers())?;
+        }
         let finished = finish::Finished { base: &base, data: &data, sources, training: self };
         finished.write(&trainer)
     }
@@ -154,6 +173,12 @@ impl Training {
         files.extend(self.init.clone());
         files.extend(self.teacher.clone());
         files.iter().map(|path| Ok((name_of(path), hash_of(path)?))).collect()
+    }
+
+    /// Of which teacher to which texts the answers are.
+    fn answers_identity(&self, data: &Dataset) -> Result<String> {
+        let teacher = self.teacher.as_deref().map(hash_of).transpose()?.unwrap_or_default();
+        Ok(format!("{teacher} {} {}", data.hash, self.settings.max_tokens))
     }
 
     fn train(&self, trainer: &mut Trainer<'_>) -> Result<()> {

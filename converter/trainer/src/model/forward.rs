@@ -6,7 +6,9 @@ use crate::ops::{
     Choice, Segment, activation, add_gated, attention, gates, gather, layer_norm, linear,
     linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
-use candle_core::{DType, Result, Tensor};
+use crate::random::{Draws, Purpose};
+use crate::settings::Selection;
+use candle_core::{DType, Device, Result, Tensor};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::model::config::{
     AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
@@ -166,6 +168,10 @@ impl Model {
             return Ok((add_optional(y, adapter)?, None));
         };
         let scores = self.scores(layer, x, &u)?;
+        let scores = match self.spec.selection {
+            Selection::Learned => scores,
+            other => fixed_scores(other, layer, ranges, reduction)?.to_dtype(x.dtype())?,
+        };
         let plan = self.select(&scores, ranges, reduction)?;
         let gates = gates(&scores, plan.choices.clone(), self.spec.gate)?;
         let x_selected = gather(x, plan.selected.clone())?;
@@ -247,6 +253,9 @@ impl Model {
         plan: &Plan,
         (u, u_selected): (&Tensor, &Tensor),
     ) -> Result<Keys> {
+        if mode == AttentionMode::KToLight && self.spec.pooled_keys > 0 {
+            return self.pooled_keys(layer, plan, (u, u_selected));
+        }
         let source = if mode == AttentionMode::KToAll { u } else { u_selected };
         let (mut keys, mut values) =
             (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
@@ -274,6 +283,55 @@ impl Model {
         };
         let segments = plan.choices.iter().map(segment).collect::<Result<_>>()?;
         Ok(Keys { keys, values, segments })
+    }
+
+    /// Exact keys and values of the selected tokens, and of the mean of each group of neighbours among
+    /// the others (ours, research). A group counts as many times as it has tokens: the logarithm of
+    /// its size is added to its scores.
+    fn pooled_keys(
+        &self,
+        layer: u16,
+        plan: &Plan,
+        (u, u_selected): (&Tensor, &Tensor),
+    ) -> Result<Keys> {
+        let rest = gather(u, plan.rest.clone())?;
+        let exact: usize = plan.choices.iter().map(|choice| choice.selected.len()).sum();
+        let (mut ranges, mut order, mut segments) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rest_start, mut query_start) = (0, 0);
+        for choice in plan.choices.iter() {
+            let k = choice.selected.len();
+            let count = choice.rows.len() - k;
+            let key_start = order.len();
+            order.extend((query_start..query_start + k).map(|row| row as u32));
+            let mut weights = vec![0.0; k];
+            let mut at = 0;
+            while at < count {
+                let end = (at + self.spec.pooled_keys).min(count);
+                order.push((exact + ranges.len()) as u32);
+                ranges.push(rest_start + at..rest_start + end);
+                weights.push(((end - at) as f32).ln());
+                at = end;
+            }
+            let bias = weights.repeat(self.config.heads * k);
+            segments.push(Segment {
+                query_start,
+                queries: k,
+                key_start,
+                keys: weights.len(),
+                bias,
+            });
+            rest_start += count;
+            query_start += k;
+        }
+        let source = match ranges.is_empty() {
+            true => u_selected.clone(),
+            false => merge_rows(u_selected, &mean_rows(&rest, ranges)?, order.into())?,
+        };
+        Ok(Keys {
+            keys: self.map(layer, KEY, &source)?,
+            values: self.map(layer, VALUE, &source)?,
+            segments,
+        })
     }
 
     /// A sequence's queries and keys, each the first row and the original positions.
@@ -373,6 +431,29 @@ fn order(scores: &[f32], reduction: f32, pinned: &[u32]) -> (Vec<u32>, usize) {
     let pinned = pinned.iter().map(|token| *token as usize);
     let k = route(scores, k, pinned, Gate::Ones, &mut order, &mut gates, &mut scratch);
     (order, k)
+}
+
+/// Scores that select without a router.
+fn fixed_scores(
+    selection: Selection,
+    layer: u16,
+    ranges: &[Range<usize>],
+    reduction: f32,
+) -> Result<Tensor> {
+    let mut scores = Vec::new();
+    for range in ranges {
+        let (n, k) = (range.len(), tokens_for_reduction(range.len(), reduction));
+        // The place in the batch stands for the sample: batches change from epoch to epoch.
+        let index = (range.start as u64) << 16 | u64::from(layer);
+        let mut draws = Draws::new(n as u64, Purpose::Selection, index);
+        scores.extend((0..n).map(|token| match selection {
+            Selection::Random | Selection::Learned => draws.unit() as f32,
+            Selection::First => -(token as f32),
+            Selection::Every => -((token * k % n) as f32),
+        }));
+    }
+    let rows = scores.len();
+    Tensor::from_vec(scores, (rows, 1), &Device::Cpu)
 }
 
 /// Row 0 (the class token) before the patches of each image, which follow it in the merged rows.

@@ -1,6 +1,7 @@
 //! What is trained, and the shape of a task.
 
 use crate::ops::SoftTopK;
+use crate::settings::Selection;
 use coda_converter::source::{Place, Task};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::model::config::{
@@ -58,12 +59,19 @@ pub struct TaskSpec {
     pub router_input: RouterInput,
     /// How scores become gates.
     pub gate: SoftTopK,
+    /// Who selects tokens.
+    pub selection: Selection,
     /// Whose keys and values selected tokens attend to; `None` if every layer is dense.
     pub attention: Option<AttentionMode>,
     /// Rank of light keys and values (k-to-light).
     pub light_rank: usize,
+    /// Group of tokens that share a key and a value in place of low-rank ones (ours, research); 0 for
+    /// low-rank ones.
+    pub pooled_keys: usize,
     /// Layers that stay dense.
     pub dense_layers: BTreeSet<usize>,
+    /// A reduction for each layer that the task names as its default; empty for one of all.
+    pub reductions: Vec<f32>,
     /// Positions always selected, ascending.
     pub pinned: Vec<u32>,
     /// How token vectors become one vector.
@@ -81,9 +89,12 @@ impl TaskSpec {
             adapter_activation: Activation::Relu,
             router_input: RouterInput::Rms,
             gate: SoftTopK::Sigmoid,
+            selection: Selection::Learned,
             attention: None,
             light_rank: 0,
+            pooled_keys: 0,
             dense_layers: BTreeSet::new(),
+            reductions: Vec::new(),
             pinned: Vec::new(),
             pooling,
             labels,
@@ -106,9 +117,12 @@ impl TaskSpec {
             adapter_activation: task.config.adapter_activation,
             router_input: task.config.router_input,
             gate: task.config.gate.into(),
+            selection: Selection::Learned,
             attention: layers.clone().find_map(attention),
             light_rank: columns(Role::LightDown),
+            pooled_keys: 0,
             dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
+            reductions: Vec::new(),
             pinned: task.pinned.clone(),
             pooling: task.head.map_or(Pooling::Mean, |head| head.pooling),
             labels: match task.head.map(|head| head.kind) {
@@ -140,7 +154,7 @@ impl TaskSpec {
             }
             let Some(mode) = self.routing(index) else { continue };
             add(Role::Router, [1, d]);
-            if mode == AttentionMode::KToLight {
+            if mode == AttentionMode::KToLight && self.pooled_keys == 0 {
                 add(Role::LightDown, [rank, d]);
                 add(Role::LightKey, [width, rank]);
                 add(Role::LightKeyBias, [1, width]);

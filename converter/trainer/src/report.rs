@@ -1,0 +1,390 @@
+//! The results page: tables and a picture from the records of many trainings.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use plotters::prelude::*;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Pixels of the picture of one task.
+const SIZE: (u32, u32) = (900, 420);
+
+/// The part of a `training.json` that is reported.
+#[derive(Clone, Debug, Deserialize)]
+struct Training {
+    new_values_percent: f64,
+    data: Data,
+    progress: Progress,
+    test: Option<Test>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Data {
+    sha256: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Progress {
+    step: u64,
+    seconds: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Test {
+    reductions: Vec<At>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct At {
+    reduction: f32,
+    accuracy: Option<f64>,
+    right: Option<String>,
+}
+
+/// What `coda eval --json` printed.
+#[derive(Clone, Debug, Deserialize)]
+struct Evaluated {
+    samples: usize,
+    kernels: String,
+    cpu: String,
+    reductions: Vec<Measured>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Measured {
+    reduction: Option<f32>,
+    accuracy: f64,
+    median_ms: f64,
+}
+
+/// All seeds of one way of training.
+#[derive(Clone, Debug, Default)]
+struct Runs {
+    trainings: BTreeMap<u64, Training>,
+    evaluations: BTreeMap<u64, Evaluated>,
+}
+
+/// Mean and half the range.
+fn spread(values: &[f64]) -> Option<(f64, f64)> {
+    let count = values.len() as f64;
+    let low = values.iter().copied().reduce(f64::min)?;
+    let high = values.iter().copied().reduce(f64::max)?;
+    Some((values.iter().sum::<f64>() / count, (high - low) / 2.0))
+}
+
+fn shown(values: &[f64]) -> String {
+    match spread(values) {
+        None => "-".to_owned(),
+        Some((mean, _)) if values.len() == 1 => format!("{mean:.2} (1 seed)"),
+        Some((mean, half)) => format!("{mean:.2} ± {half:.2}"),
+    }
+}
+
+impl Runs {
+    fn of_test(&self, reduction: f32) -> Vec<f64> {
+        let at = |training: &Training| {
+            let test = training.test.as_ref()?;
+            test.reductions.iter().find(|at| at.reduction == reduction)?.accuracy
+        };
+        self.trainings.values().filter_map(at).collect()
+    }
+
+    fn measured(&self, reduction: Option<f32>) -> Vec<&Measured> {
+        let find =
+            |own: &'_ Evaluated| own.reductions.iter().position(|at| at.reduction == reduction);
+        self.evaluations.values().filter_map(|own| Some(&own.reductions[find(own)?])).collect()
+    }
+
+    fn percent(&self) -> Vec<f64> {
+        self.trainings.values().map(|training| training.new_values_percent).collect()
+    }
+
+    fn bits(&self, seed: u64, reduction: f32) -> Option<&str> {
+        let test = self.trainings.get(&seed)?.test.as_ref()?;
+        test.reductions.iter().find(|at| at.reduction == reduction)?.right.as_deref()
+    }
+}
+
+/// How many samples only the first, and only the second, had right.
+fn only(first: &str, second: &str) -> (u32, u32) {
+    let digits = |text: &str| text.chars().map(|digit| digit.to_digit(16).unwrap_or(0)).collect();
+    let (first, second): (Vec<u32>, Vec<u32>) = (digits(first), digits(second));
+    first.iter().zip(&second).fold((0, 0), |(one, other), (a, b)| {
+        (one + (a & !b).count_ones(), other + (b & !a).count_ones())
+    })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?))
+}
+
+fn directories(path: &Path) -> Result<Vec<(String, std::path::PathBuf)>> {
+    let mut found = Vec::new();
+    let list =
+        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    for entry in list {
+        let entry = entry?;
+        if entry.path().is_dir() {
+            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads `NAME-sSEED/training.json` and `eval.json` of one task.
+fn runs(task: &Path) -> Result<BTreeMap<String, Runs>> {
+    let mut all: BTreeMap<String, Runs> = BTreeMap::new();
+    for (name, path) in directories(task)? {
+        let Some((method, seed)) = name.rsplit_once("-s") else { continue };
+        let seed: u64 = seed.parse().with_context(|| format!("{name} does not end with -sSEED"))?;
+        let own = all.entry(method.to_owned()).or_default();
+        if let Some(training) = read(&path.join("training.json"))? {
+            own.trainings.insert(seed, training);
+        }
+        if let Some(evaluated) = read(&path.join("eval.json"))? {
+            own.evaluations.insert(seed, evaluated);
+        }
+    }
+    Ok(all)
+}
+
+/// A page of every task below `directory`, and its picture of accuracy against speed-up.
+///
+/// # Errors
+/// A record cannot be read, or there is none.
+pub fn report(directory: &Path) -> Result<(String, String)> {
+    let tasks = directories(directory)?;
+    let mut page = String::new();
+    let mut pictures = Vec::new();
+    for (task, path) in &tasks {
+        let runs = runs(path)?;
+        if runs.is_empty() {
+            continue;
+        }
+        let title = std::fs::read_to_string(path.join("title.txt")).unwrap_or_default();
+        section(&mut page, task, title.trim(), &runs)?;
+        pictures.push((task.clone(), points(&runs)));
+    }
+    ensure!(!pictures.is_empty(), "{} has no records", directory.display());
+    Ok((page, picture(&pictures)?))
+}
+
+const ROUTED: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0];
+
+fn section(
+    page: &mut String,
+    task: &str,
+    title: &str,
+    runs: &BTreeMap<String, Runs>,
+) -> Result<()> {
+    writeln!(page, "\n## {}\n", if title.is_empty() { task } else { title })?;
+    let evaluated = runs.values().flat_map(|own| own.evaluations.values()).next();
+    if let Some(Evaluated { samples, kernels, cpu, .. }) = evaluated {
+        writeln!(
+            page,
+            "int8 packages in the runtime, {samples} test samples one at a time, {kernels} kernels on {cpu}:\n"
+        )?;
+        writeln!(
+            page,
+            "| method | r | new values, % | accuracy, % | to the adapter | median, ms | speed-up |"
+        )?;
+        writeln!(page, "|---|---|---|---|---|---|---|")?;
+        let dense = runs.get("adapter").map(|own| own.measured(Some(1.0))).unwrap_or_default();
+        let dense_accuracy = spread(&dense.iter().map(|at| at.accuracy).collect::<Vec<_>>());
+        let dense_ms = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>());
+        for (method, own) in runs {
+            let mut budgets: Vec<Option<f32>> = ROUTED.into_iter().map(Some).collect();
+            budgets.push(None);
+            for budget in budgets {
+                let at = own.measured(budget);
+                if at.is_empty() {
+                    continue;
+                }
+                let accuracy: Vec<f64> = at.iter().map(|at| at.accuracy).collect();
+                let ms = spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>());
+                let apart =
+                    spread(&accuracy).zip(dense_accuracy).map(|(own, dense)| own.0 - dense.0);
+                let ratio = ms.zip(dense_ms).map(|(own, dense)| dense.0 / own.0);
+                writeln!(
+                    page,
+                    "| {method} | {} | {} | {} | {} | {} | {} |",
+                    budget.map_or_else(|| "schedule".to_owned(), |r| r.to_string()),
+                    spread(&own.percent())
+                        .map_or_else(|| "-".to_owned(), |own| format!("{:.2}", own.0)),
+                    shown(&accuracy),
+                    apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:+.2}")),
+                    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.3}", ms.0)),
+                    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")),
+                )?;
+            }
+        }
+    }
+    writeln!(page, "\nf32, by the trainer, test set looked at once:\n")?;
+    writeln!(
+        page,
+        "| method | steps | minutes | {} |",
+        ROUTED.map(|r| format!("r = {r}")).join(" | ")
+    )?;
+    writeln!(page, "|---|---|---|{}", "---|".repeat(ROUTED.len()))?;
+    for (method, own) in runs.iter().filter(|(_, own)| !own.trainings.is_empty()) {
+        let steps: Vec<f64> = own.trainings.values().map(|own| own.progress.step as f64).collect();
+        let minutes: Vec<f64> =
+            own.trainings.values().map(|own| own.progress.seconds / 60.0).collect();
+        let mean = |values: &[f64]| spread(values).map_or(0.0, |own| own.0);
+        let cells = ROUTED.map(|r| shown(&own.of_test(r)));
+        writeln!(
+            page,
+            "| {method} | {:.0} | {:.0} | {} |",
+            mean(&steps),
+            mean(&minutes),
+            cells.join(" | ")
+        )?;
+    }
+    paired(page, runs)
+}
+
+/// Learned routing against the ways to select without a router, sample by sample.
+fn paired(page: &mut String, runs: &BTreeMap<String, Runs>) -> Result<()> {
+    let Some(learned) = runs.get("coda") else { return Ok(()) };
+    let others = ["random", "first", "every"];
+    if !others.iter().any(|name| runs.contains_key(*name)) {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "\nLearned routing against others, seed by seed and sample by sample (right only with the router / only with the other):\n"
+    )?;
+    writeln!(
+        page,
+        "| against | seed | {} |",
+        ROUTED[1..].iter().map(|r| format!("r = {r}")).collect::<Vec<_>>().join(" | ")
+    )?;
+    writeln!(page, "|---|---|{}", "---|".repeat(ROUTED.len() - 1))?;
+    for name in others {
+        let Some(other) = runs.get(name) else { continue };
+        for seed in learned.trainings.keys() {
+            let of = |runs: &Runs| runs.trainings.get(seed).map(|own| own.data.sha256.clone());
+            if of(learned) != of(other) {
+                continue;
+            }
+            let cells: Vec<String> = ROUTED[1..]
+                .iter()
+                .map(|r| match (learned.bits(*seed, *r), other.bits(*seed, *r)) {
+                    (Some(first), Some(second)) if first.len() == second.len() => {
+                        let (one, two) = only(first, second);
+                        // McNemar: the difference over its standard error if both were alike.
+                        let z = (f64::from(one) - f64::from(two))
+                            / f64::from((one + two).max(1)).sqrt();
+                        format!("{one} / {two} ({z:+.1} σ)")
+                    }
+                    _ => "-".to_owned(),
+                })
+                .collect();
+            writeln!(page, "| {name} | {seed} | {} |", cells.join(" | "))?;
+        }
+    }
+    Ok(())
+}
+
+/// Name, and (speed-up, accuracy) of its points.
+type Line = (String, Vec<(f64, f64)>);
+
+fn points(runs: &BTreeMap<String, Runs>) -> Vec<Line> {
+    let dense = runs.get("adapter").map(|own| own.measured(Some(1.0))).unwrap_or_default();
+    let Some((dense_ms, _)) = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>())
+    else {
+        return Vec::new();
+    };
+    let line = |(method, own): (&String, &Runs)| {
+        let at = |budget| {
+            let at = own.measured(Some(budget));
+            let (ms, _) = spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>())?;
+            let (accuracy, _) = spread(&at.iter().map(|at| at.accuracy).collect::<Vec<_>>())?;
+            Some((dense_ms / ms, accuracy))
+        };
+        let points: Vec<(f64, f64)> = ROUTED.into_iter().filter_map(at).collect();
+        (method.clone(), points)
+    };
+    runs.iter().map(line).filter(|(_, points)| !points.is_empty()).collect()
+}
+
+fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("the picture cannot be drawn: {error}")
+}
+
+/// Accuracy against speed-up, one chart for each task.
+fn picture(tasks: &[(String, Vec<Line>)]) -> Result<String> {
+    let mut text = String::new();
+    let drawn: Vec<_> = tasks.iter().filter(|(_, lines)| !lines.is_empty()).collect();
+    let size = (SIZE.0, SIZE.1 * drawn.len().max(1) as u32);
+    {
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        area.fill(&WHITE).map_err(drawing)?;
+        let parts = area.split_evenly((drawn.len().max(1), 1));
+        for ((task, lines), part) in drawn.into_iter().zip(&parts) {
+            chart(part, task, lines)?;
+        }
+        area.present().map_err(drawing)?;
+    }
+    Ok(text)
+}
+
+fn chart(
+    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    task: &str,
+    lines: &[Line],
+) -> Result<()> {
+    let all = lines.iter().flat_map(|(_, points)| points);
+    let most = all.clone().map(|(x, _)| *x).fold(1.0, f64::max);
+    let low = all.clone().map(|(_, y)| *y).fold(f64::INFINITY, f64::min);
+    let high = all.map(|(_, y)| *y).fold(f64::NEG_INFINITY, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption(task, ("sans-serif", 18))
+        .margin(10)
+        .x_label_area_size(35)
+        .y_label_area_size(50)
+        .build_cartesian_2d(0.5..most + 0.5, low - 1.0..high + 1.0)
+        .map_err(drawing)?;
+    chart
+        .configure_mesh()
+        .x_desc("speed-up over the dense parallel adapter (measured)")
+        .y_desc("accuracy, %")
+        .draw()
+        .map_err(drawing)?;
+    for (index, (name, points)) in lines.iter().enumerate() {
+        let colour = Palette99::pick(index).to_rgba();
+        let dots = points.iter().map(|point| Circle::new(*point, 4, colour.filled()));
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))
+            .map_err(drawing)?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+        chart.draw_series(dots).map_err(drawing)?;
+    }
+    let mut labels = chart.configure_series_labels();
+    labels.background_style(WHITE.mix(0.8)).border_style(BLACK).draw().map_err(drawing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_two_trainings_are_compared_sample_by_sample() {
+        assert_eq!(only("f0", "0f"), (4, 4));
+        assert_eq!(only("8", "c"), (0, 1));
+        assert_eq!(only("a5", "a5"), (0, 0));
+    }
+
+    #[test]
+    fn a_spread_is_half_the_range() {
+        assert_eq!(spread(&[1.0, 3.0]), Some((2.0, 1.0)));
+        assert_eq!(spread(&[]), None);
+    }
+}
