@@ -97,14 +97,16 @@ pub(super) fn gemm_int8<S: RowSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    let stride = (lhs.stride / PANEL).max(1);
     let mut sums = [[0; PANEL]; 2];
     for (index, (panel, scales)) in portable::int8_panels(rhs).enumerate() {
-        let pairs = rows.chunks(2 * panel.len().max(1)).zip(lhs.scales.chunks(2));
+        let pairs = rows.chunks(2 * stride).zip(lhs.scales.chunks(2));
         for (pair, (rows, row_scales)) in pairs.enumerate() {
-            match rows.split_at_checked(panel.len()) {
-                Some((first, [])) => S::one(first, panel, &mut sums[0]),
-                Some((first, second)) => S::two([first, second], panel, &mut sums),
-                None => return,
+            let own = |row: usize| rows.get(row * stride..row * stride + panel.len());
+            match (own(0), own(1).filter(|_| row_scales.len() > 1)) {
+                (Some(first), None) => S::one(first, panel, &mut sums[0]),
+                (Some(first), Some(second)) => S::two([first, second], panel, &mut sums),
+                (None, _) => return,
             }
             for ((row, row_scale), sums) in row_scales.iter().enumerate().zip(&sums) {
                 let mut values = [0.0; PANEL];
@@ -124,12 +126,12 @@ pub(super) fn gemm_int4<S: RowSums>(
     epilogue: &Epilogue<'_>,
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    let blocks = lhs.stride / PANEL;
+    let (stride, blocks) = ((lhs.stride / PANEL).max(1), rhs.inputs.div_ceil(PANEL));
     let panels = rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1));
     for (index, panel) in panels.enumerate() {
         for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
             let first = tile * ROW_TILE;
-            let rows = rows.get(first * blocks..).unwrap_or(&[]);
+            let rows = rows.get(first * stride..).unwrap_or(&[]);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
             for (number, group) in panel.iter().enumerate() {
                 let (weights, scales) =
@@ -137,7 +139,7 @@ pub(super) fn gemm_int4<S: RowSums>(
                 let start = number * GROUP_BLOCKS;
                 let weights = weights.get(..GROUP_BLOCKS.min(blocks.saturating_sub(start)));
                 let weights = weights.unwrap_or(&[]);
-                let of_rows = rows.chunks(blocks.max(1)).zip(&mut sums[..row_scales.len()]);
+                let of_rows = rows.chunks(stride).zip(&mut sums[..row_scales.len()]);
                 for (row, sums) in of_rows {
                     let mut found = [0; PANEL];
                     S::one(row.get(start..).unwrap_or(&[]), weights, &mut found);
