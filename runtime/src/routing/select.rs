@@ -96,8 +96,16 @@ fn sort<T: Ord>(values: &mut [T]) {
         sift_down(values, parent);
     }
     for end in (1..values.len()).rev() {
-        values.swap(0, end);
+        exchange(values, 0, end);
         values.get_mut(..end).into_iter().for_each(|heap| sift_down(heap, 0));
+    }
+}
+
+/// Exchanges two values; a bounds check that can fail would be a panic in the hot path.
+#[cfg(not(feature = "std"))]
+fn exchange<T>(values: &mut [T], first: usize, second: usize) {
+    if let Ok([first, second]) = values.get_disjoint_mut([first, second]) {
+        core::mem::swap(first, second);
     }
 }
 
@@ -116,7 +124,7 @@ fn sift_down<T: Ord>(heap: &mut [T], mut parent: usize) {
         if heap.get(parent).is_none_or(|value| value >= largest) {
             return;
         }
-        heap.swap(parent, child);
+        exchange(heap, parent, child);
         parent = child;
     }
 }
