@@ -15,7 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
 
 all=(aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf wasm32-unknown-unknown
-  thumbv7em-none-eabihf thumbv8m.main-none-eabihf)
+  thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imac-unknown-none-elf)
 [ $# -gt 0 ] || set -- --c "${all[@]}"
 c_packages=()
 c_requirements=../runtime/capi/packaging/check/requirements.txt
@@ -23,7 +23,6 @@ if [ "$1" = --c ]; then
   c_packages=(python3 python3-venv cmake make pkg-config g++ g++-aarch64-linux-gnu gcc-arm-none-eabi picolibc-arm-none-eabi libstdc++-arm-none-eabi-dev)
   shift
 fi
-  thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imac-unknown-none-elf)
 triples=("$@")
 
 # Linkers of Linux targets, emulators of each kind of target.

@@ -143,16 +143,16 @@ impl Tiny {
     /// k-to-all.
     #[must_use]
     pub fn vit() -> Self {
-        Self::vit_of(4)
+        Self::vit_of(8, 4)
     }
 
-    /// The same with heads of whole panels, so that int8 queries meet low-rank keys by their rank.
+    /// The same with heads that are wide enough, so that int8 queries meet low-rank keys by their rank.
     #[must_use]
     pub fn vit_low_rank() -> Self {
-        Self::vit_of(8)
+        Self::vit_of(16, 64)
     }
 
-    fn vit_of(head_dim: usize) -> Self {
+    fn vit_of(hidden: usize, head_dim: usize) -> Self {
         let config = Config {
             embedding: Embedding::Patches {
                 height: 6,
@@ -161,7 +161,7 @@ impl Tiny {
                 patch: 2,
                 class_token: true,
             },
-            hidden: 2 * head_dim,
+            hidden,
             layers: 2,
             heads: 2,
             head_dim,

@@ -236,7 +236,7 @@ fn project_light_keys(
     let (d, width) = (context.model.config().hidden, context.model.config().attention_width());
     let x = Matrix::new(buffers.hidden, d);
     let rest = buffers.order.get(k..tokens).unwrap_or(&[]);
-    if !expanded {
+    if cfg!(feature = "low-rank") && !expanded {
         let low = buffers.keys.get_mut(k * width..).unwrap_or_default();
         let rows = (rest, rows_of(low, 0..rest.len(), light.down.outputs));
         let scratch = buffers.scratch.reborrow();

@@ -246,7 +246,7 @@ fn quantize_block(out: &mut [i8; PANEL], row: &[f32], inverse: f32) {
 /// See [`scalar::quantize_row`].
 pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     if !factors.is_empty() {
-        return quantize_factored(out, row, factors);
+        return scalar::quantize_row(out, row, factors);
     }
     let (scale, inverse) = scale_of(largest_magnitude(row));
     let (blocks, rest) = out.as_chunks_mut::<PANEL>();
@@ -257,28 +257,6 @@ pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     let mut last = [0; PANEL];
     quantize_block(&mut last, inputs.next().unwrap_or(&[]), inverse);
     rest.iter_mut().zip(last).for_each(|(slot, x)| *slot = x);
-    scale
-}
-
-/// [`quantize_row`] of values times their factors.
-#[inline(never)]
-fn quantize_factored(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
-    let block = |start: usize| {
-        let mut values = [0.0; PANEL];
-        let row = row.get(start..).unwrap_or(&[]);
-        values.iter_mut().zip(row).for_each(|(slot, x)| *slot = *x);
-        let factors = factors.get(start..).unwrap_or(&[]);
-        values.iter_mut().zip(factors).for_each(|(slot, factor)| *slot *= factor);
-        values
-    };
-    let starts = (0..row.len()).step_by(PANEL);
-    let magnitudes = starts.map(|start| largest_magnitude(&block(start)).to_bits());
-    let (scale, inverse) = scale_of(f32::from_bits(magnitudes.fold(0, u32::max)));
-    for (index, slots) in out.chunks_mut(PANEL).enumerate() {
-        let mut found = [0; PANEL];
-        quantize_block(&mut found, &block(index * PANEL), inverse);
-        slots.iter_mut().zip(found).for_each(|(slot, x)| *slot = x);
-    }
     scale
 }
 

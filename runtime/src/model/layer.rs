@@ -100,6 +100,10 @@ impl Layer<'_> {
     }
 }
 
+/// Attention width from which int8 attention may meet low-rank keys by their rank (`FORMAT.md`); products of
+/// smaller models are too short to pay for it.
+pub(crate) const LOW_RANK_WIDTH: usize = 128;
+
 impl<'a> Model<'a> {
     /// Layer `index`.
     ///
@@ -202,6 +206,11 @@ impl<'a> Model<'a> {
             key: self.linear((Role::LightKey, Role::LightKeyBias), at, (width, rank))?,
             value: self.linear((Role::LightValue, Role::LightValueBias), at, (width, rank))?,
         };
+        let wide = width >= LOW_RANK_WIDTH;
+        let by_rank = wide && self.config.int8_attention && light.key.is_integer();
+        if by_rank && !cfg!(feature = "low-rank") {
+            return Err(ModelError::LeftOut { feature: "low-rank" });
+        }
         // The same rows enter both.
         if light.key.is_integer() != light.value.is_integer() {
             return Err(ModelError::Encoding { role: Role::LightValue, layer: at });

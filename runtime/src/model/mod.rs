@@ -8,6 +8,7 @@ mod view;
 
 pub use cost::Macs;
 pub use error::ModelError;
+pub(crate) use layer::LOW_RANK_WIDTH;
 pub use layer::{Adapter, FeedForward, Layer, LightKeys, Projections};
 pub use view::{Linear, Table, Weights};
 

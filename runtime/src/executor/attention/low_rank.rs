@@ -10,7 +10,7 @@ use super::super::Context;
 use super::super::gemm::Form;
 use crate::kernels::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8, Store};
 use crate::memory::{bytes_of, typed};
-use crate::model::{LightKeys, Linear, Weights};
+use crate::model::{LOW_RANK_WIDTH, LightKeys, Linear, Weights};
 use crate::tensor::{Matrix, MatrixMut};
 use core::ops::Range;
 
@@ -67,11 +67,13 @@ impl<'a> LowRank<'a> {
         let light = Self { key: map(&light.key)?, value: map(&light.value)?, rows };
         let width = config.attention_width();
         let whole = config.head_dim.is_multiple_of(PANEL) && light.key.rank <= width;
+        let whole = whole && width >= LOW_RANK_WIDTH;
         let fits = light.packed_bytes(width) <= rows * width * size_of::<f32>();
-        let here = queries * light.key.rank * (width + config.heads * rows);
+        let products = queries * light.key.rank * (width + config.heads * rows);
         let expanded = rows * width * (light.key.rank + queries);
-        let fewer = here * MARGIN <= expanded * (MARGIN - 1);
-        (config.int8_attention && whole && fits && fewer).then_some(light)
+        let fewer = products * MARGIN <= expanded * (MARGIN - 1);
+        let here = cfg!(feature = "low-rank") && config.int8_attention;
+        (here && whole && fits && fewer).then_some(light)
     }
 
     /// Bytes of what [`Packed::new`] makes.

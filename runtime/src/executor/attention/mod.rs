@@ -63,6 +63,7 @@ pub(super) fn forward(
     };
     let (keys, low) = buffers.keys.split_at_mut_checked(exact * width).unwrap_or_default();
     let (values, space) = buffers.values.split_at_mut_checked(exact * width).unwrap_or_default();
+    let light = light.filter(|_| cfg!(feature = "low-rank"));
     let light =
         light.and_then(|light| Packed::new(context.kernels, light, low, space, config.head_dim));
     let bias = context.model.relative_bias().ok().filter(|_| config.relative_distance > 0);
@@ -77,7 +78,8 @@ pub(super) fn forward(
     let rows = (order, MatrixMut::new(data, width));
     for_parts(context.workers, buffers.scratch.reborrow(), rows, &|scratch, (order, mut rows)| {
         if config.int8_attention || !cfg!(feature = "float") {
-            int8::attend(context, scratch, (keys, light.as_ref()), order, &mut rows);
+            let light = light.as_ref().filter(|_| cfg!(feature = "low-rank"));
+            int8::attend(context, scratch, (keys, light), order, &mut rows);
         } else {
             float::attend(context, scratch, keys, order, &mut rows);
         }
