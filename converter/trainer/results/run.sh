@@ -79,7 +79,7 @@ for task in "${tasks[@]}"; do
       [ -e "$out/task.safetensors" ] || continue
       if [ ! -e "$out/eval.json" ]; then
         "$coda" pack --base "$base" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
-        reductions=1,2,3,4,6,8
+        reductions=1,2,3,4,6,8,12,16
         case $method in probe | adapter) reductions=1 ;; esac
         "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" --json >"$out/eval.json.part"
         mv "$out/eval.json.part" "$out/eval.json"

@@ -175,7 +175,7 @@ pub fn report(directory: &Path) -> Result<(String, String)> {
     Ok((page, picture(&pictures)?))
 }
 
-const ROUTED: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0];
+const ROUTED: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0];
 
 fn section(
     page: &mut String,

@@ -44,7 +44,7 @@ pub(super) fn tokens_of_layer(
     tokens: usize,
     budget: &Budget<'_>,
 ) -> Option<usize> {
-    let routing = model.layer_plans().nth(index)?.routing?;
+    let routing = model.routing(index)?;
     let pinned = model.pinned().filter(|position| *position < tokens).count();
     let k = budget.selected(tokens, index, &routing, model.task_config()?);
     Some(k.max(pinned))

@@ -243,20 +243,47 @@ fn quantize_block(out: &mut [i8; PANEL], row: &[f32], inverse: f32) {
     }
 }
 
+/// Values from `start` on times their factors, zeros behind the last; a missing factor is one.
+#[inline(never)]
+fn factored(row: &[f32], factors: &[f32], start: usize) -> Lanes {
+    let mut values = [0.0; PANEL];
+    let from = |values| <[f32]>::get(values, start..).unwrap_or(&[]);
+    values.iter_mut().zip(from(row)).for_each(|(slot, x)| *slot = *x);
+    values.iter_mut().zip(from(factors)).for_each(|(slot, factor)| *slot *= factor);
+    values
+}
+
 /// See [`scalar::quantize_row`].
 pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
-    if !factors.is_empty() {
-        return scalar::quantize_row(out, row, factors);
+    const ONES: Lanes = [1.0; PANEL];
+    let none = factors.is_empty().then_some(&ONES);
+    let whole = |start: usize| {
+        let factors = factors.get(start..).and_then(<[f32]>::first_chunk).or(none)?;
+        Some((row.get(start..)?.first_chunk::<PANEL>()?, factors))
+    };
+    let mut lanes = [0; PANEL];
+    for start in (0..row.len()).step_by(PANEL) {
+        match whole(start) {
+            Some((x, factors)) => {
+                eight!(|I| lanes[I] = lanes[I].max((x[I] * factors[I]).abs().to_bits()));
+            }
+            None => raise(&mut lanes, &factored(row, factors, start)),
+        }
     }
-    let (scale, inverse) = scale_of(largest_magnitude(row));
-    let (blocks, rest) = out.as_chunks_mut::<PANEL>();
-    let mut inputs = row.chunks(PANEL);
-    for block in blocks {
-        quantize_block(block, inputs.next().unwrap_or(&[]), inverse);
+    let (scale, inverse) = scale_of(f32::from_bits(lanes.into_iter().fold(0, u32::max)));
+    for (index, slots) in out.chunks_mut(PANEL).enumerate() {
+        match (slots.first_chunk_mut::<PANEL>(), whole(index * PANEL)) {
+            (Some(slots), Some((x, factors))) if inverse != 0.0 => {
+                let round = |x: f32| (x * inverse + ROUNDER).to_bits() as i8;
+                eight!(|I| slots[I] = round(x[I] * factors[I]));
+            }
+            _ => {
+                let mut found = [0; PANEL];
+                quantize_block(&mut found, &factored(row, factors, index * PANEL), inverse);
+                slots.iter_mut().zip(found).for_each(|(slot, x)| *slot = x);
+            }
+        }
     }
-    let mut last = [0; PANEL];
-    quantize_block(&mut last, inputs.next().unwrap_or(&[]), inverse);
-    rest.iter_mut().zip(last).for_each(|(slot, x)| *slot = x);
     scale
 }
 

@@ -111,7 +111,7 @@ impl<'a> Model<'a> {
     /// None for an index below the layer count: [`Model::bind`] has viewed every layer.
     pub fn layer(&self, index: usize) -> Result<Layer<'a>, ModelError> {
         let at = index as u16;
-        let routing = self.layer_plans().nth(index).and_then(|plan| plan.routing);
+        let routing = self.routing(index);
         let d = self.config.hidden;
         let layer = Layer {
             attention: self.projections(at)?,

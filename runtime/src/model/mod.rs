@@ -17,7 +17,9 @@ use crate::image::{InputNormalization, PatchGrid};
 use crate::kernels::NormWeights;
 use crate::memory::Dimensions;
 use crate::text::{Vocabulary, WordPiece};
-use config::{AttentionMode, Config, Embedding, Head, HeadKind, LayerPlan, Norm, TaskConfig};
+use config::{
+    AttentionMode, Config, Embedding, Head, HeadKind, LayerPlan, Norm, Routing, TaskConfig,
+};
 
 /// A base and, unless it runs dense, a task bound to it. Holds views only: nothing is copied, and
 /// binding another task leaves the base as it is.
@@ -196,10 +198,13 @@ impl<'a> Model<'a> {
 
     /// How each layer is executed; every layer is dense without a task.
     pub fn layer_plans(&self) -> impl Iterator<Item = LayerPlan> + use<'a> {
-        let own = self.task.map(|task| task.layers());
-        let dense = core::iter::repeat_n(LayerPlan { routing: None }, self.config.layers);
-        let dense = self.task.is_none().then_some(dense);
-        own.into_iter().flatten().chain(dense.into_iter().flatten())
+        let model = *self;
+        (0..self.config.layers).map(move |index| LayerPlan { routing: model.routing(index) })
+    }
+
+    /// How layer `index` is routed; `None` where it is dense.
+    pub(crate) fn routing(&self, index: usize) -> Option<Routing> {
+        self.task?.layers().nth(index)?.routing
     }
 
     /// Positions that are always selected, ascending.
