@@ -1,5 +1,6 @@
 //! The results page: tables and a picture from the records of many trainings.
 
+use crate::record::{AtReduction, Progress};
 use anyhow::{Context, Result, anyhow, ensure};
 use plotters::prelude::*;
 use serde::Deserialize;
@@ -25,21 +26,8 @@ struct Data {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Progress {
-    step: u64,
-    seconds: f64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
 struct Test {
-    reductions: Vec<At>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct At {
-    reduction: f32,
-    accuracy: Option<f64>,
-    right: Option<String>,
+    reductions: Vec<AtReduction>,
 }
 
 /// What `coda eval --json` printed.
@@ -56,6 +44,7 @@ struct Measured {
     reduction: Option<f32>,
     accuracy: f64,
     median_ms: f64,
+    speed_up: f64,
 }
 
 /// All seeds of one way of training.
@@ -192,9 +181,9 @@ fn section(
         )?;
         writeln!(
             page,
-            "| method | r | new values, % | accuracy, % | to the adapter | median, ms | speed-up |"
+            "| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved |"
         )?;
-        writeln!(page, "|---|---|---|---|---|---|---|")?;
+        writeln!(page, "|---|---|---|---|---|---|---|---|")?;
         let dense = runs.get("adapter").map(|own| own.measured(Some(1.0))).unwrap_or_default();
         let dense_accuracy = spread(&dense.iter().map(|at| at.accuracy).collect::<Vec<_>>());
         let dense_ms = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>());
@@ -208,12 +197,13 @@ fn section(
                 }
                 let accuracy: Vec<f64> = at.iter().map(|at| at.accuracy).collect();
                 let ms = spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>());
+                let own_ratio = spread(&at.iter().map(|at| at.speed_up).collect::<Vec<_>>());
                 let apart =
                     spread(&accuracy).zip(dense_accuracy).map(|(own, dense)| own.0 - dense.0);
                 let ratio = ms.zip(dense_ms).map(|(own, dense)| dense.0 / own.0);
                 writeln!(
                     page,
-                    "| {method} | {} | {} | {} | {} | {} | {} |",
+                    "| {method} | {} | {} | {} | {} | {} | {} | {} |",
                     budget.map_or_else(|| "schedule".to_owned(), |r| r.to_string()),
                     spread(&own.percent())
                         .map_or_else(|| "-".to_owned(), |own| format!("{:.2}", own.0)),
@@ -221,6 +211,7 @@ fn section(
                     apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:+.2}")),
                     ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.3}", ms.0)),
                     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")),
+                    own_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}x", ratio.0)),
                 )?;
             }
         }

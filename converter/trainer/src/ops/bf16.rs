@@ -1,5 +1,5 @@
 //! Matrix products with bf16 operands and f32 sums, by oneDNN: several times faster on CPUs with AMX.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a function of the C library oneDNN")]
 
 use super::real::{Stack, vectorized};
 use candle_core::{CpuStorage, Result};
@@ -12,7 +12,8 @@ const SMALLEST: usize = 4096;
 
 #[link(name = "dnnl")]
 unsafe extern "C" {
-    /// Row-major `c = alpha * op(a) op(b) + beta * c`: the bf16 sibling of oneDNN's `dnnl_sgemm`.
+    /// Row-major `c = alpha * op(a) op(b) + beta * c`: the bf16 sibling of `dnnl_sgemm`, with its
+    /// arguments. oneDNN 2 and 3 export it; their public header does not declare it.
     fn dnnl_gemm_bf16bf16f32(
         transposed_a: c_char,
         transposed_b: c_char,
