@@ -228,7 +228,7 @@ impl<'b> Reader<'b> {
             let ranges = crate::model::ranges(lengths);
             let ids = samples.iter().flat_map(|sample| tokens(sample).iter().copied());
             let inputs = Inputs::Tokens(ids.collect());
-            return Ok(Batch { inputs, ranges, positions: Vec::new(), labels });
+            return Ok(Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 });
         };
         let normalization = self.normalization.context("no normalisation of pixels")?;
         let (patches, inputs) = (grid.patches(), grid.inputs());
@@ -260,7 +260,7 @@ impl<'b> Reader<'b> {
         let shape = (samples.len() * kept, inputs);
         let inputs = Inputs::Patches(Tensor::from_vec(values, shape, &Device::Cpu)?);
         let lengths = samples.iter().map(|_| kept + special as usize);
-        Ok(Batch { inputs, ranges: crate::model::ranges(lengths), positions, labels })
+        Ok(Batch { inputs, ranges: crate::model::ranges(lengths), positions, labels, draw: 0 })
     }
 }
 

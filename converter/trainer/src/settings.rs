@@ -153,6 +153,10 @@ pub struct Settings {
     /// written, since the runtime does not have it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub pooled_keys: usize,
+    /// With `--method full`: tokens drawn at random skip each layer, as many as the drawn reduction says
+    /// (random-LTD, Yao et al. 2022, with keys and values of all tokens): a base that bears routing
+    #[arg(long)]
+    pub skip_layers: bool,
     /// Part of the training in which the reduction grows from 1 to its value
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub anneal: f64,
@@ -270,6 +274,8 @@ impl Settings {
                 "{name} must be at least 0 and below 1, not {part}"
             );
         }
+        let full = self.method == Method::Full;
+        ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
         let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
         ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");
         Ok(())
@@ -296,15 +302,19 @@ impl Settings {
             bail!("--method full does not train the relative positions of T5");
         }
         let dense = TaskSpec::dense(pooling, labels);
-        if matches!(self.method, Method::Full | Method::LinearProbe) {
-            return Ok(dense);
-        }
         let mut pinned = self.pinned.clone();
         if pinned.is_empty() && vision {
             pinned.push(0);
         }
         pinned.sort_unstable();
         pinned.dedup();
+        if self.skip_layers {
+            let (selection, attention) = (Selection::Random, Some(AttentionMode::KToAll));
+            return Ok(TaskSpec { selection, attention, pinned, ..dense });
+        }
+        if matches!(self.method, Method::Full | Method::LinearProbe) {
+            return Ok(dense);
+        }
         let rank = if self.light_rank == 0 { base.config.hidden / 8 } else { self.light_rank };
         ensure!(rank > 0 && rank <= base.config.hidden, "--light-rank {rank} makes no sense here");
         let routed = self.method == Method::Coda;

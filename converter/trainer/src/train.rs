@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, Dataset, Reader, epoch, split};
 use crate::loss::{Lesson, loss};
-use crate::model::{Batch, Encoded, Initializer, Method, Model, TaskSpec, Tensors, blank_task};
+use crate::model::{Batch, Encoded, Initializer, Model, TaskSpec, Tensors, blank_task};
 use crate::optimizer::{State, initial_state};
 use crate::random::{Draws, Purpose};
 use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
@@ -333,7 +333,9 @@ impl<'a> Trainer<'a> {
         let samples: Vec<&Sample> =
             indices.iter().map(|index| &self.data.samples[*index]).collect();
         let draws = Draws::new(seed, Purpose::Augment, step);
-        let batch = self.reader.batch(&samples, self.settings.augmentation(step), Some(draws))?;
+        let mut batch =
+            self.reader.batch(&samples, self.settings.augmentation(step), Some(draws))?;
+        batch.draw = step + 1;
         let encoded = self.model.forward(&batch, &reductions)?;
         let total = self.loss(&encoded, &batch, indices)?;
         let value = f64::from(total.to_scalar::<f32>()?);
@@ -474,8 +476,8 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A sample does not fit the model.
     pub fn evaluate(&self, samples: &[&Sample], reductions: &[f32]) -> Result<Vec<AtReduction>> {
-        let routed = self.settings.method == Method::Coda;
-        let mut reductions = if routed { reductions.to_vec() } else { vec![1.0] };
+        let mut reductions =
+            if self.model.spec.attention.is_some() { reductions.to_vec() } else { vec![1.0] };
         reductions.sort_by(f32::total_cmp);
         reductions.dedup();
         let at = |reduction: f32| {

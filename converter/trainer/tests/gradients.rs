@@ -273,7 +273,7 @@ fn values(config: &Config, spec: &TaskSpec) -> Tensors {
 
 fn batch() -> Batch {
     let inputs = Inputs::Tokens(vec![1, 2, 3, 4, 5, 6, 7, 8, 0, 2]);
-    Batch { inputs, ranges: vec![0..6, 6..10], positions: Vec::new(), labels: vec![0, 2] }
+    Batch { inputs, ranges: vec![0..6, 6..10], positions: Vec::new(), labels: vec![0, 2], draw: 0 }
 }
 
 fn check_layers(name: &str, config: Config, spec: TaskSpec) {

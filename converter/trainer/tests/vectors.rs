@@ -22,7 +22,7 @@ fn batch(vectors: &Vectors) -> Batch {
     }
     let inputs = Inputs::Tokens(vectors.sequences().concat());
     let labels = vec![0; ranges.len()];
-    Batch { inputs, ranges, positions: Vec::new(), labels }
+    Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 }
 }
 
 /// lambda of every token. The operation gives the gates of selected tokens, so each token is asked

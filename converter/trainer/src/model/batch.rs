@@ -24,6 +24,8 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// The label of each sequence.
     pub labels: Vec<usize>,
+    /// Tells the random selections of two batches apart; 0 in evaluations.
+    pub draw: u64,
 }
 
 impl Batch {

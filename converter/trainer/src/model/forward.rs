@@ -70,7 +70,7 @@ impl Model {
         let mut layers = Vec::with_capacity(self.config.layers);
         for index in 0..self.config.layers {
             let reduction = reductions.get(index).copied().unwrap_or(1.0);
-            let (y, trace) = self.layer(index, &x, &batch.ranges, reduction)?;
+            let (y, trace) = self.layer(index, &x, batch, reduction)?;
             layers.push(trace);
             x = y;
         }
@@ -152,10 +152,10 @@ impl Model {
         &self,
         index: usize,
         x: &Tensor,
-        ranges: &[Range<usize>],
+        batch: &Batch,
         reduction: f32,
     ) -> Result<(Tensor, Option<LayerTrace>)> {
-        let layer = index as u16;
+        let (layer, ranges) = (index as u16, batch.ranges.as_slice());
         let roles = (Role::AttentionNormWeight, Role::AttentionNormBias);
         let u = match self.config.placement {
             NormPlacement::Pre => self.norm(layer, roles, x)?,
@@ -167,10 +167,11 @@ impl Model {
             let y = self.dense(layer, x, &u, ranges)?;
             return Ok((add_optional(y, adapter)?, None));
         };
-        let scores = self.scores(layer, x, &u)?;
         let scores = match self.spec.selection {
-            Selection::Learned => scores,
-            other => fixed_scores(other, layer, ranges, reduction)?.to_dtype(x.dtype())?,
+            Selection::Learned => self.scores(layer, x, &u)?,
+            other => {
+                fixed_scores(other, (batch.draw, layer), ranges, reduction)?.to_dtype(x.dtype())?
+            }
         };
         let plan = self.select(&scores, ranges, reduction)?;
         let gates = gates(&scores, plan.choices.clone(), self.spec.gate)?;
@@ -436,16 +437,16 @@ fn order(scores: &[f32], reduction: f32, pinned: &[u32]) -> (Vec<u32>, usize) {
 /// Scores that select without a router.
 fn fixed_scores(
     selection: Selection,
-    layer: u16,
+    (draw, layer): (u64, u16),
     ranges: &[Range<usize>],
     reduction: f32,
 ) -> Result<Tensor> {
     let mut scores = Vec::new();
     for range in ranges {
         let (n, k) = (range.len(), tokens_for_reduction(range.len(), reduction));
-        // The place in the batch stands for the sample: batches change from epoch to epoch.
+        // The place in the batch stands for the sample.
         let index = (range.start as u64) << 16 | u64::from(layer);
-        let mut draws = Draws::new(n as u64, Purpose::Selection, index);
+        let mut draws = Draws::new(draw, Purpose::Selection, index);
         scores.extend((0..n).map(|token| match selection {
             Selection::Random | Selection::Learned => draws.unit() as f32,
             Selection::First => -(token as f32),

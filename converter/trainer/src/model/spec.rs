@@ -153,7 +153,9 @@ impl TaskSpec {
                 add(Role::AdapterUpBias, [1, d]);
             }
             let Some(mode) = self.routing(index) else { continue };
-            add(Role::Router, [1, d]);
+            if self.selection == Selection::Learned {
+                add(Role::Router, [1, d]);
+            }
             if mode == AttentionMode::KToLight && self.pooled_keys == 0 {
                 add(Role::LightDown, [rank, d]);
                 add(Role::LightKey, [width, rank]);
