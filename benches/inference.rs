@@ -55,7 +55,7 @@ fn pack(weights: WeightType) -> Result<PackageBytes> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
     let source = Base::open(&directory, None)?;
     let base = pack_base(&source, weights, "benches")?.bytes;
-    let task = Task::open(&directory.join("coda-k-to-light.safetensors"), &source)?;
+    let task = Task::open(&directory.join("coda.safetensors"), &source)?;
     let task = pack_task(&task, &base.parse()?, weights, "benches")?.bytes;
     Ok(bundle(&base.parse()?, &task.parse()?)?)
 }

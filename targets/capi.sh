@@ -27,8 +27,8 @@ cross_cmake() {
 make_files() {
   local model=../converter/default/fashion-vit
   coda demo --firmware "$files" >/dev/null
-  coda pack --base $model --task $model/coda-k-to-light.safetensors --only base -o "$files/base.coda" >/dev/null
-  coda pack --base $model --task $model/coda-k-to-light.safetensors --only task -o "$files/task.coda" >/dev/null
+  coda pack --base $model --task $model/coda.safetensors --only base -o "$files/base.coda" >/dev/null
+  coda pack --base $model --task $model/coda.safetensors --only task -o "$files/task.coda" >/dev/null
   coda plan "$files/model.coda" --c >"$files/arena.h.new"
   coda plan "$files/base.coda" --c | sed -n 's/CODA_ARENA_BYTES/CODA_DENSE_ARENA_BYTES/p' >>"$files/arena.h.new"
   cmp -s "$files/arena.h.new" "$files/arena.h" || mv "$files/arena.h.new" "$files/arena.h"

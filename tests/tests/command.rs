@@ -158,7 +158,7 @@ impl Bench {
 }
 
 fn default_task() -> PathBuf {
-    default_model().join("coda-k-to-light.safetensors")
+    default_model().join("coda.safetensors")
 }
 
 fn bert_config(vocabulary: usize, hidden: usize) -> Value {

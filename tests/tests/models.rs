@@ -46,7 +46,7 @@ fn expected(name: &str) -> Vec<Vec<f64>> {
 fn sources() -> (Base, Task) {
     let directory = default_model().join("fashion-vit");
     let base = Base::open(&directory, None).unwrap();
-    let task = Task::open(&directory.join("coda-k-to-light.safetensors"), &base).unwrap();
+    let task = Task::open(&directory.join("coda.safetensors"), &base).unwrap();
     (base, task)
 }
 

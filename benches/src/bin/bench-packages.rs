@@ -4,14 +4,15 @@
 //!     bench-packages OUT MINILM      all-MiniLM-L6-v2 of the directory that `tests/fetch.sh` writes
 //!
 //! OUT receives `base.coda`, `k-to-k.coda`, `k-to-all.coda`, `k-to-light.coda` (int8), `arena.rs` (the
-//! bytes that any of them needs), and for MiniLM `base-f32.coda`. The bundled task is k-to-light; the
-//! other two are the same adapters, routers and head without its low-rank keys. For MiniLM the tasks
-//! have the sizes of `benches/peers/make_task.py` and random weights: no count depends on them.
+//! bytes that any of them needs), and for MiniLM `base-f32.coda`. The bundled task is k-to-all; the other
+//! two are the same adapters, routers and head, for k-to-light with random low-rank keys of rank d / 8.
+//! For MiniLM the tasks have the sizes of `benches/peers/make_task.py` and random weights: no count
+//! depends on them.
 
 use anyhow::{Context, Result, bail};
 use coda_converter::output::write_whole;
 use coda_converter::pack::{WeightType, pack_base, pack_task};
-use coda_converter::source::{Base, FloatTensor, Task};
+use coda_converter::source::{Base, FloatTensor, Place, Task};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
@@ -22,15 +23,13 @@ use coda_runtime::model::config::{
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+type Tensors = BTreeMap<Place, FloatTensor>;
+
 const MODES: [(&str, AttentionMode); 3] = [
     ("k-to-k", AttentionMode::KToK),
     ("k-to-all", AttentionMode::KToAll),
     ("k-to-light", AttentionMode::KToLight),
 ];
-
-/// What only k-to-light has.
-const LIGHT: [Role; 5] =
-    [Role::LightDown, Role::LightKey, Role::LightKeyBias, Role::LightValue, Role::LightValueBias];
 
 /// Longest input of MiniLM that is measured.
 const MINILM_TOKENS: usize = 256;
@@ -49,20 +48,53 @@ fn main() -> Result<()> {
 fn bundled(out: &Path) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
     let base = Base::open(&directory, None)?;
-    let trained = Task::open(&directory.join("coda-k-to-light.safetensors"), &base)?;
-    write(out, &base, |mode| with_attention(&trained, mode))
+    let trained = Task::open(&directory.join("coda.safetensors"), &base)?;
+    write(out, &base, |mode| with_attention(&trained, &base, mode))
 }
 
 /// The same task in another attention mode.
-fn with_attention(task: &Task, mode: AttentionMode) -> Task {
+fn with_attention(task: &Task, base: &Base, mode: AttentionMode) -> Task {
     let mut task = task.clone();
     let routings = task.layers.iter_mut().filter_map(|layer| layer.routing.as_mut());
     routings.for_each(|routing| routing.attention = mode);
-    if mode != AttentionMode::KToLight {
-        task.tensors.retain(|(_, role), _| !LIGHT.contains(role));
-        task.names.retain(|(_, role), _| !LIGHT.contains(role));
+    if mode == AttentionMode::KToLight {
+        let mut random = Random(1);
+        for layer in 0..base.config.layers as u16 {
+            random.light_keys(&mut task.tensors, base, layer, base.config.hidden / 8);
+        }
     }
     task
+}
+
+/// Values on which no count depends.
+struct Random(u64);
+
+impl Random {
+    fn tensor(&mut self, rows: usize, columns: usize) -> FloatTensor {
+        let mut value = || {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.02
+        };
+        let values = (0..rows * columns).map(|_| value()).collect();
+        FloatTensor { shape: vec![rows, columns], values }
+    }
+
+    fn light_keys(&mut self, tensors: &mut Tensors, base: &Base, layer: u16, rank: usize) {
+        let (d, width) = (base.config.hidden, base.config.attention_width());
+        let shapes = [
+            (Role::LightDown, rank, d),
+            (Role::LightKey, width, rank),
+            (Role::LightKeyBias, 1, width),
+            (Role::LightValue, width, rank),
+            (Role::LightValueBias, 1, width),
+        ];
+        for (role, rows, columns) in shapes {
+            tensors.insert((layer, role), self.tensor(rows, columns));
+        }
+    }
 }
 
 fn minilm(out: &Path, directory: &Path) -> Result<()> {
@@ -76,34 +108,27 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
     const ADAPTER: usize = 64;
     const RANK: usize = 48;
     const LABELS: usize = 2;
-    let (d, width) = (base.config.hidden, base.config.attention_width());
-    let mut state = 1u64;
-    let mut random = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.02
-    };
+    let d = base.config.hidden;
+    let mut random = Random(1);
     let mut tensors = BTreeMap::new();
-    let mut add = |place, rows: usize, columns: usize| {
-        let values = (0..rows * columns).map(|_| random()).collect();
-        tensors.insert(place, FloatTensor { shape: vec![rows, columns], values });
-    };
     for layer in 0..base.config.layers as u16 {
-        add((layer, Role::Router), 1, d);
-        add((layer, Role::AdapterDown), ADAPTER, d);
-        add((layer, Role::AdapterDownBias), 1, ADAPTER);
-        add((layer, Role::AdapterUp), d, ADAPTER);
-        add((layer, Role::AdapterUpBias), 1, d);
+        let shapes = [
+            (Role::Router, 1, d),
+            (Role::AdapterDown, ADAPTER, d),
+            (Role::AdapterDownBias, 1, ADAPTER),
+            (Role::AdapterUp, d, ADAPTER),
+            (Role::AdapterUpBias, 1, d),
+        ];
+        for (role, rows, columns) in shapes {
+            tensors.insert((layer, role), random.tensor(rows, columns));
+        }
         if mode == AttentionMode::KToLight {
-            add((layer, Role::LightDown), RANK, d);
-            add((layer, Role::LightKey), width, RANK);
-            add((layer, Role::LightKeyBias), 1, width);
-            add((layer, Role::LightValue), width, RANK);
-            add((layer, Role::LightValueBias), 1, width);
+            random.light_keys(&mut tensors, base, layer, RANK);
         }
     }
-    add((GLOBAL_LAYER, Role::HeadWeight), LABELS, d);
-    add((GLOBAL_LAYER, Role::HeadBias), 1, LABELS);
+    for (role, rows, columns) in [(Role::HeadWeight, LABELS, d), (Role::HeadBias, 1, LABELS)] {
+        tensors.insert((GLOBAL_LAYER, role), random.tensor(rows, columns));
+    }
     let routing = Some(Routing { attention: mode, reduction: None });
     Task {
         config: TaskConfig {

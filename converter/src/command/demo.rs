@@ -47,7 +47,7 @@ const MODEL: [(&str, &[u8]); 4] = [
         "preprocessor_config.json",
         include_bytes!("../../default/fashion-vit/preprocessor_config.json"),
     ),
-    ("task.safetensors", include_bytes!("../../default/fashion-vit/coda-k-to-light.safetensors")),
+    ("task.safetensors", include_bytes!("../../default/fashion-vit/coda.safetensors")),
 ];
 
 /// Says in every package where its weights come from.

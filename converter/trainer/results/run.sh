@@ -24,9 +24,11 @@ cargo build --locked --release -p coda-converter
 trainer=target/release/coda-trainer coda=target/release/coda
 
 for task in "${tasks[@]}"; do
+  attention=k-to-light
   case $task in
     reuters-r8 | reuters-r52 | 20newsgroups)
       base=$cache/minilm test=$cache/$task-test.tsv
+      dense=()
       common=(--data "$cache/$task-train.tsv" --batch 16 --average 0.99 --validation 0.05)
       routed=(--light-rank 48)
       if [ "$task" = 20newsgroups ]; then
@@ -37,9 +39,11 @@ for task in "${tasks[@]}"; do
       ;;
     fashion)
       base=converter/default/fashion-vit test=$cache/fashion-mnist/t10k-images-idx3-ubyte.gz
-      common=(--data "$cache/fashion-mnist/train-images-idx3-ubyte.gz" --flip --average 0.99 --validation 0.02
-        --adapter-hidden 16 --adapter-activation gelu --norm-rate 5e-4 --head-rate 1e-3)
-      routed=() dense_steps=800 routed_steps=3000
+      # As converter/default/train.sh, which makes the bundled task.
+      common=(--data "$cache/fashion-mnist/train-images-idx3-ubyte.gz" --flip --average 0.998 --validation 0.02
+        --adapter-hidden 12 --adapter-activation gelu --head-rate 1e-3)
+      dense=(--rate 1e-3 --norm-rate 3e-4 --smoothing 0.05) dense_steps=800
+      routed=(--norm-rate 5e-4) routed_steps=3000 attention=k-to-all
       ;;
     *)
       echo "run.sh: there is no task $task" >&2
@@ -51,19 +55,19 @@ for task in "${tasks[@]}"; do
       name=$method-s$seed
       out=$cache/runs/$task/$name record=$results/$task/$name
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
-      taught=(--init "$adapter" --teacher "$adapter")
+      taught=(--teacher "$adapter")
       [ "$task" = fashion ] || taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors")
-      trained=1,2,4,8
-      own=(--steps "$routed_steps" "${routed[@]}" --evaluate-every 250)
+      trained=1,2,4,8 mode=$attention
+      own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500)
       case $method in
-        probe) own=(--method linear-probe --steps "$dense_steps" --evaluate-every 200) taught=() ;;
-        adapter) own=(--method parallel-adapter --steps "$dense_steps" --evaluate-every 200) taught=() ;;
+        probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
+        adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         coda) ;;
         r2 | r4 | r8) trained=${method#r} ;;
         random | first | every) own+=(--selection "$method") ;;
         sigmoid | exact) own+=(--gate "$method") ;;
-        k-to-k | k-to-all) own+=(--attention "$method") ;;
-        no-distillation) taught=(--init "$adapter") ;;
+        k-to-k | k-to-all | k-to-light) mode=$method ;;
+        no-distillation) taught=() ;;
         *)
           echo "run.sh: there is no method $method" >&2
           exit 2
@@ -73,7 +77,7 @@ for task in "${tasks[@]}"; do
       if [ ! -e "$out/training.json" ]; then
         echo "== $task, $name"
         "$trainer" train --base "$base" --out "$out" --seed "$seed" --test "$test" "${common[@]}" \
-          "${own[@]}" --reductions "$trained" "${taught[@]}"
+          "${own[@]}" --attention "$mode" --reductions "$trained" "${taught[@]}"
       fi
       cp "$out/training.json" "$record/training.json"
       [ -e "$out/task.safetensors" ] || continue

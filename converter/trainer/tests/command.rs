@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::source::{Base, Task};
+use coda_runtime::format::Role;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -354,12 +355,29 @@ fn pretraining_writes_a_task_without_head_that_a_training_begins_with() {
 }
 
 #[test]
+fn a_base_whose_layers_tokens_skip_is_a_plain_base() {
+    let bench = Bench::new();
+    let skipping = ["--method", "full", "--skip-layers", "--reductions", "1,4", "--steps", "6"];
+    succeeded(&bench.arguments("train", "base", &skipping));
+    let without = ["--method", "full", "--steps", "6"];
+    succeeded(&bench.arguments("train", "other", &without));
+    let open = |name| Base::open(&PathBuf::from(bench.path(name)), None).unwrap();
+    let (base, other) = (open("base"), open("other"));
+    let places = |base: &Base| base.tensors.keys().copied().collect::<Vec<_>>();
+    assert_eq!(places(&base), places(&other));
+    let values = |base: &Base| base.tensors[&(0, Role::Query)].values.clone();
+    assert_ne!(values(&base), values(&other));
+    let coda = bench.arguments("train", "no", &["--skip-layers"]);
+    refused(&coda, &["--skip-layers needs --method full"]);
+}
+
+#[test]
 fn examples_are_refused_where_a_class_is_never_right() {
     let bench = Bench::new();
     let images = bench.path("images");
     let output = trainer()
         .args(["examples", "--base", base().to_str().unwrap(), "--task"])
-        .arg(base().join("coda-k-to-light.safetensors"))
+        .arg(base().join("coda.safetensors"))
         .args(["--data", &bench.path("train-images-idx3-ubyte"), "--out", &images])
         .output()
         .unwrap();

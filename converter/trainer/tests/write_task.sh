@@ -20,7 +20,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 base=converter/default/fashion-vit
-task=$base/coda-k-to-light.safetensors
+task=$base/coda.safetensors
 "$venv/bin/python" - "$base/model.safetensors" "$task" "$work" <<'PYTHON'
 import sys
 import torch
