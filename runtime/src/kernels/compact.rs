@@ -67,7 +67,8 @@ fn gemm_float<W: FloatWeight>(
         for row in 0..lhs.rows() {
             let mut sums = [0.0; PANEL];
             for (x, weights) in lhs.row(row).iter().zip(panel) {
-                eight!(|I| sums[I] += x * weights[I].widen());
+                let weights = W::widen_all(weights);
+                eight!(|I| sums[I] += x * weights[I]);
             }
             finish((out, row), index * PANEL, &mut sums, epilogue);
         }
@@ -220,6 +221,11 @@ fn largest_magnitude(row: &[f32]) -> f32 {
     f32::from_bits(rest.iter().fold(largest, |largest, x| largest.max(x.abs().to_bits())))
 }
 
+/// The value with the larger magnitude, NaN above all.
+fn larger_magnitude(x: f32, y: f32) -> f32 {
+    f32::from_bits(x.abs().to_bits().max(y.abs().to_bits()))
+}
+
 /// The scale of a row and its inverse; both 0 where the row must become zeros.
 fn scale_of(largest: f32) -> (f32, f32) {
     scalar::inverse_scale(largest).map_or((0.0, 0.0), |inverse| (largest / 127.0, inverse))
@@ -248,41 +254,41 @@ fn quantize_block(out: &mut [i8; PANEL], row: &[f32], inverse: f32) {
 fn factored(row: &[f32], factors: &[f32], start: usize) -> Lanes {
     let mut values = [0.0; PANEL];
     let from = |values| <[f32]>::get(values, start..).unwrap_or(&[]);
-    values.iter_mut().zip(from(row)).for_each(|(slot, x)| *slot = *x);
-    values.iter_mut().zip(from(factors)).for_each(|(slot, factor)| *slot *= factor);
+    let (row, factors) = (from(row), from(factors));
+    match (row.first_chunk::<PANEL>(), factors.first_chunk::<PANEL>()) {
+        (Some(row), Some(factors)) => eight!(|I| values[I] = row[I] * factors[I]),
+        _ => {
+            values.iter_mut().zip(row).for_each(|(slot, x)| *slot = *x);
+            values.iter_mut().zip(factors).for_each(|(slot, factor)| *slot *= factor);
+        }
+    }
     values
 }
 
 /// See [`scalar::quantize_row`].
 pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
-    const ONES: Lanes = [1.0; PANEL];
-    let none = factors.is_empty().then_some(&ONES);
-    let whole = |start: usize| {
-        let factors = factors.get(start..).and_then(<[f32]>::first_chunk).or(none)?;
-        Some((row.get(start..)?.first_chunk::<PANEL>()?, factors))
+    let largest = if factors.is_empty() {
+        largest_magnitude(row)
+    } else {
+        let blocks = (0..row.len()).step_by(PANEL);
+        largest_magnitude(&blocks.fold([0.0; PANEL], |largest, start| {
+            let mut values = factored(row, factors, start);
+            eight!(|I| values[I] = larger_magnitude(values[I], largest[I]));
+            values
+        }))
     };
-    let mut lanes = [0; PANEL];
-    for start in (0..row.len()).step_by(PANEL) {
-        match whole(start) {
-            Some((x, factors)) => {
-                eight!(|I| lanes[I] = lanes[I].max((x[I] * factors[I]).abs().to_bits()));
-            }
-            None => raise(&mut lanes, &factored(row, factors, start)),
-        }
-    }
-    let (scale, inverse) = scale_of(f32::from_bits(lanes.into_iter().fold(0, u32::max)));
-    for (index, slots) in out.chunks_mut(PANEL).enumerate() {
-        match (slots.first_chunk_mut::<PANEL>(), whole(index * PANEL)) {
-            (Some(slots), Some((x, factors))) if inverse != 0.0 => {
-                let round = |x: f32| (x * inverse + ROUNDER).to_bits() as i8;
-                eight!(|I| slots[I] = round(x[I] * factors[I]));
-            }
-            _ => {
-                let mut found = [0; PANEL];
-                quantize_block(&mut found, &factored(row, factors, index * PANEL), inverse);
-                slots.iter_mut().zip(found).for_each(|(slot, x)| *slot = x);
-            }
-        }
+    let (scale, inverse) = scale_of(largest);
+    let quantize = |slots: &mut [i8; PANEL], start: usize| match row.get(start..) {
+        Some(row) if factors.is_empty() => quantize_block(slots, row, inverse),
+        _ => quantize_block(slots, &factored(row, factors, start), inverse),
+    };
+    let (blocks, rest) = out.as_chunks_mut::<PANEL>();
+    let start = blocks.len() * PANEL;
+    blocks.iter_mut().enumerate().for_each(|(index, slots)| quantize(slots, index * PANEL));
+    if !rest.is_empty() {
+        let mut found = [0; PANEL];
+        quantize(&mut found, start);
+        rest.iter_mut().zip(found).for_each(|(slot, x)| *slot = x);
     }
     scale
 }
@@ -322,13 +328,23 @@ pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
         for ((scale, inverse), lane) in scales.iter_mut().zip(&mut inverses).zip(lanes) {
             (*scale, *inverse) = scale_of(f32::from_bits(lane));
         }
+        // Without a scale a value may be NaN.
+        let all_scaled = inverses.iter().all(|inverse| *inverse != 0.0);
         for (number, block) in panel.iter_mut().enumerate() {
             *block = [[0; PANEL]; PANEL];
             for input in 0..PANEL {
-                let values = part(number * PANEL + input).iter().zip(&inverses);
-                for (line, (x, inverse)) in block.iter_mut().zip(values) {
-                    if *inverse != 0.0 {
-                        line[input] = (x * inverse + ROUNDER).to_bits() as i8;
+                let values = part(number * PANEL + input);
+                let round = |x: f32, inverse: f32| (x * inverse + ROUNDER).to_bits() as i8;
+                match values.first_chunk::<PANEL>() {
+                    Some(x) if all_scaled => eight!(|I| block[I][input] = round(x[I], inverses[I])),
+                    _ => {
+                        for (line, (x, inverse)) in
+                            block.iter_mut().zip(values.iter().zip(&inverses))
+                        {
+                            if *inverse != 0.0 {
+                                line[input] = round(*x, *inverse);
+                            }
+                        }
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! What a Cortex-M core says of itself in its identification registers, and its square root.
+//! What a Cortex-M core says of itself in its identification registers, and two instructions of its
+//! floating point unit.
 
 #[cfg(any(cortex_m_v8, target_abi = "eabihf"))]
 use core::arch::asm;
@@ -55,4 +56,22 @@ pub(super) fn sqrt(x: f32) -> f32 {
         );
     }
     f32::from_bits(root)
+}
+
+/// The floating point unit's exact conversion of two f16, the first in the low half; every Cortex-M with
+/// the unit has it.
+#[cfg(target_abi = "eabihf")]
+#[inline(always)]
+pub(super) fn widen_pair(bits: u32) -> [f32; 2] {
+    let (first, second): (u32, u32);
+    // SAFETY: instructions on registers, of the unit that this ABI passes floats in; halves are in the
+    // format of IEEE 754 unless a program asks for Arm's own.
+    unsafe {
+        asm!(
+            "vmov s0, {0}", "vcvtt.f32.f16 s1, s0", "vcvtb.f32.f16 s0, s0", "vmov {0}, {1}, s0, s1",
+            inout(reg) bits => first, lateout(reg) second, out("s0") _, out("s1") _,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [f32::from_bits(first), f32::from_bits(second)]
 }

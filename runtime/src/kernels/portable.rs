@@ -116,6 +116,12 @@ pub(super) trait FloatSums<W> {
 pub(super) trait FloatWeight: Copy {
     /// Its value.
     fn widen(self) -> f32;
+
+    /// The values of eight.
+    #[inline(always)]
+    fn widen_all(weights: &[Self; PANEL]) -> Lanes {
+        weights.map(Self::widen)
+    }
 }
 
 impl FloatWeight for f32 {
@@ -129,6 +135,18 @@ impl FloatWeight for f16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         widen(self)
+    }
+
+    #[cfg(all(cortex_m, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn widen_all(weights: &[Self; PANEL]) -> Lanes {
+        let [a, b, c, d, e, f, g, h] = *weights;
+        let pair = |low: f16, high: f16| {
+            let bits = u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16;
+            super::cortex_m::widen_pair(bits)
+        };
+        let ([a, b], [c, d], [e, f], [g, h]) = (pair(a, b), pair(c, d), pair(e, f), pair(g, h));
+        [a, b, c, d, e, f, g, h]
     }
 }
 
@@ -836,7 +854,15 @@ fn activate_all(values: &mut [f32], activation: Activation) {
 /// f16 to f32, exact, without branches on the value so that it vectorises.
 #[inline(always)]
 fn widen(value: f16) -> f32 {
-    let bits = u32::from(value.to_bits());
+    #[cfg(all(cortex_m, target_abi = "eabihf"))]
+    return super::cortex_m::widen_pair(u32::from(value.to_bits()))[0];
+    #[cfg(not(all(cortex_m, target_abi = "eabihf")))]
+    widen_bits(u32::from(value.to_bits()))
+}
+
+#[cfg(not(all(cortex_m, target_abi = "eabihf")))]
+#[inline(always)]
+fn widen_bits(bits: u32) -> f32 {
     let sign = (bits & 0x8000) << 16;
     let rest = (bits & 0x7fff) << 13;
     // Adding 112 to the exponent of a normal number; a subnormal one is the difference of two
