@@ -10,7 +10,7 @@ MODES, REDUCTIONS = ("k-to-k", "k-to-all", "k-to-light"), (1, 2, 4, 8)
 # Machine and model: mode: the most at r = 4 and at r = 8.
 BOUNDS = {"k-to-k": {4: 0.35, 8: 0.25}, "k-to-all": {4: 0.48, 8: 0.40}, "k-to-light": {4: 0.40, 8: 0.28}}
 BOUND = (("cortex-m7", "bundled"), ("cortex-a76", "minilm"))
-ORDER = ("cortex-m4f", "cortex-m7", "cortex-m55", "cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76", "max", "node")
+ORDER = ("cortex-m4f", "cortex-m7", "cortex-m55", "riscv32", "cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76", "max", "node")
 
 rows = [row for name in files for row in csv.DictReader(open(name))]
 place = lambda row: ORDER.index(row["machine"]) if row["machine"] in ORDER else len(ORDER)

@@ -51,16 +51,20 @@ counted() { # EMULATOR CORE TRIPLE [ARGUMENT...]
 }
 
 on_board() { # MACHINE TRIPLE
-  timeout 900 qemu-system-arm -machine "$1" -icount shift=6 -nographic \
+  local emulator=(qemu-system-arm)
+  [ "$1" != virt ] || emulator=(qemu-system-riscv32 -bios none)
+  timeout 900 "${emulator[@]}" -machine "$1" -icount shift=6 -nographic \
     -semihosting-config enable=on,target=native -kernel "$built/$2/release/coda-bench"
 }
 
 aarch64=aarch64-unknown-linux-gnu
 armv7=armv7-unknown-linux-gnueabihf
-./setup.sh $aarch64 $armv7 wasm32-unknown-unknown thumbv7em-none-eabihf thumbv8m.main-none-eabihf >&2
+riscv32=riscv32imac-unknown-none-elf
+boards=(thumbv7em-none-eabihf thumbv8m.main-none-eabihf $riscv32)
+./setup.sh $aarch64 $armv7 wasm32-unknown-unknown "${boards[@]}" >&2
 cc -O2 -shared -fPIC -o "$work/instructions.so" bench/instructions.c
 cargo build -q --release --locked --manifest-path bench/Cargo.toml --target-dir "$built"
-for triple in $aarch64 $armv7 wasm32-unknown-unknown thumbv7em-none-eabihf thumbv8m.main-none-eabihf; do
+for triple in $aarch64 $armv7 wasm32-unknown-unknown "${boards[@]}"; do
   echo "== building $triple" >&2
   build $triple
 done
@@ -74,6 +78,7 @@ rows cortex-a7 emulated bundled counted qemu-arm cortex-a7 $armv7
 rows cortex-m4f emulated bundled on_board mps2-an386 thumbv7em-none-eabihf
 rows cortex-m7 emulated bundled on_board mps2-an500 thumbv7em-none-eabihf
 rows cortex-m55 emulated bundled on_board mps3-an547 thumbv8m.main-none-eabihf
+rows riscv32 emulated bundled on_board virt $riscv32
 if [ -e "$minilm/model.safetensors" ]; then
   rows cortex-a76 emulated minilm counted qemu-aarch64 cortex-a76 $aarch64 --only inferences --tokens 256 "$work/minilm"
 else

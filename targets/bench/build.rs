@@ -17,17 +17,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-env=CODA_BENCH={}", packages.display());
     let target = env::var("TARGET")?;
     println!("cargo::rustc-env=CODA_BENCH_TARGET={target}");
-    if target.starts_with("thumb") {
-        let board = if target.starts_with("thumbv8m") { "mps3.x" } else { "mps2.x" };
-        let out = PathBuf::from(env::var("OUT_DIR")?);
-        fs::copy(folder.join("boards").join(board), out.join("memory.x"))?;
-        println!("cargo::rerun-if-changed=boards");
-        for directory in [&out, &folder.join("boards")] {
-            println!("cargo::rustc-link-search={}", directory.display());
-        }
-        for argument in ["--nmagic", "-Tlink.x", "-Tpackage.x"] {
-            println!("cargo::rustc-link-arg-bins={argument}");
-        }
+    let board = match target.split('-').next() {
+        Some("thumbv8m.main") => "mps3.x",
+        Some(core) if core.starts_with("thumb") => "mps2.x",
+        Some(core) if core.starts_with("riscv32") => "virt.x",
+        _ => return Ok(()),
+    };
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::copy(folder.join("boards").join(board), out.join("memory.x"))?;
+    println!("cargo::rerun-if-changed=boards");
+    for directory in [&out, &folder.join("boards")] {
+        println!("cargo::rustc-link-search={}", directory.display());
+    }
+    // The script of cortex-m-rt includes the memory map itself.
+    let memory_map = target.starts_with("riscv32").then_some("-Tmemory.x");
+    for argument in ["--nmagic"].into_iter().chain(memory_map).chain(["-Tlink.x", "-Tpackage.x"]) {
+        println!("cargo::rustc-link-arg-bins={argument}");
     }
     Ok(())
 }

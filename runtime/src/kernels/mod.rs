@@ -262,7 +262,11 @@ const TABLES: &[Candidate] = &[
     (dsp::NAME, dsp::detect),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     (simd128::NAME, simd128::detect),
+    // It multiplies integers, where floats are software.
+    #[cfg(target_arch = "riscv32")]
+    (compact::KERNELS.name, || Some(&compact::KERNELS)),
     (portable::KERNELS.name, || Some(&portable::KERNELS)),
+    #[cfg(not(target_arch = "riscv32"))]
     (compact::KERNELS.name, || Some(&compact::KERNELS)),
     (scalar::KERNELS.name, || Some(&scalar::KERNELS)),
 ];

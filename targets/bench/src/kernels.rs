@@ -67,7 +67,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         fill(buffers.floats);
         let (kernels, mut row_scales) = (self.kernels, buffers.scales);
         for (slot, scale) in buffers.rows.chunks_exact_mut(stride).zip(&mut row_scales) {
-            *scale = (kernels.quantize_row)(slot, buffers.floats);
+            *scale = (kernels.quantize_row)(slot, buffers.floats, &[]);
         }
         let scales_of_rows = row_scales.get(..rows).unwrap_or(&[]);
         let lhs = RowsInt8 { values: buffers.rows, scales: scales_of_rows, stride };
@@ -115,7 +115,11 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         for inputs in [d, wide] {
             print(self, "quantize_row", inputs, &mut |n| {
                 let padded = n.next_multiple_of(PANEL);
-                core::hint::black_box((kernels.quantize_row)(&mut int8[..padded], &floats[..n]));
+                core::hint::black_box((kernels.quantize_row)(
+                    &mut int8[..padded],
+                    &floats[..n],
+                    &[],
+                ));
             })?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! `coda-bench`: one program for Linux, boards and WebAssembly.
 #![cfg_attr(not(target_os = "linux"), no_std, no_main)]
 
-#[cfg(all(target_os = "none", target_arch = "arm"))]
+#[cfg(target_os = "none")]
 mod board;
 #[cfg(target_os = "linux")]
 mod linux;

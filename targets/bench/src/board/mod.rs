@@ -1,17 +1,17 @@
-//! A Cortex-M board with a debugger or an emulator attached: the cycle counter of the DWT, or where it
-//! stands still, as in QEMU, the SysTick counter in instructions of the emulator.
+//! A board with a debugger or an emulator attached; what its core counts is in a file of its own.
 
-mod counter;
+#[cfg(target_arch = "arm")]
+mod cortex_m;
+#[cfg(target_arch = "riscv32")]
+mod riscv;
 
 use crate::packages::{self, ARENA, IMAGE};
-use coda_bench::{Bench, BenchError, Console, Format, Memory};
+use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Arena;
 use core::fmt;
-use cortex_m::Peripherals;
-use cortex_m_rt::{entry, exception};
-use cortex_m_semihosting::{debug, hprintln};
-use counter::CoreCounter;
+use semihosting::io::{Write, stdout};
+use semihosting::println;
 
 /// Runs of which the least counts; cycles of a board vary with its caches.
 const RUNS: usize = 3;
@@ -20,29 +20,28 @@ struct Semihosting;
 
 impl Console for Semihosting {
     fn line(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
-        hprintln!("{}", text);
-        Ok(())
+        let mut out = stdout().map_err(|_| fmt::Error)?;
+        out.write_fmt(text).and_then(|()| out.write_all(b"\n")).map_err(|_| fmt::Error)
     }
 }
 
-#[entry]
-fn main() -> ! {
-    // The macro makes these exclusive references: they are no part of the stack.
-    static mut ARENA_MEMORY: Arena<ARENA> = Arena::new();
-    static mut PIXELS: [u8; IMAGE] = [0; IMAGE];
-    let memory = Memory { arena: &mut ARENA_MEMORY.0, pixels: PIXELS, ids: &mut [] };
-    let result = run(memory);
+/// Measures everything with one counter, `varies` from run to run or not, and ends the program.
+fn main(
+    arena: &mut Arena<ARENA>,
+    pixels: &mut [u8; IMAGE],
+    counter: &mut impl Counter,
+    varies: bool,
+) -> ! {
+    let runs = if varies { RUNS } else { 1 };
+    let result = run(Memory { arena: &mut arena.0, pixels, ids: &mut [] }, counter, runs);
     if let Err(error) = &result {
-        hprintln!("failed: {}", error);
+        println!("failed: {error}");
     }
     exit(result.is_ok())
 }
 
-fn run(mut memory: Memory<'_>) -> Result<(), BenchError> {
+fn run(mut memory: Memory<'_>, counter: &mut impl Counter, runs: usize) -> Result<(), BenchError> {
     let format = if cfg!(feature = "json") { Format::Json } else { Format::Csv };
-    let peripherals = Peripherals::take().ok_or(BenchError::Text)?;
-    let counter = &mut CoreCounter::start(peripherals);
-    let runs = if counter.is_emulated() { 1 } else { RUNS };
     let console = &mut Semihosting;
     let mut bench = Bench::start((crate::TARGET, format), Kernels::best(), runs, counter, console)?;
     bench.base_and_tasks(packages::base(), &packages::tasks(), None, &mut memory)?;
@@ -50,14 +49,7 @@ fn run(mut memory: Memory<'_>) -> Result<(), BenchError> {
 }
 
 fn exit(success: bool) -> ! {
-    loop {
-        debug::exit(if success { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
-    }
-}
-
-#[exception]
-fn SysTick() {
-    counter::overflow();
+    semihosting::process::exit(i32::from(!success))
 }
 
 #[panic_handler]

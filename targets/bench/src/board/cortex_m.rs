@@ -1,9 +1,12 @@
-//! Cycles by the DWT, else instructions by SysTick.
+//! Cortex-M: cycles by the DWT, or where it stands still, as in QEMU, instructions by SysTick.
 
+use crate::packages::{ARENA, IMAGE};
 use coda_bench::Counter;
+use coda_runtime::memory::Arena;
 use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::Peripherals;
 use cortex_m::peripheral::{DWT, SYST, syst::SystClkSource};
+use cortex_m_rt::{entry, exception};
 
 /// Ticks of one turn of SysTick.
 const TURN: u32 = 1 << 24;
@@ -12,13 +15,24 @@ const INSTRUCTIONS: u32 = 1 << 20;
 
 static TURNS: AtomicU32 = AtomicU32::new(0);
 
-/// To be called by the `SysTick` exception.
-pub(super) fn overflow() {
+#[entry]
+fn main() -> ! {
+    // The macro makes these exclusive references: they are no part of the stack.
+    static mut ARENA_MEMORY: Arena<ARENA> = Arena::new();
+    static mut PIXELS: [u8; IMAGE] = [0; IMAGE];
+    let Some(peripherals) = Peripherals::take() else { super::exit(false) };
+    let mut counter = CoreCounter::start(peripherals);
+    let varies = matches!(counter, CoreCounter::Cycles { .. });
+    super::main(ARENA_MEMORY, PIXELS, &mut counter, varies)
+}
+
+#[exception]
+fn SysTick() {
     TURNS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The counter of a core.
-pub(super) enum CoreCounter {
+enum CoreCounter {
     /// Cycles, beyond the 32 bits of the register as long as it is read once a turn.
     Cycles {
         /// Cycles of whole turns.
@@ -35,7 +49,7 @@ pub(super) enum CoreCounter {
 
 impl CoreCounter {
     /// Starts what the core has.
-    pub(super) fn start(mut peripherals: Peripherals) -> Self {
+    fn start(mut peripherals: Peripherals) -> Self {
         peripherals.DCB.enable_trace();
         DWT::unlock();
         peripherals.DWT.enable_cycle_counter();
@@ -54,11 +68,6 @@ impl CoreCounter {
         // Two instructions a round.
         cortex_m::asm::delay(INSTRUCTIONS / 2);
         Self::Emulated { ticks: (ticks() - before).max(1) }
-    }
-
-    /// Nothing varies from run to run.
-    pub(super) const fn is_emulated(&self) -> bool {
-        matches!(self, Self::Emulated { .. })
     }
 }
 
