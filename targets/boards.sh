@@ -106,7 +106,7 @@ check_symbols() { # NAME ELF
 # A board has four programs: with text; without, for the bundled model; without, for every encoder
 # family; and the one that is given bad input.
 board() { # FOLDER TRIPLE
-  local name=$1 machine code families painted bound=- of=$lines/$1
+  local name=$1 machine code families painted bound of=$lines/$1
   machine=$(figure "$name" emulated_by)
   echo "== $name $machine, emulated"
   build_board "$name" "$2" text
@@ -128,11 +128,9 @@ board() { # FOLDER TRIPLE
   check_symbols "$name" "$of-families.elf"
   painted=$(sed -n 's/^stack touched=//p' "$lines/$name.silent")
   at_most "$name" "stack" "$painted" "$(figure "$name" stack_bytes)"
-  if [ "$machine" != virt ]; then
-    bound=$(./stack.py "$of-silent.elf" "${name%f}" 2>"$lines/$name.stack")
-    at_most "$name" "stack, its bound being $bound," "$painted" "$bound"
-    at_most "$name" "stack by the bound" "$bound" "$(figure "$name" stack_bytes)"
-  fi
+  bound=$(./stack.py "$of-silent.elf" "${name%f}" 2>"$lines/$name.stack") || { cat "$lines/$name.stack" >&2; return 1; }
+  at_most "$name" "stack, its bound being $bound," "$painted" "$bound"
+  at_most "$name" "stack by the bound" "$bound" "$(figure "$name" stack_bytes)"
   [ "$(value "$name" stack planned)" = "$(figure "$name" stack_bytes)" ] || { echo "boards.sh: the stack of $name is not that of boards.csv" >&2; return 1; }
   [ "$(value "$name" needs code)" = "$(figure "$name" code_bytes)" ] || { echo "boards.sh: the code of $name is not that of boards.csv" >&2; return 1; }
   row "$name" "$painted/$bound" "$code" "$families" "$(grep -c '^refused' "$lines/$name.bad")"

@@ -31,7 +31,7 @@ packages_for() {
     aarch64-*-linux-*) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
     armv7-*-linux-*) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user ;;
     thumb*) echo qemu-system-arm llvm ;;
-    riscv32*-none-*) echo qemu-system-misc ;;
+    riscv32*-none-*) echo qemu-system-misc llvm ;;
     wasm32-*) command -v node >/dev/null || echo nodejs ;;
     *) echo "setup.sh: no recipe for $1" >&2; return 1 ;;
   esac
