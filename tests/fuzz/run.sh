@@ -7,7 +7,7 @@ seconds=${1:-60}
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
-mkdir -p corpus/parse corpus/bind_and_run
+mkdir -p corpus/parse corpus/bind_and_run corpus/update
 for file in ../golden/*.coda; do
     name=$(basename "$file" .coda)
     cp "$file" "corpus/parse/$name"
@@ -16,10 +16,16 @@ for file in ../golden/*.coda; do
             >"corpus/bind_and_run/$name-$kind"
     done
 done
+# update reads 3 bytes of where and how power fails before a signed package or the flash.
+for file in ../golden/*.signed; do
+    for cut in 000 010 050 377; do
+        { printf "\\$cut\\001\\125"; cat "$file"; } >"corpus/update/$(basename "$file")-$cut"
+    done
+done
 
 passed=0
 failed=0
-for target in parse bind_and_run; do
+for target in parse bind_and_run update; do
     echo "== $target, $seconds s"
     if cargo +nightly fuzz run --fuzz-dir . "$target" -- \
         -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1; then

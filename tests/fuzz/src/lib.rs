@@ -1,4 +1,4 @@
-//! What both targets need: bytes from the fuzzer as a package that gets past the checksum.
+//! What the targets need: bytes from the fuzzer as a package that gets past the checksum.
 
 use coda_runtime::format::{checksum, header};
 

@@ -1,0 +1,163 @@
+//! What a hostile sender, a worn flash and a power cut give to an update: signed packages, the package
+//! inside and the slots never panic, and a whole task is never lost.
+#![no_main]
+
+use coda_fuzz::Aligned;
+use coda_runtime::format::Package;
+use coda_runtime::signature::Trust;
+use coda_runtime::slots::{Slot, SlotError, Slots};
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
+use libfuzzer_sys::fuzz_target;
+
+/// The public key of RFC 8032, section 7.1, test 1, which signed the golden package.
+const KEY: [u8; 32] = [
+    0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
+    0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+];
+/// Release of the golden package.
+const RELEASE: u64 = 7;
+/// Bytes of a slot.
+const SLOT: u32 = 2048;
+
+/// Flash in memory, whose power fails after some words.
+struct Flash {
+    bytes: Vec<u8>,
+    /// Words that are still written whole.
+    left: usize,
+    /// Bits of the word in which power fails that keep their old value.
+    torn: u8,
+}
+
+impl Flash {
+    /// Changes bytes word by word, as far as power lasts.
+    fn change(
+        &mut self,
+        offset: u32,
+        new: impl Iterator<Item = u8>,
+    ) -> Result<(), NorFlashErrorKind> {
+        let slots = self.bytes[offset as usize..].chunks_mut(Self::WRITE_SIZE);
+        let new: Vec<u8> = new.collect();
+        for (slot, word) in slots.zip(new.chunks(Self::WRITE_SIZE)) {
+            if self.left == 0 {
+                let torn = self.torn;
+                let bits = |(slot, new): (&mut u8, &u8)| *slot = *slot & torn | *new & !torn;
+                slot.iter_mut().zip(word).for_each(bits);
+                return Err(NorFlashErrorKind::Other);
+            }
+            self.left -= 1;
+            slot.copy_from_slice(word);
+        }
+        Ok(())
+    }
+}
+
+impl ErrorType for Flash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        bytes.copy_from_slice(&self.bytes[offset as usize..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 1024;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        self.change(from, (from..to).map(|_| 0xff))
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        self.change(offset, bytes.iter().copied())
+    }
+}
+
+/// A device that starts with what is in its flash.
+fn start(bytes: Vec<u8>, left: usize, torn: u8) -> Slots<Flash> {
+    Slots::new(Flash { bytes, left, torn }, [0, SLOT], SLOT).expect("slots that fit")
+}
+
+/// Bytes of a whole slot.
+fn payload(slots: &mut Slots<Flash>, slot: &Slot) -> Vec<u8> {
+    let mut payload = vec![0; slot.payload().len()];
+    slots.read(slot, 0, &mut payload).expect("a payload in its slot");
+    payload
+}
+
+/// Opens an envelope and parses what is in it, if that is what the owner of the key signed.
+fn check(trust: &Trust, bytes: &[u8]) {
+    let aligned = Aligned::new(bytes);
+    if let Ok(signed) = trust.open(aligned.bytes()) {
+        assert_eq!(signed.release(), RELEASE);
+        assert!(Package::parse(signed.package()).is_ok());
+        let newer = trust.clone().at_least(RELEASE + 1);
+        assert!(newer.open(aligned.bytes()).is_err());
+    }
+    let _ = Package::parse(Aligned::sealed(bytes).bytes()).map(|package| package.layers().len());
+}
+
+/// An update in pieces of 77 bytes.
+fn update(
+    slots: &mut Slots<Flash>,
+    keep: Option<&Slot>,
+    new: &[u8],
+) -> Result<Slot, SlotError<NorFlashErrorKind>> {
+    let mut update = slots.update(keep, new.len() as u32)?;
+    for piece in new.chunks(77) {
+        update.write(piece)?;
+    }
+    update.finish()?.commit()
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&[low, high, torn], bytes)) = bytes.split_first_chunk() else { return };
+    let cut = usize::from(u16::from_le_bytes([low, high]) % 1024);
+    let trust = Trust::new(&KEY).expect("a public key");
+    check(&trust, bytes);
+    if let Some(key) = bytes.first_chunk() {
+        let _ = Trust::new(key).map(|trust| trust.open(bytes).is_ok());
+    }
+
+    // Whatever the flash holds is read without a fault, and what counts as whole is in its slot.
+    let mut flash = bytes.to_vec();
+    flash.resize(2 * SLOT as usize, 0xff);
+    let mut slots = start(flash, usize::MAX, torn);
+    for slot in &slots.whole().expect("flash in memory reads") {
+        check(&trust, &payload(&mut slots, slot));
+    }
+
+    // Two updates, then one in which power fails.
+    let (old, new) = bytes.split_at(bytes.len() / 2);
+    let capacity = slots.capacity() as usize;
+    let (old, new) = (&old[..old.len().min(capacity)], &new[..new.len().min(capacity)]);
+    if old.is_empty() {
+        return;
+    }
+    let newest = slots.whole().expect("flash in memory reads").first().copied();
+    let Ok(first) = update(&mut slots, newest.as_ref(), old) else { return };
+    let kept = update(&mut slots, Some(&first), old).expect("a slot above the last");
+    let mut slots = start(slots.into_flash().bytes, cut, torn);
+    let result = update(&mut slots, Some(&kept), new);
+    let mut slots = start(slots.into_flash().bytes, usize::MAX, torn);
+    let whole = slots.whole().expect("flash in memory reads");
+    let found = whole.first().expect("a whole slot, whenever power failed");
+    let expected = if *found == kept { old } else { new };
+    assert!(*found == kept || found.sequence() == kept.sequence() + 1);
+    assert!(result.is_err() || expected == new, "a commit that returned is found");
+    assert!(whole.contains(&kept), "the slot in use is not touched");
+    assert_eq!(payload(&mut slots, found), expected);
+});
