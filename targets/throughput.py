@@ -4,7 +4,8 @@ A kernel's inner loop is, of all innermost loops in its functions, the densest i
 comparisons and divisions (an activation has those). The peak of a core is arithmetic: pipes that take the
 instruction that multiplies, as LLVM's tables have them, times its products. llvm-mca 19
 has no model of its own for the A72 and A76 (both are its A57: three micro-operations a cycle, one load pipe, `sdot` on
-two pipes) and gives the A53 full 128-bit units.
+two pipes) and gives the A53 full 128-bit units. Its in-order cores write back in order: on the A55 whatever is
+shorter than `sdot` waits behind it, and a branch waits three cycles.
 """
 import json, re, subprocess, sys
 
@@ -80,7 +81,7 @@ def products(loop, instruction):
 def inner_loop(path, table, kernel, instruction):
     """The densest loop in a kernel's functions and those of its table that it may call."""
     prefix = f"kernels{len(table)}{table}"
-    own = [prefix + f"{len(kernel)}{kernel}", prefix + "10block_sums", prefix + "8row_sums", prefix + "9add_pairs"]
+    own = [prefix + f"{len(kernel)}{kernel}", prefix + "10block_sums", prefix + "8row_sums", prefix + "9add_pairs", prefix + "9quad_sums", prefix + "10group_sums"]
     loops = [loop for name, lines in functions(path) if any(part in name for part in own) for loop in innermost_loops(lines)]
     loops = [loop for loop in loops if not any(re.match(r"\s+(?:fcm|fdiv|bsl|bif|bit)", line) for line in loop)]
     found = max(loops, key=lambda loop: products(loop, instruction) ** 2 / len(loop), default=[])

@@ -4,9 +4,10 @@
 //! a register of `Panel8x8` as it lies in a package.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Sums, same_length};
+use super::portable::{Block, BlockSums, Group, Sums, same_length};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 recompiled_table!("neon_i8mm", "neon,dotprod,i8mm", rows: 8, float_rows: 8, MatrixProducts);
 
@@ -26,6 +27,28 @@ impl BlockSums for MatrixProducts {
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
         // `detect` found matrix products.
         unsafe { block_sums(rows, panel) }
+    }
+
+    const PACKS: bool = true;
+
+    #[inline(always)]
+    fn pack<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
+        if rows.iter().any(|row| row.len() != packed.len()) {
+            return &[];
+        }
+        // SAFETY: the rows are as long as `packed`. Only functions of this file's table come here;
+        // `detect` found NEON.
+        unsafe { pack_rows_of(rows, packed) }
+    }
+
+    #[inline(always)]
+    fn packed_sums(packed: &[Block], panel: &[Block]) -> Sums<PANEL> {
+        if packed.len() != panel.len() {
+            return [[0; PANEL]; PANEL];
+        }
+        // SAFETY: both have one length. Only functions of this file's table come here; `detect` found
+        // matrix products.
+        unsafe { group_sums(packed, panel) }
     }
 }
 
@@ -70,6 +93,46 @@ unsafe fn block_sums<const ROWS: usize>(
             }
         }
     }
+    folded(sums)
+}
+
+/// # Safety
+/// The rows are as long as `packed`.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn pack_rows_of<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
+    for (index, slot) in packed.iter_mut().enumerate() {
+        // SAFETY: the row is as long as the slice of blocks.
+        slot.write(rows.map(|row| unsafe { *row.get_unchecked(index) }));
+    }
+    // SAFETY: each of them was written.
+    unsafe { packed.assume_init_ref() }
+}
+
+/// # Safety
+/// The panel is as long as the group.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+unsafe fn group_sums(packed: &[Block], panel: &[Block]) -> Sums<PANEL> {
+    let mut sums = [[vdupq_n_s32(0); PANEL / 2]; PANEL / 2];
+    for (rows, block) in packed.iter().zip(panel) {
+        let rows: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*rows);
+        let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
+        for (sums, pair) in sums.iter_mut().zip(rows) {
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = multiply(*sum, pair, weights);
+            }
+        }
+    }
+    let mut spread = [[vdupq_n_s32(0); PANEL / 2]; PANEL];
+    spread.iter_mut().step_by(2).zip(sums).for_each(|(to, from)| *to = from);
+    folded(spread)
+}
+
+/// Sums of each row from those of pairs of rows and pairs of channels.
+#[target_feature(enable = "neon")]
+#[inline]
+fn folded<const ROWS: usize>(sums: [[int32x4_t; PANEL / 2]; ROWS]) -> Sums<ROWS> {
     let mut folded = [[0; PANEL]; ROWS];
     for first in (0..ROWS).step_by(2) {
         for (channels, sum) in (0..PANEL).step_by(2).zip(sums[first]) {

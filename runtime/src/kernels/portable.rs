@@ -9,6 +9,7 @@ use crate::format::INT4_GROUP;
 use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use half::f16;
 
 /// The table.
@@ -238,6 +239,25 @@ pub(super) trait BlockSums {
         scaling.apply(&Self::pair_sums(rows, panels))
     }
 
+    /// Whether a GEMM packs whole groups of [`PANEL`] rows once, for [`pack`](Self::pack) and
+    /// [`packed_sums`](Self::packed_sums).
+    const PACKS: bool = false;
+
+    /// Puts a group of rows of one length into the order that [`packed_sums`](Self::packed_sums)
+    /// reads, one block of the group for each of theirs; nothing if `packed` has another length.
+    #[inline(always)]
+    fn pack<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
+        let _ = (rows, packed);
+        &[]
+    }
+
+    /// The exact sums of a packed group with a panel of its length.
+    #[inline(always)]
+    fn packed_sums(packed: &[Block], panel: &[Block]) -> Sums<PANEL> {
+        let _ = (packed, panel);
+        [[0; PANEL]; PANEL]
+    }
+
     /// The sums without the excess.
     #[inline(always)]
     fn exact_sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
@@ -251,6 +271,31 @@ pub(super) trait BlockSums {
 pub(super) fn same_length(rows: &[&[[i8; PANEL]]], panels: &[&[Block]]) -> bool {
     let blocks = panels.first().map_or(0, |panel| panel.len());
     rows.iter().all(|row| row.len() == blocks) && panels.iter().all(|panel| panel.len() == blocks)
+}
+
+/// As many rows as a panel has channels.
+pub(super) type Group<'a> = [&'a [[i8; PANEL]]; PANEL];
+
+/// Packed groups of at most [`ROW_TILE`] rows; those that are not packed are empty.
+type PackedGroups<'a> = [&'a [Block]; ROW_TILE / PANEL];
+
+/// Packs the whole groups of `count` rows for which `space` has room, if a table wants it.
+#[inline(always)]
+fn pack_groups<'p, S: BlockSums>(
+    space: &'p mut [MaybeUninit<Block>],
+    values: &[[i8; PANEL]],
+    stride: usize,
+    blocks: usize,
+    count: usize,
+) -> PackedGroups<'p> {
+    let mut groups: PackedGroups<'p> = [&[]; ROW_TILE / PANEL];
+    let spaces = space.chunks_exact_mut(blocks.max(1)).take(count / PANEL);
+    for (index, (group, space)) in groups.iter_mut().zip(spaces).enumerate() {
+        if let Some(rows) = block_rows(values, stride, index * PANEL, blocks) {
+            *group = S::pack(rows, space);
+        }
+    }
+    groups
 }
 
 /// Sums of rows with the 8 channels of a panel.
@@ -267,16 +312,31 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
     let (stride, blocks) = (lhs.stride / PANEL, rhs.inputs.div_ceil(PANEL));
-    for (index, scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
-        let first = index * ROW_TILE;
+    let mut first = 0;
+    for scales in lhs.scales.chunks(packed_tile::<S>(blocks)) {
         let values = rows.get(first * stride..).unwrap_or(&[]);
         let mut excess = [0; ROW_TILE];
         for (slot, row) in excess.iter_mut().zip(values.chunks(stride.max(1))).take(scales.len()) {
             *slot = S::excess(row.get(..blocks).unwrap_or(&[]));
         }
-        let rows = Int8Rows { first, values, stride, scales, excess: &excess };
+        let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
+        let mut packed = PackedGroups::default();
+        if S::PACKS && rhs.scales.len() > PANEL {
+            packed = pack_groups::<S>(&mut space, values, stride, blocks, scales.len());
+        }
+        let rows = Int8Rows { first, values, stride, scales, excess: &excess, packed: &packed };
         int8_row_tile::<TILE, S>(out, rows, rhs, epilogue);
+        first += scales.len();
     }
+}
+
+/// Blocks of packed rows: those of [`ROW_TILE`] rows of 1,536 values.
+const PACKED_BLOCKS: usize = 768;
+
+/// Rows that are multiplied with every panel together: as many as there is room for packed.
+#[inline(always)]
+fn packed_tile<S: BlockSums>(blocks: usize) -> usize {
+    if S::PACKS { (PACKED_BLOCKS / blocks.max(1) * PANEL).clamp(PANEL, ROW_TILE) } else { ROW_TILE }
 }
 
 /// At most [`ROW_TILE`] rows.
@@ -290,6 +350,7 @@ struct Int8Rows<'a> {
     scales: &'a [f32],
     /// Excess of each row.
     excess: &'a [i32; ROW_TILE],
+    packed: &'a PackedGroups<'a>,
 }
 
 /// Some rows times every panel.
@@ -366,11 +427,18 @@ struct Int8Tile<'t, 'o, 'a, S> {
 impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = block_rows::<ROWS>(&self.rows, first, self.panel.len());
-        let scaling = Scaling::<ROWS, 1>::new(&self.rows, first, &self.scales);
-        let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
+        let Some(scaling) = Scaling::<ROWS, 1>::new(&self.rows, first, &self.scales) else {
+            return;
+        };
         let mut sums = [[[0; PANEL]; 1]; ROWS];
-        sums.as_flattened_mut().copy_from_slice(&S::sums(rows, self.panel));
+        let packed = packed_rows::<ROWS, S>(self.rows.packed, first);
+        if let Some(packed) = packed.filter(|packed| packed.len() == self.panel.len()) {
+            let packed_sums = S::packed_sums(packed, self.panel);
+            sums.as_flattened_mut().iter_mut().zip(packed_sums).for_each(|(to, from)| *to = from);
+        } else {
+            let Some(rows) = self.rows.blocks::<ROWS>(first, self.panel.len()) else { return };
+            sums.as_flattened_mut().copy_from_slice(&S::sums(rows, self.panel));
+        }
         self.finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
     }
 }
@@ -388,7 +456,7 @@ struct Int8PairTile<'t, 'o, 'a, S> {
 impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = block_rows::<ROWS>(&self.rows, first, self.panels[0].len());
+        let rows = self.rows.blocks::<ROWS>(first, self.panels[0].len());
         let scaling = Scaling::<ROWS, 2>::new(&self.rows, first, &self.scales);
         let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
         let values = S::pair_values(rows, self.panels, &scaling);
@@ -396,19 +464,44 @@ impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
     }
 }
 
+impl<'a> Int8Rows<'a> {
+    /// The first `blocks` blocks of rows `first` to `first + ROWS`; `None` if one of them is shorter.
+    #[inline(always)]
+    fn blocks<const ROWS: usize>(
+        &self,
+        first: usize,
+        blocks: usize,
+    ) -> Option<[&'a [[i8; PANEL]]; ROWS]> {
+        block_rows(self.values, self.stride, first, blocks)
+    }
+}
+
 /// The first `blocks` blocks of rows `first` to `first + ROWS`; `None` if one of them is shorter.
 #[inline(always)]
-fn block_rows<'a, const ROWS: usize>(
-    rows: &Int8Rows<'a>,
+fn block_rows<const ROWS: usize>(
+    values: &[[i8; PANEL]],
+    stride: usize,
     first: usize,
     blocks: usize,
-) -> Option<[&'a [[i8; PANEL]]; ROWS]> {
+) -> Option<[&[[i8; PANEL]]; ROWS]> {
     let mut found: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
     for (offset, row) in found.iter_mut().enumerate() {
-        let start = (first + offset) * rows.stride;
-        *row = rows.values.get(start..start + blocks)?;
+        let start = (first + offset) * stride;
+        *row = values.get(start..start + blocks)?;
     }
     Some(found)
+}
+
+/// The packed group that rows `first` to `first + ROWS` are, if they are one.
+#[inline(always)]
+fn packed_rows<'a, const ROWS: usize, S: BlockSums>(
+    packed: &PackedGroups<'a>,
+    first: usize,
+) -> Option<&'a [Block]> {
+    if !S::PACKS || ROWS != PANEL || !first.is_multiple_of(PANEL) {
+        return None;
+    }
+    packed.get(first / PANEL).copied().filter(|packed| !packed.is_empty())
 }
 
 /// Sums by plain loops.
@@ -460,24 +553,29 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
 ) {
     let (rows, _) = lhs.values.as_chunks::<PANEL>();
     let (stride, blocks) = (lhs.stride / PANEL, rhs.inputs.div_ceil(PANEL));
-    for (index, panel) in
-        rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
-    {
-        let finish = Finish::new(epilogue, index * PANEL);
-        for (tile, row_scales) in lhs.scales.chunks(ROW_TILE).enumerate() {
-            let first = tile * ROW_TILE;
-            let rows = rows.get(first * stride..).unwrap_or(&[]);
+    let panel_groups = rhs.inputs.div_ceil(INT4_GROUP).max(1);
+    let mut first = 0;
+    for row_scales in lhs.scales.chunks(packed_tile::<S>(blocks)) {
+        let values = rows.get(first * stride..).unwrap_or(&[]);
+        let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
+        let mut packed = PackedGroups::default();
+        if S::PACKS && rhs.groups.len() > panel_groups {
+            packed = pack_groups::<S>(&mut space, values, stride, blocks, row_scales.len());
+        }
+        for (index, panel) in rhs.groups.chunks_exact(panel_groups).enumerate() {
+            let finish = Finish::new(epilogue, index * PANEL);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
             for (number, group) in panel.iter().enumerate() {
                 let (weights, scales) = (widen_group(group), group_scales(group));
                 let start = number * GROUP_BLOCKS;
                 let weights = &weights[..GROUP_BLOCKS.min(blocks.saturating_sub(start))];
                 let mut tile = Int4Tile {
-                    rows,
+                    rows: values,
                     stride,
                     start,
                     weights,
                     scales,
+                    packed: &packed,
                     sums: &mut sums,
                     by: PhantomData::<S>,
                 };
@@ -488,6 +586,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
                 finish.store(out, first + row, [[*sums]]);
             }
         }
+        first += row_scales.len();
     }
 }
 
@@ -500,6 +599,7 @@ struct Int4Tile<'t, S> {
     start: usize,
     weights: &'t [Block],
     scales: Lanes,
+    packed: &'t PackedGroups<'t>,
     sums: &'t mut [Lanes; ROW_TILE],
     by: PhantomData<S>,
 }
@@ -508,15 +608,16 @@ impl<S: BlockSums> RowTile for Int4Tile<'_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let count = self.weights.len();
-        let row = |index: usize| {
-            let at = index * self.stride + self.start;
-            self.rows.get(at..at + count).unwrap_or(&[])
-        };
-        let rows: [&[[i8; PANEL]]; ROWS] = core::array::from_fn(|index| row(first + index));
-        if rows.iter().any(|row| row.len() != count) {
-            return;
+        let mut found = [[0; PANEL]; ROWS];
+        let packed = packed_rows::<ROWS, S>(self.packed, first);
+        if let Some(packed) = packed.and_then(|packed| packed.get(self.start..self.start + count)) {
+            let packed_sums = S::packed_sums(packed, self.weights);
+            found.iter_mut().zip(packed_sums).for_each(|(to, from)| *to = from);
+        } else {
+            let values = self.rows.get(self.start..).unwrap_or(&[]);
+            let Some(rows) = block_rows(values, self.stride, first, count) else { return };
+            found = S::exact_sums(rows, self.weights);
         }
-        let found = S::exact_sums(rows, self.weights);
         for (sums, found) in self.sums.iter_mut().skip(first).zip(&found) {
             for (sum, (found, scale)) in sums.iter_mut().zip(found.iter().zip(self.scales)) {
                 *sum += *found as f32 * scale;
@@ -1138,5 +1239,83 @@ pub fn softmax(row: &mut [f32]) {
     let inverse = 1.0 / sum(row, |x| x);
     for x in row.iter_mut() {
         *x *= inverse;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// The portable sums by packed groups: the rows of a block side by side.
+    struct PackedSums;
+
+    impl BlockSums for PackedSums {
+        const PACKS: bool = true;
+
+        fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+            <PortableSums as BlockSums>::sums(rows, panel)
+        }
+
+        fn pack<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
+            let blocks = (0..packed.len()).map(|index| rows.map(|row| row[index])).collect();
+            Vec::leak(blocks)
+        }
+
+        fn packed_sums(packed: &[Block], panel: &[Block]) -> Sums<PANEL> {
+            let rows: [Vec<_>; PANEL] =
+                core::array::from_fn(|row| packed.iter().map(|block| block[row]).collect());
+            <PortableSums as BlockSums>::sums(
+                core::array::from_fn(|row| rows[row].as_slice()),
+                panel,
+            )
+        }
+    }
+
+    /// Some value of each place.
+    fn value(index: usize) -> i8 {
+        (index * 89 % 255) as i8
+    }
+
+    #[test]
+    fn packed_groups_of_long_and_short_rows_have_the_scalar_bits() {
+        for (rows, inputs) in [(9_usize, 40_usize), (41, 384), (41, 1544), (18, 3080), (17, 6200)] {
+            let (stride, outputs) = (inputs.next_multiple_of(PANEL) + PANEL, 16);
+            let values: Vec<i8> = (0..rows * stride).map(|at| value(at).max(-127)).collect();
+            let weights: Vec<i8> =
+                (0..outputs * inputs.next_multiple_of(PANEL)).map(|at| value(at + 7)).collect();
+            let groups: Vec<Int4Group> = (0..outputs / PANEL * inputs.div_ceil(INT4_GROUP))
+                .map(|group| {
+                    let mut bytes: Int4Group = core::array::from_fn(|at| value(group + at) as u8);
+                    bytes[..2 * PANEL].as_chunks_mut().0.fill(f16::from_f32(0.25).to_le_bytes());
+                    bytes
+                })
+                .collect();
+            let scales: Vec<f32> = (0..rows).map(|row| row as f32 + 0.5).collect();
+            let lhs = RowsInt8 { values: &values, scales: &scales, stride };
+            let int8 = PanelsInt8 { values: &weights, scales: &[0.5; 16], outputs, inputs };
+            let int4 = PanelsInt4 { groups: &groups, outputs, inputs };
+            let epilogue = Epilogue { bias: &[], activation: None, store: Store::Overwrite };
+            let mut found = std::vec![0.0; rows * outputs];
+            let mut expected = found.clone();
+            gemm_int8::<8, PackedSums>(
+                &mut MatrixMut::new(&mut found, outputs),
+                lhs,
+                int8,
+                &epilogue,
+            );
+            let out = &mut MatrixMut::new(&mut expected, outputs);
+            (scalar::KERNELS.gemm_f32_qd8_qc8w)(out, lhs, int8, &epilogue);
+            assert_eq!(found, expected, "int8, {rows} rows of {inputs}");
+            gemm_int4::<8, PackedSums>(
+                &mut MatrixMut::new(&mut found, outputs),
+                lhs,
+                int4,
+                &epilogue,
+            );
+            let out = &mut MatrixMut::new(&mut expected, outputs);
+            (scalar::KERNELS.gemm_f32_qd8_qc4w)(out, lhs, int4, &epilogue);
+            assert_eq!(found, expected, "int4, {rows} rows of {inputs}");
+        }
     }
 }

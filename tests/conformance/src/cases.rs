@@ -16,6 +16,8 @@ const INPUTS: [usize; 10] = [1, 3, 7, 8, 9, 15, 16, 17, 24, 33];
 /// Long rows: the largest sums of real models.
 const LONG_INPUTS: [usize; 3] = [384, 1024, 1536];
 const LONG_ROWS: [usize; 4] = [1, 3, 4, 9];
+/// Rows, inputs and outputs: more than one panel of long rows, and more rows than a tile.
+const TALL_SHAPES: [(usize, usize, usize); 3] = [(9, 384, 16), (17, 768, 16), (41, 40, 24)];
 const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384];
 
 const LARGEST: usize = 9 * 1536;
@@ -141,6 +143,9 @@ pub(crate) fn check(
             for inputs in LONG_INPUTS {
                 cases += gemms(table, workspace, (rows, inputs, 8), cases)?;
             }
+        }
+        for shape in TALL_SHAPES {
+            cases += gemms(table, workspace, shape, cases)?;
         }
         for length in ROW_LENGTHS {
             cases += rows(table, workspace, length)?;
