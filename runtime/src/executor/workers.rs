@@ -4,6 +4,8 @@ use crate::kernels::ROW_TILE;
 use crate::memory::Scratch;
 use crate::tensor::MatrixMut;
 use core::ops::Range;
+#[cfg(feature = "std")]
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// More than one core: a firmware's second core, or a thread pool.
 ///
@@ -27,10 +29,16 @@ impl Workers for ThisCore {
 
 /// Threads of a pool (the `rayon` crate).
 ///
-/// A call joins fastest from inside the pool: `pool.run(|| executor.run(input, budget))`.
+/// A call joins fastest from inside the pool: `pool.run(|| executor.run(input, budget))`. While that
+/// runs, the other threads look for work without sleeping: the stages of an inference follow each other
+/// faster than a thread wakes.
 #[cfg(feature = "std")]
 #[derive(Debug)]
-pub struct ThreadPool(rayon::ThreadPool);
+pub struct ThreadPool {
+    pool: rayon::ThreadPool,
+    /// Whether a call keeps the threads awake; see [`run`](Self::run).
+    awake: AtomicBool,
+}
 
 #[cfg(feature = "std")]
 impl ThreadPool {
@@ -39,28 +47,83 @@ impl ThreadPool {
     /// # Errors
     /// If the operating system gives no thread.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map(Self)
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
+        Ok(Self { pool, awake: AtomicBool::new(false) })
     }
 
     /// Threads of the pool.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.pool.current_num_threads()
     }
 
     /// Runs `work` on a thread of the pool and waits for it.
+    ///
+    /// Of calls at the same time, only one keeps the other threads awake.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.0.install(work)
+        if self.threads() < 2 || self.awake.swap(true, Ordering::AcqRel) {
+            return self.pool.install(work);
+        }
+        let over = AtomicBool::new(false);
+        let call = Call { over: &over, awake: &self.awake };
+        self.pool.scope(|scope| {
+            let home = self.pool.current_thread_index();
+            // A broadcast is for each thread alone, so none waits for work in place of `work`.
+            let over = &over;
+            scope.spawn_broadcast(move |_, thread| {
+                if Some(thread.index()) != home {
+                    self.look_for_work(over);
+                }
+            });
+            let result = work();
+            drop(call);
+            result
+        })
+    }
+
+    /// Does what work there is until the call that keeps this thread awake is over.
+    fn look_for_work(&self, over: &AtomicBool) {
+        let mut idle = 0u32;
+        while !over.load(Ordering::Acquire) {
+            if let Some(rayon::Yield::Executed) = self.pool.yield_now() {
+                idle = 0;
+            } else {
+                idle += 1;
+                core::hint::spin_loop();
+                if idle.is_multiple_of(IDLE_ROUNDS) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+/// Looks for work before a thread offers its core to others.
+#[cfg(feature = "std")]
+const IDLE_ROUNDS: u32 = 64;
+
+/// A call that keeps threads awake until this is dropped, by a panic as well.
+#[cfg(feature = "std")]
+struct Call<'c> {
+    over: &'c AtomicBool,
+    awake: &'c AtomicBool,
+}
+
+#[cfg(feature = "std")]
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        self.awake.store(false, Ordering::Release);
     }
 }
 
 #[cfg(feature = "std")]
 impl Workers for ThreadPool {
     fn join(&self, left: &mut (dyn FnMut() + Send), right: &mut (dyn FnMut() + Send)) {
-        if self.0.current_thread_index().is_some() {
+        if self.pool.current_thread_index().is_some() {
             rayon::join(left, right);
         } else {
-            self.0.join(left, right);
+            self.pool.join(left, right);
         }
     }
 }
@@ -179,4 +242,39 @@ pub(super) fn for_row_tiles<T: Split>(
             rows = rest;
         }
     });
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicUsize;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// 1 for each of `parts` parts, by joins.
+    fn count(pool: &ThreadPool, parts: usize, done: &AtomicUsize) {
+        if parts < 2 {
+            done.fetch_add(parts, Ordering::Relaxed);
+            return;
+        }
+        let half = parts / 2;
+        pool.join(&mut || count(pool, half, done), &mut || count(pool, parts - half, done));
+    }
+
+    #[test]
+    fn calls_at_the_same_time_and_after_a_panic_all_end() {
+        let pool = ThreadPool::new(3).expect("three threads start");
+        let done = AtomicUsize::new(0);
+        let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| panic!("on purpose"))));
+        assert!(panicked.is_err());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        pool.run(|| count(&pool, 16, &done));
+                    }
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 4 * 50 * 16);
+    }
 }
