@@ -123,7 +123,8 @@ fn idx(bytes: &[u8], dimensions: u8) -> Result<(Vec<usize>, &[u8])> {
     Ok((sizes, body))
 }
 
-/// Labelled images of two IDX files, for a model that reads `grid`.
+/// Labelled gray images of two IDX files, for a model that reads `grid`; one of several channels
+/// reads the gray in each.
 ///
 /// # Errors
 /// A file is damaged, or the images are of another size.
@@ -134,16 +135,18 @@ pub fn read_images(images: &[u8], labels: &[u8], grid: Option<PatchGrid>) -> Res
     let grid = grid.context("the model reads texts, these are images")?;
     let (height, width) = (grid.rows * grid.side, grid.columns * grid.side);
     ensure!(
-        sizes[1..] == [height, width] && grid.channels == 1,
-        "the images are {} by {} gray, the model reads {height} by {width} with {} channels",
+        sizes[1..] == [height, width],
+        "the images are {} by {}, the model reads {height} by {width}",
         sizes[1],
-        sizes[2],
-        grid.channels
+        sizes[2]
     );
+    let repeated = |pixels: &[u8]| -> Vec<u8> {
+        pixels.iter().flat_map(|pixel| std::iter::repeat_n(*pixel, grid.channels)).collect()
+    };
     let images = pixels.chunks_exact((height * width).max(1)).zip(labels);
     Ok(images
         .map(|(pixels, label)| Sample {
-            input: SampleInput::Pixels(pixels.to_vec()),
+            input: SampleInput::Pixels(repeated(pixels)),
             label: usize::from(*label),
         })
         .collect())
@@ -237,4 +240,26 @@ pub fn tokenize(model: &Model<'_>, text: &str, limit: usize) -> Result<(Vec<u32>
     ensure!(encoding.total > 2, "the text is empty: it has no token");
     ids.truncate(encoding.len);
     Ok((ids, encoding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_reads_a_gray_image() {
+        let images = [&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2][..], &[7, 9]].concat();
+        let labels = [0, 0, 8, 1, 0, 0, 0, 1, 4];
+        let grid = |channels| PatchGrid { columns: 2, rows: 1, side: 1, channels };
+        let pixels = |channels| {
+            let samples = read_images(&images, &labels, Some(grid(channels))).expect("an image");
+            assert_eq!(samples[0].label, 4);
+            match &samples[0].input {
+                SampleInput::Pixels(pixels) => pixels.clone(),
+                SampleInput::Tokens(_) => Vec::new(),
+            }
+        };
+        assert_eq!(pixels(1), [7, 9]);
+        assert_eq!(pixels(3), [7, 7, 7, 9, 9, 9]);
+    }
 }

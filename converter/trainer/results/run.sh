@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains, packs and measures what RESULTS.md shows, then writes it.
 #
-#   converter/trainer/results/run.sh [TASK...]     reuters-r8 reuters-r52 20newsgroups fashion; all by default
+#   converter/trainer/results/run.sh [TASK...]     reuters-r8 reuters-r52 20newsgroups fashion mnist; all by default
 #
 # SEEDS="1 2 3" and METHODS="probe adapter coda ..." choose what is run. Everything goes on where it
 # stopped: a finished training is not repeated, an interrupted one continues. Weights stay in
@@ -14,7 +14,7 @@ results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
 methods=${METHODS:-probe adapter coda r2 r4 r8 random first every sigmoid exact k-to-k k-to-all no-distillation}
 tasks=("$@")
-[ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion)
+[ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
 # Large blocks are reused, not mapped anew for each step (glibc).
 export MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184
 export OMP_NUM_THREADS=${RAYON_NUM_THREADS:-1} RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-1}
@@ -24,7 +24,7 @@ cargo build --locked --release -p coda-converter
 trainer=target/release/coda-trainer coda=target/release/coda
 
 for task in "${tasks[@]}"; do
-  attention=k-to-light
+  attention=k-to-light size=()
   case $task in
     reuters-r8 | reuters-r52 | 20newsgroups)
       base=$cache/minilm test=$cache/$task-test.tsv
@@ -45,6 +45,13 @@ for task in "${tasks[@]}"; do
       dense=(--rate 1e-3 --norm-rate 3e-4 --smoothing 0.05) dense_steps=800
       routed=(--norm-rate 5e-4) routed_steps=3000 attention=k-to-all
       ;;
+    mnist)
+      "$results/dinov2.sh"
+      base=$cache/dinov2-s test=$cache/mnist-112/t10k-images-idx3-ubyte size=(--image-size 112)
+      common=(--data "$cache/mnist-112/train-images-idx3-ubyte" --batch 16 --average 0.99 --validation 0.02)
+      dense=() dense_steps=600
+      routed=() routed_steps=1000 attention=k-to-all
+      ;;
     *)
       echo "run.sh: there is no task $task" >&2
       exit 2
@@ -56,7 +63,7 @@ for task in "${tasks[@]}"; do
       out=$cache/runs/$task/$name record=$results/$task/$name
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
       taught=(--teacher "$adapter")
-      [ "$task" = fashion ] || taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors")
+      case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
       trained=1,2,4,8 mode=$attention
       own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500)
       case $method in
@@ -76,13 +83,13 @@ for task in "${tasks[@]}"; do
       mkdir -p "$out" "$record"
       if [ ! -e "$out/training.json" ]; then
         echo "== $task, $name"
-        "$trainer" train --base "$base" --out "$out" --seed "$seed" --test "$test" "${common[@]}" \
+        "$trainer" train --base "$base" "${size[@]}" --out "$out" --seed "$seed" --test "$test" "${common[@]}" \
           "${own[@]}" --attention "$mode" --reductions "$trained" "${taught[@]}"
       fi
       cp "$out/training.json" "$record/training.json"
       [ -e "$out/task.safetensors" ] || continue
       if [ ! -e "$out/eval.json" ]; then
-        "$coda" pack --base "$base" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
+        "$coda" pack --base "$base" "${size[@]}" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
         reductions=1,2,3,4,6,8,12,16
         case $method in probe | adapter) reductions=1 ;; esac
         "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" --json >"$out/eval.json.part"

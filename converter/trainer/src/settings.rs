@@ -229,6 +229,10 @@ pub struct Settings {
     /// Longest text in tokens; 0: what the base reads
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_tokens: usize,
+    /// Side of the images in pixels, if it is another than the base's: its positions are resized
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
     /// Mirror every second image
     #[arg(long)]
     pub flip: bool,

@@ -288,6 +288,20 @@ fn images_of_another_size_are_refused() {
 }
 
 #[test]
+fn images_of_the_size_that_is_named_resize_the_positions() {
+    let bench = Bench::new();
+    let labels: Vec<u8> = (0..CLASSES).flat_map(|label| [label; 2]).collect();
+    bench.write_idx("small", 20, &labels);
+    let more = ["--image-size", "20", "--steps", "2"];
+    succeeded(&bench.arguments("small", "out", &more));
+    let task = PathBuf::from(bench.path("out/task.safetensors"));
+    let small = Base::open(&base(), Some(20)).unwrap();
+    assert!(Task::open(&task, &small).unwrap().head.is_some());
+    let full = ["--method", "full", "--image-size", "20"];
+    refused(&bench.arguments("small", "no", &full), &["--image-size", "--method full"]);
+}
+
+#[test]
 fn a_loss_that_is_not_a_number_says_the_step_and_the_rate() {
     let bench = Bench::new();
     let more = ["--steps", "50", "--rate", "1e30", "--head-rate", "1e30", "--norm-rate", "1e30"];

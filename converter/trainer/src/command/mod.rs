@@ -143,6 +143,8 @@ impl Training {
         let full = self.settings.method == Method::Full;
         ensure!(full || !self.from_scratch, "--from-scratch needs --method full");
         ensure!(!full || self.init.is_none(), "--init is a task; --method full trains a base");
+        let resized = self.settings.image_size.is_some();
+        ensure!(!full || !resized, "--image-size does not go with --method full");
         if objective == Objective::Pretrain {
             ensure!(
                 self.settings.method == Method::Coda,
@@ -158,7 +160,7 @@ impl Training {
 
     fn open_base(&self) -> Result<Base> {
         if !self.from_scratch {
-            return Ok(Base::open(&self.base, None)?);
+            return Ok(Base::open(&self.base, self.settings.image_size)?);
         }
         let mut base = Base::blank(&self.base)?;
         fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
