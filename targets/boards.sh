@@ -119,6 +119,8 @@ board() { # FOLDER TRIPLE
   emulate "$machine" "$of-bad-input.elf" >"$lines/$name.bad" ||
     { cat "$lines/$name.bad"; echo "boards.sh: $name accepts bad input" >&2; return 1; }
   diff "$lines/host.bad" "$lines/$name.bad" || { echo "boards.sh: $name gives another status" >&2; return 1; }
+  grep -q '^refused a package without a signature: the package is not signed$' "$lines/$name.bad" ||
+    { echo "boards.sh: $name does not say that a package is not signed" >&2; return 1; }
   emulate "$machine" "$of-silent.elf" >"$lines/$name.silent" || { echo "boards.sh: $name failed without text" >&2; return 1; }
   code=$(runtime_bytes "$of-silent.elf")
   families=$(runtime_bytes "$of-families.elf")

@@ -1,5 +1,6 @@
-//! Bad input on the device: damaged packages, packages that do not belong together, inputs and arenas
-//! of other sizes. Each comes back as a status with its sentence, and nothing faults.
+//! Bad input on the device: damaged packages, packages that do not belong together, packages that are not
+//! signed as a key demands, inputs and arenas of other sizes. Each comes back as a status with its sentence,
+//! and nothing faults.
 
 use crate::{Console, Failure, line};
 use coda_runtime::executor::{Executor, Input};
@@ -9,6 +10,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
+use coda_runtime::signature::{Trust, envelope};
 use core::fmt::Display;
 
 /// Small packages of the tests: a base and a task of tokens, and of pixels.
@@ -18,6 +20,22 @@ static WORDS: &[u8] = include_package!(concat!(
 ));
 static PICTURES: &[u8] =
     include_package!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/vit-int8-v1.1.coda"));
+
+/// A signed package of the tests, its key and its release.
+static SIGNED: &[u8] = include_package!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/golden/bert-int8-v1.0.signed"
+));
+const KEY: [u8; 32] = [
+    0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
+    0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+];
+const RELEASE: u64 = 7;
+/// Another key: that of RFC 8032, section 7.1, test 2.
+const OTHER_KEY: [u8; 32] = [
+    0x3d, 0x40, 0x17, 0xc3, 0xe8, 0x43, 0x89, 0x5a, 0x92, 0xb7, 0x0a, 0xa7, 0x4d, 0x1b, 0x7e, 0xbc,
+    0x9c, 0x98, 0x2c, 0xcf, 0x2e, 0xc4, 0x96, 0x8c, 0xc0, 0xcd, 0x55, 0xf1, 0x2a, 0xf4, 0x66, 0x0c,
+];
 
 /// Bytes of a package that is damaged in RAM, and those around it.
 const PACKAGE_BYTES: usize = 12 * 1024;
@@ -56,6 +74,7 @@ pub fn check(
 ) -> Result<(), Failure> {
     damaged_packages(memory, console)?;
     foreign_packages(console)?;
+    signatures(memory, console)?;
     every_byte(memory, kernels, console)?;
     arenas(memory, kernels, console)?;
     token_inputs(memory, kernels, console)?;
@@ -136,6 +155,35 @@ fn foreign_packages(console: &mut impl Console) -> Result<(), Failure> {
     refused(console, "a base in place of a task", Model::bind(&base, &base))?;
     refused(console, "a task in place of a base", Model::dense(&task))?;
     refused(console, "a task alone", Model::open(&task))
+}
+
+/// A device with a key takes what is signed with it and nothing else.
+fn signatures(memory: &mut Memory, console: &mut impl Console) -> Result<(), Failure> {
+    let trust = Trust::new(&KEY).map_err(|_| Failure::Parse)?.at_least(RELEASE);
+    let signed = trust.open(SIGNED).map_err(|_| Failure::Parse)?;
+    Package::parse(signed.package()).map_err(|_| Failure::Parse)?;
+    line!(console, "opened a signed package of release {}", signed.release());
+    refused(console, "a package without a signature", trust.open(WORDS))?;
+    let of = |end| SIGNED.get(..end).unwrap_or(SIGNED);
+    refused(console, "half an envelope", trust.open(of(envelope::LENGTH_BYTES / 2)))?;
+    refused(console, "a signed package that is cut", trust.open(of(SIGNED.len() - 1)))?;
+    for (what, place) in [
+        ("neither an envelope nor a package", envelope::MAGIC.start),
+        ("a later version of the envelope", envelope::MAJOR.start),
+        ("a flipped bit in the envelope's reserve", envelope::RESERVED.start),
+        ("a release that was not signed", envelope::RELEASE.start),
+        ("a flipped bit in the signature", envelope::SIGNATURE.start),
+        ("a flipped bit in the signed package", SIGNED.len() - 100),
+    ] {
+        let bytes = copy(memory, SIGNED, 0, 0);
+        bytes.get_mut(place).into_iter().for_each(|byte| *byte ^= 8);
+        refused(console, what, trust.open(bytes))?;
+    }
+    let newer = trust.clone().at_least(RELEASE + 1);
+    refused(console, "an older release", newer.open(SIGNED))?;
+    let other = Trust::new(&OTHER_KEY).map_err(|_| Failure::Parse)?;
+    refused(console, "a package that is signed with another key", other.open(SIGNED))?;
+    refused(console, "a key that is none", Trust::new(&[0; 32]))
 }
 
 /// Cuts a package at every byte and flips a bit in every byte, each of which the length or the
