@@ -1,6 +1,6 @@
 //! A bound model with its arena: what a firmware sets up once, for host programs.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use coda_runtime::executor::{Activations, Executor, Input, Observer, Output, ThreadPool};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
@@ -53,7 +53,9 @@ impl<'m> Session<'m> {
     pub fn with_threads(self, threads: usize) -> Result<Self> {
         let plan = Plan::with_workers(&self.model.dimensions(), self.plan.capacity(), threads)?;
         let pool = (threads > 1).then(|| ThreadPool::new(threads)).transpose()?;
-        Ok(Self { plan, arena: allocate(&plan)?, pool, ..self })
+        let same = plan.arena_bytes() == self.plan.arena_bytes();
+        let arena = if same { self.arena } else { allocate(&plan)? };
+        Ok(Self { plan, arena, pool, ..self })
     }
 
     /// The same with another kernel table.
@@ -119,13 +121,9 @@ impl<'m> Session<'m> {
 }
 
 fn allocate(plan: &Plan) -> Result<Vec<Block>> {
-    let mut arena = Vec::new();
     let blocks = plan.arena_bytes().div_ceil(size_of::<Block>());
-    arena
-        .try_reserve_exact(blocks)
-        .with_context(|| format!("no memory for an arena of {} bytes", plan.arena_bytes()))?;
-    arena.resize(blocks, Block([0; 16]));
-    Ok(arena)
+    let arena = bytemuck::allocation::try_zeroed_vec(blocks);
+    arena.map_err(|()| anyhow!("no memory for an arena of {} bytes", plan.arena_bytes()))
 }
 
 /// Binds the packages of one or two files: a bundle, a base, or a base and a task in any order.
