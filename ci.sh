@@ -41,6 +41,7 @@ stage_boards() {
   targets/boards.sh
   targets/capi.sh
   targets/swap.sh
+  targets/bench.sh --boards
   targets/wasm/browser.sh
 }
 

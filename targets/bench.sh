@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds coda-bench for every target, runs what can be run or emulated here, and collects one table:
-#   targets/bench.sh [--record]
-# Writes target/bench/boards.csv, .svg and .md; --record also writes them to benches/record with the date.
+#   targets/bench.sh [--record | --boards]
+# Writes target/bench/boards.csv, .svg and .md; --record also writes them to benches/record with the date,
+# --boards leaves out all but the bare-metal boards (part of ./ci.sh).
 # Emulated rows are guest instructions, never time. It fails if an inference takes more of the
 # instructions of its dense reference (r = 1 with the adapter, same task) than the bounds of bench.py.
 # MiniLM is measured if tests/fetch.sh has fetched it (--record fetches it).
@@ -13,10 +14,12 @@ work=$PWD/../target/bench
 minilm=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge/minilm
 lines=$work/lines
 record=no
+boards_only=no
 case ${1:-} in
   --record) record=yes ;;
+  --boards) boards_only=yes ;;
   "") ;;
-  *) echo "usage: targets/bench.sh [--record]" >&2; exit 1 ;;
+  *) echo "usage: targets/bench.sh [--record | --boards]" >&2; exit 1 ;;
 esac
 rm -rf "$lines"
 mkdir -p "$lines"
@@ -27,7 +30,8 @@ make_packages() {
   cargo run -q --release --locked --manifest-path ../Cargo.toml -p coda-benches --bin bench-packages -- "$@"
 }
 make_packages "$work/bundled"
-if [ -e "$minilm/model.safetensors" ]; then make_packages "$work/minilm" "$minilm"; fi
+[ -e "$minilm/model.safetensors" ] && [ $boards_only = no ] && minilm_here=yes || minilm_here=no
+[ $minilm_here = no ] || make_packages "$work/minilm" "$minilm"
 
 build() { # TRIPLE
   (cd bench && cross_cargo build -q --release --locked --target "$1" --target-dir "$built")
@@ -61,27 +65,31 @@ aarch64=aarch64-unknown-linux-gnu
 armv7=armv7-unknown-linux-gnueabihf
 riscv32=riscv32imac-unknown-none-elf
 boards=(thumbv7em-none-eabihf thumbv8m.main-none-eabihf $riscv32)
-./setup.sh $aarch64 $armv7 wasm32-unknown-unknown "${boards[@]}" >&2
-cc -O2 -shared -fPIC -o "$work/instructions.so" bench/instructions.c
-cargo build -q --release --locked --manifest-path bench/Cargo.toml --target-dir "$built"
-for triple in $aarch64 $armv7 wasm32-unknown-unknown "${boards[@]}"; do
+triples=("${boards[@]}")
+[ $boards_only = yes ] || triples+=($aarch64 $armv7 wasm32-unknown-unknown)
+./setup.sh "${triples[@]}" >&2
+for triple in "${triples[@]}"; do
   echo "== building $triple" >&2
   build $triple
 done
 
-rows "$(uname -m)" run bundled "$built/release/coda-bench"
-rows node run bundled node bench/run.mjs "$built/wasm32-unknown-unknown/release/coda-bench.wasm"
-for core in cortex-a53 cortex-a72 cortex-a76 max; do
-  rows $core emulated bundled counted qemu-aarch64 $core $aarch64
-done
-rows cortex-a7 emulated bundled counted qemu-arm cortex-a7 $armv7
+if [ $boards_only = no ]; then
+  cc -O2 -shared -fPIC -o "$work/instructions.so" bench/instructions.c
+  cargo build -q --release --locked --manifest-path bench/Cargo.toml --target-dir "$built"
+  rows "$(uname -m)" run bundled "$built/release/coda-bench"
+  rows node run bundled node bench/run.mjs "$built/wasm32-unknown-unknown/release/coda-bench.wasm"
+  for core in cortex-a53 cortex-a72 cortex-a76 max; do
+    rows $core emulated bundled counted qemu-aarch64 $core $aarch64
+  done
+  rows cortex-a7 emulated bundled counted qemu-arm cortex-a7 $armv7
+fi
 rows cortex-m4f emulated bundled on_board mps2-an386 thumbv7em-none-eabihf
 rows cortex-m7 emulated bundled on_board mps2-an500 thumbv7em-none-eabihf
 rows cortex-m55 emulated bundled on_board mps3-an547 thumbv8m.main-none-eabihf
 rows riscv32 emulated bundled on_board virt $riscv32
-if [ -e "$minilm/model.safetensors" ]; then
+if [ $minilm_here = yes ]; then
   rows cortex-a76 emulated minilm counted qemu-aarch64 cortex-a76 $aarch64 --only inferences --tokens 256 "$work/minilm"
-else
+elif [ $boards_only = no ]; then
   echo "bench.sh: MiniLM is not measured; tests/fetch.sh fetches it" >&2
 fi
 python3 bench.py "$work/boards" "$lines"/*.csv
