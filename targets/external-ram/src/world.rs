@@ -65,7 +65,9 @@ static KINDS: &[u8] = file!("kinds-2.signed");
 static KINDS_OLD: &[u8] = file!("kinds-1.signed");
 static KINDS_FOREIGN: &[u8] = file!("kinds-foreign.signed");
 static KINDS_UNSIGNED: &[u8] = file!("kinds.coda");
-static GARMENTS: &[u8] = file!("garments-3.signed");
+const GARMENTS: &[u8] = file!("garments-3.signed");
+/// A byte of its tensors.
+const MIDDLE: usize = GARMENTS.len() / 2;
 
 /// The script of each start since power came first.
 static SCRIPT: [&[Step]; 3] = [
@@ -91,9 +93,9 @@ static SCRIPT: [&[Step]; 3] = [
         Update(KINDS_OLD, None, None, Refused(8)),
         Update(KINDS_FOREIGN, None, None, Refused(6)),
         Update(GARMENTS, Some(20), None, Refused(7)),
-        Update(GARMENTS, Some(40_000), None, Refused(10)),
+        Update(GARMENTS, Some(MIDDLE), None, Refused(10)),
         Classify(9),
-        Update(GARMENTS, None, Some(300), Cut),
+        Update(GARMENTS, None, Some(MIDDLE / PIECE), Cut),
     ],
     &[
         Classify(9),
