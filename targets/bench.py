@@ -96,8 +96,8 @@ out.with_suffix(".md").write_text(f"""# Instructions by target and reduction, {d
 
 `targets/bench.sh`. "emulated": guest instructions in QEMU, one inference, never time and nothing about
 caches; the other rows were timed on the machine that ran the script, beside whatever else ran there. Dense is r = 1 with the adapter: every
-token passes every layer. Bundled: the Fashion-MNIST ViT, 50 tokens; the bundled task is k-to-light, the other
-two are its adapters and routers without low-rank keys. MiniLM: all-MiniLM-L6-v2 with tasks of random weights,
+token passes every layer. Bundled: the Fashion-MNIST ViT, 50 tokens; the bundled task is k-to-all, the other
+two are its adapters and routers, k-to-light with random low-rank keys. MiniLM: all-MiniLM-L6-v2 with tasks of random weights,
 adapters of 64, low-rank keys of 48. The plot and the CSV beside this file hold the same run.
 
 {chr(10).join(lines)}
