@@ -1,7 +1,7 @@
-"""Writes a CoDA task with random weights for a BERT directory: make_task.py DIR MODE OUT.safetensors
+"""Writes a CoDA task with random weights for a Hugging Face directory: make_task.py DIR MODE OUT.safetensors
 
 For latency, which does not depend on the weights' values: adapters of 64, a router in every layer, and for k-to-light
-keys and values of rank 48.
+keys and values of rank 48. In vision models the class token is pinned.
 """
 import json, pathlib, sys
 import numpy as np
@@ -22,7 +22,9 @@ for layer in range(config["num_hidden_layers"]):
         task |= {f"{name}.light_kv.down.weight": tensor(rank, d), f"{name}.light_kv.up.weight": tensor(2 * d, rank),
                  f"{name}.light_kv.up.bias": tensor(2 * d)}
 coda = {"labels": ["a", "b"], "pooling": "mean over valid tokens of the last layer", "adapter_hidden": adapter,
-        "adapter_activation": "relu", "router_input": "rms", "gate": "ones", "attention": mode, "max_tokens": 256}
+        "adapter_activation": "relu", "router_input": "rms", "gate": "ones", "attention": mode}
+# The number of patches is the package's; texts are cut.
+coda |= {"pinned": [0]} if "patch_size" in config else {"max_tokens": 256}
 if mode == "k-to-light":
     coda["light_rank"] = rank
 save_file(task, out, metadata={"coda": json.dumps(coda)})

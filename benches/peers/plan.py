@@ -1,54 +1,93 @@
-"""Prints the plan of a comparison: plan.py MODEL TEXTS WORK ROUNDS WORKER. Quantises for ONNX Runtime and cuts texts."""
-import importlib.metadata, json, pathlib, re, sys
+"""Prints the plan of a comparison: plan.py minilm|vit-s MODEL DATA WORK ROUNDS BINARIES. Quantises for ONNX Runtime and
+makes the inputs: of DATA's texts, or of its images (a gzipped IDX file).
+"""
+import gzip, importlib.metadata, importlib.util, json, pathlib, re, sys
+import numpy as np
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
 
-model, texts_file, work, rounds, worker = sys.argv[1:]
-work, python = pathlib.Path(work), sys.executable
-tokenizer = Tokenizer.from_file(model + "/tokenizer.json")
-tokenizer.no_truncation()
-tokenizer.no_padding()
-words = [line.split("\t", 1)[1] for line in open(texts_file) if "\t" in line]
-INPUTS = 8
+name, model, data, work, rounds, binaries = sys.argv[1:]
+work, binaries, python = pathlib.Path(work), pathlib.Path(binaries), sys.executable
+vision = name == "vit-s"
+INPUTS, SIDE = 8, 224
 series = []
 
 
+def disk(runtime):
+    """Bytes to ship for one inference: libraries of a Python package, or a stripped binary."""
+    if runtime in ("onnxruntime", "openvino"):
+        folder = pathlib.Path(importlib.util.find_spec(runtime).origin).parent
+        return sum(file.stat().st_size for file in folder.rglob("*.so*") if not file.is_symlink())
+    return (binaries / f"peer-{runtime}").stat().st_size
+
+
 def add(name, command, tokens, threads, **more):
-    series.append({"name": name, "command": [str(c) for c in command], "tokens": tokens, "threads": threads} | more)
+    size = disk(name.split()[0])
+    series.append({"name": name, "command": [str(c) for c in command], "tokens": tokens, "threads": threads, "disk": size} | more)
 
 
-for tokens in (128, 256):
-    long = [ids for ids in (tokenizer.encode(text).ids for text in words) if len(ids) >= tokens]
-    texts = [ids[:tokens - 1] + ids[-1:] for ids in long[:INPUTS]]
-    assert len(texts) == INPUTS
-    inputs = work / f"inputs-{tokens}.json"
-    inputs.write_text(json.dumps(texts))
-    onnx = work / f"minilm-{tokens}.onnx"
-    default, careful = work / f"minilm-{tokens}-int8.onnx", work / f"minilm-{tokens}-int8-careful.onnx"
-    quantize_dynamic(onnx, default, weight_type=QuantType.QInt8)
-    quantize_dynamic(onnx, careful, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+def texts():
+    tokenizer = Tokenizer.from_file(model + "/tokenizer.json")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    words = [tokenizer.encode(line.split("\t", 1)[1]).ids for line in open(data) if "\t" in line]
+    for tokens in (128, 256):
+        long = [ids for ids in words if len(ids) >= tokens]
+        cut = [ids[:tokens - 1] + ids[-1:] for ids in long[:INPUTS]]
+        assert len(cut) == INPUTS
+        inputs = work / f"inputs-{tokens}.json"
+        inputs.write_text(json.dumps(cut))
+        yield tokens, work / f"minilm-{tokens}.onnx", inputs, inputs
+
+
+def images():
+    settings = json.loads(pathlib.Path(model, "preprocessor_config.json").read_text())
+    with gzip.open(data) as file:
+        _, _, rows, columns = np.frombuffer(file.read(16), ">u4")
+        pixels = np.frombuffer(file.read(INPUTS * int(rows * columns)), np.uint8).reshape(INPUTS, rows, columns)
+    larger = pixels.repeat(SIDE // rows, axis=1).repeat(SIDE // columns, axis=2)
+    colours = np.stack([larger] * 3, axis=-1)
+    assert colours.shape == (INPUTS, SIDE, SIDE, 3)
+    ours, theirs = work / "inputs-vit-s.u8", work / "inputs-vit-s.f32"
+    colours.tofile(ours)
+    normalised = (colours / 255 - settings["image_mean"]) / settings["image_std"]
+    normalised.transpose(0, 3, 1, 2).astype(np.float32).tofile(theirs)
+    yield (SIDE // 14) ** 2 + 1, work / "vit-s.onnx", ours, theirs
+
+
+for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
+    default, careful = onnx.with_name(onnx.stem + "-int8.onnx"), onnx.with_name(onnx.stem + "-int8-careful.onnx")
+    # The patches' convolution stays f32: ONNX Runtime has none with signed weights.
+    kinds = {"op_types_to_quantize": ["MatMul"]} if vision else {}
+    quantize_dynamic(onnx, default, weight_type=QuantType.QInt8, **kinds)
+    quantize_dynamic(onnx, careful, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True, **kinds)
     for threads in (1, 2):
         environment = ["env", f"RAYON_NUM_THREADS={threads}", f"RTEN_NUM_THREADS={threads}"]
-        ours = lambda runtime, package: environment + [worker, runtime, work / package, inputs, threads]
-        add("coda int8", ours("coda", "minilm-int8.coda"), tokens, threads)
-        add("coda f32", ours("coda", "minilm-f32.coda"), tokens, threads)
+        rust = lambda runtime, file, inputs, *more: environment + [binaries / f"peer-{runtime}", file, inputs, threads, *more]
+        ours = lambda package, *more: rust("coda", work / f"{name}-{package}.coda", inputs, *more)
+        add("coda int8", ours("int8"), tokens, threads)
+        add("coda f32", ours("f32"), tokens, threads)
         for mode in ("k-to-k", "k-to-all", "k-to-light"):
             for reduction in (4, 8):
-                add(f"coda int8 {mode} @{reduction}", ours(f"coda@{reduction}", f"{mode}.coda"), tokens, threads, dense=False)
-        theirs = lambda runtime, file: [python, "worker.py", runtime, file, inputs, threads]
+                add(f"coda int8 {mode} @{reduction}", ours(mode, reduction), tokens, threads, dense=False)
+        theirs = lambda runtime, file: [python, "worker.py", runtime, file, peers_inputs, threads]
         add("onnxruntime f32", theirs("onnxruntime", onnx), tokens, threads)
         add("onnxruntime int8", theirs("onnxruntime", default), tokens, threads)
         add("onnxruntime int8, 7 bits by channel", theirs("onnxruntime", careful), tokens, threads)
         add("openvino f32", theirs("openvino", onnx), tokens, threads)
         # bf16 where the CPU has instructions for it.
         add("openvino default", theirs("openvino-default", onnx), tokens, threads)
-        add("candle f32", environment + [worker, "candle", model, inputs, threads], tokens, threads)
-        add("rten f32", environment + [worker, "rten", onnx, inputs, threads], tokens, threads)
+        # candle's DINOv2 is another model: src/bin/peer-candle.rs.
+        if not vision:
+            add("candle f32", rust("candle", model, inputs), tokens, threads)
+        add("rten f32", rust("rten", onnx, peers_inputs), tokens, threads)
         if threads == 1:
-            add("tract f32", environment + [worker, "tract", onnx, inputs, threads], tokens, threads)
+            add("tract f32", rust("tract", onnx, peers_inputs), tokens, threads)
 lock = pathlib.Path("Cargo.lock").read_text()
 version = lambda name: re.search(rf'name = "{name}"\nversion = "([^"]+)"', lock).group(1)
 versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "openvino")}
 versions |= {"tract": version("tract-onnx"), "candle": version("candle-transformers"), "rten": version("rten")}
-print(json.dumps({"title": "all-MiniLM-L6-v2, batch 1", "rounds": int(rounds), "inputs": INPUTS, "reference": "coda int8",
+title = f"ViT-S/14 in DINOv2's layout, {SIDE} px, batch 1" if vision else "all-MiniLM-L6-v2, batch 1"
+kind = "Fashion-MNIST images, each pixel 8 times in each direction" if vision else "real texts"
+print(json.dumps({"title": title, "rounds": int(rounds), "inputs": INPUTS, "kind": kind, "reference": "coda int8",
                   "exact": "onnxruntime f32", "versions": versions, "series": series}))

@@ -1,0 +1,41 @@
+//! A package in this runtime: `peer-coda PACKAGE INPUTS THREADS [REDUCTION]`.
+
+use anyhow::{Result, bail};
+use coda_peers::{Input, Job};
+use coda_runtime::executor::{Executor, Input as CodaInput, Output, ThreadPool};
+use coda_runtime::format::Package;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+
+fn main() -> Result<()> {
+    let job = Job::read()?;
+    let file = std::fs::File::open(&job.model)?;
+    // SAFETY: nothing writes to the package while it is in use.
+    let bytes = unsafe { memmap2::Mmap::map(&file)? };
+    let package = Package::parse(&bytes)?;
+    let model = Model::open(&package)?;
+    let capacity = Capacity::any_budget(job.tokens);
+    let plan = Plan::with_workers(&model.dimensions(), capacity, job.threads)?;
+    // 16 bytes with the alignment of an arena.
+    let mut arena = vec![0u128; plan.arena_bytes().div_ceil(size_of::<u128>())];
+    let pool = (job.threads > 1).then(|| ThreadPool::new(job.threads)).transpose()?;
+    let reduction = job.more.first().map_or(Ok(1.0), |reduction| reduction.parse())?;
+    let budget = Budget::Reduction(reduction);
+    let hidden = |output: Output<'_>| output.hidden.iter().flatten().copied().collect();
+    job.serve(|input| {
+        let input = match input {
+            Input::Ids(ids) => CodaInput::tokens(ids),
+            Input::Bytes(pixels) => CodaInput::Pixels(pixels),
+            Input::Planes(_) => bail!("images are bytes here"),
+        };
+        let arena = bytemuck::cast_slice_mut(&mut arena);
+        let mut executor = Executor::new(&model, Kernels::best(), plan, arena)?;
+        let Some(pool) = &pool else {
+            return Ok(hidden(executor.run(input, budget)?));
+        };
+        let mut executor = executor.with_workers(pool);
+        pool.run(|| Ok(hidden(executor.run(input, budget)?)))
+    })
+}
