@@ -54,7 +54,9 @@ function(coda_rust_library)
   endif()
   set(directory "${arg_TARGET_DIR}/capi")
   set(target "")
+  set(machine "this machine")
   if(arg_TRIPLE)
+    set(machine "${arg_TRIPLE}")
     set(directory "${arg_TARGET_DIR}/${arg_TRIPLE}/capi")
     set(target --target "${arg_TRIPLE}")
   endif()
@@ -68,7 +70,7 @@ function(coda_rust_library)
       --manifest-path "${_coda_capi_dir}/Cargo.toml" --target-dir "${arg_TARGET_DIR}"
       --features ${features} ${target} ${arg_CARGO_ARGS} ${options}
     BYPRODUCTS ${products}
-    COMMENT "cargo: libcoda for ${arg_TRIPLE}"
+    COMMENT "cargo: libcoda for ${machine}"
     VERBATIM)
   set(${arg_TARGET}_STATIC "${directory}/libcoda.a" PARENT_SCOPE)
   set(${arg_TARGET}_SHARED "${directory}/libcoda.so" PARENT_SCOPE)
