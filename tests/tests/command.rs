@@ -358,13 +358,13 @@ fn damaged_tasks_are_refused_and_nothing_is_written() {
         &[router, "inf"],
     );
     let up = "coda.layer.0.adapter.up.weight";
-    check(&|t| t.get_mut(up).unwrap().0 = vec![16, 96], all, &[up, "shape"]);
+    check(&|t| t.get_mut(up).unwrap().0.reverse(), all, &[up, "shape"]);
     let frozen = "encoder.layer.0.intermediate.dense.bias";
     let add = |t: &mut Tensors| drop(t.insert(frozen.to_owned(), (vec![2], vec![0; 4])));
     check(&add, all, &[frozen, "not part of this model"]);
     check(&|_| (), None, &["\"coda\" metadata"]);
     check(&|_| (), Some("{"), &["\"coda\" metadata"]);
-    let attention = metadata.replace("k-to-light", "k-to-nobody");
+    let attention = metadata.replace("k-to-all", "k-to-nobody");
     check(&|_| (), Some(&attention), &["k-to-nobody", "supported are"]);
     let gate = metadata.replace("\"ones\"", "\"soft\"");
     check(&|_| (), Some(&gate), &["soft", "supported are"]);
