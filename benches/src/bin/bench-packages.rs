@@ -60,7 +60,7 @@ fn with_attention(task: &Task, base: &Base, mode: AttentionMode) -> Task {
     if mode == AttentionMode::KToLight {
         let mut random = Random(1);
         for layer in 0..base.config.layers as u16 {
-            random.light_keys(&mut task.tensors, base, layer, base.config.hidden / 8);
+            random.add_light_keys(&mut task.tensors, base, layer, base.config.hidden / 8);
         }
     }
     task
@@ -82,7 +82,14 @@ impl Random {
         FloatTensor { shape: vec![rows, columns], values }
     }
 
-    fn light_keys(&mut self, tensors: &mut Tensors, base: &Base, layer: u16, rank: usize) {
+    /// Adds tensors of a layer: role, rows and columns of each.
+    fn add(&mut self, tensors: &mut Tensors, layer: u16, shapes: &[(Role, usize, usize)]) {
+        for (role, rows, columns) in shapes {
+            tensors.insert((layer, *role), self.tensor(*rows, *columns));
+        }
+    }
+
+    fn add_light_keys(&mut self, tensors: &mut Tensors, base: &Base, layer: u16, rank: usize) {
         let (d, width) = (base.config.hidden, base.config.attention_width());
         let shapes = [
             (Role::LightDown, rank, d),
@@ -91,9 +98,7 @@ impl Random {
             (Role::LightValue, width, rank),
             (Role::LightValueBias, 1, width),
         ];
-        for (role, rows, columns) in shapes {
-            tensors.insert((layer, role), self.tensor(rows, columns));
-        }
+        self.add(tensors, layer, &shapes);
     }
 }
 
@@ -119,16 +124,13 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
             (Role::AdapterUp, d, ADAPTER),
             (Role::AdapterUpBias, 1, d),
         ];
-        for (role, rows, columns) in shapes {
-            tensors.insert((layer, role), random.tensor(rows, columns));
-        }
+        random.add(&mut tensors, layer, &shapes);
         if mode == AttentionMode::KToLight {
-            random.light_keys(&mut tensors, base, layer, RANK);
+            random.add_light_keys(&mut tensors, base, layer, RANK);
         }
     }
-    for (role, rows, columns) in [(Role::HeadWeight, LABELS, d), (Role::HeadBias, 1, LABELS)] {
-        tensors.insert((GLOBAL_LAYER, role), random.tensor(rows, columns));
-    }
+    let head = [(Role::HeadWeight, LABELS, d), (Role::HeadBias, 1, LABELS)];
+    random.add(&mut tensors, GLOBAL_LAYER, &head);
     let routing = Some(Routing { attention: mode, reduction: None });
     Task {
         config: TaskConfig {
