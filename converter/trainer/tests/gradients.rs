@@ -9,8 +9,8 @@ use coda_runtime::model::config::{
 };
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
 use coda_trainer::ops::{
-    Choice, Segment, SoftTopK, activation, add_gated, attention, gates, gather, layer_norm, linear,
-    linear_without_bias, mean_rows, merge_rows, rms_norm,
+    Choice, FrozenMap, Segment, SoftTopK, activation, add_gated, attention, frozen_feed_forward,
+    gates, gather, layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
 use coda_trainer::random::{Draws, Purpose};
 use std::sync::Arc;
@@ -84,6 +84,23 @@ fn linear_maps() {
     let [x, weight, bias] = &own;
     check("linear", &own, || weighted(&linear(x, weight, bias).unwrap()));
     check("without bias", &own[..2], || weighted(&linear_without_bias(x, weight).unwrap()));
+}
+
+/// More rows than are computed at once.
+#[test]
+fn frozen_maps() {
+    let own = variables([(300, 3)]);
+    let map = |outputs, inputs, index| {
+        let bias = random(1, outputs, index + 1).flatten_all().unwrap();
+        FrozenMap::new(&random(outputs, inputs, index), Some(&bias)).unwrap()
+    };
+    let (first, second) = (map(4, 3, 50), map(2, 4, 60));
+    check("frozen map", &own, || weighted(&first.apply(&own[0]).unwrap()));
+    for kind in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh] {
+        check("frozen feed-forward network", &own, || {
+            weighted(&frozen_feed_forward(&own[0], (&first, &second), kind).unwrap())
+        });
+    }
 }
 
 #[test]

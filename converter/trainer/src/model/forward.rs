@@ -3,8 +3,8 @@
 use super::Model;
 use super::batch::{Batch, Inputs};
 use crate::ops::{
-    Choice, Segment, activation, add_gated, attention, gates, gather, layer_norm, linear,
-    linear_without_bias, mean_rows, merge_rows, rms_norm,
+    Choice, Segment, activation, add_gated, attention, frozen_feed_forward, gates, gather,
+    layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
 use crate::random::{Draws, Purpose};
 use crate::settings::Selection;
@@ -141,6 +141,9 @@ impl Model {
     }
 
     fn map(&self, layer: u16, (weight, bias): (Role, Role), x: &Tensor) -> Result<Tensor> {
+        if let Some(map) = self.frozen.get(&(layer, weight)) {
+            return map.apply(x);
+        }
         let weight = self.need(layer, weight)?;
         match self.find(layer, bias) {
             Some(bias) => linear(x, weight, bias),
@@ -389,6 +392,14 @@ impl Model {
 
     fn feed_forward(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
         let kind = self.config.activation;
+        let frozen = |role| self.frozen.get(&(layer, role));
+        if self.find(layer, Role::FeedForwardGate).is_none()
+            && let Some(first) = frozen(Role::FeedForwardIn)
+            && let Some(second) = frozen(Role::FeedForwardOut)
+        {
+            let out = frozen_feed_forward(x, (first, second), kind)?;
+            return self.scaled(layer, Role::FeedForwardScale, out);
+        }
         let expanded = self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;
         let wide = match self.find(layer, Role::FeedForwardGate) {
             None => activation(&expanded, kind)?,

@@ -13,6 +13,7 @@ pub use initial::{Initializer, blank_task, fill_base};
 pub use low_rank::low_rank;
 pub use spec::{Method, TaskSpec};
 
+use crate::ops::FrozenMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use coda_converter::source::{FloatTensor, Place};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -31,7 +32,19 @@ pub struct Model {
     pub spec: TaskSpec,
     tensors: BTreeMap<Place, Tensor>,
     variables: BTreeMap<Place, Var>,
+    /// The maps of the layers that are not trained, by the place of their weight.
+    frozen: BTreeMap<Place, FrozenMap>,
 }
+
+/// The maps of a frozen layer.
+const MAPS: [(Role, Role); 6] = [
+    (Role::Query, Role::QueryBias),
+    (Role::Key, Role::KeyBias),
+    (Role::Value, Role::ValueBias),
+    (Role::AttentionOutput, Role::AttentionOutputBias),
+    (Role::FeedForwardIn, Role::FeedForwardInBias),
+    (Role::FeedForwardOut, Role::FeedForwardOutBias),
+];
 
 impl Model {
     /// A model of `values`; those that `is_trained` names become variables.
@@ -45,7 +58,13 @@ impl Model {
         is_trained: impl Fn(Place) -> bool,
         dtype: DType,
     ) -> Result<Self> {
-        let mut model = Self { config, spec, tensors: BTreeMap::new(), variables: BTreeMap::new() };
+        let mut model = Self {
+            config,
+            spec,
+            tensors: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+        };
         for (place, tensor) in values {
             let found = Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), &Device::Cpu)?
                 .to_dtype(dtype)?;
@@ -55,6 +74,16 @@ impl Model {
                 model.variables.insert(*place, variable);
             } else {
                 model.tensors.insert(*place, found);
+            }
+        }
+        for layer in 0..model.config.layers as u16 {
+            for (weight, bias) in MAPS {
+                let (weight, bias) = ((layer, weight), (layer, bias));
+                let Some(own) = model.tensors.get(&weight) else { continue };
+                if !model.variables.contains_key(&weight) && !model.variables.contains_key(&bias) {
+                    let map = FrozenMap::new(own, model.tensors.get(&bias))?;
+                    model.frozen.insert(weight, map);
+                }
             }
         }
         Ok(model)

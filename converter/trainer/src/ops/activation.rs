@@ -10,18 +10,23 @@ use std::sync::{Mutex, PoisonError};
 /// Factor of the cube in the tanh form of GELU.
 const GELU_CUBE: f64 = 0.044_715;
 
+/// Values that are activated at once: few enough for the first-level cache.
+const BLOCK: usize = 256;
+
 /// The activation of every value.
 ///
 /// # Errors
 /// Out of memory.
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
-    apply1(Activated { kind, saved: Mutex::default() }, x)
+    apply1(Activated { kind, keeps: x.track_op(), slopes: Mutex::default() }, x)
 }
 
 struct Activated {
     kind: Activation,
-    /// The cumulative distribution of the erf form, kept for the gradient.
-    saved: Mutex<Option<CpuStorage>>,
+    /// A gradient will be asked for.
+    keeps: bool,
+    /// The derivatives.
+    slopes: Mutex<Option<CpuStorage>>,
 }
 
 /// The cumulative normal distribution.
@@ -44,64 +49,84 @@ fn logistic<T: Real>(x: T) -> T {
     T::one() / (T::one() + (-x).exponential())
 }
 
-#[inline(always)]
-fn map<T: Real>(values: &[T], function: impl Fn(T) -> T) -> Vec<T> {
-    let mut out = vec![T::zero(); values.len()];
-    vectorized(|| out.iter_mut().zip(values).for_each(|(slot, x)| *slot = function(*x)));
-    out
+/// The activation in place; the derivatives are appended to `slopes`.
+pub(super) fn activate<T: Real>(
+    values: &mut [T],
+    kind: Activation,
+    mut slopes: Option<&mut Vec<T>>,
+) {
+    vectorized(|| {
+        for block in values.chunks_mut(BLOCK) {
+            let mut own = [T::zero(); BLOCK];
+            let own = &mut own[..block.len()];
+            match kind {
+                Activation::Relu => relu(block, own),
+                Activation::GeluErf => gelu_erf(block, own, slopes.is_some()),
+                Activation::GeluTanh => gelu_tanh(block, own),
+            }
+            if let Some(slopes) = slopes.as_mut() {
+                slopes.extend_from_slice(own);
+            }
+        }
+    });
+}
+
+/// `values * factors`, in place.
+pub(super) fn scale_by<T: Real>(values: &mut [T], factors: &[T]) {
+    vectorized(|| values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= *factor));
 }
 
 #[inline(always)]
-fn map_two<T: Real>(values: &[T], others: &[T], function: impl Fn(T, T) -> T) -> Vec<T> {
-    let mut out = vec![T::zero(); values.len()];
-    vectorized(|| {
-        let pairs = values.iter().zip(others);
-        out.iter_mut().zip(pairs).for_each(|(slot, (x, g))| *slot = function(*x, *g));
-    });
-    out
+fn relu<T: Real>(values: &mut [T], slopes: &mut [T]) {
+    for (x, slope) in values.iter_mut().zip(slopes) {
+        *slope = if *x > T::zero() { T::one() } else { T::zero() };
+        *x = x.at_least(T::zero());
+    }
+}
+
+/// Each function in a loop of its own, so that it becomes vector code.
+#[inline(always)]
+fn gelu_erf<T: Real>(values: &mut [T], slopes: &mut [T], keeps: bool) {
+    let density = T::constant(1.0 / (2.0 * PI).sqrt());
+    let mut shares = [T::zero(); BLOCK];
+    shares.iter_mut().zip(&*values).for_each(|(share, x)| *share = cumulative(*x));
+    if keeps {
+        for (slope, x) in slopes.iter_mut().zip(&*values) {
+            *slope = *x * density * (T::constant(-0.5) * *x * *x).exponential();
+        }
+        slopes.iter_mut().zip(&shares).for_each(|(slope, share)| *slope += *share);
+    }
+    values.iter_mut().zip(&shares).for_each(|(x, share)| *x *= *share);
+}
+
+#[inline(always)]
+fn gelu_tanh<T: Real>(values: &mut [T], slopes: &mut [T]) {
+    let two = T::constant(2.0);
+    for (x, slope) in values.iter_mut().zip(slopes) {
+        let (y, rise) = inner(*x);
+        let gate = logistic(two * y);
+        *slope = gate + *x * two * rise * gate * (T::one() - gate);
+        *x *= gate;
+    }
 }
 
 impl Differentiable<1> for Activated {
     const NAME: &'static str = "activation";
 
     fn forward<T: Real>(&self, [x]: [View<'_, T>; 1]) -> Result<Out<T>> {
-        let out = match self.kind {
-            Activation::Relu => map(x.values, |x| x.at_least(T::zero())),
-            Activation::GeluErf => {
-                let shares = map(x.values, cumulative);
-                let out = map_two(x.values, &shares, |x, share| x * share);
-                let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-                *saved = Some(T::to_cpu_storage_owned(shares));
-                out
-            }
-            Activation::GeluTanh => map(x.values, |x| x * logistic(T::constant(2.0) * inner(x).0)),
-        };
+        let mut out = x.values.to_vec();
+        let mut slopes = Vec::with_capacity(if self.keeps { out.len() } else { 0 });
+        activate(&mut out, self.kind, self.keeps.then_some(&mut slopes));
+        let mut saved = self.slopes.lock().unwrap_or_else(PoisonError::into_inner);
+        *saved = Some(T::to_cpu_storage_owned(slopes));
         Ok((out, x.columns))
     }
 
     fn backward<T: Real>(&self, pass: &Backward<'_, T, 1>) -> Result<Gradients<T, 1>> {
-        let (x, g) = (pass.inputs[0].values, pass.gradient.values);
-        let density = T::constant(1.0 / (2.0 * PI).sqrt());
-        let two = T::constant(2.0);
-        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let shares = match &*saved {
-            Some(saved) => T::cpu_storage_as_slice(saved)?,
-            None => &[],
-        };
-        let out = match self.kind {
-            Activation::Relu => map_two(x, g, |x, g| if x > T::zero() { g } else { T::zero() }),
-            Activation::GeluErf => {
-                let slopes = map_two(x, shares, |x, share| {
-                    share + x * density * (T::constant(-0.5) * x * x).exponential()
-                });
-                map_two(&slopes, g, |slope, g| slope * g)
-            }
-            Activation::GeluTanh => map_two(x, g, |x, g| {
-                let (y, slope) = inner(x);
-                let gate = logistic(two * y);
-                g * (gate + x * two * slope * gate * (T::one() - gate))
-            }),
-        };
+        let saved = self.slopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(saved) = &*saved else { candle_core::bail!("a gradient before the values") };
+        let mut out = pass.gradient.values.to_vec();
+        scale_by(&mut out, T::cpu_storage_as_slice(saved)?);
         Ok([Some(out)])
     }
 }

@@ -71,33 +71,48 @@ impl Form {
         vectorized(|| {
             for (line, slots) in out[..size].chunks_exact_mut(self.length).enumerate() {
                 let from = start + line * self.apart;
-                for (slot, value) in slots.iter_mut().zip(&values[from..from + self.length]) {
-                    // To the nearest, ties to even.
-                    let bits = value.to_bits();
-                    *slot = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-                }
+                round_each(&values[from..from + self.length], slots);
             }
         });
     }
 }
 
-/// The product of each pair of matrices, packed; `None` where candle does better.
-pub(super) fn products(left: &Stack<'_>, right: &Stack<'_>) -> Result<Option<Vec<f32>>> {
+/// To the nearest bf16, ties to even.
+pub(super) fn round(values: &[f32], out: &mut [u16]) {
+    vectorized(|| round_each(values, out));
+}
+
+#[inline(always)]
+fn round_each(values: &[f32], out: &mut [u16]) {
+    for (slot, value) in out.iter_mut().zip(values) {
+        let bits = value.to_bits();
+        *slot = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    }
+}
+
+/// Appends the product of each pair of matrices; false where candle does better.
+pub(super) fn products(left: &Stack<'_>, right: &Stack<'_>, out: &mut Vec<f32>) -> Result<bool> {
     let ([b, m, k], [_, _, n]) = (left.sizes, right.sizes);
     if m * n * k < SMALLEST || m == 1 || n == 1 {
-        return Ok(None);
+        return Ok(false);
     }
     let (CpuStorage::F32(a), CpuStorage::F32(c)) = (left.storage, right.storage) else {
-        return Ok(None);
+        return Ok(false);
     };
-    let (Some(first), Some(second)) = (Form::of(left), Form::of(right)) else { return Ok(None) };
-    let size = b * m * n;
-    let mut out = Vec::with_capacity(size);
+    let (Some(first), Some(second)) = (Form::of(left), Form::of(right)) else { return Ok(false) };
+    let (begin, size) = (out.len(), b * m * n);
+    out.reserve(size);
     let slots: &mut [MaybeUninit<f32>] = &mut out.spare_capacity_mut()[..size];
     OPERANDS.with_borrow_mut(|[x, y]| {
         for (index, slots) in slots.chunks_exact_mut(m * n).enumerate() {
             first.round(left, a, index, x);
-            second.round(right, c, index, y);
+            let y = match right.rounded {
+                Some(all) => &all[index * k * n..],
+                None => {
+                    second.round(right, c, index, y);
+                    y.as_slice()
+                }
+            };
             // SAFETY: `x` holds m x k values, `y` k x n, by rows or by columns as their letters and
             // strides say, and `slots` has room for m x n; with beta = 0 oneDNN reads nothing of it.
             let status = unsafe {
@@ -124,6 +139,6 @@ pub(super) fn products(left: &Stack<'_>, right: &Stack<'_>) -> Result<Option<Vec
         Ok(())
     })?;
     // SAFETY: the products above wrote all `size` values.
-    unsafe { out.set_len(size) };
-    Ok(Some(out))
+    unsafe { out.set_len(begin + size) };
+    Ok(true)
 }

@@ -10,6 +10,7 @@ mod activation;
 mod attention;
 #[cfg(feature = "onednn")]
 mod bf16;
+mod frozen;
 mod gate;
 mod linear;
 mod norm;
@@ -18,6 +19,7 @@ mod rows;
 
 pub use activation::activation;
 pub use attention::{Segment, attention};
+pub use frozen::{FrozenMap, frozen_feed_forward};
 pub use gate::{Choice, SoftTopK, gates};
 pub use linear::{linear, linear_without_bias};
 pub use norm::{layer_norm, rms_norm};

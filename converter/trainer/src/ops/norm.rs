@@ -60,13 +60,13 @@ impl Differentiable<3> for LayerNorm {
 
     fn forward<T: Real>(&self, [x, weight, bias]: [View<'_, T>; 3]) -> Result<Out<T>> {
         let d = x.columns;
-        let mut out = vec![T::zero(); x.values.len()];
+        let mut out = x.values.to_vec();
         vectorized(|| {
-            for (row, slots) in x.values.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+            for row in out.chunks_exact_mut(d) {
                 let (mean, scale) = moments(row, self.eps);
                 let parameters = weight.values.iter().zip(bias.values);
-                for ((slot, x), (w, b)) in slots.iter_mut().zip(row).zip(parameters) {
-                    *slot = (*x - mean) * scale * *w + *b;
+                for (slot, (w, b)) in row.iter_mut().zip(parameters) {
+                    *slot = (*slot - mean) * scale * *w + *b;
                 }
             }
         });

@@ -18,13 +18,21 @@ pub trait Real: WithDType + Float + Default + std::iter::Sum {
     #[must_use]
     fn constant(value: f64) -> Self;
 
-    /// The product of each pair of matrices, if something faster than candle computes it.
+    /// Appends the product of each pair of matrices, if something faster than candle computes it;
+    /// whether it did.
     ///
     /// # Errors
     /// That refused.
     #[doc(hidden)]
-    fn products(_: &Stack<'_>, _: &Stack<'_>) -> Result<Option<Vec<Self>>> {
-        Ok(None)
+    fn products(_: &Stack<'_>, _: &Stack<'_>, _: &mut Vec<Self>) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The values as `products` multiplies them, if that is in another type.
+    #[must_use]
+    #[doc(hidden)]
+    fn rounded(_: &[Self]) -> Option<Vec<u16>> {
+        None
     }
 
     /// The larger of two values.
@@ -59,8 +67,15 @@ impl Real for f32 {
     }
 
     #[cfg(feature = "onednn")]
-    fn products(left: &Stack<'_>, right: &Stack<'_>) -> Result<Option<Vec<Self>>> {
-        super::bf16::products(left, right)
+    fn products(left: &Stack<'_>, right: &Stack<'_>, out: &mut Vec<Self>) -> Result<bool> {
+        super::bf16::products(left, right, out)
+    }
+
+    #[cfg(feature = "onednn")]
+    fn rounded(values: &[Self]) -> Option<Vec<u16>> {
+        let mut out = vec![0; values.len()];
+        super::bf16::round(values, &mut out);
+        Some(out)
     }
 }
 
@@ -135,6 +150,8 @@ pub struct Stack<'a> {
     pub(crate) sizes: [usize; 3],
     pub(crate) strides: [usize; 3],
     pub(crate) offset: usize,
+    /// All values in bf16, dense, if they are kept so.
+    pub(crate) rounded: Option<&'a [u16]>,
 }
 
 impl<'a> Stack<'a> {
@@ -145,7 +162,13 @@ impl<'a> Stack<'a> {
             sizes: [1, view.rows(), view.columns],
             strides: [view.values.len(), view.columns, 1],
             offset: view.offset,
+            rounded: None,
         }
+    }
+
+    /// Rows `start..start + count`.
+    pub(crate) fn rows<T: Real>(view: &View<'a, T>, start: usize, count: usize) -> Self {
+        Self::heads(view, start, count, 1)
     }
 
     /// Rows `start..start + count`, their columns split into `heads` matrices.
@@ -161,12 +184,14 @@ impl<'a> Stack<'a> {
             sizes: [heads, count, width],
             strides: [width, view.columns, 1],
             offset: view.offset + start * view.columns,
+            rounded: None,
         }
     }
 
     /// A dense stack of `heads` matrices of `rows` rows that begins at `offset`.
     pub(crate) const fn packed(storage: &'a CpuStorage, offset: usize, sizes: [usize; 3]) -> Self {
-        Self { storage, sizes, strides: [sizes[1] * sizes[2], sizes[2], 1], offset }
+        let strides = [sizes[1] * sizes[2], sizes[2], 1];
+        Self { storage, sizes, strides, offset, rounded: None }
     }
 
     pub(crate) const fn transposed(self) -> Self {
@@ -180,14 +205,25 @@ impl<'a> Stack<'a> {
 
     /// The product of each pair of matrices, packed.
     pub(crate) fn times<T: Real>(&self, other: &Self) -> Result<Vec<T>> {
+        let mut out = Vec::new();
+        self.append(other, &mut out)?;
+        Ok(out)
+    }
+
+    /// Appends the product of each pair of matrices.
+    pub(crate) fn append<T: Real>(&self, other: &Self, out: &mut Vec<T>) -> Result<()> {
         let ([b, m, k], [_, _, n]) = (self.sizes, other.sizes);
-        if b * m * n * k == 0 {
-            return Ok(vec![T::zero(); b * m * n]);
+        let size = b * m * n;
+        if size * k == 0 {
+            out.resize(out.len() + size, T::zero());
+            return Ok(());
         }
-        if let Some(found) = T::products(self, other)? {
-            return Ok(found);
+        if T::products(self, other, out)? {
+            return Ok(());
         }
         let (left, right) = (self.layout(), other.layout());
-        T::cpu_storage_data(self.storage.matmul(other.storage, (b, m, n, k), &left, &right)?)
+        let found = self.storage.matmul(other.storage, (b, m, n, k), &left, &right)?;
+        out.extend_from_slice(&T::cpu_storage_data(found)?);
+        Ok(())
     }
 }
