@@ -6,7 +6,7 @@
 use super::portable::{self, Block, FloatWeight, GROUP_BLOCKS, Lanes};
 use super::{
     Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE, RowsInt8,
-    Store, activate, fold, math, scalar,
+    Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
 use crate::format::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
@@ -370,18 +370,20 @@ fn largest_value(row: &[f32]) -> f32 {
 }
 
 /// See [`scalar::softmax_int8`].
-pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> WeightScale {
     let largest = largest_value(row);
     let (values, padding) = out.split_at_mut(row.len().min(out.len()));
     padding.fill(0);
-    let mut sum = 0i32;
+    let (mut fine, mut coarse) = (0i32, 0i32);
     for (slot, x) in values.iter_mut().zip(row) {
-        let shifted = 127.0 * math::exp_8bit(*x - largest) + ROUNDER;
-        let rounded = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+        let shifted = WEIGHT_STEPS * math::exp_8bit(*x - largest) + ROUNDER;
+        let weight = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+        let rounded = (weight + 64) >> 7;
         *slot = rounded as i8;
-        sum += rounded;
+        fine += weight;
+        coarse += rounded;
     }
-    1.0 / sum as f32
+    WeightScale::new(fine, coarse, row.len())
 }
 
 /// See [`scalar::softmax`].

@@ -12,8 +12,9 @@
 //! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`. With int4
 //!   weights the exact sum of each group of 32 inputs times the group's scale, groups in order, then
 //!   times the row scale.
-//! - Softmax quantised to int8: `q = round(127 exp(x - max))`, and the weights are `q / sum(q)`: the sum
-//!   is exact, and the weights add up to 1 whatever was rounded.
+//! - Softmax quantised to int8: `w = round(127 * 128 exp(x - max))`, `q = round(w / 128)`; a row's weights
+//!   are its q, and what rounding took from or gave to all of them together, shared evenly ([`WeightScale`]).
+//!   Both sums are exact, and the weights add up to 1.
 //! - No fused multiply-add. `exp`, `ln`, `erf` are in this crate; `sqrt` is correctly rounded.
 //!
 //! Names are `gemm_<output>_<left>_<right>`: `qd8` is a row quantised to int8 as it is read, `qc8w`
@@ -111,7 +112,7 @@ pub struct Kernels {
     /// Softmax of a row in place; see [`scalar::softmax`].
     pub softmax: fn(&mut [f32]),
     /// Softmax of a row, quantised; see [`scalar::softmax_int8`].
-    pub softmax_int8: fn(&mut [i8], &[f32]) -> f32,
+    pub softmax_int8: fn(&mut [i8], &[f32]) -> WeightScale,
     /// Quantises rows into panels, each an output channel; see [`scalar::pack_rows`].
     pub pack_rows: PackInt8,
     /// Quantises columns into panels, each an output channel; see [`scalar::pack_columns`].
@@ -179,6 +180,31 @@ pub struct RowsInt8<'a> {
     pub scales: &'a [f32],
     /// A multiple of 8, at least the inputs.
     pub stride: usize,
+}
+
+/// The largest softmax weight before it is rounded to int8.
+pub(crate) const WEIGHT_STEPS: f32 = 127.0 * 128.0;
+
+/// What makes quantised softmax weights q of a row add up to 1: `scale q + rest`.
+///
+/// In a long row many small weights round to zero, together a good part of the whole: `rest` gives it back
+/// to all of them evenly. The mix of values is `scale sum(q v) + rest sum(v)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeightScale {
+    /// Factor of each q.
+    pub scale: f32,
+    /// Added to each weight; negative where more was rounded up than down.
+    pub rest: f32,
+}
+
+impl WeightScale {
+    /// From `sum(w)`, `sum(q)` and the number of weights.
+    #[inline(always)]
+    pub(crate) fn new(fine: i32, coarse: i32, count: usize) -> Self {
+        let total = fine as f32;
+        let rest = (fine - (coarse << 7)) as f32 / (count as f32 * total);
+        Self { scale: 128.0 / total, rest }
+    }
 }
 
 /// Weights of a norm.

@@ -3,7 +3,7 @@
 
 use super::{
     Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE,
-    RowsInt8, Store, activate, fold, math, scalar,
+    RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
 use crate::format::INT4_GROUP;
 use crate::model::config::Activation;
@@ -1207,26 +1207,32 @@ fn largest_value(row: &[f32]) -> f32 {
 
 /// See [`scalar::softmax_int8`].
 #[inline(always)]
-pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> WeightScale {
     let largest = largest_value(row);
     let (values, padding) = out.split_at_mut(row.len().min(out.len()));
     padding.fill(0);
-    let weigh = |slots: &mut [i8], row: &[f32], sums: &mut [i32]| {
-        for ((slot, x), sum) in slots.iter_mut().zip(row).zip(sums) {
-            let shifted = 127.0 * math::exp_8bit(*x - largest) + ROUNDER;
-            let rounded = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+    let weigh = |slots: &mut [i8], row: &[f32], sums: &mut [[i32; WIDE]; 2]| {
+        let [fine, coarse] = sums;
+        for ((slot, x), (fine, coarse)) in
+            slots.iter_mut().zip(row).zip(fine.iter_mut().zip(coarse))
+        {
+            let shifted = WEIGHT_STEPS * math::exp_8bit(*x - largest) + ROUNDER;
+            let weight = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+            let rounded = (weight + 64) >> 7;
             *slot = rounded as i8;
-            *sum += rounded;
+            *fine += weight;
+            *coarse += rounded;
         }
     };
-    let mut sums = [0; WIDE];
+    let mut sums = [[0; WIDE]; 2];
     let (blocks, rest) = values.as_chunks_mut::<WIDE>();
     let (inputs, rest_inputs) = row.as_chunks::<WIDE>();
     for (slots, row) in blocks.iter_mut().zip(inputs) {
         weigh(slots, row, &mut sums);
     }
     weigh(rest, rest_inputs, &mut sums);
-    1.0 / sums.into_iter().sum::<i32>() as f32
+    let [fine, coarse] = sums.map(|sums| sums.into_iter().sum::<i32>());
+    WeightScale::new(fine, coarse, row.len())
 }
 
 /// See [`scalar::softmax`].

@@ -85,7 +85,7 @@ macro_rules! recompiled_table {
             fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
             fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;
             fn softmax(row: &mut [f32]) = portable::softmax;
-            fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 = portable::softmax_int8;
+            fn softmax_int8(out: &mut [i8], row: &[f32]) -> crate::kernels::WeightScale = portable::softmax_int8;
             fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_rows;
             fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_columns;
             fn add_f16(out: &mut [f32], row: &[half::f16]) = portable::add_f16;

@@ -2,7 +2,7 @@
 
 use super::{
     Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
-    Store, activate, fold, math,
+    Store, WEIGHT_STEPS, WeightScale, activate, fold, math,
 };
 use crate::format::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
@@ -310,24 +310,26 @@ pub fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Softmax of a row as int8: `q = round(127 exp(x - max))`, ties to even, by [`math::exp_8bit`]. Returns `1 / sum(q)`, so that
-/// `q` times it is a row of weights that add up to 1.
+/// Softmax of a row as int8: `w = round(127 * 128 exp(x - max))`, ties to even, by [`math::exp_8bit`], and
+/// `q = round(w / 128)`, ties up.
 ///
 /// `out` may be longer than the row; its rest is set to zero. The weight of a NaN is zero.
-pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> f32 {
+pub fn softmax_int8(out: &mut [i8], row: &[f32]) -> WeightScale {
     let mut largest = f32::NEG_INFINITY;
     for x in row {
         if *x > largest {
             largest = *x;
         }
     }
-    let mut sum = 0i32;
+    let (mut fine, mut coarse) = (0i32, 0i32);
     for (index, slot) in out.iter_mut().enumerate() {
         let weight = row.get(index).map_or(0.0, |x| math::exp_8bit(*x - largest));
-        *slot = math::round_ties_even(127.0 * weight) as i8;
-        sum += i32::from(*slot);
+        let weight = math::round_ties_even(WEIGHT_STEPS * weight) as i32;
+        *slot = ((weight + 64) >> 7) as i8;
+        fine += weight;
+        coarse += i32::from(*slot);
     }
-    1.0 / sum as f32
+    WeightScale::new(fine, coarse, row.len())
 }
 
 /// Adds a row of a table, widened exactly.

@@ -205,7 +205,11 @@ impl AttentionScratch {
 pub(crate) struct Int8AttentionScratch {
     pub(crate) key_scales: usize,
     pub(crate) value_scales: usize,
+    /// Sums of the values' columns.
+    pub(crate) value_sums: usize,
     pub(crate) row_scales: usize,
+    /// What is added to each softmax weight of a row.
+    pub(crate) row_rests: usize,
     pub(crate) scores: usize,
     pub(crate) context: usize,
     pub(crate) keys: usize,
@@ -227,7 +231,9 @@ impl Int8AttentionScratch {
         Self {
             key_scales: product(&[key_panels, PANEL]),
             value_scales: product(&[head_panels, PANEL]),
+            value_sums: head_dim,
             row_scales: tile,
+            row_rests: tile,
             scores: product(&[tile, key_rows]),
             context: product(&[tile, head_dim]),
             keys: panel_bytes,
@@ -241,7 +247,8 @@ impl Int8AttentionScratch {
     }
 
     pub(crate) const fn floats(self) -> usize {
-        let sum = self.key_scales.saturating_add(self.value_scales).saturating_add(self.row_scales);
+        let sum = self.key_scales.saturating_add(self.value_scales).saturating_add(self.value_sums);
+        let sum = sum.saturating_add(self.row_scales).saturating_add(self.row_rests);
         let sum = sum.saturating_add(self.scores).saturating_add(self.context);
         sum.saturating_add(self.low)
     }

@@ -1,10 +1,10 @@
 //! Products of int8 values (ours): queries and keys with a scale for each row of a head, values with
-//! one for each column, softmax weights in 1/127 of the largest.
+//! one for each column, softmax weights in 1/127 of the largest and a share for all alike.
 
 use super::super::Context;
 use super::low_rank::{Packed, Space};
-use super::{Keys, put_context};
-use crate::kernels::{Epilogue, PANEL, PanelsInt8, RowsInt8};
+use super::{Keys, add_rows, put_context};
+use crate::kernels::{Epilogue, PANEL, PanelsInt8, RowsInt8, Store, WeightScale};
 use crate::memory::{ATTENTION_TILE, Int8AttentionScratch, Scratch, typed};
 use crate::tensor::MatrixMut;
 
@@ -12,7 +12,11 @@ use crate::tensor::MatrixMut;
 struct Head<'s> {
     key_scales: &'s mut [f32],
     value_scales: &'s mut [f32],
+    /// Sums of the values' columns.
+    value_sums: &'s mut [f32],
     row_scales: &'s mut [f32],
+    /// What is added to each softmax weight of a row.
+    row_rests: &'s mut [f32],
     scores: &'s mut [f32],
     context: &'s mut [f32],
     keys: &'s mut [i8],
@@ -29,7 +33,9 @@ impl<'s> Head<'s> {
         let floats: &mut [f32] = typed(floats);
         let (key_scales, floats) = floats.split_at_mut_checked(sizes.key_scales)?;
         let (value_scales, floats) = floats.split_at_mut_checked(sizes.value_scales)?;
+        let (value_sums, floats) = floats.split_at_mut_checked(sizes.value_sums)?;
         let (row_scales, floats) = floats.split_at_mut_checked(sizes.row_scales)?;
+        let (row_rests, floats) = floats.split_at_mut_checked(sizes.row_rests)?;
         let (scores, floats) = floats.split_at_mut_checked(sizes.scores)?;
         let (context, floats) = floats.split_at_mut_checked(sizes.context)?;
         let low = floats.get_mut(..sizes.low)?;
@@ -41,7 +47,9 @@ impl<'s> Head<'s> {
         Some(Self {
             key_scales,
             value_scales,
+            value_sums,
             row_scales,
+            row_rests,
             scores,
             context,
             keys,
@@ -80,6 +88,7 @@ pub(super) fn attend(
         );
         (kernels.pack_rows)(head.keys, head.key_scales, of_keys);
         (kernels.pack_columns)(head.values, head.value_scales, of_values);
+        add_rows(head.value_sums, of_values);
         for (tile, order) in order.chunks(ATTENTION_TILE).enumerate() {
             let rows = (&mut *rows, tile * ATTENTION_TILE);
             attend_tile(context, &mut head, (keys, light), index, order, rows);
@@ -107,6 +116,7 @@ fn attend_tile(
         floats: head.low.get_mut(..order.len() * rank).unwrap_or_default(),
         int8: head.low_rows,
         scales: head.row_scales.get_mut(..order.len()).unwrap_or_default(),
+        rests: head.row_rests.get_mut(..order.len()).unwrap_or_default(),
     };
     let stride = head_dim.next_multiple_of(PANEL).max(PANEL);
     let slots = head.rows.chunks_exact_mut(stride).zip(space.scales.iter_mut());
@@ -126,17 +136,22 @@ fn attend_tile(
         light.score(context, &mut of_low, queries, &columns, (head.rows, &mut space));
     }
     let stride = key_rows.next_multiple_of(PANEL).max(PANEL);
-    let slots = head.rows.chunks_exact_mut(stride).zip(space.scales.iter_mut());
-    for ((row, position), (slot, scale)) in scores.chunks_exact_mut(key_rows).zip(order).zip(slots)
+    let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
+    let weights = space.scales.iter_mut().zip(space.rests.iter_mut());
+    let slots = head.rows.chunks_exact_mut(stride).zip(weights);
+    let slots = slots.zip(mixed.chunks_exact_mut(head_dim));
+    for ((row, position), ((slot, (scale, rest)), mixed)) in
+        scores.chunks_exact_mut(key_rows).zip(order).zip(slots)
     {
         keys.add_bias(row, index, *position);
-        *scale = (kernels.softmax_int8)(slot, row);
+        WeightScale { scale: *scale, rest: *rest } = (kernels.softmax_int8)(slot, row);
+        mixed.iter_mut().zip(&*head.value_sums).for_each(|(slot, sum)| *slot = *rest * *sum);
     }
-    let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
     let lhs = RowsInt8 { values: head.rows, scales: space.scales, stride };
     let (values, scales) = (&*head.values, &*head.value_scales);
     let panels = PanelsInt8 { values, scales, outputs: head_dim, inputs: exact };
-    (kernels.gemm_f32_qd8_qc8w)(&mut MatrixMut::new(mixed, head_dim), lhs, panels, &overwrite);
+    let add = overwrite.store(Store::Add { scale: &[] });
+    (kernels.gemm_f32_qd8_qc8w)(&mut MatrixMut::new(mixed, head_dim), lhs, panels, &add);
     if let Some(light) = light {
         let weights = head.rows.get(exact..).unwrap_or(&[]);
         let mut mixed = MatrixMut::new(mixed, head_dim);

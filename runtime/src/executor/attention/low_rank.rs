@@ -8,6 +8,7 @@
 
 use super::super::Context;
 use super::super::gemm::Form;
+use super::add_rows;
 use crate::kernels::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8, Store};
 use crate::memory::{bytes_of, typed};
 use crate::model::{LOW_RANK_WIDTH, LightKeys, Linear, Weights};
@@ -42,6 +43,8 @@ pub(super) struct Packed<'p> {
     keys: PanelsInt8<'p>,
     /// Columns of c, an output channel each.
     values: PanelsInt8<'p>,
+    /// Sums of the columns of c.
+    sums: &'p [f32],
     /// `U^T` of every head, scales of one: those of U are factors of the query.
     to_rank: &'p [i8],
     ones: &'p [f32],
@@ -80,7 +83,7 @@ impl<'a> LowRank<'a> {
     const fn packed_bytes(&self, width: usize) -> usize {
         let rows = self.rows.next_multiple_of(PANEL);
         let rank = self.key.rank.next_multiple_of(PANEL);
-        (rows + 2 * rank) * size_of::<f32>() + rank * (2 * rows + width)
+        (rows + 3 * rank) * size_of::<f32>() + rank * (2 * rows + width)
     }
 }
 
@@ -117,12 +120,14 @@ impl<'p> Packed<'p> {
         let (key_scales, space) = space.split_at_mut_checked(rows)?;
         let (value_scales, space) = space.split_at_mut_checked(wide_rank)?;
         let (ones, space) = space.split_at_mut_checked(wide_rank)?;
+        let (sums, space) = space.split_at_mut_checked(wide_rank)?;
         let space: &mut [i8] = typed(bytes_of(space));
         let (keys, space) = space.split_at_mut_checked(rows * wide_rank)?;
         let (values, space) = space.split_at_mut_checked(rows * wide_rank)?;
         let to_rank = space.get_mut(..light.key.values.len())?;
         (kernels.pack_rows)(keys, key_scales, low);
         (kernels.pack_columns)(values, value_scales, low);
+        add_rows(sums, low);
         transpose_heads(to_rank, light.key.values, head_dim, wide_rank);
         ones.fill(1.0);
         let panels =
@@ -130,6 +135,7 @@ impl<'p> Packed<'p> {
         Some(Self {
             keys: panels(keys, key_scales, light.rows, rank),
             values: panels(values, value_scales, rank, light.rows),
+            sums,
             to_rank,
             ones,
             light,
@@ -198,6 +204,8 @@ pub(super) struct Space<'s> {
     pub(super) int8: &'s mut [i8],
     /// `[tile]`.
     pub(super) scales: &'s mut [f32],
+    /// What is added to each softmax weight of a row, `[tile]`.
+    pub(super) rests: &'s mut [f32],
 }
 
 impl Space<'_> {
@@ -256,18 +264,23 @@ impl Packed<'_> {
         let (kernels, value) = (context.kernels, &self.light.value);
         let lhs = RowsInt8 { values: weights, scales: space.scales, stride };
         let mut low = MatrixMut::new(space.floats, value.rank);
-        (kernels.gemm_f32_qd8_qc8w)(&mut low, lhs, self.values, &Epilogue::overwrite(&[]));
+        for (low, rest) in low.rows_from(0).zip(space.rests.iter()) {
+            low.iter_mut().zip(self.sums).for_each(|(slot, sum)| *slot = rest * sum);
+        }
+        let add = Epilogue::overwrite(&[]).store(Store::Add { scale: &[] });
+        (kernels.gemm_f32_qd8_qc8w)(&mut low, lhs, self.values, &add);
         let bias = of_head(value.bias, columns);
         if !bias.is_empty() {
-            let weights = weights.chunks(stride.max(1)).zip(space.scales.iter());
-            for (mixed, (weights, scale)) in out.rows_from(0).zip(weights) {
+            let scales = space.scales.iter().zip(space.rests.iter());
+            let weights = weights.chunks(stride.max(1)).zip(scales);
+            for (mixed, (weights, (scale, rest))) in out.rows_from(0).zip(weights) {
                 let weights = weights.iter().take(self.light.rows);
                 let sum = weights.map(|weight| i32::from(*weight)).sum::<i32>() as f32 * scale;
+                let sum = sum + rest * self.light.rows as f32;
                 mixed.iter_mut().zip(bias).for_each(|(slot, bias)| *slot += bias * sum);
             }
         }
         let lhs = space.quantize(kernels, value.rank, 1.0);
-        let add = Epilogue::overwrite(&[]).store(Store::Add { scale: &[] });
         (kernels.gemm_f32_qd8_qc8w)(out, lhs, value.panels(columns), &add);
     }
 }

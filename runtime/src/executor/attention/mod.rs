@@ -86,6 +86,14 @@ pub(super) fn forward(
     });
 }
 
+/// The sum of all rows.
+fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
+    sums.fill(0.0);
+    for row in rows.iter() {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+}
+
 /// Puts the context of one head, `[tile, head]`, into the `columns` of the rows from `first` on.
 fn put_context(rows: &mut MatrixMut<'_>, first: usize, columns: Range<usize>, mixed: &[f32]) {
     for (offset, mixed) in mixed.chunks_exact(columns.len().max(1)).enumerate() {
