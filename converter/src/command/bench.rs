@@ -63,16 +63,15 @@ impl Bench {
     }
 
     fn measure(&self) -> Result<()> {
+        if self.first_answer {
+            return super::cold::first_answer(&self.files, self.tokens, &self.compute);
+        }
         let start = Instant::now();
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         let load_ms = start.elapsed().as_secs_f64() * 1000.0;
         let input = bench::input(&model, self.tokens)?;
         let tokens = input.tokens(&model);
-        if self.first_answer {
-            let mut session = self.compute.session(&model, Capacity::any_budget(tokens))?;
-            return super::cold::first_answer(&mut session, &input, start);
-        }
         if self.calibrate {
             return self.calibrate(&model, tokens);
         }

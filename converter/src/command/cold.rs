@@ -1,9 +1,13 @@
 //! `coda bench --cold`: fresh processes, from mapping a package to the first answer.
 
+use super::{Compute, PackageFiles};
 use anyhow::{Context, Result, ensure};
+use coda_converter::bench;
 use coda_converter::dataset::SampleInput;
 use coda_converter::evaluate::median;
 use coda_converter::session::Session;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -72,13 +76,20 @@ pub(super) fn check(package_bytes: u64, runs: usize, json: bool) -> Result<bool>
 
 /// The first answer of this process, and some after it.
 pub(super) fn first_answer(
-    session: &mut Session<'_>,
-    input: &SampleInput,
-    start: Instant,
+    files: &PackageFiles,
+    tokens: Option<usize>,
+    compute: &Compute,
 ) -> Result<()> {
-    let mut run = || session.run(input.as_input(), Budget::Reduction(1.0), &mut (), |_| ());
-    run()?;
+    let start = Instant::now();
+    let bytes = files.read()?;
+    let (model, input) = files.bind_for(&bytes, |model| {
+        let input = bench::input(model, tokens)?;
+        answer(&mut session(model, &input, compute)?, &input)?;
+        Ok(input)
+    })?;
     let cold_ms = start.elapsed().as_secs_f64() * 1000.0;
+    let mut session = session(&model, &input, compute)?;
+    let mut run = || answer(&mut session, &input);
     let mut warm = Vec::new();
     for _ in 0..WARM_RUNS {
         let start = Instant::now();
@@ -94,6 +105,20 @@ pub(super) fn first_answer(
     };
     println!("{}", serde_json::to_string(&found)?);
     Ok(())
+}
+
+/// A session for one input.
+fn session<'m>(
+    model: &'m Model<'m>,
+    input: &SampleInput,
+    compute: &Compute,
+) -> Result<Session<'m>> {
+    compute.session(model, Capacity::any_budget(input.tokens(model)))
+}
+
+/// One dense inference.
+fn answer(session: &mut Session<'_>, input: &SampleInput) -> Result<()> {
+    session.run(input.as_input(), Budget::Reduction(1.0), &mut (), |_| ())
 }
 
 /// A line of what Linux says about the memory of this process, in bytes.

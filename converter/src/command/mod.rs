@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
 use coda_converter::session::{Session, bind_packages};
 use coda_runtime::executor::Activations;
+use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -104,6 +105,42 @@ impl PackageFiles {
             .zip(&self.packages)
             .map(|(bytes, path)| bytes.parse().with_context(|| path.display().to_string()));
         bind_packages(&parsed.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The same for one answer: `work` begins while another thread takes the checksums, because a core alone
+    /// takes long to read a large package. Nothing that was computed from a damaged file is returned.
+    fn bind_for<'a, R>(
+        &self,
+        files: &'a [PackageBytes],
+        work: impl FnOnce(&Model<'a>) -> Result<R>,
+    ) -> Result<(Model<'a>, R)> {
+        let parsed: Result<Vec<_>, _> =
+            files.iter().map(|bytes| Package::parse_without_checksum(bytes)).collect();
+        let Some((packages, model)) =
+            parsed.ok().and_then(|parsed| bind_packages(&parsed).ok().map(|model| (parsed, model)))
+        else {
+            // A damaged file may be wrong in any way: its checksum says it best.
+            let model = self.bind(files)?;
+            let done = work(&model)?;
+            return Ok((model, done));
+        };
+        let verify = || {
+            files.iter().for_each(PackageBytes::populate);
+            let mut files = packages.iter().zip(&self.packages);
+            files.try_for_each(|(package, path)| {
+                package.verify_checksum().with_context(|| path.display().to_string())
+            })
+        };
+        let done = std::thread::scope(|scope| {
+            let beside = std::thread::Builder::new().spawn_scoped(scope, verify);
+            let done = work(&model);
+            match beside.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(verified)) => verified?,
+                _ => verify()?,
+            }
+            done
+        })?;
+        Ok((model, done))
     }
 }
 

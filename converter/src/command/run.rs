@@ -69,11 +69,12 @@ struct Answer {
 impl Run {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
-        let model = self.files.bind(&files)?;
-        let (input, note) = self.input.read(&model)?;
+        let (model, (input, note, answer)) = self.files.bind_for(&files, |model| {
+            let (input, note) = self.input.read(model)?;
+            let answer = self.infer(model, &input, self.budget(input.tokens(model))?)?;
+            Ok((input, note, answer))
+        })?;
         let tokens = input.tokens(&model);
-        let budget = self.budget(tokens)?;
-        let answer = self.infer(&model, &input, budget)?;
         if self.json {
             println!("{}", self.to_json(&model, tokens, &answer));
             return Ok(());

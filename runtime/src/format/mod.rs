@@ -136,7 +136,8 @@ struct Sections<'a> {
     task: &'a [u8],
 }
 
-/// Whether a checksum must be computed: the parts of a bundle are covered by the bundle's.
+/// Whether a checksum must be computed: the parts of a bundle are covered by the bundle's, and a caller may
+/// see to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Checksum {
     Verify,
@@ -152,7 +153,29 @@ impl<'a> Package<'a> {
     /// # Errors
     /// A [`FormatError`] for anything that `FORMAT.md` does not allow.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let package = Self::parse_with(bytes, Checksum::Verify)?;
+        Self::parse_whole(bytes, Checksum::Verify)
+    }
+
+    /// [`Package::parse`] without the checksum, in time that does not grow with the weights: for storage that
+    /// was verified before, or where [`Package::verify_checksum`] runs on a second core meanwhile. A package
+    /// that is damaged in spite of that gives wrong answers, and does no other harm.
+    ///
+    /// # Errors
+    /// A [`FormatError`] for anything that `FORMAT.md` does not allow, but for a wrong checksum.
+    pub fn parse_without_checksum(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        Self::parse_whole(bytes, Checksum::Covered)
+    }
+
+    /// Takes the checksum of the whole package.
+    ///
+    /// # Errors
+    /// [`FormatError::BadChecksum`].
+    pub fn verify_checksum(&self) -> Result<(), FormatError> {
+        check_sum(self.bytes)
+    }
+
+    fn parse_whole(bytes: &'a [u8], sum: Checksum) -> Result<Self, FormatError> {
+        let package = Self::parse_with(bytes, sum)?;
         if package.kind == PackageKind::Bundle {
             let parts = [
                 (package.sections.base, PackageKind::Base),
@@ -489,6 +512,11 @@ fn id_at(bytes: &[u8], range: core::ops::Range<usize>) -> ContentId {
     bytes.get(range).and_then(|id| id.try_into().ok()).unwrap_or_default()
 }
 
+fn check_sum(bytes: &[u8]) -> Result<(), FormatError> {
+    let (expected, found) = (u32_at(bytes, header::CHECKSUM), checksum(bytes));
+    if expected == found { Ok(()) } else { Err(FormatError::BadChecksum { expected, found }) }
+}
+
 fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError> {
     if bytes.len() < header::LENGTH_BYTES {
         return Err(FormatError::TooShort { found: bytes.len() });
@@ -505,10 +533,7 @@ fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError>
         return Err(FormatError::WrongLength { expected, found: bytes.len() });
     }
     if sum == Checksum::Verify {
-        let (expected, found) = (u32_at(bytes, header::CHECKSUM), checksum(bytes));
-        if expected != found {
-            return Err(FormatError::BadChecksum { expected, found });
-        }
+        check_sum(bytes)?;
     }
     if !bytes.as_ptr().addr().is_multiple_of(MEMORY_ALIGNMENT) {
         return Err(FormatError::Misaligned);
