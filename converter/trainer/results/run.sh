@@ -6,13 +6,15 @@
 # SEEDS="1 2 3" and METHODS="probe adapter coda ..." choose what is run. Everything goes on where it
 # stopped: a finished training is not repeated, an interrupted one continues. Weights stay in
 # ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove one to repeat it), records come here. Needs
-# tests/fetch.sh. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
+# tests/fetch.sh. `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing
+# changed: what an ablation shows does not need the long one. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda r2 r4 r8 random first every sigmoid exact k-to-k k-to-all no-distillation}
+methods=${METHODS:-probe adapter coda r2 r4 r8 short short-random short-first short-every short-sigmoid
+  short-exact short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
 # Large blocks are reused, not mapped anew for each step (glibc).
@@ -24,7 +26,7 @@ cargo build --locked --release -p coda-converter
 trainer=target/release/coda-trainer coda=target/release/coda
 
 for task in "${tasks[@]}"; do
-  attention=k-to-light size=()
+  attention=k-to-light size=() short_steps=300
   case $task in
     reuters-r8 | reuters-r52 | 20newsgroups)
       base=$cache/minilm test=$cache/$task-test.tsv
@@ -32,7 +34,7 @@ for task in "${tasks[@]}"; do
       common=(--data "$cache/$task-train.tsv" --batch 16 --average 0.99 --validation 0.05)
       routed=(--light-rank 48)
       if [ "$task" = 20newsgroups ]; then
-        common+=(--max-tokens 128) dense_steps=1000 routed_steps=2000
+        common+=(--max-tokens 128) dense_steps=2000 routed_steps=2000
       else
         common+=(--max-tokens 256) dense_steps=600 routed_steps=1000
       fi
@@ -43,7 +45,7 @@ for task in "${tasks[@]}"; do
       common=(--data "$cache/fashion-mnist/train-images-idx3-ubyte.gz" --flip --average 0.998 --validation 0.02
         --adapter-hidden 12 --adapter-activation gelu --head-rate 1e-3)
       dense=(--rate 1e-3 --norm-rate 3e-4 --smoothing 0.05) dense_steps=800
-      routed=(--norm-rate 5e-4) routed_steps=3000 attention=k-to-all
+      routed=(--norm-rate 5e-4) routed_steps=3000 short_steps=600 attention=k-to-all
       ;;
     mnist)
       "$results/dinov2.sh"
@@ -64,17 +66,31 @@ for task in "${tasks[@]}"; do
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
       taught=(--teacher "$adapter")
       case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
-      trained=1,2,4,8 mode=$attention
+      trained=1,2,4,8 tested=1,2,3,4,6,8 measured=1,2,3,4,6,8,12,16 mode=$attention
       own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500)
       case $method in
         probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         coda) ;;
-        r2 | r4 | r8) trained=${method#r} ;;
-        random | first | every) own+=(--selection "$method") ;;
-        sigmoid | exact) own+=(--gate "$method") ;;
-        k-to-k | k-to-all | k-to-light) mode=$method ;;
-        no-distillation) taught=() ;;
+        random) own+=(--selection random) ;;
+        r2 | r4 | r8) trained=${method#r} tested=$trained measured=$trained ;;
+        short | short-*)
+          trained=4,8 tested=4,8 measured=4,8
+          own=(--init "$adapter" --steps "$short_steps" "${routed[@]}" --evaluate-every "$short_steps")
+          change=${method#short} change=${change#-}
+          case $change in
+            "") ;;
+            random | first | every) own+=(--selection "$change") ;;
+            sigmoid | exact) own+=(--gate "$change") ;;
+            k-to-k | k-to-all | k-to-light) mode=$change ;;
+            no-distillation) taught=() ;;
+            pretrained) own[1]=$cache/runs/$task/pretrain-s$seed/task.safetensors ;;
+            *)
+              echo "run.sh: there is no method $method" >&2
+              exit 2
+              ;;
+          esac
+          ;;
         *)
           echo "run.sh: there is no method $method" >&2
           exit 2
@@ -83,14 +99,19 @@ for task in "${tasks[@]}"; do
       mkdir -p "$out" "$record"
       if [ ! -e "$out/training.json" ]; then
         echo "== $task, $name"
+        if [ "$method" = short-pretrained ] && [ ! -e "${own[1]}" ]; then
+          "$trainer" pretrain --base "$base" "${size[@]}" --out "$(dirname "${own[1]}")" --seed "$seed" \
+            --steps $((2 * short_steps)) "${common[@]}" "${routed[@]}" --attention "$mode" --reductions "$trained"
+        fi
         "$trainer" train --base "$base" "${size[@]}" --out "$out" --seed "$seed" --test "$test" "${common[@]}" \
-          "${own[@]}" --attention "$mode" --reductions "$trained" "${taught[@]}"
+          "${own[@]}" --attention "$mode" --reductions "$trained" \
+          --test-reductions "$tested" "${taught[@]}"
       fi
       cp "$out/training.json" "$record/training.json"
       [ -e "$out/task.safetensors" ] || continue
       if [ ! -e "$out/eval.json" ]; then
         "$coda" pack --base "$base" "${size[@]}" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
-        reductions=1,2,3,4,6,8,12,16
+        reductions=$measured
         case $method in probe | adapter) reductions=1 ;; esac
         "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" --json >"$out/eval.json.part"
         mv "$out/eval.json.part" "$out/eval.json"

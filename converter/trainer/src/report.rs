@@ -242,9 +242,14 @@ fn section(
 
 /// Learned routing against the ways to select without a router, sample by sample.
 fn paired(page: &mut String, runs: &BTreeMap<String, Runs>) -> Result<()> {
-    let Some(learned) = runs.get("coda") else { return Ok(()) };
-    let others = ["random", "first", "every"];
-    if !others.iter().any(|name| runs.contains_key(*name)) {
+    let pairs = || {
+        let learned = [("coda", ""), ("short", "short-")];
+        learned.into_iter().flat_map(|(name, prefix)| {
+            let pair = move |other| Some((runs.get(name)?, format!("{prefix}{other}")));
+            ["random", "first", "every"].into_iter().filter_map(pair)
+        })
+    };
+    if !pairs().any(|(_, name)| runs.contains_key(&name)) {
         return Ok(());
     }
     writeln!(
@@ -257,8 +262,8 @@ fn paired(page: &mut String, runs: &BTreeMap<String, Runs>) -> Result<()> {
         ROUTED[1..].iter().map(|r| format!("r = {r}")).collect::<Vec<_>>().join(" | ")
     )?;
     writeln!(page, "|---|---|{}", "---|".repeat(ROUTED.len() - 1))?;
-    for name in others {
-        let Some(other) = runs.get(name) else { continue };
+    for (learned, name) in pairs() {
+        let Some(other) = runs.get(&name) else { continue };
         for seed in learned.trainings.keys() {
             let of = |runs: &Runs| runs.trainings.get(seed).map(|own| own.data.sha256.clone());
             if of(learned) != of(other) {

@@ -151,6 +151,7 @@ pub struct Stack<'a> {
     pub(crate) strides: [usize; 3],
     pub(crate) offset: usize,
     /// All values in bf16, dense, if they are kept so.
+    #[cfg_attr(not(feature = "onednn"), expect(dead_code, reason = "products in bf16 read it"))]
     pub(crate) rounded: Option<&'a [u16]>,
 }
 
