@@ -100,13 +100,10 @@ impl CostModel {
         deadline: Duration,
     ) -> Result<Choice, DeadlineError> {
         let available = deadline.as_nanos() as f32 / (1.0 + self.margin);
-        let time = |k: usize, layers: usize| -> Result<f32, DeadlineError> {
-            let macs = (0..model.config().layers)
-                .map(|index| layer_macs(model, index, tokens, k + usize::from(index < layers)));
-            Ok(self.predict(tokens, &macs.sum::<Result<Macs, ModelError>>()?))
-        };
+        let curve = Curve::new(model, tokens)?;
+        let time = |k: usize| self.predict(tokens, &curve.at(k));
         let limit = limit.clamp(1, tokens.max(1));
-        let least = time(1, 0)?;
+        let least = time(1);
         if least > available {
             let needed = nanoseconds(least * (1.0 + self.margin));
             return Err(DeadlineError::TooShort { needed, given: deadline });
@@ -115,15 +112,77 @@ impl CostModel {
         let (mut low, mut high) = (1, limit + 1);
         while high - low > 1 {
             let middle = low.midpoint(high);
-            if time(middle, 0)? <= available { low = middle } else { high = middle }
+            if time(middle) <= available { low = middle } else { high = middle }
         }
-        let mut layers = 0;
-        if low < limit {
-            while layers < model.config().layers && time(low, layers + 1)? <= available {
-                layers += 1;
+        let (mut layers, mut macs) = (0, curve.at(low));
+        while low < limit && layers < model.config().layers {
+            let of = |k| layer_macs(model, layers, tokens, k);
+            let more = plus(macs, of(low + 1)?, of(low)?);
+            if self.predict(tokens, &more) > available {
+                break;
             }
+            (layers, macs) = (layers + 1, more);
         }
-        Ok(Choice { tokens: low, layers, predicted: nanoseconds(time(low, layers)?) })
+        let predicted = nanoseconds(self.predict(tokens, &macs));
+        Ok(Choice { tokens: low, layers, predicted })
+    }
+}
+
+/// Multiply-accumulates of all layers as a function of k, from one look at each layer: they are a
+/// polynomial of degree 2 below all tokens.
+struct Curve {
+    tokens: usize,
+    /// The least k: pinned tokens are always selected.
+    first: usize,
+    /// At the least k and the two behind it.
+    least: [Macs; 3],
+    /// With all tokens.
+    all: Macs,
+}
+
+impl Curve {
+    fn new(model: &Model<'_>, tokens: usize) -> Result<Self, ModelError> {
+        let pinned = model.pinned().filter(|position| *position < tokens).count();
+        let first = pinned.max(1);
+        let (mut least, mut all) = ([Macs::default(); 3], Macs::default());
+        for index in 0..model.config().layers {
+            let layer = model.layer(index)?;
+            let of = |k: usize| {
+                let selected = if layer.routing.is_some() { k.min(tokens) } else { tokens };
+                layer.macs(tokens, selected)
+            };
+            for (slot, k) in least.iter_mut().zip(first..) {
+                *slot = [*slot, of(k)].into_iter().sum();
+            }
+            all = [all, of(tokens)].into_iter().sum();
+        }
+        Ok(Self { tokens, first, least, all })
+    }
+
+    fn at(&self, k: usize) -> Macs {
+        if k >= self.tokens {
+            return self.all;
+        }
+        let steps = k.saturating_sub(self.first) as i64;
+        let value = |part: fn(&Macs) -> u64| {
+            let [a, b, c] = self.least.each_ref().map(|macs| part(macs).cast_signed());
+            let (slope, bend) = (b - a, c - 2 * b + a);
+            (a + steps * slope + steps * (steps - 1) / 2 * bend).max(0).cast_unsigned()
+        };
+        Macs {
+            frozen: value(|macs| macs.frozen),
+            attention: value(|macs| macs.attention),
+            task: value(|macs| macs.task),
+        }
+    }
+}
+
+/// `sum + more - less`; `less` is a part of `sum`.
+const fn plus(sum: Macs, more: Macs, less: Macs) -> Macs {
+    Macs {
+        frozen: (sum.frozen + more.frozen).saturating_sub(less.frozen),
+        attention: (sum.attention + more.attention).saturating_sub(less.attention),
+        task: (sum.task + more.task).saturating_sub(less.task),
     }
 }
 
