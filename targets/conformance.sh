@@ -16,6 +16,7 @@ native() {
   if [ "$(uname -m)" = x86_64 ]; then
     local tables="" flags
     flags=$(grep -m1 '^flags' /proc/cpuinfo)
+    [[ " $flags " != *" amx_int8 "* ]] || tables+=amx_int8,
     [[ " $flags " != *" avx512_vnni "* ]] || tables+=avx512_vnni,
     [[ " $flags " != *" avx_vnni "* ]] || tables+=avx_vnni,
     [[ " $flags " != *" avx2 "* ]] || tables+=avx2,

@@ -36,7 +36,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 
 /// The recompiled table with its passes over rows by hand: compilers make little of rows as short as a
 /// head.
-static TABLE: Kernels = Kernels {
+pub(super) static TABLE: Kernels = Kernels {
     quantize_row: quantize_row_safely,
     pack_rows: pack_rows_safely,
     pack_columns: pack_columns_safely,
@@ -116,7 +116,7 @@ fn fold(sums: __m512i) -> [i32; PANEL] {
 /// Sixteen sums from their halves.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn fold_pair(first: __m512i, second: __m512i) -> [[i32; PANEL]; 2] {
+pub(super) fn fold_pair(first: __m512i, second: __m512i) -> [[i32; PANEL]; 2] {
     const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
     const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
     let even = _mm512_permutex2var_epi32(first, bytemuck::must_cast(EVEN), second);
@@ -188,6 +188,16 @@ unsafe fn pair_values<const ROWS: usize>(
 ) -> [[Lanes; 2]; ROWS] {
     // SAFETY: as this function's.
     let sums = unsafe { block_sums::<ROWS, 2, false>(rows, panels) };
+    scaled(&sums, scaling)
+}
+
+/// `(sum - excess) * (row scale * channel scale)`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn scaled<const ROWS: usize>(
+    sums: &[[[i32; PANEL]; 2]; ROWS],
+    scaling: &Scaling<'_, ROWS, 2>,
+) -> [[Lanes; 2]; ROWS] {
     let channels: __m512 = bytemuck::must_cast(*scaling.channels);
     let mut values = [[[0.0; PANEL]; 2]; ROWS];
     let of_rows = sums.iter().zip(scaling.rows.iter().zip(scaling.excess));

@@ -39,6 +39,9 @@ pub mod scalar;
 #[macro_use]
 mod recompile;
 
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instruction-set file")]
+mod amx_int8;
 #[cfg(armv7_a)]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod armv7_neon;
@@ -268,6 +271,8 @@ type Candidate = (&'static str, fn() -> Option<&'static Kernels>);
 
 /// Every table of this build, fastest first.
 const TABLES: &[Candidate] = &[
+    #[cfg(target_arch = "x86_64")]
+    (amx_int8::NAME, amx_int8::detect),
     #[cfg(target_arch = "x86_64")]
     (avx512_vnni::NAME, avx512_vnni::detect),
     #[cfg(target_arch = "x86_64")]

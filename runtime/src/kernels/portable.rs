@@ -67,14 +67,14 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
 }
 
 /// Work on some adjacent rows.
-trait RowTile {
+pub(super) trait RowTile {
     /// Rows `first` to `first + ROWS`.
     fn run<const ROWS: usize>(&mut self, first: usize);
 }
 
 /// Covers all rows: whole tiles, then 4, 2 and 1 rows.
 #[inline(always)]
-fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
+pub(super) fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     let mut first = 0;
     while first + TILE <= rows {
         tile.run::<TILE>(first);
@@ -842,7 +842,7 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
 }
 
 /// The epilogue of some adjacent panels, its vectors loaded.
-struct Finish<const PANELS: usize> {
+pub(super) struct Finish<const PANELS: usize> {
     /// First output channel.
     column: usize,
     bias: Option<[Lanes; PANELS]>,
@@ -859,7 +859,7 @@ enum FinishStore<const PANELS: usize> {
 
 impl<const PANELS: usize> Finish<PANELS> {
     #[inline(always)]
-    fn new(epilogue: &Epilogue<'_>, column: usize) -> Self {
+    pub(super) fn new(epilogue: &Epilogue<'_>, column: usize) -> Self {
         let lanes = |values: &[f32]| {
             let values = values.get(column..).filter(|values| !values.is_empty())?;
             Some(padded(values))
@@ -875,7 +875,7 @@ impl<const PANELS: usize> Finish<PANELS> {
     /// Finishes the values of some rows, all together: one after the other, each would wait for the
     /// long chain of an activation.
     #[inline(always)]
-    fn store<const ROWS: usize>(
+    pub(super) fn store<const ROWS: usize>(
         &self,
         out: &mut MatrixMut<'_>,
         first: usize,
