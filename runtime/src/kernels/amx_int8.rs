@@ -1,24 +1,23 @@
 //! x86-64 with AMX (Intel since Sapphire Rapids), on Linux, which must be asked for the tiles.
 //!
-//! `tdpbssd` multiplies up to 16 rows of 16 groups of four int8 values with 16 rows of such groups, a
-//! row for each group of the left side, and adds to a tile of 16 x 16 sums. 16 blocks of a panel are
-//! such a right side as they lie in memory: column 2 c holds inputs 0 to 3 of each block for channel c,
-//! column 2 c + 1 inputs 4 to 7. So rows are packed into two left sides, of the even and of the odd
-//! groups of four inputs. Of the sums with the even ones the even columns count, of the others the odd
-//! ones: half of the products are for nothing, but weights are read in place and only once.
+//! `tdpbssd` multiplies a tile of up to 16 rows of 16 groups of four int8 values with a tile that has a
+//! row for each such group, of 16 channels, and adds to a tile of 16 x 16 sums. Two blocks of the same
+//! inputs, of two panels, are two rows of the right side: the even groups of four, then the odd ones.
+//!
+//! Up to 32 rows are multiplied with four panels at a time, step by step of 8 blocks each. While tiles
+//! are multiplied, the blocks of a later step are brought into their order: a ring of four steps stays
+//! in the first cache, and what is brought there costs no time of its own.
 //!
 //! Tiles are configured for some rows times all panels and released behind: a thread that holds none
 //! has nothing more to save when the system switches to another.
 
-use super::avx512_vnni::{self, fold_pair, scaled};
-use super::portable::{Block, Finish, Lanes, RowTile, Scaling, for_row_tiles, int8_panels};
-use super::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8};
+use super::avx512_vnni::{self, scaled};
+use super::portable::{Block, Finish, Lanes, RowTile, Scaling, for_row_tiles};
+use super::{Epilogue, Kernels, PANEL, PanelsInt8, ROW_TILE, RowsInt8};
 use crate::tensor::MatrixMut;
 use core::arch::asm;
-use core::arch::x86_64::{
-    __m512i, _mm512_mask_blend_epi32, _mm512_maskz_loadu_epi64, _mm512_permutex2var_epi32,
-};
-use core::mem::MaybeUninit;
+use core::arch::x86_64::{__m512i, _mm512_permutex2var_epi32};
+use core::mem::{MaybeUninit, offset_of};
 
 pub(super) const NAME: &str = "amx_int8";
 
@@ -37,230 +36,378 @@ recompiled! {
 
 /// Rows of a tile.
 const TILE_ROWS: usize = 16;
-/// Blocks that one tile of weights holds: a step.
-const STEP: usize = 16;
-/// Lines of packed rows, two for each row and step: those of 32 rows of 1,536 values.
-const LINES: usize = 768;
-/// Steps up to which two tiles of rows stay in the first cache with the panels they are multiplied with.
-const SHORT_STEPS: usize = 6;
+/// Bytes of a line: a row of a tile, or a block.
+const LINE: usize = 64;
+/// Panels that are multiplied together.
+const GROUP: usize = 4;
+/// Blocks of a step, and of a step of rows that are shorter.
+const STEP: usize = 8;
+const SHORT_STEP: usize = 4;
+/// Steps of the ring, and how many lie ready when a step is multiplied.
+const RING: usize = 4;
+const AHEAD: usize = 2;
+/// Blocks of rows that are copied: those of 32 rows of 1,536 values.
+const COPIED_BLOCKS: usize = 6144;
 /// Fewer rows than this are multiplied faster without tiles.
-const FEWEST_ROWS: usize = 4;
+const FEWEST_ROWS: usize = 2;
 
-/// A row of a tile.
+/// A row of a tile of sums.
 type Line = __m512i;
-const ZERO: Line = bytemuck::must_cast([0u8; 64]);
 
-/// How rows are cut.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// Blocks of a row.
-    blocks: usize,
-    /// Steps of a row. The first takes what the others, which are whole, leave.
-    steps: usize,
-    /// Most rows of a tile.
-    tile_rows: usize,
-    /// Most tiles of rows that are packed at a time.
-    tiles: usize,
-}
-
-impl Shape {
-    /// `None` where tiles are not worth it or rows too long to be packed.
-    #[inline(always)]
-    fn new(rows: usize, inputs: usize) -> Option<Self> {
-        let blocks = inputs.div_ceil(PANEL);
-        let steps = blocks.div_ceil(STEP);
-        let tile_rows = TILE_ROWS.min(LINES.checked_div(2 * steps)?);
-        let tiles = if steps <= SHORT_STEPS { 2 } else { 1 };
-        (rows >= FEWEST_ROWS && tile_rows >= PANEL).then_some(Self {
-            blocks,
-            steps,
-            tile_rows,
-            tiles,
-        })
-    }
-
-    /// Blocks of the first step.
-    const fn first_blocks(&self) -> usize {
-        self.blocks - (self.steps - 1) * STEP
-    }
+/// Which table multiplies: this one, or that of AVX-512.
+enum By {
+    Tiles,
+    Vectors,
 }
 
 /// int8 weights, int8 rows; see [`super::scalar::gemm_f32_qd8_qc8w`].
 #[inline(always)]
 fn gemm(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>) {
-    let Some(shape) = Shape::new(lhs.scales.len(), rhs.inputs) else {
-        return (avx512_vnni::TABLE.gemm_f32_qd8_qc8w)(out, lhs, rhs, epilogue);
+    let by = match rhs.inputs.div_ceil(PANEL) {
+        _ if lhs.scales.len() < FEWEST_ROWS => By::Vectors,
+        STEP.. => gemm_in_steps::<STEP>(out, lhs, rhs, epilogue),
+        SHORT_STEP.. => gemm_in_steps::<SHORT_STEP>(out, lhs, rhs, epilogue),
+        _ => By::Vectors,
     };
-    let (rows, _) = lhs.values.as_chunks::<PANEL>();
-    let stride = lhs.stride / PANEL;
-    let mut space = [const { MaybeUninit::uninit() }; LINES];
-    let mut first = 0;
-    for scales in lhs.scales.chunks(shape.tile_rows * shape.tiles) {
-        let values = rows.get(first * stride..).unwrap_or(&[]);
-        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-        let packed = unsafe { pack(&mut space, values, stride, scales.len(), shape) };
-        let Some(packed) = packed else { return };
-        // SAFETY: only functions of this file's table come here; `detect` found AMX.
-        let tiles = unsafe { Tiles::configure(packed) };
-        multiply(&tiles, out, (first, scales), rhs, epilogue);
-        first += scales.len();
+    if let By::Vectors = by {
+        (avx512_vnni::TABLE.gemm_f32_qd8_qc8w)(out, lhs, rhs, epilogue);
     }
 }
 
-/// Some packed rows times every panel.
+/// The GEMM in steps of `STEP` blocks; nothing is done if rows are too long for it.
 #[inline(always)]
-fn multiply(
-    tiles: &Tiles<'_>,
+fn gemm_in_steps<const STEP: usize>(
     out: &mut MatrixMut<'_>,
-    (first, row_scales): (usize, &[f32]),
+    lhs: RowsInt8<'_>,
     rhs: PanelsInt8<'_>,
     epilogue: &Epilogue<'_>,
-) {
-    let mut space = PairSums::ZEROS;
-    let mut panels = int8_panels(rhs).enumerate();
-    while let Some((index, (panel, scales))) = panels.next() {
-        let second = panels.next().map(|(_, second)| second);
-        let (other, other_scales) = second.unwrap_or((panel, scales));
-        let (column, channels) = (index * PANEL, [*scales, *other_scales]);
-        for (tile, row_scales) in row_scales.chunks(tiles.packed.tile_rows.max(1)).enumerate() {
-            let Some(sums) = tiles.sums(tile, [panel, other], &mut space) else { return };
-            let (first, rows) = (first + tile * tiles.packed.tile_rows, row_scales.len());
-            if second.is_some() {
-                let finish: Finish<2> = Finish::new(epilogue, column);
-                let mut rest = Finishing { out, first, sums, row_scales, channels, finish };
-                for_row_tiles::<PANEL>(rows, &mut rest);
-            } else {
-                let finish: Finish<1> = Finish::new(epilogue, column);
-                let mut rest = Finishing { out, first, sums, row_scales, channels, finish };
-                for_row_tiles::<PANEL>(rows, &mut rest);
-            }
-        }
+) -> By {
+    let panels = Panels::<STEP>::new(rhs);
+    let (rows, _) = lhs.values.as_chunks::<PANEL>();
+    let stride = lhs.stride / PANEL;
+    // A row of a tile that is in two lines of the cache takes six times as long.
+    let aligned = (rows.as_ptr().addr() | lhs.stride).is_multiple_of(STEP * PANEL);
+    let in_place = aligned && panels.first_step() == STEP;
+    let room = COPIED_BLOCKS / (panels.steps * STEP).max(1);
+    let most = if in_place { ROW_TILE } else { ROW_TILE.min(room) };
+    if most < PANEL {
+        return By::Vectors;
     }
-}
-
-/// The sums of some rows and two panels on their way to the output.
-struct Finishing<'t, 'o, const PANELS: usize> {
-    out: &'t mut MatrixMut<'o>,
-    /// Place of the first row in the output.
-    first: usize,
-    sums: &'t PairSums,
-    row_scales: &'t [f32],
-    channels: [Lanes; 2],
-    finish: Finish<PANELS>,
-}
-
-impl<const PANELS: usize> RowTile for Finishing<'_, '_, PANELS> {
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = self.row_scales.get(first..).and_then(|scales| scales.first_chunk());
-        let (Some(rows), Some(sums)) = (rows, self.sums.rows::<ROWS>(first)) else { return };
-        let scaling = Scaling { rows, excess: &[0; ROWS], channels: &self.channels };
-        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-        let values = unsafe { pair_values(sums, &scaling) };
-        let values = values.map(|pair| core::array::from_fn(|panel| pair[panel]));
-        self.finish.store(self.out, self.first + first, values);
-    }
-}
-
-/// Sums with two panels: for each, those with the even groups and those with the odd ones.
-#[repr(C)]
-struct PairSums([[[Line; TILE_ROWS]; 2]; 2]);
-
-impl PairSums {
-    const ZEROS: Self = Self([[[ZERO; TILE_ROWS]; 2]; 2]);
-
-    /// Rows `first` to `first + ROWS`.
-    #[inline(always)]
-    fn rows<const ROWS: usize>(&self, first: usize) -> Option<[[&[Line; ROWS]; 2]; 2]> {
-        fn of<const ROWS: usize>(lines: &[Line], first: usize) -> Option<&[Line; ROWS]> {
-            lines.get(first..)?.first_chunk()
-        }
-        let [[a, b], [c, d]] = &self.0;
-        Some([[of(a, first)?, of(b, first)?], [of(c, first)?, of(d, first)?]])
-    }
-}
-
-/// Values of rows with two panels.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn pair_values<const ROWS: usize>(
-    [first, second]: [[&[Line; ROWS]; 2]; 2],
-    scaling: &Scaling<'_, ROWS, 2>,
-) -> [[Lanes; 2]; ROWS] {
-    const ODD_COLUMNS: u16 = 0xaaaa;
-    let mut sums = [[[0; PANEL]; 2]; ROWS];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        let halves = |[even, odd]: [&[Line; ROWS]; 2]| {
-            _mm512_mask_blend_epi32(ODD_COLUMNS, even[row], odd[row])
+    let mut space = Space([const { MaybeUninit::uninit() }; COPIED_BLOCKS]);
+    let mut work = Work::NEW;
+    let mut first = 0;
+    for scales in lhs.scales.chunks(most) {
+        let values = rows.get(first * stride..).unwrap_or(&[]);
+        let rows = match in_place {
+            true => Rows::new(values, stride, scales.len(), panels.of_panel),
+            false => space.copy::<STEP>(values, stride, scales.len(), &panels),
         };
-        *sums = fold_pair(halves(first), halves(second));
+        let Some(rows) = rows else { break };
+        multiply(out, (first, scales), rows, &panels, epilogue, &mut work);
+        first += scales.len();
     }
-    scaled(&sums, scaling)
+    By::Tiles
 }
 
-/// Rows in the order of tiles.
+/// The right side.
 #[derive(Clone, Copy)]
-struct Packed<'p> {
-    /// For each tile and step `tile_rows` lines of the even groups of four inputs, then of the odd ones.
-    lines: &'p [Line],
-    tile_rows: usize,
-    shape: Shape,
+struct Panels<'a, const STEP: usize> {
+    blocks: &'a [Block],
+    /// Blocks of a panel, not fewer than those of a step.
+    of_panel: usize,
+    /// Steps of a panel. The first takes what the others, which are whole, leave.
+    steps: usize,
+    scales: &'a [Lanes],
 }
 
-impl Packed<'_> {
-    /// Lines of a tile.
-    const fn tile_lines(&self) -> usize {
-        2 * self.shape.steps * self.tile_rows
+impl<'a, const STEP: usize> Panels<'a, STEP> {
+    /// As many panels as have blocks and scales.
+    #[inline(always)]
+    fn new(rhs: PanelsInt8<'a>) -> Self {
+        let (channels, _) = rhs.values.as_chunks::<PANEL>();
+        let (blocks, _) = channels.as_chunks::<PANEL>();
+        let (scales, _) = rhs.scales.as_chunks::<PANEL>();
+        let of_panel = rhs.inputs.div_ceil(PANEL).max(STEP);
+        let scales = scales.get(..blocks.len() / of_panel).unwrap_or(scales);
+        Self { blocks, of_panel, steps: of_panel.div_ceil(STEP), scales }
+    }
+
+    const fn count(&self) -> usize {
+        self.scales.len()
+    }
+
+    /// Blocks of the first step that count.
+    const fn first_step(&self) -> usize {
+        self.of_panel - (self.steps - 1) * STEP
+    }
+
+    /// First panel of a group. The last group ends with the last panel and may begin with some of the
+    /// group before it.
+    fn start(&self, group: usize) -> usize {
+        (group * GROUP).min(self.count().saturating_sub(GROUP))
+    }
+
+    /// How many panels the second of two adjacent ones is behind the first, and the second two behind
+    /// the first two. Where a group has fewer than four panels some are multiplied twice.
+    fn distances(&self) -> [usize; 2] {
+        match self.count() {
+            0 | 1 => [0, 0],
+            count => [1, (count - 2).min(2)],
+        }
     }
 }
 
-/// Packs `count` rows; `None` if there are fewer, or too many for the space.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn pack<'p>(
-    space: &'p mut [MaybeUninit<Line>; LINES],
-    values: &[[i8; PANEL]],
+/// Rows whose lines tiles are loaded from: `count` times `stride` blocks, but for the last, which may
+/// be shorter.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    blocks: &'a [[i8; PANEL]],
     stride: usize,
     count: usize,
-    shape: Shape,
-) -> Option<Packed<'p>> {
-    const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
-    const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
-    let Shape { blocks, steps, .. } = shape;
-    let tiles = count.div_ceil(shape.tile_rows).max(1);
-    let tile_rows = count.div_ceil(tiles);
-    let space = space.get_mut(..tiles * tile_rows * 2 * steps)?;
-    for row in 0..tiles * tile_rows {
-        // Rows that fill the last tile are zeros.
-        let row_values = match row < count {
-            true => values.get(row * stride..row * stride + blocks)?,
-            false => &[],
-        };
-        let mut start = 0;
-        for step in 0..steps {
-            let end = shape.first_blocks() + step * STEP;
-            let of_step = row_values.get(start..end).unwrap_or(&[]);
-            let (low, high) = (load(of_step), load(of_step.get(PANEL..).unwrap_or(&[])));
-            let at = ((row / tile_rows * steps + step) * 2) * tile_rows + row % tile_rows;
-            for (at, order) in [(at, EVEN), (at + tile_rows, ODD)] {
-                let line = _mm512_permutex2var_epi32(low, bytemuck::must_cast(order), high);
-                space.get_mut(at)?.write(line);
-            }
-            start = end;
-        }
-    }
-    // SAFETY: each line was written: rows times steps times two.
-    let lines = unsafe { space.assume_init_ref() };
-    Some(Packed { lines, tile_rows, shape })
 }
 
-/// The first 8 blocks, zeros behind the last.
+impl<'a> Rows<'a> {
+    /// Rows of `length` blocks; `None` if there are fewer.
+    #[inline(always)]
+    fn new(blocks: &'a [[i8; PANEL]], stride: usize, count: usize, length: usize) -> Option<Self> {
+        let last = count.checked_sub(1)? * stride;
+        (length <= stride && last + length <= blocks.len()).then_some(Self {
+            blocks,
+            stride,
+            count,
+        })
+    }
+
+    /// Rows of the first of two tiles, or of the only one.
+    const fn of_first_tile(&self) -> usize {
+        if self.count > TILE_ROWS { self.count.div_ceil(2) } else { self.count }
+    }
+}
+
+/// Room for copied rows.
+#[repr(C, align(64))]
+struct Space([MaybeUninit<[i8; PANEL]>; COPIED_BLOCKS]);
+
+impl Space {
+    /// Copies rows: zeros behind what counts of the first step, then the other steps.
+    #[inline(always)]
+    fn copy<const STEP: usize>(
+        &mut self,
+        values: &[[i8; PANEL]],
+        stride: usize,
+        count: usize,
+        panels: &Panels<'_, STEP>,
+    ) -> Option<Rows<'_>> {
+        let length = panels.steps * STEP;
+        let slots = self.0.get_mut(..count * length)?;
+        for (row, slots) in slots.chunks_exact_mut(length).enumerate() {
+            let row = values.get(row * stride..)?.get(..panels.of_panel)?;
+            let (first, rest) = row.split_at_checked(panels.first_step())?;
+            let mut padded = [[0; PANEL]; STEP];
+            padded.iter_mut().zip(first).for_each(|(slot, block)| *slot = *block);
+            let steps = core::iter::once(&padded).chain(rest.as_chunks().0);
+            for (slot, step) in slots.as_chunks_mut::<STEP>().0.iter_mut().zip(steps) {
+                *slot = step.map(MaybeUninit::new);
+            }
+        }
+        // SAFETY: every row was written: its first step and the steps that the rest has, `steps` in all.
+        let blocks = unsafe { slots.assume_init_ref() };
+        Rows::new(blocks, length, count, length)
+    }
+}
+
+/// What tiles are loaded from and stored to, and how the weights go on.
+#[repr(C, align(64))]
+struct Work {
+    /// The two right sides of each step.
+    ring: MaybeUninit<[[[[u8; LINE]; TILE_ROWS]; 2]; RING]>,
+    /// Sums of the first and second rows with the first two panels, then with the other two.
+    sums: [[[Line; TILE_ROWS]; 2]; 2],
+    /// Steps of a panel.
+    steps: usize,
+    /// Bytes from the first step of a panel to the next.
+    first: usize,
+    /// Bytes from the last step of a group to the first step of the next one.
+    jump: isize,
+}
+
+impl Work {
+    const NEW: Self = Self {
+        ring: MaybeUninit::uninit(),
+        sums: [[[bytemuck::must_cast([0u8; LINE]); TILE_ROWS]; 2]; 2],
+        steps: 0,
+        first: 0,
+        jump: 0,
+    };
+}
+
+/// Bytes of the ring, and of a step in it.
+const RING_BYTES: usize = RING * RING_STEP;
+const RING_STEP: usize = 2 * TILE_ROWS * LINE;
+
+/// Which step's blocks are next brought into their order.
+#[derive(Clone, Copy)]
+struct Next {
+    group: usize,
+    /// Place in the panels, in blocks.
+    at: usize,
+    /// Steps left in the group, this one included.
+    left: usize,
+    /// Place in the ring, in bytes.
+    slot: usize,
+}
+
+impl Next {
+    /// The first step of all.
+    #[inline(always)]
+    fn first<const STEP: usize>(panels: &Panels<'_, STEP>) -> Self {
+        Self { group: 0, at: 0, left: panels.steps, slot: 0 }
+    }
+
+    /// The group behind, the first one behind the last.
+    #[inline(always)]
+    fn next_group<const STEP: usize>(&self, panels: &Panels<'_, STEP>) -> usize {
+        let next = self.group + 1;
+        if next * GROUP < panels.count() { next } else { 0 }
+    }
+
+    /// Brings the blocks of a step into their order.
+    #[inline(always)]
+    fn order<const STEP: usize>(&mut self, panels: &Panels<'_, STEP>, work: &mut Work) {
+        let [beside, across] = panels.distances();
+        let lines = work.ring.as_mut_ptr().cast::<Line>();
+        let slot = self.slot / LINE;
+        for (side, panel) in [0, across].into_iter().enumerate() {
+            for block in 0..STEP {
+                let of = |panel: usize| {
+                    let at = self.at + panel * panels.of_panel + block;
+                    panels.blocks.get(at).copied().unwrap_or_default()
+                };
+                // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+                let [even, odd] = unsafe { even_and_odd(&of(panel), &of(panel + beside)) };
+                let line = (slot + side * TILE_ROWS + 2 * block) % (RING_BYTES / LINE);
+                // SAFETY: the ring has so many lines.
+                let line = unsafe { lines.add(line) };
+                // SAFETY: as above.
+                unsafe { line.write(even) };
+                // SAFETY: the number of lines is even, so one more is there.
+                let line = unsafe { line.add(1) };
+                // SAFETY: as above.
+                unsafe { line.write(odd) };
+            }
+        }
+        self.slot = (self.slot + RING_STEP) % RING_BYTES;
+        self.left -= 1;
+        if self.left == 0 {
+            self.group = self.next_group(panels);
+            self.at = panels.start(self.group) * panels.of_panel;
+            self.left = panels.steps;
+        } else if self.left == panels.steps - 1 {
+            self.at += panels.first_step();
+        } else {
+            self.at += STEP;
+        }
+    }
+}
+
+const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+
+/// Two rows of a right side.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn load(blocks: &[[i8; PANEL]]) -> Line {
-    let mask = if blocks.len() < PANEL { (1 << blocks.len()) - 1 } else { u8::MAX };
-    // SAFETY: it reads as many blocks as the slice has, 8 at most.
-    unsafe { _mm512_maskz_loadu_epi64(mask, blocks.as_ptr().cast()) }
+fn even_and_odd(first: &Block, second: &Block) -> [Line; 2] {
+    let (first, second) = (bytemuck::must_cast(*first), bytemuck::must_cast(*second));
+    [EVEN, ODD].map(|order| _mm512_permutex2var_epi32(first, bytemuck::must_cast(order), second))
+}
+
+/// Some rows times every panel.
+#[inline(always)]
+fn multiply<const STEP: usize>(
+    out: &mut MatrixMut<'_>,
+    (first, row_scales): (usize, &[f32]),
+    rows: Rows<'_>,
+    panels: &Panels<'_, STEP>,
+    epilogue: &Epilogue<'_>,
+    work: &mut Work,
+) {
+    let (first_scales, second_scales) = row_scales.split_at(rows.of_first_tile());
+    let tiles_of_rows = [(0, first_scales), (first_scales.len(), second_scales)];
+    let [_, across] = panels.distances();
+    let mut next = Next::first(panels);
+    for _ in 0..AHEAD {
+        next.order(panels, work);
+    }
+    // SAFETY: only functions of this file's table come here; `detect` found AMX.
+    let tiles = unsafe { Tiles::configure::<STEP>(rows) };
+    let mut finished = 0;
+    for group in 0..panels.count().div_ceil(GROUP) {
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+        unsafe { tiles.multiply(panels, &mut next, work) };
+        let start = panels.start(group);
+        for (sums, panel) in work.sums.iter().zip([start, start + across]) {
+            let end = panels.count().min(panel + 2);
+            let new = panel.max(finished)..end;
+            let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
+            let channels = [scales(panel), scales(panel + 1)];
+            for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
+                let (first, column) = (first + at, new.start * PANEL);
+                let tile = Finishing { first, sums, row_scales, channels };
+                match new.len() {
+                    2 => tile.finish(out, &Finish::<2>::new(epilogue, column), 0),
+                    1 => tile.finish(out, &Finish::<1>::new(epilogue, column), new.start - panel),
+                    _ => {}
+                }
+            }
+            finished = end.max(finished);
+        }
+    }
+}
+
+/// The sums of some rows and two panels.
+struct Finishing<'t> {
+    /// Place of the first row in the output.
+    first: usize,
+    sums: &'t [Line; TILE_ROWS],
+    row_scales: &'t [f32],
+    channels: [Lanes; 2],
+}
+
+impl Finishing<'_> {
+    /// Finishes the values of both panels, or of panel `panel`.
+    #[inline(always)]
+    fn finish<const PANELS: usize>(
+        &self,
+        out: &mut MatrixMut<'_>,
+        finish: &Finish<PANELS>,
+        panel: usize,
+    ) {
+        let mut rows = FinishRows { out, tile: self, finish, panel };
+        for_row_tiles::<PANEL>(self.row_scales.len(), &mut rows);
+    }
+}
+
+struct FinishRows<'t, 'o, const PANELS: usize> {
+    out: &'t mut MatrixMut<'o>,
+    tile: &'t Finishing<'t>,
+    finish: &'t Finish<PANELS>,
+    panel: usize,
+}
+
+impl<const PANELS: usize> RowTile for FinishRows<'_, '_, PANELS> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let Finishing { row_scales, sums, channels, .. } = self.tile;
+        let rows = row_scales.get(first..).and_then(|scales| scales.first_chunk());
+        let sums = sums.get(first..).and_then(|sums| sums.first_chunk::<ROWS>());
+        let (Some(rows), Some(sums)) = (rows, sums) else { return };
+        let scaling = Scaling { rows, excess: &[0; ROWS], channels };
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+        let values = unsafe { scaled(&sums.map(bytemuck::must_cast), &scaling) };
+        let of_pair = |panel: usize| if PANELS == 2 { panel } else { self.panel % 2 };
+        let values = values.map(|pair| core::array::from_fn(|panel| pair[of_pair(panel)]));
+        self.finish.store(self.out, self.tile.first + first, values);
+    }
 }
 
 /// What `ldtilecfg` reads.
@@ -274,21 +421,141 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Tiles configured on this thread for packed rows: 0 to 3 for sums, 4 and 5 for rows, 6 and 7 for
-/// panels.
-struct Tiles<'p> {
-    packed: Packed<'p>,
+/// Tiles configured on this thread: 0 to 3 for sums, 4 and 5 for the left sides, 6 and 7 for the right
+/// ones. Those with an odd number below 6 are for the second tile of rows.
+struct Tiles<'a> {
+    rows: Rows<'a>,
 }
 
-impl<'p> Tiles<'p> {
-    /// Configures the tiles.
+/// Instructions that bring two panels' blocks into their order: `zmm16` and `zmm17`, even and odd lines.
+macro_rules! order {
+    ($panel:literal, $side:literal, $($block:literal)+) => {
+        concat!($(
+            "vmovdqu64 zmm16, [{", $panel, "} + 64*", $block, "]\n",
+            "vmovdqu64 zmm17, [{", $panel, "} + {beside} + 64*", $block, "]\n",
+            "vmovdqa64 zmm18, zmm16\n",
+            "vpermt2d zmm16, {even}, zmm17\n",
+            "vpermt2d zmm18, {odd}, zmm17\n",
+            "vmovdqa64 [{work} + {slot} + 1024*", $side, " + 128*", $block, "], zmm16\n",
+            "vmovdqa64 [{work} + {slot} + 1024*", $side, " + 128*", $block, " + 64], zmm18\n",
+        )+)
+    };
+}
+
+/// Multiplies the steps of a group, and brings as many steps from `$next` on into their order.
+macro_rules! multiply_steps {
+    (
+        $step:literal, $tiles:ident, $panels:ident, $next:ident, $work:ident,
+        ($($a:literal)+), ($($b:literal)+), [$($zero:literal, $other:literal, $last:literal, $store:literal)?]
+    ) => {{
+        let [beside, across] = $panels.distances();
+        let Rows { blocks: rows, stride, .. } = $tiles.rows;
+        let first = $panels.blocks.as_ptr().wrapping_add($next.at);
+        let second = first.wrapping_add(across * $panels.of_panel);
+        let other = rows.as_ptr().wrapping_add($tiles.rows.of_first_tile() * stride);
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm2",
+            $($zero,)?
+            "2:",
+            "lea {at:e}, [{slot:e} - {ahead}]",
+            "and {at:e}, {mask}",
+            "add {at}, {work}",
+            "tileloadd tmm6, [{at} + {line}*1]",
+            "tileloadd tmm4, [{rows} + {stride}*1]",
+            "tdpbssd tmm0, tmm4, tmm6",
+            order!("first", "0", $($a)+),
+            $($other,)?
+            order!("first", "0", $($b)+),
+            "tileloadd tmm7, [{at} + {line}*1 + 1024]",
+            "tdpbssd tmm2, tmm4, tmm7",
+            order!("second", "1", $($a)+),
+            $($last,)?
+            order!("second", "1", $($b)+),
+            // Blocks ahead: a step, or what counts of the first one, or to the next group.
+            "mov {at:e}, {block_step}",
+            "cmp {left}, [{work} + {work_steps}]",
+            "cmove {at}, [{work} + {work_first}]",
+            "dec {left}",
+            "cmovz {at}, [{work} + {work_jump}]",
+            "cmovz {left}, [{work} + {work_steps}]",
+            "add {first}, {at}",
+            "add {second}, {at}",
+            "add {slot:e}, {ring_step}",
+            "and {slot:e}, {mask}",
+            "add {rows}, {row_step}",
+            "add {other}, {row_step}",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{work} + {line}*1 + {work_sums}], tmm0",
+            "tilestored [{work} + {line}*1 + {work_sums} + 2048], tmm2",
+            $($store,)?
+            even = in(zmm_reg) bytemuck::must_cast::<_, Line>(EVEN),
+            odd = in(zmm_reg) bytemuck::must_cast::<_, Line>(ODD),
+            out("zmm16") _, out("zmm17") _, out("zmm18") _,
+            first = inout(reg) first => _,
+            second = inout(reg) second => _,
+            beside = in(reg) beside * $panels.of_panel * LINE,
+            rows = inout(reg) rows.as_ptr() => _,
+            other = inout(reg) other => _,
+            stride = in(reg) stride * PANEL,
+            line = in(reg) LINE,
+            work = in(reg) &raw mut *$work,
+            slot = inout(reg) $next.slot,
+            left = inout(reg) $next.left,
+            steps = inout(reg) $panels.steps => _,
+            at = out(reg) _,
+            ahead = const AHEAD * RING_STEP,
+            mask = const RING_BYTES - 1,
+            ring_step = const RING_STEP,
+            block_step = const $step * LINE,
+            row_step = const $step * PANEL,
+            work_sums = const offset_of!(Work, sums),
+            work_steps = const offset_of!(Work, steps),
+            work_first = const offset_of!(Work, first),
+            work_jump = const offset_of!(Work, jump),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }};
+}
+
+/// The same for one tile of rows or two, with steps of either length.
+macro_rules! multiply_tiles {
+    ($step:literal, $tiles:ident, $panels:ident, $next:ident, $work:ident, $a:tt, $b:tt) => {
+        // SAFETY: the tiles are configured while `self` lives, for the number of its rows and for steps of
+        // this length. Left sides are read from lines of the rows, as many as those have. From each
+        // panel blocks of a step are read: `Next::at` and the distances keep them inside the panels, the
+        // step of a group that ends with its last panel. The ring is read and written in whole steps by
+        // a place that wraps around in it, and four tiles of sums are there.
+        unsafe {
+            if $tiles.rows.count > TILE_ROWS {
+                multiply_steps!(
+                    $step, $tiles, $panels, $next, $work, $a, $b,
+                    [
+                        "tilezero tmm1\ntilezero tmm3",
+                        "tileloadd tmm5, [{other} + {stride}*1]\ntdpbssd tmm1, tmm5, tmm6",
+                        "tdpbssd tmm3, tmm5, tmm7",
+                        "tilestored [{work} + {line}*1 + {work_sums} + 1024], tmm1\n\
+                         tilestored [{work} + {line}*1 + {work_sums} + 3072], tmm3"
+                    ]
+                );
+            } else {
+                multiply_steps!($step, $tiles, $panels, $next, $work, $a, $b, []);
+            }
+        }
+    };
+}
+
+impl<'a> Tiles<'a> {
+    /// Configures the tiles for some rows.
     ///
     /// # Safety
     /// The CPU has AMX and the system gives it to this process.
     #[inline(always)]
-    unsafe fn configure(packed: Packed<'p>) -> Self {
-        let blocks = packed.shape.blocks.min(STEP) as u8;
-        let rows = packed.tile_rows.min(TILE_ROWS) as u8;
+    unsafe fn configure<const STEP: usize>(rows: Rows<'a>) -> Self {
+        let of_first = rows.of_first_tile();
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -296,11 +563,18 @@ impl<'p> Tiles<'p> {
             row_bytes: [0; 16],
             rows: [0; 16],
         };
-        configuration.row_bytes[..8].copy_from_slice(&[64; 8]);
-        configuration.row_bytes[4..6].fill(u16::from(blocks) * 4);
-        configuration.rows[..6].fill(rows);
-        configuration.rows[6..8].fill(blocks);
-        // SAFETY: the caller's; the configuration is one of palette 1, with 1 to 16 rows of 4 to 64 bytes.
+        let tiles = configuration.row_bytes.iter_mut().zip(&mut configuration.rows).take(8);
+        for (index, (row_bytes, tile_rows)) in tiles.enumerate() {
+            let of_tile = if index % 2 == 0 { of_first } else { rows.count - of_first };
+            (*row_bytes, *tile_rows) = match index {
+                6.. => (LINE as u16, 2 * STEP as u8),
+                _ if of_tile == 0 => (0, 0),
+                4.. => ((STEP * PANEL) as u16, of_tile as u8),
+                _ => (LINE as u16, of_tile as u8),
+            };
+        }
+        // SAFETY: the caller's; the configuration is one of palette 1, each tile with 1 to 16 rows of 4 to
+        // 64 bytes, or none.
         unsafe {
             asm!(
                 "ldtilecfg [{0}]", in(reg) &raw const configuration,
@@ -309,68 +583,33 @@ impl<'p> Tiles<'p> {
                 options(readonly, nostack, preserves_flags)
             );
         }
-        Self { packed }
+        Self { rows }
     }
 
-    /// Sums of the rows of a tile with two panels; `None` if one has another length.
-    #[inline(always)]
-    fn sums<'s>(
+    /// The sums of the rows with the next group, while as many steps from `next` on are brought into
+    /// their order.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn multiply<const STEP: usize>(
         &self,
-        tile: usize,
-        panels: [&[Block]; 2],
-        space: &'s mut PairSums,
-    ) -> Option<&'s PairSums> {
-        let Packed { tile_rows, shape, .. } = self.packed;
-        let lines = self.packed.lines.get(tile * self.packed.tile_lines()..)?;
-        let lines = lines.get(..self.packed.tile_lines())?;
-        if panels.iter().any(|panel| panel.len() != shape.blocks) || lines.is_empty() {
-            return None;
+        panels: &Panels<'_, STEP>,
+        next: &mut Next,
+        work: &mut Work,
+    ) {
+        let group = next.next_group(panels);
+        let start = panels.start(group) * panels.of_panel;
+        let last_step = (panels.start(next.group) + 1) * panels.of_panel - STEP;
+        work.steps = panels.steps;
+        work.first = panels.first_step() * LINE;
+        work.jump = (start as isize - last_step as isize) * LINE as isize;
+        if STEP == 8 {
+            multiply_tiles!(8, self, panels, next, work, ("0" "1" "2" "3"), ("4" "5" "6" "7"));
+        } else {
+            multiply_tiles!(4, self, panels, next, work, ("0" "1"), ("2" "3"));
         }
-        let [first, second] = panels.map(<[Block]>::as_ptr);
-        // SAFETY: the tiles are configured while `self` lives. Left sides are read from the lines of
-        // the tile, steps times two times its rows. Of both panels 16 blocks are read, or all if there
-        // are fewer; of each further step 16 from where the one before ended: the first counts
-        // `first_blocks`, so the last ends with the panel. 64 lines of sums are there.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "tileloadd tmm6, [{first} + {line}*1]",
-                "tileloadd tmm4, [{lhs} + {line}*1]",
-                "tdpbssd tmm0, tmm4, tmm6",
-                "add {lhs}, {tile}",
-                "tileloadd tmm5, [{lhs} + {line}*1]",
-                "tdpbssd tmm1, tmm5, tmm6",
-                "tileloadd tmm7, [{second} + {line}*1]",
-                "tdpbssd tmm2, tmm4, tmm7",
-                "add {lhs}, {tile}",
-                "add {first}, {ahead}",
-                "add {second}, {ahead}",
-                "mov {ahead:e}, 1024",
-                "tdpbssd tmm3, tmm5, tmm7",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{sums} + {line}*1], tmm0",
-                "tilestored [{sums} + {line}*1 + 1024], tmm1",
-                "tilestored [{sums} + {line}*1 + 2048], tmm2",
-                "tilestored [{sums} + {line}*1 + 3072], tmm3",
-                line = in(reg) size_of::<Line>(),
-                tile = in(reg) tile_rows * size_of::<Line>(),
-                ahead = inout(reg) shape.first_blocks() * size_of::<Block>() => _,
-                lhs = inout(reg) lines.as_ptr() => _,
-                first = inout(reg) first => _,
-                second = inout(reg) second => _,
-                steps = inout(reg) shape.steps => _,
-                sums = in(reg) &raw mut *space,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
-            );
-        }
-        Some(space)
+        let done = panels.steps - next.left;
+        let ahead = if done == 0 { 0 } else { panels.first_step() + (done - 1) * STEP };
+        (next.group, next.at) = (group, start + ahead);
     }
 }
 

@@ -116,7 +116,7 @@ fn fold(sums: __m512i) -> [i32; PANEL] {
 /// Sixteen sums from their halves.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) fn fold_pair(first: __m512i, second: __m512i) -> [[i32; PANEL]; 2] {
+fn fold_pair(first: __m512i, second: __m512i) -> [[i32; PANEL]; 2] {
     const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
     const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
     let even = _mm512_permutex2var_epi32(first, bytemuck::must_cast(EVEN), second);

@@ -16,8 +16,25 @@ const INPUTS: [usize; 10] = [1, 3, 7, 8, 9, 15, 16, 17, 24, 33];
 /// Long rows: the largest sums of real models.
 const LONG_INPUTS: [usize; 3] = [384, 1024, 1536];
 const LONG_ROWS: [usize; 4] = [1, 3, 4, 9];
-/// Rows, inputs and outputs: more than one panel of long rows, and more rows than a tile.
-const TALL_SHAPES: [(usize, usize, usize); 3] = [(9, 384, 16), (17, 768, 16), (41, 40, 24)];
+/// Rows, inputs and outputs: more than one panel of long rows, and more rows than a tile; from one panel
+/// to more than four, of whole steps of blocks and of those with a rest.
+const TALL_SHAPES: [(usize, usize, usize); 15] = [
+    (9, 384, 16),
+    (17, 768, 16),
+    (41, 40, 24),
+    (33, 32, 30),
+    (32, 64, 32),
+    (31, 65, 24),
+    (25, 120, 40),
+    (21, 128, 48),
+    (17, 200, 56),
+    (16, 136, 57),
+    (18, 52, 8),
+    (2, 344, 33),
+    (64, 72, 16),
+    (13, 1000, 8),
+    (4, 1720, 8),
+];
 const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384];
 
 const LARGEST: usize = 9 * 1536;
