@@ -11,7 +11,7 @@
 //! Tiles are configured for some rows times all panels and released behind: a thread that holds none
 //! has nothing more to save when the system switches to another.
 
-use super::avx512_vnni::{self, scaled};
+use super::avx512_vnni::{self, finish_pair, scaled};
 use super::portable::{Block, Finish, Lanes, RowTile, Scaling, for_row_tiles};
 use super::{Epilogue, Kernels, PANEL, PanelsInt8, ROW_TILE, RowsInt8};
 use crate::tensor::MatrixMut;
@@ -353,10 +353,14 @@ fn multiply<const STEP: usize>(
             for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
                 let (first, column) = (first + at, new.start * PANEL);
                 let tile = Finishing { first, sums, row_scales, channels };
-                match new.len() {
-                    2 => tile.finish(out, &Finish::<2>::new(epilogue, column), 0),
-                    1 => tile.finish(out, &Finish::<1>::new(epilogue, column), new.start - panel),
-                    _ => {}
+                if new.len() == 2 {
+                    let finish = Finish::new(epilogue, column);
+                    let mut rows = FinishRows { out, tile, finish };
+                    for_row_tiles::<PANEL>(row_scales.len(), &mut rows);
+                } else if new.len() == 1 {
+                    let finish = (Finish::new(epilogue, column), new.start - panel);
+                    let mut rows = FinishRows { out, tile, finish };
+                    for_row_tiles::<PANEL>(row_scales.len(), &mut rows);
                 }
             }
             finished = end.max(finished);
@@ -374,39 +378,40 @@ struct Finishing<'t> {
 }
 
 impl Finishing<'_> {
-    /// Finishes the values of both panels, or of panel `panel`.
+    /// Values of rows `first` to `first + ROWS`; `None` if there are fewer.
     #[inline(always)]
-    fn finish<const PANELS: usize>(
-        &self,
-        out: &mut MatrixMut<'_>,
-        finish: &Finish<PANELS>,
-        panel: usize,
-    ) {
-        let mut rows = FinishRows { out, tile: self, finish, panel };
-        for_row_tiles::<PANEL>(self.row_scales.len(), &mut rows);
+    fn values<const ROWS: usize>(&self, first: usize) -> Option<[[Lanes; 2]; ROWS]> {
+        let rows = self.row_scales.get(first..)?.first_chunk()?;
+        let sums = self.sums.get(first..)?.first_chunk::<ROWS>()?.map(bytemuck::must_cast);
+        let scaling = Scaling { rows, excess: &[0; ROWS], channels: &self.channels };
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+        Some(unsafe { scaled(&sums, &scaling) })
     }
 }
 
-struct FinishRows<'t, 'o, const PANELS: usize> {
+/// Rows on their way to the output: both panels, or one of the two.
+struct FinishRows<'t, 'o, F> {
     out: &'t mut MatrixMut<'o>,
-    tile: &'t Finishing<'t>,
-    finish: &'t Finish<PANELS>,
-    panel: usize,
+    tile: Finishing<'t>,
+    finish: F,
 }
 
-impl<const PANELS: usize> RowTile for FinishRows<'_, '_, PANELS> {
+impl RowTile for FinishRows<'_, '_, Finish<2>> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let Finishing { row_scales, sums, channels, .. } = self.tile;
-        let rows = row_scales.get(first..).and_then(|scales| scales.first_chunk());
-        let sums = sums.get(first..).and_then(|sums| sums.first_chunk::<ROWS>());
-        let (Some(rows), Some(sums)) = (rows, sums) else { return };
-        let scaling = Scaling { rows, excess: &[0; ROWS], channels };
+        let Some(values) = self.tile.values::<ROWS>(first) else { return };
         // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-        let values = unsafe { scaled(&sums.map(bytemuck::must_cast), &scaling) };
-        let of_pair = |panel: usize| if PANELS == 2 { panel } else { self.panel % 2 };
-        let values = values.map(|pair| core::array::from_fn(|panel| pair[of_pair(panel)]));
-        self.finish.store(self.out, self.tile.first + first, values);
+        unsafe { finish_pair(&self.finish, self.out, self.tile.first + first, values) };
+    }
+}
+
+impl RowTile for FinishRows<'_, '_, (Finish<1>, usize)> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, first: usize) {
+        let Some(values) = self.tile.values::<ROWS>(first) else { return };
+        let (finish, panel) = &self.finish;
+        let values = values.map(|[first, second]| [if *panel == 0 { first } else { second }]);
+        finish.store(self.out, self.tile.first + first, values);
     }
 }
 

@@ -6,17 +6,26 @@
 //! Both wrap around in i32 without harm: the difference fits.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, FloatSums, Lanes, ROUNDER, Scaling, Sums, same_length};
-use super::scalar::inverse_scale;
-use core::arch::x86_64::{
-    __m512, __m512i, _CMP_NEQ_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_maskz_loadu_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_xor_si512,
+use super::math;
+use super::portable::{
+    Block, BlockSums, Finish, FinishStore, FloatSums, Lanes, ROUNDER, Scaling, Sums, activate_all,
+    same_length,
 };
+use super::scalar::inverse_scale;
+use crate::model::config::Activation;
+use core::arch::x86_64::{
+    __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_prefetch,
+    _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps,
+    _mm512_mask_cmp_ps_mask, _mm512_mask_mul_ps, _mm512_mask_storeu_ps, _mm512_maskz_add_epi32,
+    _mm512_maskz_loadu_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32, _mm512_reduce_add_epi32,
+    _mm512_reduce_max_epu32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi64,
+    _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
+};
+use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
 
 recompiled_table!(
@@ -77,6 +86,17 @@ impl BlockSums for Avx512Vnni {
         // SAFETY: rows and panels have one length. Only functions of this file's table come here;
         // `detect` found AVX-512 and VNNI.
         unsafe { pair_values(rows, panels, scaling) }
+    }
+
+    #[inline(always)]
+    fn finish_pair<const ROWS: usize>(
+        finish: &Finish<2>,
+        out: &mut MatrixMut<'_>,
+        first: usize,
+        values: [[Lanes; 2]; ROWS],
+    ) {
+        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+        unsafe { finish_pair(finish, out, first, values) }
     }
 
     #[inline(always)]
@@ -209,6 +229,130 @@ pub(super) fn scaled<const ROWS: usize>(
     values
 }
 
+/// Finishes the values of some rows with two panels; see [`Finish::store`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn finish_pair<const ROWS: usize>(
+    finish: &Finish<2>,
+    out: &mut MatrixMut<'_>,
+    first: usize,
+    values: [[Lanes; 2]; ROWS],
+) {
+    let mut values: [__m512; ROWS] = values.map(bytemuck::must_cast);
+    if let Some(bias) = finish.bias {
+        let bias = bytemuck::must_cast(bias);
+        values.iter_mut().for_each(|values| *values = _mm512_add_ps(*values, bias));
+    }
+    match finish.activation {
+        None => {}
+        Some(Activation::GeluErf) => {
+            let (fours, rest) = values.as_chunks_mut::<4>();
+            fours.iter_mut().for_each(|values| *values = gelu_erf(*values));
+            rest.iter_mut().for_each(|values| [*values] = gelu_erf([*values]));
+        }
+        Some(activation) => {
+            for values in &mut values {
+                let mut lanes: [f32; WIDE] = bytemuck::must_cast(*values);
+                match activation {
+                    Activation::Relu => activate_all(&mut lanes, Activation::Relu),
+                    _ => activate_all(&mut lanes, Activation::GeluTanh),
+                }
+                *values = bytemuck::must_cast(lanes);
+            }
+        }
+    }
+    let rows = out.rows_from(first).zip(values);
+    let rows = rows.map(|(row, values)| (row.get_mut(finish.column..).unwrap_or_default(), values));
+    match finish.store {
+        FinishStore::Overwrite => rows.for_each(|(slots, values)| store(slots, values)),
+        FinishStore::Add(None) => {
+            rows.for_each(|(slots, values)| store(slots, _mm512_add_ps(load(slots), values)));
+        }
+        FinishStore::Add(Some(scale)) => {
+            let scale = bytemuck::must_cast(scale);
+            rows.for_each(|(slots, values)| {
+                store(slots, _mm512_add_ps(load(slots), _mm512_mul_ps(values, scale)));
+            });
+        }
+        FinishStore::Multiply => {
+            rows.for_each(|(slots, values)| store(slots, _mm512_mul_ps(load(slots), values)));
+        }
+    }
+}
+
+/// [`math::gelu_erf`] of `N` registers side by side: one alone waits for each step of a long chain. Where
+/// a product is exact, its sum is fused: the bits are the same.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn gelu_erf<const N: usize>(x: [__m512; N]) -> [__m512; N] {
+    let all = _mm512_set1_ps;
+    let (one, half) = (all(1.0), all(0.5));
+    // t = 1 / (1 + |x| / sqrt 8), and P(1 - 2 t)
+    let mut t = x;
+    for t in &mut t {
+        let z = _mm512_mul_ps(_mm512_abs_ps(*t), all(FRAC_1_SQRT_2 / 2.0));
+        *t = _mm512_div_ps(one, _mm512_add_ps(one, z));
+    }
+    // e^-s with s = x^2 / 2: the sum with ROUNDER, and r
+    let (mut shifted, mut r, mut normal) = (x, x, [0; N]);
+    for ((shifted, r), normal) in shifted.iter_mut().zip(&mut r).zip(&mut normal) {
+        let s = _mm512_mul_ps(_mm512_mul_ps(*r, all(-0.5)), *r);
+        *normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(s, all(math::EXP_LOWEST));
+        *shifted = _mm512_add_ps(_mm512_mul_ps(s, all(LOG2_E)), all(ROUNDER));
+        let n = _mm512_sub_ps(*shifted, all(ROUNDER));
+        let high = _mm512_fnmadd_ps(n, all(math::LN_2_HIGH), s);
+        *r = _mm512_sub_ps(high, _mm512_mul_ps(n, all(math::LN_2_LOW)));
+    }
+    let mut power = polynomial(r, math::EXP);
+    for ((power, r), (shifted, normal)) in power.iter_mut().zip(&r).zip(shifted.iter().zip(normal))
+    {
+        let rest = _mm512_add_ps(*r, _mm512_mul_ps(_mm512_mul_ps(*r, *r), *power));
+        let mantissa = _mm512_castps_si512(_mm512_add_ps(one, rest));
+        let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(*shifted));
+        *power = _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, mantissa, exponent));
+    }
+    let mut from_one = t;
+    from_one.iter_mut().for_each(|t| *t = _mm512_fnmadd_ps(all(2.0), *t, one));
+    let mut y = polynomial(from_one, math::ERFC);
+    for ((y, x), (t, power)) in y.iter_mut().zip(x).zip(t.iter().zip(power)) {
+        let erfc = _mm512_mul_ps(power, _mm512_mul_ps(*t, *y));
+        let above = _mm512_fnmadd_ps(half, erfc, one);
+        let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps());
+        let factor = _mm512_mask_mul_ps(above, negative, half, erfc);
+        let some = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, all(math::GELU_ERF_LOWEST));
+        let some = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(some, _mm512_abs_ps(x), all(math::TINY));
+        *y = _mm512_maskz_mul_ps(some, x, factor);
+    }
+    y
+}
+
+/// `c[0] + c[1] x + c[2] x^2 + ...` by Horner's rule, of `N` registers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn polynomial<const N: usize, const TERMS: usize>(x: [__m512; N], c: [f32; TERMS]) -> [__m512; N] {
+    let mut terms = c.into_iter().rev();
+    let mut sums = [_mm512_set1_ps(terms.next().unwrap_or(0.0)); N];
+    for term in terms {
+        for (sum, x) in sums.iter_mut().zip(&x) {
+            *sum = _mm512_add_ps(_mm512_mul_ps(*sum, *x), _mm512_set1_ps(term));
+        }
+    }
+    sums
+}
+
+/// Stores as many values as there are slots, 16 at most.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(slots: &mut [f32], values: __m512) {
+    // SAFETY: it writes as many values as the slice has slots, 16 at most.
+    unsafe { _mm512_mask_storeu_ps(slots.as_mut_ptr(), first_lanes(slots.len()), values) }
+}
+
+/// The first `count` of 16 lanes.
+const fn first_lanes(count: usize) -> u16 {
+    if count < WIDE { (1 << count) - 1 } else { u16::MAX }
+}
+
 /// The weights of one input for 16 channels.
 trait Weight: Copy {
     fn join(first: &[Self; PANEL], second: &[Self; PANEL]) -> __m512;
@@ -301,9 +445,8 @@ fn pack_columns_safely(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn load(values: &[f32]) -> __m512 {
-    let mask = if values.len() < WIDE { (1 << values.len()) - 1 } else { u16::MAX };
     // SAFETY: it reads as many values as the slice has, 16 at most.
-    unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+    unsafe { _mm512_maskz_loadu_ps(first_lanes(values.len()), values.as_ptr()) }
 }
 
 /// The larger magnitudes: they order as their bits do, NaN above all.

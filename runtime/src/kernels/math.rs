@@ -30,16 +30,35 @@ use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 const ROUNDER: f32 = 12_582_912.0;
 
 /// ln 2 in two parts. The first has 15 significant bits: its product with any exponent is exact.
-const LN_2_HIGH: f32 = 0.693_145_75;
-const LN_2_LOW: f32 = 1.428_606_8e-6;
+pub(super) const LN_2_HIGH: f32 = 0.693_145_75;
+pub(super) const LN_2_LOW: f32 = 1.428_606_8e-6;
+
+/// q in e^r = 1 + r + r^2 q(r).
+pub(super) const EXP: [f32; 5] =
+    [0.499_999_94, 0.166_665_17, 0.041_668_1, 0.008_369_192, 0.001_383_878_4];
+/// P in erfc(z) = e^(-z^2) t P(1 - 2 t).
+pub(super) const ERFC: [f32; 9] = [
+    0.510_791_36,
+    -0.343_580_48,
+    0.139_734_82,
+    -0.018_217_593,
+    -0.010_741_789,
+    0.003_218_646_9,
+    0.001_489_527_4,
+    -0.000_377_336_9,
+    -0.000_230_738_15,
+];
 
 /// The largest argument whose exponential is finite, and the smallest with a normal one.
 const EXP_HIGHEST: f32 = 88.722_83;
-const EXP_LOWEST: f32 = -87.336_54;
+pub(super) const EXP_LOWEST: f32 = -87.336_54;
+
+/// Below it the exact GELU counts as zero.
+pub(super) const GELU_ERF_LOWEST: f32 = -12.5;
 
 /// Where a result is about as small as its argument, arguments nearer to zero than this count as
 /// zero: an eighth of it, which is the smallest term that matters in any sum, is still normal.
-const TINY: f32 = 16.0 * f32::MIN_POSITIVE;
+pub(super) const TINY: f32 = 16.0 * f32::MIN_POSITIVE;
 
 /// `c[0] + c[1] x + c[2] x^2 + ...` by Horner's rule, of at most ten terms: written out, because a
 /// compiler that optimises for size keeps a loop.
@@ -64,11 +83,10 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 #[must_use]
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    const Q: [f32; 5] = [0.499_999_94, 0.166_665_17, 0.041_668_1, 0.008_369_192, 0.001_383_878_4];
     let shifted = x * LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mantissa = 1.0 + (r + r * r * polynomial(r, Q));
+    let mantissa = 1.0 + (r + r * r * polynomial(r, EXP));
     // The bits of ROUNDER below bit 9 are zero, so the shift leaves n alone, modulo 2^9.
     let y = f32::from_bits(mantissa.to_bits().wrapping_add(shifted.to_bits() << 23));
     let y = if x < EXP_LOWEST { 0.0 } else { y };
@@ -126,19 +144,8 @@ pub fn ln(x: f32) -> f32 {
 /// degree 8. The relative error of t P is below 4e-7; that of the exponential grows with z^2.
 #[inline(always)]
 fn erfc(z: f32, square: f32) -> f32 {
-    const P: [f32; 9] = [
-        0.510_791_36,
-        -0.343_580_48,
-        0.139_734_82,
-        -0.018_217_593,
-        -0.010_741_789,
-        0.003_218_646_9,
-        0.001_489_527_4,
-        -0.000_377_336_9,
-        -0.000_230_738_15,
-    ];
     let t = 1.0 / (1.0 + 0.5 * z);
-    exp(-square) * (t * polynomial(1.0 - 2.0 * t, P))
+    exp(-square) * (t * polynomial(1.0 - 2.0 * t, ERFC))
 }
 
 /// The error function.
@@ -180,7 +187,7 @@ pub fn erf(x: f32) -> f32 {
 pub fn gelu_erf(x: f32) -> f32 {
     let tail = 0.5 * erfc(x.abs() * FRAC_1_SQRT_2, 0.5 * x * x);
     let y = x * if x < 0.0 { tail } else { 1.0 - tail };
-    let zero = (x < -12.5) | (x.abs() < TINY);
+    let zero = (x < GELU_ERF_LOWEST) | (x.abs() < TINY);
     if zero { 0.0 } else { y }
 }
 

@@ -239,6 +239,17 @@ pub(super) trait BlockSums {
         scaling.apply(&Self::pair_sums(rows, panels))
     }
 
+    /// Finishes the values of some rows with two panels, from row `first` of the output on.
+    #[inline(always)]
+    fn finish_pair<const ROWS: usize>(
+        finish: &Finish<2>,
+        out: &mut MatrixMut<'_>,
+        first: usize,
+        values: [[Lanes; 2]; ROWS],
+    ) {
+        finish.store(out, first, values);
+    }
+
     /// Whether a GEMM packs whole groups of [`PANEL`] rows once, for [`pack`](Self::pack) and
     /// [`packed_sums`](Self::packed_sums).
     const PACKS: bool = false;
@@ -460,7 +471,7 @@ impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
         let scaling = Scaling::<ROWS, 2>::new(&self.rows, first, &self.scales);
         let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
         let values = S::pair_values(rows, self.panels, &scaling);
-        self.finish.store(self.out, self.rows.first + first, values);
+        S::finish_pair(&self.finish, self.out, self.rows.first + first, values);
     }
 }
 
@@ -844,14 +855,14 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
 /// The epilogue of some adjacent panels, its vectors loaded.
 pub(super) struct Finish<const PANELS: usize> {
     /// First output channel.
-    column: usize,
-    bias: Option<[Lanes; PANELS]>,
-    activation: Option<Activation>,
-    store: FinishStore<PANELS>,
+    pub(super) column: usize,
+    pub(super) bias: Option<[Lanes; PANELS]>,
+    pub(super) activation: Option<Activation>,
+    pub(super) store: FinishStore<PANELS>,
 }
 
 /// [`Store`] of some adjacent panels.
-enum FinishStore<const PANELS: usize> {
+pub(super) enum FinishStore<const PANELS: usize> {
     Overwrite,
     Add(Option<[Lanes; PANELS]>),
     Multiply,
@@ -946,7 +957,7 @@ fn padded<const PANELS: usize>(values: &[f32]) -> [Lanes; PANELS] {
 
 /// One known activation.
 #[inline(always)]
-fn activate_all(values: &mut [f32], activation: Activation) {
+pub(super) fn activate_all(values: &mut [f32], activation: Activation) {
     for value in values {
         *value = activate(activation, *value);
     }
