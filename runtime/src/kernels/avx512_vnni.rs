@@ -14,16 +14,17 @@ use super::portable::{
 use super::scalar::inverse_scale;
 use crate::model::config::Activation;
 use core::arch::x86_64::{
-    __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_prefetch,
-    _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
-    _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps,
-    _mm512_mask_cmp_ps_mask, _mm512_mask_mul_ps, _mm512_mask_storeu_ps, _mm512_maskz_add_epi32,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32, _mm512_reduce_add_epi32,
-    _mm512_reduce_max_epu32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi64,
-    _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
+    __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
+    _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
+    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_mask_add_epi32,
+    _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_add_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32,
+    _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
+    _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_slli_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
@@ -47,6 +48,9 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 /// head.
 pub(super) static TABLE: Kernels = Kernels {
     quantize_row: quantize_row_safely,
+    layer_norm: layer_norm_safely,
+    rms_norm: rms_norm_safely,
+    softmax_int8: softmax_int8_safely,
     pack_rows: pack_rows_safely,
     pack_columns: pack_columns_safely,
     ..KERNELS
@@ -431,6 +435,24 @@ fn quantize_row_safely(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     unsafe { quantize(out, row, factors) }
 }
 
+fn layer_norm_safely(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { layer_norm_by_vex(out, row, weights) }
+}
+
+fn rms_norm_safely(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { rms_norm_by_vex(out, row, weights) }
+}
+
+fn softmax_int8_safely(out: &mut [i8], row: &[f32]) -> f32 {
+    if out.len() < row.len() {
+        return softmax_int8(out, row);
+    }
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { softmax_to_int8(out, row) }
+}
+
 fn pack_rows_safely(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
     // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
     unsafe { pack_by_rows(out, scales, rows) }
@@ -534,6 +556,91 @@ fn quantize(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
         last.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
     }
     largest / 127.0
+}
+
+/// The square root in its VEX form. That of the `libm` crate is not: between vector code it waits for
+/// the upper halves of registers.
+#[target_feature(enable = "avx")]
+#[inline]
+fn sqrt(x: f32) -> f32 {
+    _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)))
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn layer_norm_by_vex(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    portable::layer_norm_by(|x| sqrt(x), out, row, weights);
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn rms_norm_by_vex(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    portable::rms_norm_by(|x| sqrt(x), out, row, weights);
+}
+
+/// See [`super::scalar::softmax_int8`]. The output is not shorter than the row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn softmax_to_int8(out: &mut [i8], row: &[f32]) -> f32 {
+    let (slots, padding) = out.split_at_mut(row.len().min(out.len()));
+    padding.fill(0);
+    let (chunks, rest) = row.as_chunks::<WIDE>();
+    let rest_lanes = first_lanes(rest.len());
+    // The maximum of a NaN and another number is the second one here.
+    let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
+    for chunk in chunks {
+        largest = _mm512_max_ps(bytemuck::must_cast(*chunk), largest);
+    }
+    largest = _mm512_mask_max_ps(largest, rest_lanes, load(rest), largest);
+    let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    let mut sum = _mm512_setzero_si512();
+    let (slots, last) = slots.as_chunks_mut::<WIDE>();
+    let ((fours, chunks), (slots_of_fours, slots)) =
+        (chunks.as_chunks::<4>(), slots.as_chunks_mut::<4>());
+    for (slots, four) in slots_of_fours.iter_mut().zip(fours) {
+        let weights = exp_127::<4>(bytemuck::must_cast(*four), largest);
+        for (slots, weights) in slots.iter_mut().zip(weights) {
+            sum = _mm512_add_epi32(sum, weights);
+            *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+        }
+    }
+    for (slots, chunk) in slots.iter_mut().zip(chunks) {
+        let [weights] = exp_127([bytemuck::must_cast(*chunk)], largest);
+        sum = _mm512_add_epi32(sum, weights);
+        *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+    }
+    if !rest.is_empty() {
+        let [weights] = exp_127([load(rest)], largest);
+        sum = _mm512_mask_add_epi32(sum, rest_lanes, sum, weights);
+        let bytes: [i8; WIDE] = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+        last.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
+    }
+    1.0 / _mm512_reduce_add_epi32(sum) as f32
+}
+
+/// `round(127 exp_8bit(x - largest))` of `N` registers side by side; see [`math::exp_8bit`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn exp_127<const N: usize>(x: [__m512; N], largest: __m512) -> [__m512i; N] {
+    let all = _mm512_set1_ps;
+    let (mut shifted, mut f) = (x, x);
+    for (shifted, f) in shifted.iter_mut().zip(&mut f) {
+        let t = _mm512_mul_ps(_mm512_sub_ps(*f, largest), all(LOG2_E));
+        // Of a NaN it is the least.
+        let t = _mm512_max_ps(t, all(math::EXP_8BIT_LEAST));
+        *shifted = _mm512_add_ps(t, all(ROUNDER));
+        *f = _mm512_sub_ps(t, _mm512_sub_ps(*shifted, all(ROUNDER)));
+    }
+    let power = polynomial(f, math::EXP_8BIT);
+    let mut rounded = [_mm512_setzero_si512(); N];
+    for (rounded, (power, shifted)) in rounded.iter_mut().zip(power.iter().zip(shifted)) {
+        let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+        let power = _mm512_add_epi32(_mm512_castps_si512(*power), exponent);
+        let product = _mm512_mul_ps(all(127.0), _mm512_castsi512_ps(power));
+        let sum = _mm512_castps_si512(_mm512_add_ps(product, all(ROUNDER)));
+        *rounded = _mm512_sub_epi32(sum, _mm512_castps_si512(all(ROUNDER)));
+    }
+    rounded
 }
 
 /// See [`super::scalar::pack_rows`].

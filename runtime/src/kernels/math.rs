@@ -36,6 +36,9 @@ pub(super) const LN_2_LOW: f32 = 1.428_606_8e-6;
 /// q in e^r = 1 + r + r^2 q(r).
 pub(super) const EXP: [f32; 5] =
     [0.499_999_94, 0.166_665_17, 0.041_668_1, 0.008_369_192, 0.001_383_878_4];
+/// 2^f for a result of 8 bits, and the least exponent that counts.
+pub(super) const EXP_8BIT: [f32; 4] = [1.0, 0.693_282_9, 0.242_210_97, 0.055_008_933];
+pub(super) const EXP_8BIT_LEAST: f32 = -30.0;
 /// P in erfc(z) = e^(-z^2) t P(1 - 2 t).
 pub(super) const ERFC: [f32; 9] = [
     0.510_791_36,
@@ -104,12 +107,11 @@ pub fn exp(x: f32) -> f32 {
 #[must_use]
 #[inline(always)]
 pub fn exp_8bit(x: f32) -> f32 {
-    const LEAST: f32 = -30.0;
     let t = x * LOG2_E;
-    let t = if t > LEAST { t } else { LEAST };
+    let t = if t > EXP_8BIT_LEAST { t } else { EXP_8BIT_LEAST };
     let shifted = t + ROUNDER;
     let f = t - (shifted - ROUNDER);
-    let mantissa = polynomial(f, [1.0, 0.693_282_9, 0.242_210_97, 0.055_008_933]);
+    let mantissa = polynomial(f, EXP_8BIT);
     f32::from_bits(mantissa.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 

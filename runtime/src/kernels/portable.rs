@@ -1180,13 +1180,24 @@ fn quantize(out: &mut [i8], values: impl ExactSizeIterator<Item = f32> + Clone) 
 /// See [`scalar::layer_norm`].
 #[inline(always)]
 pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    layer_norm_by(math::sqrt, out, row, weights);
+}
+
+/// The same by a table's own square root.
+#[inline(always)]
+pub(super) fn layer_norm_by(
+    sqrt: impl Fn(f32) -> f32,
+    out: &mut [f32],
+    row: &[f32],
+    weights: NormWeights<'_>,
+) {
     if weights.weight.len() != row.len() || weights.bias.len() != row.len() {
         return scalar::layer_norm(out, row, weights);
     }
     let count = row.len() as f32;
     let mean = sum(row, |x| x) / count;
     let variance = sum(row, |x| (x - mean) * (x - mean)) / count;
-    let inverse = 1.0 / math::sqrt(variance + weights.eps);
+    let inverse = 1.0 / sqrt(variance + weights.eps);
     let columns = row.iter().zip(weights.weight).zip(weights.bias);
     for (slot, ((x, weight), bias)) in out.iter_mut().zip(columns) {
         *slot = (x - mean) * inverse * weight + bias;
@@ -1196,8 +1207,19 @@ pub fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
 /// See [`scalar::rms_norm`].
 #[inline(always)]
 pub fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
+    rms_norm_by(math::sqrt, out, row, weights);
+}
+
+/// The same by a table's own square root.
+#[inline(always)]
+pub(super) fn rms_norm_by(
+    sqrt: impl Fn(f32) -> f32,
+    out: &mut [f32],
+    row: &[f32],
+    weights: NormWeights<'_>,
+) {
     let mean_square = sum(row, |x| x * x) / row.len() as f32;
-    let inverse = 1.0 / math::sqrt(mean_square + weights.eps);
+    let inverse = 1.0 / sqrt(mean_square + weights.eps);
     for (slot, (x, weight)) in out.iter_mut().zip(row.iter().zip(weights.weight)) {
         *slot = x * inverse * weight;
     }
