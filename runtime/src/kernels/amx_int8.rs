@@ -11,12 +11,12 @@
 //! Tiles are configured for some rows times all panels and released behind: a thread that holds none
 //! has nothing more to save when the system switches to another.
 
-use super::avx512_vnni::{self, finish_pair, scaled};
-use super::portable::{Block, Finish, Lanes, RowTile, Scaling, for_row_tiles};
+use super::avx512_vnni::{self, finish_registers, scaled, slots};
+use super::portable::{Block, Finish, Lanes};
 use super::{Epilogue, Kernels, PANEL, PanelsInt8, ROW_TILE, RowsInt8};
 use crate::tensor::MatrixMut;
 use core::arch::asm;
-use core::arch::x86_64::{__m512i, _mm512_permutex2var_epi32};
+use core::arch::x86_64::{__m512, __m512i, _mm512_permutex2var_epi32, _mm512_shuffle_i64x2};
 use core::mem::{MaybeUninit, offset_of};
 
 pub(super) const NAME: &str = "amx_int8";
@@ -348,19 +348,18 @@ fn multiply<const STEP: usize>(
         for (sums, panel) in work.sums.iter().zip([start, start + across]) {
             let end = panels.count().min(panel + 2);
             let new = panel.max(finished)..end;
-            let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
-            let channels = [scales(panel), scales(panel + 1)];
-            for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
-                let (first, column) = (first + at, new.start * PANEL);
-                let tile = Finishing { first, sums, row_scales, channels };
-                if new.len() == 2 {
-                    let finish = Finish::new(epilogue, column);
-                    let mut rows = FinishRows { out, tile, finish };
-                    for_row_tiles::<PANEL>(row_scales.len(), &mut rows);
-                } else if new.len() == 1 {
-                    let finish = (Finish::new(epilogue, column), new.start - panel);
-                    let mut rows = FinishRows { out, tile, finish };
-                    for_row_tiles::<PANEL>(row_scales.len(), &mut rows);
+            if !new.is_empty() {
+                let finish = Finish::new(epilogue, new.start * PANEL);
+                let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
+                let pair = FinishPair {
+                    finish: &finish,
+                    channels: [scales(new.start), scales(new.start + 1)],
+                    second_only: new.start > panel,
+                    columns: new.len() * PANEL,
+                };
+                for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
+                    // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+                    unsafe { pair.finish(out, first + at, sums, row_scales) };
                 }
             }
             finished = end.max(finished);
@@ -368,50 +367,48 @@ fn multiply<const STEP: usize>(
     }
 }
 
-/// The sums of some rows and two panels.
-struct Finishing<'t> {
-    /// Place of the first row in the output.
-    first: usize,
-    sums: &'t [Line; TILE_ROWS],
-    row_scales: &'t [f32],
+/// What makes outputs of the sums with two panels.
+struct FinishPair<'f> {
+    finish: &'f Finish<2>,
     channels: [Lanes; 2],
+    /// The first panel is finished.
+    second_only: bool,
+    /// Columns that are not.
+    columns: usize,
 }
 
-impl Finishing<'_> {
-    /// Values of rows `first` to `first + ROWS`; `None` if there are fewer.
-    #[inline(always)]
-    fn values<const ROWS: usize>(&self, first: usize) -> Option<[[Lanes; 2]; ROWS]> {
-        let rows = self.row_scales.get(first..)?.first_chunk()?;
-        let sums = self.sums.get(first..)?.first_chunk::<ROWS>()?.map(bytemuck::must_cast);
-        let scaling = Scaling { rows, excess: &[0; ROWS], channels: &self.channels };
-        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-        Some(unsafe { scaled(&sums, &scaling) })
+impl FinishPair<'_> {
+    /// Finishes a tile of rows, from row `first` of the output on.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn finish(
+        &self,
+        out: &mut MatrixMut<'_>,
+        first: usize,
+        sums: &[Line; TILE_ROWS],
+        row_scales: &[f32],
+    ) {
+        let mut slots = slots(out, first, self.finish.column, self.columns);
+        let (fours, rest) = row_scales.as_chunks::<4>();
+        let (sums_of_fours, sums) = sums.as_chunks::<4>();
+        for ([a, b, c, d], [p, q, r, s]) in sums_of_fours.iter().zip(fours) {
+            let values =
+                [self.value(*a, *p), self.value(*b, *q), self.value(*c, *r), self.value(*d, *s)];
+            finish_registers(self.finish, &mut slots, values);
+        }
+        let sums = sums_of_fours.as_flattened().iter().chain(sums).skip(fours.len() * 4);
+        for (sums, row_scale) in sums.zip(rest) {
+            finish_registers(self.finish, &mut slots, [self.value(*sums, *row_scale)]);
+        }
     }
-}
 
-/// Rows on their way to the output: both panels, or one of the two.
-struct FinishRows<'t, 'o, F> {
-    out: &'t mut MatrixMut<'o>,
-    tile: Finishing<'t>,
-    finish: F,
-}
-
-impl RowTile for FinishRows<'_, '_, Finish<2>> {
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let Some(values) = self.tile.values::<ROWS>(first) else { return };
-        // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-        unsafe { finish_pair(&self.finish, self.out, self.tile.first + first, values) };
-    }
-}
-
-impl RowTile for FinishRows<'_, '_, (Finish<1>, usize)> {
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let Some(values) = self.tile.values::<ROWS>(first) else { return };
-        let (finish, panel) = &self.finish;
-        let values = values.map(|[first, second]| [if *panel == 0 { first } else { second }]);
-        finish.store(self.out, self.tile.first + first, values);
+    /// Values of a row.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn value(&self, sums: Line, row_scale: f32) -> __m512 {
+        let second = _mm512_shuffle_i64x2::<0b11_10_11_10>(sums, sums);
+        let sums = if self.second_only { second } else { sums };
+        scaled(sums, row_scale, bytemuck::must_cast(self.channels))
     }
 }
 

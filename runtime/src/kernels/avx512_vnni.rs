@@ -212,47 +212,77 @@ unsafe fn pair_values<const ROWS: usize>(
 ) -> [[Lanes; 2]; ROWS] {
     // SAFETY: as this function's.
     let sums = unsafe { block_sums::<ROWS, 2, false>(rows, panels) };
-    scaled(&sums, scaling)
-}
-
-/// `(sum - excess) * (row scale * channel scale)`.
-#[target_feature(enable = "avx512f")]
-#[inline]
-pub(super) fn scaled<const ROWS: usize>(
-    sums: &[[[i32; PANEL]; 2]; ROWS],
-    scaling: &Scaling<'_, ROWS, 2>,
-) -> [[Lanes; 2]; ROWS] {
     let channels: __m512 = bytemuck::must_cast(*scaling.channels);
     let mut values = [[[0.0; PANEL]; 2]; ROWS];
     let of_rows = sums.iter().zip(scaling.rows.iter().zip(scaling.excess));
-    for (values, (sums, (scale, excess))) in values.iter_mut().zip(of_rows) {
+    for (values, (sums, (row_scale, excess))) in values.iter_mut().zip(of_rows) {
         let sums = _mm512_sub_epi32(bytemuck::must_cast(*sums), _mm512_set1_epi32(*excess));
-        let scales = _mm512_mul_ps(_mm512_set1_ps(*scale), channels);
-        *values = bytemuck::must_cast(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+        *values = bytemuck::must_cast(scaled(sums, *row_scale, channels));
     }
     values
+}
+
+/// `sum * (row scale * channel scale)`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn scaled(sums: __m512i, row_scale: f32, channels: __m512) -> __m512 {
+    let scales = _mm512_mul_ps(_mm512_set1_ps(row_scale), channels);
+    _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales)
 }
 
 /// Finishes the values of some rows with two panels; see [`Finish::store`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) fn finish_pair<const ROWS: usize>(
+fn finish_pair<const ROWS: usize>(
     finish: &Finish<2>,
     out: &mut MatrixMut<'_>,
     first: usize,
     values: [[Lanes; 2]; ROWS],
 ) {
-    let mut values: [__m512; ROWS] = values.map(bytemuck::must_cast);
+    let values: [__m512; ROWS] = values.map(bytemuck::must_cast);
+    finish_registers(finish, &mut slots(out, first, finish.column, WIDE), values);
+}
+
+/// At most `count` columns from `column` on, of the rows from `first` on. Its closure is of no
+/// instruction set: one of AVX-512 would be called for every row.
+#[inline(always)]
+pub(super) fn slots<'o>(
+    out: &'o mut MatrixMut<'_>,
+    first: usize,
+    column: usize,
+    count: usize,
+) -> impl Iterator<Item = &'o mut [f32]> {
+    out.rows_from(first).map(move |row| {
+        let slots = row.get_mut(column..).unwrap_or_default();
+        let count = slots.len().min(count);
+        slots.get_mut(..count).unwrap_or_default()
+    })
+}
+
+/// Finishes the values of the next `N` rows with two panels.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn finish_registers<'o, const N: usize>(
+    finish: &Finish<2>,
+    slots: &mut impl Iterator<Item = &'o mut [f32]>,
+    mut values: [__m512; N],
+) {
     if let Some(bias) = finish.bias {
         let bias = bytemuck::must_cast(bias);
-        values.iter_mut().for_each(|values| *values = _mm512_add_ps(*values, bias));
+        for values in &mut values {
+            *values = _mm512_add_ps(*values, bias);
+        }
     }
     match finish.activation {
         None => {}
         Some(Activation::GeluErf) => {
             let (fours, rest) = values.as_chunks_mut::<4>();
-            fours.iter_mut().for_each(|values| *values = gelu_erf(*values));
-            rest.iter_mut().for_each(|values| [*values] = gelu_erf([*values]));
+            for values in fours {
+                *values = gelu_erf(*values);
+            }
+            for values in rest {
+                [*values] = gelu_erf([*values]);
+            }
         }
         Some(activation) => {
             for values in &mut values {
@@ -265,22 +295,20 @@ pub(super) fn finish_pair<const ROWS: usize>(
             }
         }
     }
-    let rows = out.rows_from(first).zip(values);
-    let rows = rows.map(|(row, values)| (row.get_mut(finish.column..).unwrap_or_default(), values));
-    match finish.store {
-        FinishStore::Overwrite => rows.for_each(|(slots, values)| store(slots, values)),
-        FinishStore::Add(None) => {
-            rows.for_each(|(slots, values)| store(slots, _mm512_add_ps(load(slots), values)));
+    if let FinishStore::Add(Some(scale)) = finish.store {
+        let scale = bytemuck::must_cast(scale);
+        for values in &mut values {
+            *values = _mm512_mul_ps(*values, scale);
         }
-        FinishStore::Add(Some(scale)) => {
-            let scale = bytemuck::must_cast(scale);
-            rows.for_each(|(slots, values)| {
-                store(slots, _mm512_add_ps(load(slots), _mm512_mul_ps(values, scale)));
-            });
-        }
-        FinishStore::Multiply => {
-            rows.for_each(|(slots, values)| store(slots, _mm512_mul_ps(load(slots), values)));
-        }
+    }
+    for values in values {
+        let Some(slots) = slots.next() else { return };
+        let values = match finish.store {
+            FinishStore::Overwrite => values,
+            FinishStore::Add(_) => _mm512_add_ps(load(slots), values),
+            FinishStore::Multiply => _mm512_mul_ps(load(slots), values),
+        };
+        store(slots, values);
     }
 }
 

@@ -67,14 +67,14 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
 }
 
 /// Work on some adjacent rows.
-pub(super) trait RowTile {
+trait RowTile {
     /// Rows `first` to `first + ROWS`.
     fn run<const ROWS: usize>(&mut self, first: usize);
 }
 
 /// Covers all rows: whole tiles, then 4, 2 and 1 rows.
 #[inline(always)]
-pub(super) fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
+fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     let mut first = 0;
     while first + TILE <= rows {
         tile.run::<TILE>(first);
