@@ -31,6 +31,7 @@ pub struct Measured {
 #[must_use]
 pub fn of_table(table: &str) -> Option<&'static str> {
     match table {
+        "amx_int8" => Some("int8 tdpbssd"),
         "avx512_vnni" => Some("int8 vpdpbusd 512"),
         "avx2" => Some("int8 vpmaddubsw"),
         "neon_dotprod" => Some("int8 sdot"),
@@ -71,6 +72,7 @@ const LOOPS: &[Peak] = &[
     Peak { name: "f32 FMA 512", macs: 12 * 16, run: x86::fma_512 },
     Peak { name: "int8 vpmaddubsw", macs: 10 * 32, run: x86::maddubs },
     Peak { name: "int8 vpdpbusd 512", macs: 12 * 64, run: x86::dpbusd_512 },
+    Peak { name: "int8 tdpbssd", macs: 4 * 16 * 16 * 64, run: x86::tdpbssd },
 ];
 
 #[cfg(target_arch = "aarch64")]
@@ -95,6 +97,8 @@ fn plain(rounds: u64) -> Option<()> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::black_box;
+    use coda_runtime::kernels::Kernels;
+    use core::arch::asm;
     use core::arch::x86_64::*;
 
     pub(super) fn fma(rounds: u64) -> Option<()> {
@@ -160,6 +164,48 @@ mod x86 {
         let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
         // SAFETY: both features were found.
         found.then(|| unsafe { body(rounds) })
+    }
+
+    /// What `ldtilecfg` reads: seven tiles of 16 rows of 64 bytes.
+    #[repr(C, align(64))]
+    struct Tiles([u8; 64]);
+
+    pub(super) fn tdpbssd(rounds: u64) -> Option<()> {
+        // Its detection asks the system for the tiles.
+        Kernels::by_name("amx_int8")?;
+        let mut tiles = Tiles([0; 64]);
+        tiles.0[0] = 1;
+        for tile in 0..7 {
+            tiles.0[16 + 2 * tile] = 64;
+            tiles.0[48 + tile] = 16;
+        }
+        // SAFETY: the tiles were found. The configuration is one of theirs, and no memory is written.
+        unsafe {
+            asm!(
+                "ldtilecfg [{tiles}]",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "tilezero tmm4",
+                "tilezero tmm5",
+                "tilezero tmm6",
+                "2:",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm5, tmm6",
+                "tdpbssd tmm2, tmm4, tmm6",
+                "tdpbssd tmm3, tmm5, tmm6",
+                "dec {rounds}",
+                "jnz 2b",
+                "tilerelease",
+                tiles = in(reg) &raw const tiles,
+                rounds = inout(reg) rounds.max(1) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(readonly, nostack)
+            );
+        }
+        Some(())
     }
 }
 

@@ -700,3 +700,39 @@ mod system {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::scalar;
+    use std::vec::Vec;
+
+    #[test]
+    fn rows_too_long_to_be_copied_at_once_or_at_all_have_the_scalar_bits() {
+        // In place, copied in parts, and by AVX-512.
+        for (rows, inputs) in [(33, 3072), (33, 3096), (9, 6144), (9, 6152)] {
+            let outputs = 5 * PANEL;
+            let value = |index: usize| ((index * 89 + index / 251) % 255) as i8;
+            let values: Vec<i8> = (0..rows * inputs).map(|at| value(at).max(-127)).collect();
+            let weights: Vec<i8> = (0..outputs * inputs).map(|at| value(at + 7)).collect();
+            let scales: Vec<f32> = (0..rows).map(|row| row as f32 + 0.5).collect();
+            let lhs = RowsInt8 { values: &values, scales: &scales, stride: inputs };
+            let rhs = PanelsInt8 {
+                values: &weights,
+                scales: &scales.repeat(5)[..outputs],
+                outputs,
+                inputs,
+            };
+            let epilogue = Epilogue::overwrite(&[]);
+            let mut expected = std::vec![0.0; rows * outputs];
+            let out = &mut MatrixMut::new(&mut expected, outputs);
+            (scalar::KERNELS.gemm_f32_qd8_qc8w)(out, lhs, rhs, &epilogue);
+            for kernels in Kernels::available() {
+                let mut found = std::vec![0.0; rows * outputs];
+                let out = &mut MatrixMut::new(&mut found, outputs);
+                (kernels.gemm_f32_qd8_qc8w)(out, lhs, rhs, &epilogue);
+                assert_eq!(found, expected, "{}, {rows} rows of {inputs}", kernels.name);
+            }
+        }
+    }
+}
