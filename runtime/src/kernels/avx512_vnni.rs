@@ -5,13 +5,13 @@
 //! for every channel alike: the excess of a row is found once for all panels and taken off at the end.
 //! Both wrap around in i32 without harm: the difference fits.
 
-use super::PANEL;
 use super::math;
 use super::portable::{
     Block, BlockSums, Finish, FinishStore, FloatSums, Lanes, ROUNDER, Scaling, Sums, activate_all,
     same_length,
 };
 use super::scalar::inverse_scale;
+use super::{PANEL, WEIGHT_STEPS, WeightScale};
 use crate::model::config::Activation;
 use core::arch::x86_64::{
     __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
@@ -24,7 +24,8 @@ use core::arch::x86_64::{
     _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
     _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
     _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_slli_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
+    _mm512_slli_epi32, _mm512_srai_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps,
+    _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
@@ -473,7 +474,7 @@ fn rms_norm_safely(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     unsafe { rms_norm_by_vex(out, row, weights) }
 }
 
-fn softmax_int8_safely(out: &mut [i8], row: &[f32]) -> f32 {
+fn softmax_int8_safely(out: &mut [i8], row: &[f32]) -> WeightScale {
     if out.len() < row.len() {
         return softmax_int8(out, row);
     }
@@ -609,7 +610,7 @@ fn rms_norm_by_vex(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
 /// See [`super::scalar::softmax_int8`]. The output is not shorter than the row.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn softmax_to_int8(out: &mut [i8], row: &[f32]) -> f32 {
+fn softmax_to_int8(out: &mut [i8], row: &[f32]) -> WeightScale {
     let (slots, padding) = out.split_at_mut(row.len().min(out.len()));
     padding.fill(0);
     let (chunks, rest) = row.as_chunks::<WIDE>();
@@ -621,35 +622,47 @@ fn softmax_to_int8(out: &mut [i8], row: &[f32]) -> f32 {
     }
     largest = _mm512_mask_max_ps(largest, rest_lanes, load(rest), largest);
     let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    let mut sum = _mm512_setzero_si512();
+    let (mut fine, mut coarse) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     let (slots, last) = slots.as_chunks_mut::<WIDE>();
     let ((fours, chunks), (slots_of_fours, slots)) =
         (chunks.as_chunks::<4>(), slots.as_chunks_mut::<4>());
     for (slots, four) in slots_of_fours.iter_mut().zip(fours) {
-        let weights = exp_127::<4>(bytemuck::must_cast(*four), largest);
+        let weights = exp_steps::<4>(bytemuck::must_cast(*four), largest);
         for (slots, weights) in slots.iter_mut().zip(weights) {
-            sum = _mm512_add_epi32(sum, weights);
-            *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+            let rounded = seven_bits(weights);
+            (fine, coarse) = (_mm512_add_epi32(fine, weights), _mm512_add_epi32(coarse, rounded));
+            *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
         }
     }
     for (slots, chunk) in slots.iter_mut().zip(chunks) {
-        let [weights] = exp_127([bytemuck::must_cast(*chunk)], largest);
-        sum = _mm512_add_epi32(sum, weights);
-        *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+        let [weights] = exp_steps([bytemuck::must_cast(*chunk)], largest);
+        let rounded = seven_bits(weights);
+        (fine, coarse) = (_mm512_add_epi32(fine, weights), _mm512_add_epi32(coarse, rounded));
+        *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
     }
     if !rest.is_empty() {
-        let [weights] = exp_127([load(rest)], largest);
-        sum = _mm512_mask_add_epi32(sum, rest_lanes, sum, weights);
-        let bytes: [i8; WIDE] = bytemuck::must_cast(_mm512_cvtepi32_epi8(weights));
+        let [weights] = exp_steps([load(rest)], largest);
+        let rounded = seven_bits(weights);
+        fine = _mm512_mask_add_epi32(fine, rest_lanes, fine, weights);
+        coarse = _mm512_mask_add_epi32(coarse, rest_lanes, coarse, rounded);
+        let bytes: [i8; WIDE] = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
         last.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
     }
-    1.0 / _mm512_reduce_add_epi32(sum) as f32
+    let [fine, coarse] = [fine, coarse].map(|sum| _mm512_reduce_add_epi32(sum));
+    WeightScale::new(fine, coarse, row.len())
 }
 
-/// `round(127 exp_8bit(x - largest))` of `N` registers side by side; see [`math::exp_8bit`].
+/// `round(w / 128)`, ties up.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn exp_127<const N: usize>(x: [__m512; N], largest: __m512) -> [__m512i; N] {
+fn seven_bits(weights: __m512i) -> __m512i {
+    _mm512_srai_epi32::<7>(_mm512_add_epi32(weights, _mm512_set1_epi32(64)))
+}
+
+/// `round(127 * 128 exp_8bit(x - largest))` of `N` registers side by side; see [`math::exp_8bit`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn exp_steps<const N: usize>(x: [__m512; N], largest: __m512) -> [__m512i; N] {
     let all = _mm512_set1_ps;
     let (mut shifted, mut f) = (x, x);
     for (shifted, f) in shifted.iter_mut().zip(&mut f) {
@@ -664,7 +677,7 @@ fn exp_127<const N: usize>(x: [__m512; N], largest: __m512) -> [__m512i; N] {
     for (rounded, (power, shifted)) in rounded.iter_mut().zip(power.iter().zip(shifted)) {
         let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
         let power = _mm512_add_epi32(_mm512_castps_si512(*power), exponent);
-        let product = _mm512_mul_ps(all(127.0), _mm512_castsi512_ps(power));
+        let product = _mm512_mul_ps(all(WEIGHT_STEPS), _mm512_castsi512_ps(power));
         let sum = _mm512_castps_si512(_mm512_add_ps(product, all(ROUNDER)));
         *rounded = _mm512_sub_epi32(sum, _mm512_castps_si512(all(ROUNDER)));
     }
