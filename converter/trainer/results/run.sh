@@ -26,7 +26,7 @@ cargo build --locked --release -p coda-converter
 trainer=target/release/coda-trainer coda=target/release/coda
 
 for task in "${tasks[@]}"; do
-  attention=k-to-light size=() short_steps=300
+  attention=k-to-light size=() short_steps=300 elastic=1,2,4,8 mixed=() speeds=""
   case $task in
     reuters-r8 | reuters-r52 | 20newsgroups)
       base=$cache/minilm test=$cache/$task-test.tsv
@@ -34,7 +34,9 @@ for task in "${tasks[@]}"; do
       common=(--data "$cache/$task-train.tsv" --batch 16 --average 0.99 --validation 0.05)
       routed=(--light-rank 48)
       if [ "$task" = 20newsgroups ]; then
-        common+=(--max-tokens 128) dense_steps=2000 routed_steps=2000
+        # Layers are unequal here: each has its own reduction in a step, and schedules are found afterwards.
+        common+=(--max-tokens 128) dense_steps=2000 routed_steps=3000 elastic=1,2,4,8,16 mixed=(--mix-layers)
+        speeds="3.5 6"
       else
         common+=(--max-tokens 256) dense_steps=600 routed_steps=1000
       fi
@@ -66,12 +68,12 @@ for task in "${tasks[@]}"; do
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
       taught=(--teacher "$adapter")
       case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
-      trained=1,2,4,8 tested=1,2,3,4,6,8 measured=1,2,3,4,6,8,12,16 mode=$attention
+      trained=$elastic tested=1,2,3,4,6,8 measured=1,2,3,4,6,8,12,16 mode=$attention
       own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500)
       case $method in
         probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
-        coda) ;;
+        coda) own+=("${mixed[@]}") ;;
         random) own+=(--selection random) ;;
         r2 | r4 | r8) trained=${method#r} tested=$trained measured=$trained ;;
         short | short-*)
@@ -117,6 +119,20 @@ for task in "${tasks[@]}"; do
         mv "$out/eval.json.part" "$out/eval.json"
       fi
       cp "$out/eval.json" "$record/eval.json"
+      [ "$method" = coda ] || continue
+      for speed in $speeds; do
+        # A schedule of the same task, found on its validation data.
+        record=$results/$task/speed-$speed-s$seed found=$out/speed-$speed
+        if [ ! -e "$found.json" ]; then
+          "$trainer" schedule --base "$base" --task "$out/task.safetensors" --speed "$speed" --seed "$seed" \
+            --data "$cache/$task-train.tsv" --validation 0.05 --max-tokens 128 --out "$found.safetensors"
+          "$coda" pack --base "$base" --task "$found.safetensors" --weights int8 -o "$found.coda"
+          "$coda" eval "$found.coda" --data "$test" --reductions 1 --task-budget --json >"$found.json.part"
+          mv "$found.json.part" "$found.json"
+        fi
+        mkdir -p "$record"
+        cp "$found.json" "$record/eval.json"
+      done
     done
   done
 done

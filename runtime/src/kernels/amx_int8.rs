@@ -49,7 +49,7 @@ const AHEAD: usize = 2;
 /// Blocks of rows that are copied: those of 32 rows of 1,536 values.
 const COPIED_BLOCKS: usize = 6144;
 /// Fewer rows than this are multiplied faster without tiles.
-const FEWEST_ROWS: usize = 2;
+const FEWEST_ROWS: usize = 5;
 
 /// A row of a tile of sums.
 type Line = __m512i;
