@@ -151,6 +151,10 @@ pub unsafe extern "C" fn coda_init(
     // Before the context is written to: it may lie in a package.
     let packages = [(base, base_bytes), (task, task_bytes)];
     let regions = packages.map(|(at, bytes)| Region { start: at.addr(), bytes });
+    // A length that wraps around reaches everything, the context too: it is what is wrong.
+    if regions.into_iter().any(|region| region.start.checked_add(region.bytes).is_none()) {
+        return Status::BadPointer;
+    }
     if regions.into_iter().any(|region| region.overlaps(region_of(context))) {
         return Status::Overlap;
     }
