@@ -1,9 +1,9 @@
 //! The conformance suite: every kernel table gives the bits of the scalar one.
 
 use coda_runtime::kernels::{
-    Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
+    Activation, Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
 };
-use coda_runtime::model::config::Activation;
+
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 use proptest::prelude::*;
@@ -50,6 +50,7 @@ fn problems() -> impl Strategy<Value = Problem> {
             None,
             Some(Activation::Relu),
             Some(Activation::GeluErf),
+            Some(Activation::GeluErf8Bit),
             Some(Activation::GeluTanh),
         ]);
         let parts = (

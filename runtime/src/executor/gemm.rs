@@ -2,7 +2,7 @@
 
 use super::{Activations, Context};
 use crate::kernels::{
-    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
+    Activation, Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
 };
 use crate::memory::Tile;
 use crate::model::config::Norm;
@@ -114,6 +114,11 @@ pub(super) fn apply(
     epilogue: &Epilogue<'_>,
 ) {
     let Linear { outputs, inputs, .. } = *linear;
+    let mut epilogue = *epilogue;
+    if let (Rows::Int8(_), Some(Activation::GeluErf)) = (rows, epilogue.activation) {
+        epilogue.activation = Some(Activation::GeluErf8Bit);
+    }
+    let epilogue = &epilogue;
     match (rows, linear.weights) {
         (Rows::Float(lhs), Weights::F32(values)) => {
             (kernels.gemm_f32_f32_f32w)(out, lhs, Panels { values, outputs, inputs }, epilogue);

@@ -361,11 +361,11 @@ fn feed_forward(
     let expand = Epilogue::overwrite(maps.expand.bias);
     match &maps.gate {
         None => {
-            let expand = expand.activation(config.activation);
+            let expand = expand.activation(config.activation.into());
             apply(kernels, &mut wide, rows, &maps.expand, &expand);
         }
         Some(gate) => {
-            let gated = Epilogue::overwrite(gate.bias).activation(config.activation);
+            let gated = Epilogue::overwrite(gate.bias).activation(config.activation.into());
             apply(kernels, &mut wide, rows, gate, &gated);
             apply(kernels, &mut wide, rows, &maps.expand, &expand.store(Store::Multiply));
         }
@@ -431,7 +431,7 @@ fn adapter_down<'s>(
 ) -> &'s mut [f32] {
     let h = adapter.down.outputs;
     let low = stage.get_mut(..count * h).unwrap_or_default();
-    let activation = context.model.task_config().map(|task| task.adapter_activation);
+    let activation = context.model.task_config().map(|task| task.adapter_activation.into());
     let epilogue = Epilogue { activation, ..Epilogue::overwrite(adapter.down.bias) };
     apply(context.kernels, &mut MatrixMut::new(low, h), rows, &adapter.down, &epilogue);
     low

@@ -11,8 +11,7 @@ use super::portable::{
     same_length,
 };
 use super::scalar::inverse_scale;
-use super::{PANEL, WEIGHT_STEPS, WeightScale};
-use crate::model::config::Activation;
+use super::{Activation, PANEL, WEIGHT_STEPS, WeightScale};
 use core::arch::x86_64::{
     __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
     _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
@@ -21,11 +20,11 @@ use core::arch::x86_64::{
     _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_mask_add_epi32,
     _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps, _mm512_mask_storeu_ps,
     _mm512_maskz_add_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32,
-    _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
-    _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_slli_epi32, _mm512_srai_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps,
-    _mm512_xor_si512,
+    _mm512_max_epu32, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
+    _mm512_reduce_max_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srai_epi32,
+    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
@@ -285,6 +284,7 @@ pub(super) fn finish_registers<'o, const N: usize>(
                 [*values] = gelu_erf([*values]);
             }
         }
+        Some(Activation::GeluErf8Bit) => values = gelu_erf_8bit(values),
         Some(activation) => {
             for values in &mut values {
                 let mut lanes: [f32; WIDE] = bytemuck::must_cast(*values);
@@ -355,6 +355,23 @@ fn gelu_erf<const N: usize>(x: [__m512; N]) -> [__m512; N] {
         let some = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, all(math::GELU_ERF_LOWEST));
         let some = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(some, _mm512_abs_ps(x), all(math::TINY));
         *y = _mm512_maskz_mul_ps(some, x, factor);
+    }
+    y
+}
+
+/// [`math::gelu_erf_8bit`] of `N` registers side by side.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn gelu_erf_8bit<const N: usize>(x: [__m512; N]) -> [__m512; N] {
+    let all = _mm512_set1_ps;
+    let end = math::PHI_8BIT_END;
+    let near = x.map(|x| _mm512_max_ps(_mm512_min_ps(x, all(end)), all(-end)));
+    let mut y = polynomial(near.map(|near| _mm512_mul_ps(near, near)), math::PHI_8BIT);
+    for ((y, x), near) in y.iter_mut().zip(x).zip(near) {
+        let phi = _mm512_add_ps(all(0.5), _mm512_mul_ps(near, *y));
+        let some = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_setzero_ps(), phi);
+        let some = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(some, _mm512_abs_ps(x), all(math::TINY));
+        *y = _mm512_maskz_mul_ps(some, x, phi);
     }
     y
 }

@@ -76,7 +76,6 @@ mod neon_i8mm;
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod simd128;
 
-use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -232,6 +231,30 @@ pub struct Epilogue<'a> {
     pub store: Store<'a>,
 }
 
+/// What is applied to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// The exact GELU, to the precision of f32.
+    GeluErf,
+    /// The exact GELU to 1.92e-4, of values that come from int8 products (ours).
+    GeluErf8Bit,
+    /// The tanh form of GELU.
+    GeluTanh,
+}
+
+impl From<crate::model::config::Activation> for Activation {
+    fn from(activation: crate::model::config::Activation) -> Self {
+        use crate::model::config::Activation as Configured;
+        match activation {
+            Configured::Relu => Self::Relu,
+            Configured::GeluErf => Self::GeluErf,
+            Configured::GeluTanh => Self::GeluTanh,
+        }
+    }
+}
+
 /// Where a GEMM's value goes. Row i is the i-th row of the left side.
 #[derive(Clone, Copy, Debug)]
 pub enum Store<'a> {
@@ -376,6 +399,7 @@ pub(crate) fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Relu => math::relu(x),
         Activation::GeluErf => math::gelu_erf(x),
+        Activation::GeluErf8Bit => math::gelu_erf_8bit(x),
         Activation::GeluTanh => math::gelu_tanh(x),
     }
 }

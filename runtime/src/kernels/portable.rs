@@ -2,11 +2,10 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE,
-    RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
+    Activation, Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8,
+    ROW_TILE, RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
 use crate::format::INT4_GROUP;
-use crate::model::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -903,6 +902,7 @@ impl<const PANELS: usize> Finish<PANELS> {
             None => {}
             Some(Activation::Relu) => activate_all(all, Activation::Relu),
             Some(Activation::GeluErf) => activate_all(all, Activation::GeluErf),
+            Some(Activation::GeluErf8Bit) => activate_all(all, Activation::GeluErf8Bit),
             Some(Activation::GeluTanh) => activate_all(all, Activation::GeluTanh),
         }
         for (row, values) in out.rows_from(first).zip(&values) {

@@ -3,10 +3,10 @@
 
 use crate::random::Random;
 use coda_runtime::kernels::{
-    Epilogue, Int4Group, Kernels, NormWeights, PackInt8, Panels, PanelsInt4, PanelsInt8, RowsInt8,
-    Store, scalar,
+    Activation, Epilogue, Int4Group, Kernels, NormWeights, PackInt8, Panels, PanelsInt4,
+    PanelsInt8, RowsInt8, Store, scalar,
 };
-use coda_runtime::model::config::Activation;
+
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -173,13 +173,18 @@ pub(crate) fn check(
 
 /// One of every combination of bias, activation and destination, in turn.
 fn epilogue<'w>(bias: &'w [f32], scale: &'w [f32], case: usize) -> Epilogue<'w> {
-    let activations =
-        [None, Some(Activation::Relu), Some(Activation::GeluErf), Some(Activation::GeluTanh)];
+    let activations = [
+        None,
+        Some(Activation::Relu),
+        Some(Activation::GeluErf),
+        Some(Activation::GeluErf8Bit),
+        Some(Activation::GeluTanh),
+    ];
     let stores =
         [Store::Overwrite, Store::Add { scale: &[] }, Store::Add { scale }, Store::Multiply];
     Epilogue {
         bias: if case.is_multiple_of(5) { &[] } else { bias },
-        activation: activations[case / 4 % 4],
+        activation: activations[case / 4 % 5],
         store: stores[case / 16 % 4],
     }
 }

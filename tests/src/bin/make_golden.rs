@@ -1,7 +1,8 @@
 //! Writes the golden packages of this format version, if they are not there.
 //!
 //! A released version's golden files are never made again: a package in the field must keep its
-//! answers. Before the first release, delete answers (`.json`) whose change has a reason.
+//! answers. Before the first release, delete answers (`.json`) whose change has a
+//! reason; of an older version's, empty their list.
 
 fn main() -> anyhow::Result<()> {
     let written = coda_tests::tiny::golden::write_missing()?;
