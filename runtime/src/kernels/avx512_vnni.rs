@@ -17,14 +17,16 @@ use core::arch::x86_64::{
     _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
     _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_mask_add_epi32,
-    _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_add_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32,
-    _mm512_max_epu32, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
-    _mm512_reduce_max_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srai_epi32,
-    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
+    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask,
+    _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_add_epi32, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps,
+    _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
+    _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_epi32, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_srai_epi32,
+    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
@@ -702,22 +704,32 @@ fn exp_steps<const N: usize>(x: [__m512; N], largest: __m512) -> [__m512i; N] {
 }
 
 /// See [`super::scalar::pack_rows`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 fn pack_by_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
     let (lines, _) = out.as_chunks_mut::<PANEL>();
     let (blocks, _) = lines.as_chunks_mut::<PANEL>();
     let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
     for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
+        let mut largest = [_mm512_setzero_si512(); PANEL];
+        for (lane, largest) in largest.iter_mut().enumerate() {
+            let (chunks, rest) = rows.row(index * PANEL + lane).as_chunks::<WIDE>();
+            for chunk in chunks {
+                *largest = larger(*largest, bytemuck::must_cast(*chunk));
+            }
+            if !rest.is_empty() {
+                *largest = larger(*largest, load(rest));
+            }
+        }
+        let (of_row, inverses) = scales_of(largest_of_each(largest));
         for (lane, scale) in scales.iter_mut().enumerate() {
             let row = rows.row(index * PANEL + lane);
-            let largest = largest_magnitude(row, &[]);
-            let Some(inverse) = inverse_scale(largest) else {
-                *scale = 0.0;
+            *scale = of_row[LANE_OF_ROW[lane]];
+            let inverse = inverses[LANE_OF_ROW[lane]];
+            if inverse == 0.0 {
                 panel.iter_mut().for_each(|block| block[lane] = [0; PANEL]);
                 continue;
-            };
-            *scale = largest / 127.0;
+            }
             let inverse = _mm512_set1_ps(inverse);
             let halves = |values| -> [[i8; PANEL]; 2] {
                 bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded(values, inverse)))
@@ -734,8 +746,46 @@ fn pack_by_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
     }
 }
 
+/// Where [`largest_of_each`] puts the maximum of each row.
+const LANE_OF_ROW: [usize; PANEL] = [0, 4, 8, 12, 2, 6, 10, 14];
+
+/// The largest lane of each of eight registers, as unsigned numbers; each stands twice.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn largest_of_each(rows: [__m512i; PANEL]) -> __m512i {
+    // Two registers to the halves of one, four to its quarters, eight to its eighths.
+    let halves = |a, b| {
+        let low = _mm512_shuffle_i64x2::<0b01_00_01_00>(a, b);
+        _mm512_max_epu32(low, _mm512_shuffle_i64x2::<0b11_10_11_10>(a, b))
+    };
+    let quarters = |a, b| {
+        let even = _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b);
+        _mm512_max_epu32(even, _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b))
+    };
+    let [a, b, c, d, e, f, g, h] = rows;
+    let first = quarters(halves(a, b), halves(c, d));
+    let second = quarters(halves(e, f), halves(g, h));
+    let pairs = _mm512_unpacklo_epi64(first, second);
+    let pairs = _mm512_max_epu32(pairs, _mm512_unpackhi_epi64(first, second));
+    _mm512_max_epu32(pairs, _mm512_shuffle_epi32::<0b10_11_00_01>(pairs))
+}
+
+/// Scales and their inverses by the largest magnitudes; both 0 where [`inverse_scale`] gives none.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn scales_of(largest: __m512i) -> ([f32; WIDE], [f32; WIDE]) {
+    /// NaN, zeros, infinities and subnormals.
+    const NOT_NORMAL: i32 = 0b1011_1111;
+    let (largest, all) = (_mm512_castsi512_ps(largest), _mm512_set1_ps(127.0));
+    let inverse = _mm512_div_ps(all, largest);
+    let bad = _mm512_fpclass_ps_mask::<NOT_NORMAL>(largest);
+    let good = !(bad | _mm512_fpclass_ps_mask::<NOT_NORMAL>(inverse));
+    let scale = _mm512_maskz_div_ps(good, largest, all);
+    (bytemuck::must_cast(scale), bytemuck::must_cast(_mm512_maskz_mov_ps(good, inverse)))
+}
+
 /// See [`super::scalar::pack_columns`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 fn pack_by_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
     const LOW: [i32; WIDE] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
@@ -754,13 +804,8 @@ fn pack_by_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
         };
         let mut largest = _mm512_setzero_si512();
         (0..rows.rows()).for_each(|row| largest = larger(largest, part(row)));
-        let largest: [f32; WIDE] = bytemuck::must_cast(largest);
-        let mut inverses = [0.0; WIDE];
-        for ((scale, inverse), largest) in scales.iter_mut().zip(&mut inverses).zip(largest) {
-            let found = inverse_scale(largest);
-            *scale = if found.is_some() { largest / 127.0 } else { 0.0 };
-            *inverse = found.unwrap_or(0.0);
-        }
+        let (of_column, inverses) = scales_of(largest);
+        scales.iter_mut().zip(of_column).for_each(|(slot, scale)| *slot = scale);
         let inverses: __m512 = bytemuck::must_cast(inverses);
         // Without a scale a value may be NaN: nothing of it counts.
         let scaled = _mm512_cmp_ps_mask::<_CMP_NEQ_OQ>(inverses, _mm512_setzero_ps());

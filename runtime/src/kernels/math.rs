@@ -610,7 +610,14 @@ mod tests {
             (4.9, 0x409c_ccc8),
         ];
         assert_bits(gelu_erf, &golden);
-        let golden = [(-3.9, 0xb9be_9ccd), (-2.5, 0xbc7d_7280), (-0.3, 0xbdea_ec26), (0.3, 0x3e3d_bd21), (1.5, 0x3fb3_320a), (4.9, 0x409c_cccd)];
+        let golden = [
+            (-3.9, 0xb9be_9ccd),
+            (-2.5, 0xbc7d_7280),
+            (-0.3, 0xbdea_ec26),
+            (0.3, 0x3e3d_bd21),
+            (1.5, 0x3fb3_320a),
+            (4.9, 0x409c_cccd),
+        ];
         assert_bits(gelu_erf_8bit, &golden);
         let golden = [
             (-9.5, 0x8a0a_b720),
