@@ -60,10 +60,17 @@ pub fn input(model: &Model<'_>, tokens: Option<usize>) -> Result<SampleInput> {
 /// # Errors
 /// A layer cannot be read, which [`Model::bind`] has ruled out.
 pub fn macs(model: &Model<'_>, tokens: usize, reduction: f32) -> Result<Macs> {
+    macs_of(model, tokens, tokens_for_reduction(tokens, reduction))
+}
+
+/// Multiply-accumulates of all layers for `tokens` tokens of which `routed` pass the routed layers.
+///
+/// # Errors
+/// As [`macs`].
+pub fn macs_of(model: &Model<'_>, tokens: usize, routed: usize) -> Result<Macs> {
     let layers = 0..model.config().layers;
     let layers = layers.map(|index| -> Result<Macs> {
         let layer = model.layer(index)?;
-        let routed = tokens_for_reduction(tokens, reduction);
         Ok(layer.macs(tokens, if layer.routing.is_some() { routed } else { tokens }))
     });
     layers.sum()

@@ -6,7 +6,7 @@ use crate::evaluate::median;
 use crate::session::Session;
 use anyhow::{Context, Result, ensure};
 use coda_runtime::model::{Macs, Model};
-use coda_runtime::routing::{Budget, Choice, CostModel, tokens_for_reduction};
+use coda_runtime::routing::{Budget, Choice, CostModel, TOKEN_GROUP, tokens_for_reduction};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -96,7 +96,18 @@ impl Point {
 /// Rounds and inferences of [`calibrate`], for a progress bar.
 #[must_use]
 pub fn steps(model: &Model<'_>, tokens: usize, rounds: usize) -> usize {
-    (WARM_UP + rounds) * lengths(model, tokens).len() * REDUCTIONS.len()
+    let points: usize = lengths(model, tokens).into_iter().map(|length| counts(length).len()).sum();
+    (WARM_UP + rounds) * points
+}
+
+/// Tokens of the routed layers that are timed at a length.
+fn counts(length: usize) -> Vec<usize> {
+    let count = |reduction| {
+        tokens_for_reduction(length, reduction).next_multiple_of(TOKEN_GROUP).min(length)
+    };
+    let mut counts = REDUCTIONS.map(count).to_vec();
+    counts.dedup();
+    counts
 }
 
 /// Lengths of the inputs: one for an encoder of images.
@@ -124,18 +135,15 @@ pub fn calibrate(
     let mut points = Vec::new();
     for length in lengths(model, tokens) {
         let sample = input(model, model.patch_grid().is_none().then_some(length))?;
-        for reduction in REDUCTIONS {
-            let macs = crate::bench::macs(model, length, reduction)?;
-            points.push((
-                sample.clone(),
-                reduction,
-                Point { tokens: length, macs, nanoseconds: Vec::new() },
-            ));
+        for tokens in counts(length) {
+            let macs = crate::bench::macs_of(model, length, tokens)?;
+            let point = Point { tokens: length, macs, nanoseconds: Vec::new() };
+            points.push((sample.clone(), tokens, point));
         }
     }
     for round in 0..WARM_UP + rounds {
-        for (sample, reduction, point) in &mut points {
-            let time = timed(session, sample, Budget::Reduction(*reduction))?;
+        for (sample, tokens, point) in &mut points {
+            let time = timed(session, sample, Budget::Tokens(*tokens))?;
             if round >= WARM_UP {
                 point.nanoseconds.push(time.as_nanos() as f64);
             }
@@ -154,12 +162,15 @@ fn timed(session: &mut Session<'_>, sample: &SampleInput, budget: Budget<'_>) ->
 }
 
 /// The costs that are closest to the medians, none of them negative, each point by its relative
-/// error; and the largest such error.
+/// error and by the square of its length; and the largest relative error.
 fn fit(points: &[Point]) -> (CostModel, f32) {
+    let longest = points.iter().map(|point| point.tokens).max().unwrap_or(1) as f64;
+    // The length that was asked for counts most.
+    let weight = |point: &Point| (point.tokens as f64 / longest).powi(2);
     let rows: Vec<[f64; COSTS]> = points
         .iter()
         .map(|point| {
-            let time = median(point.nanoseconds.clone());
+            let time = median(point.nanoseconds.clone()) / weight(point);
             point.columns().map(|column| column / time)
         })
         .collect();
@@ -169,7 +180,7 @@ fn fit(points: &[Point]) -> (CostModel, f32) {
     let scaled = |row: &[f64; COSTS], column: usize| row[column] / sizes[column];
     let mut costs = [0.0; COSTS];
     // Coordinate descent: each cost in turn takes up what the others leave of the ones.
-    let mut left = vec![1.0; rows.len()];
+    let mut left: Vec<f64> = points.iter().map(weight).collect();
     for step in 0..STEPS {
         let column = step % COSTS;
         let slope: f64 = rows.iter().zip(&left).map(|(row, left)| scaled(row, column) * left).sum();
@@ -180,7 +191,8 @@ fn fit(points: &[Point]) -> (CostModel, f32) {
         }
         costs[column] = new;
     }
-    let worst = left.iter().fold(0.0f64, |worst, left| worst.max(left.abs()));
+    let errors = left.iter().zip(points).map(|(left, point)| (left / weight(point)).abs());
+    let worst = errors.fold(0.0, f64::max);
     let [fixed, token, frozen, attention, task] =
         std::array::from_fn(|column| (costs[column] / sizes[column]) as f32);
     let costs = CostModel { fixed, token, frozen, attention, task, margin: 0.0 };
@@ -199,7 +211,7 @@ pub struct DeadlineCheck {
     pub deadline_ms: f64,
     /// k that was chosen.
     pub tokens: usize,
-    /// Layers that took one token more.
+    /// Layers that took more.
     pub layers: usize,
     /// Time predicted, milliseconds.
     pub predicted_ms: f64,

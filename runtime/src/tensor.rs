@@ -118,6 +118,14 @@ impl<'a> MatrixMut<'a> {
         MatrixMut { columns: count.min(self.columns), ..self }
     }
 
+    /// The first `count` rows.
+    #[must_use]
+    pub fn first_rows(&mut self, count: usize) -> MatrixMut<'_> {
+        let end = count.saturating_mul(self.stride).min(self.data.len());
+        let data = self.data.get_mut(..end).unwrap_or_default();
+        MatrixMut { data, columns: self.columns, stride: self.stride }
+    }
+
     /// The first `at` rows, and the rest.
     #[must_use]
     pub fn split_rows(self, at: usize) -> (Self, Self) {

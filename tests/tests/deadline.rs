@@ -7,7 +7,7 @@ use coda_runtime::executor::{Executor, Input, RunError};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
 use coda_runtime::model::{Macs, Model};
-use coda_runtime::routing::{Budget, CostModel, DeadlineError};
+use coda_runtime::routing::{Budget, CostModel, DeadlineError, token_step};
 use coda_tests::tiny::{Tiny, TinyInput};
 use std::time::Duration;
 
@@ -26,24 +26,28 @@ fn with_bert(test: impl FnOnce(&Model<'_>, &[u32], &[u8])) {
 
 /// Predicted nanoseconds with the margin, from the public parts.
 fn time(model: &Model<'_>, tokens: usize, k: usize, layers: usize) -> f32 {
-    let macs = (0..model.config().layers)
-        .map(|index| model.layer(index).unwrap().macs(tokens, k + usize::from(index < layers)));
+    let macs = (0..model.config().layers).map(|index| {
+        let more = if index < layers { token_step(k) } else { 0 };
+        model.layer(index).unwrap().macs(tokens, (k + more).min(tokens))
+    });
     COSTS.predict(tokens, &macs.sum::<Macs>()) * (1.0 + COSTS.margin)
 }
 
 #[test]
-fn the_choice_fits_and_one_token_more_would_not() {
-    with_bert(|model, ids, _| {
-        let tokens = ids.len();
-        let (least, most) = (time(model, tokens, 1, 0), time(model, tokens, tokens, 0));
-        for step in 0..100u16 {
+fn the_choice_fits_and_a_step_more_would_not() {
+    let lengths_and_steps =
+        [7, 40].into_iter().flat_map(|n| (0..100u16).map(move |step| (n, step)));
+    with_bert(|model, _, _| {
+        for (tokens, step) in lengths_and_steps {
+            let (least, most) = (time(model, tokens, 1, 0), time(model, tokens, tokens, 0));
             let deadline = least + 1.0 + (most - least) * f32::from(step) / 100.0;
             let given = Duration::from_nanos(deadline as u64);
             let choice = COSTS.choose(model, tokens, tokens, given).unwrap();
             assert!(time(model, tokens, choice.tokens, choice.layers) <= deadline * 1.0001);
-            let more = (choice.tokens + usize::from(choice.layers == model.config().layers), 0);
-            let next =
-                if more.0 > choice.tokens { more } else { (choice.tokens, choice.layers + 1) };
+            let more = choice.tokens + token_step(choice.tokens);
+            let all = choice.layers == model.config().layers;
+            let next = if all { (more, 0) } else { (choice.tokens, choice.layers + 1) };
+            assert!(choice.tokens < 8 || choice.tokens.is_multiple_of(8), "{choice:?}");
             assert!(time(model, tokens, next.0, next.1) > deadline * 0.9999, "{choice:?}");
         }
     });

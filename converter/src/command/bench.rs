@@ -8,7 +8,7 @@ use coda_converter::calibrate::{self, Costs, DeadlineCheck};
 use coda_converter::output::write_whole;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
-use coda_runtime::routing::CostModel;
+use coda_runtime::routing::{CostModel, token_step};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -154,7 +154,11 @@ impl Bench {
 
 fn print_deadlines(checks: &[DeadlineCheck]) {
     let rows = checks.iter().map(|check| {
-        let step = if check.layers > 0 { format!("+1 in {}", check.layers) } else { String::new() };
+        let step = if check.layers > 0 {
+            format!("+{} in {}", token_step(check.tokens), check.layers)
+        } else {
+            String::new()
+        };
         [
             format!("{:.3} ms", check.deadline_ms),
             format!("{} {step}", check.tokens),

@@ -8,7 +8,7 @@ use coda_converter::draw::{self, Trace};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::model::config::{Embedding, HeadKind};
-use coda_runtime::routing::{Budget, Choice};
+use coda_runtime::routing::{Budget, Choice, token_step};
 use image::imageops::FilterType;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,10 @@ impl Run {
         println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
         if let Some(Choice { tokens: k, layers, predicted }) = answer.choice {
             let predicted = predicted.as_secs_f64() * 1000.0;
-            println!("k = {k}, one more in the first {layers} layers: {predicted:.2} ms predicted");
+            let more = token_step(k);
+            println!(
+                "k = {k}, {more} more in the first {layers} layers: {predicted:.2} ms predicted"
+            );
         }
         if self.trace {
             print!("{}", drawing(&model, &input, &answer.trace));
@@ -151,7 +154,7 @@ impl Run {
             "milliseconds": answer.milliseconds,
             "choice": answer.choice.map(|choice| json!({
                 "k": choice.tokens,
-                "layers_with_one_more": choice.layers,
+                "layers_with_more": choice.layers,
                 "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
             })),
         })

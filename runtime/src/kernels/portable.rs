@@ -67,17 +67,34 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
 
 /// Work on some adjacent rows.
 trait RowTile {
+    /// There is a [`run_padded`](Self::run_padded).
+    const PADS: bool = false;
+
     /// Rows `first` to `first + ROWS`.
     fn run<const ROWS: usize>(&mut self, first: usize);
+
+    /// The rows from `first` on, fewer than `ROWS`, as if there were as many.
+    #[inline(always)]
+    fn run_padded<const ROWS: usize>(&mut self, first: usize) {
+        let _ = first;
+    }
 }
 
-/// Covers all rows: whole tiles, then 4, 2 and 1 rows.
+/// Covers all rows: whole tiles, then 4, 2 and 1 rows. More than 4, or 3, are fewer passes over the
+/// panels if they are padded.
 #[inline(always)]
 fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     let mut first = 0;
     while first + TILE <= rows {
         tile.run::<TILE>(first);
         first += TILE;
+    }
+    if pads(tile) && TILE > 4 {
+        match rows - first {
+            0..=2 | 4 => {}
+            3 => return tile.run_padded::<4>(first),
+            _ => return tile.run_padded::<TILE>(first),
+        }
     }
     while TILE > 4 && first + 4 <= rows {
         tile.run::<4>(first);
@@ -90,6 +107,10 @@ fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     if TILE > 1 && first < rows {
         tile.run::<1>(first);
     }
+}
+
+const fn pads<T: RowTile>(_: &T) -> bool {
+    T::PADS
 }
 
 /// What an instruction set brings to the float GEMM with weights of type `W`.
@@ -464,6 +485,28 @@ struct Int8PairTile<'t, 'o, 'a, S> {
 }
 
 impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
+    const PADS: bool = S::PAIRS;
+
+    #[inline(always)]
+    fn run_padded<const ROWS: usize>(&mut self, first: usize) {
+        let Int8Rows { values, stride, .. } = self.rows;
+        let (count, blocks) = (self.rows.scales.len(), self.panels[0].len());
+        let mut rows: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
+        let (mut scales, mut excess) = ([0.0; ROWS], [0; ROWS]);
+        for offset in 0..ROWS {
+            // Instead of rows that are not there, the last one again.
+            let at = (first + offset).min(count.saturating_sub(1));
+            let row = values.get(at * stride..at * stride + blocks);
+            let own = (row, self.rows.scales.get(at), self.rows.excess.get(at));
+            let (Some(row), Some(scale), Some(of_row)) = own else { return };
+            (rows[offset], scales[offset], excess[offset]) = (row, *scale, *of_row);
+        }
+        let scaling = Scaling { rows: &scales, excess: &excess, channels: &self.scales };
+        let values = S::pair_values(rows, self.panels, &scaling);
+        let mut out = self.out.first_rows(self.rows.first + count);
+        S::finish_pair(&self.finish, &mut out, self.rows.first + first, values);
+    }
+
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let rows = self.rows.blocks::<ROWS>(first, self.panels[0].len());

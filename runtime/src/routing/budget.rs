@@ -1,6 +1,6 @@
 //! How many tokens may pass the routed layers of one call.
 
-use super::Choice;
+use super::{Choice, token_step};
 use crate::model::config::{Routing, TaskConfig};
 use core::fmt;
 use core::time::Duration;
@@ -21,10 +21,10 @@ pub enum Budget<'a> {
     /// `k` tokens for each layer, at most all; dense ones included (and ignored).
     TokensPerLayer(&'a [usize]),
     /// The most tokens that are done within this time by the executor's [`CostModel`](super::CostModel): the largest k
-    /// for all routed layers, and one more in as many of the first as fit.
+    /// for all routed layers, and some more in as many of the first as fit.
     Deadline(Duration),
-    /// `tokens + 1` in the routed layers among the first `layers`, `tokens` in the others: what a
-    /// deadline comes to.
+    /// `tokens` and [`token_step`](super::token_step) more in the routed layers among the first
+    /// `layers`, `tokens` in the others: what a deadline comes to.
     Stepped {
         /// k.
         tokens: usize,
@@ -130,7 +130,8 @@ impl Budget<'_> {
             Self::Reduction(r) => tokens_for_reduction(tokens, r),
             Self::Tokens(k) => k.clamp(1, tokens.max(1)),
             Self::Stepped { tokens: k, layers } => {
-                (k + usize::from(index < layers)).clamp(1, tokens.max(1))
+                let more = if index < layers { token_step(k) } else { 0 };
+                k.saturating_add(more).clamp(1, tokens.max(1))
             }
             // An executor replaces a deadline by what it comes to.
             Self::Deadline(_) => 1,

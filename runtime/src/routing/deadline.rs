@@ -4,6 +4,16 @@ use crate::model::{Macs, Model, ModelError};
 use core::fmt;
 use core::time::Duration;
 
+/// Kernels multiply rows in groups, of eight on wide machines: k tokens cost about what the next
+/// multiple of this costs, so deadlines choose multiples.
+pub const TOKEN_GROUP: usize = 8;
+
+/// Tokens from k to the next number that is worth choosing: a group, and one where there are fewer.
+#[must_use]
+pub const fn token_step(k: usize) -> usize {
+    if k < TOKEN_GROUP { 1 } else { TOKEN_GROUP }
+}
+
 /// What an inference costs on one machine with one kernel table, in nanoseconds: measured there by
 /// `coda bench --calibrate`, which prints it as a constant for a firmware too.
 ///
@@ -31,7 +41,7 @@ pub struct CostModel {
 pub struct Choice {
     /// k of the routed layers.
     pub tokens: usize,
-    /// The routed layers among so many first ones take one token more.
+    /// The routed layers among so many first ones take [`token_step`] tokens more, at most all.
     pub layers: usize,
     /// How long the inference should take, without the margin.
     pub predicted: Duration,
@@ -88,7 +98,8 @@ impl CostModel {
     }
 
     /// The most tokens in the routed layers that are done within `deadline`: the largest k for all of
-    /// them, at most `limit`, and one more in as many of the first layers as fit.
+    /// them, below [`TOKEN_GROUP`], a multiple of it or `limit`, and [`token_step`] more in as many of
+    /// the first layers as fit.
     ///
     /// # Errors
     /// [`DeadlineError::TooShort`].
@@ -101,8 +112,12 @@ impl CostModel {
     ) -> Result<Choice, DeadlineError> {
         let available = deadline.as_nanos() as f32 / (1.0 + self.margin);
         let curve = Curve::new(model, tokens)?;
-        let time = |k: usize| self.predict(tokens, &curve.at(k));
         let limit = limit.clamp(1, tokens.max(1));
+        let group = |k: usize| match k < TOKEN_GROUP {
+            true => k.min(limit),
+            false => k.next_multiple_of(TOKEN_GROUP).min(limit),
+        };
+        let time = |k: usize| self.predict(tokens, &curve.at(group(k)));
         let least = time(1);
         if least > available {
             let needed = nanoseconds(least * (1.0 + self.margin));
@@ -115,9 +130,10 @@ impl CostModel {
             if time(middle) <= available { low = middle } else { high = middle }
         }
         let (mut layers, mut macs) = (0, curve.at(low));
-        while low < limit && layers < model.config().layers {
+        let next = (low + token_step(low)).min(tokens);
+        while next <= limit && low < next && layers < model.config().layers {
             let of = |k| layer_macs(model, layers, tokens, k);
-            let more = plus(macs, of(low + 1)?, of(low)?);
+            let more = plus(macs, of(next)?, of(low)?);
             if self.predict(tokens, &more) > available {
                 break;
             }

@@ -6,6 +6,6 @@ mod select;
 mod soft_top_k;
 
 pub use budget::{Budget, BudgetError, tokens_for_reduction};
-pub use deadline::{Choice, CostModel, DeadlineError};
+pub use deadline::{Choice, CostModel, DeadlineError, TOKEN_GROUP, token_step};
 pub use select::{RouteScratch, Selection, route};
 pub use soft_top_k::{exact, iterated};
