@@ -67,17 +67,11 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
 
 /// Work on some adjacent rows.
 trait RowTile {
-    /// There is a [`run_padded`](Self::run_padded).
+    /// [`run`](Self::run) takes fewer rows at the end, in the time of `ROWS`.
     const PADS: bool = false;
 
     /// Rows `first` to `first + ROWS`.
     fn run<const ROWS: usize>(&mut self, first: usize);
-
-    /// The rows from `first` on, fewer than `ROWS`, as if there were as many.
-    #[inline(always)]
-    fn run_padded<const ROWS: usize>(&mut self, first: usize) {
-        let _ = first;
-    }
 }
 
 /// Covers all rows: whole tiles, then 4, 2 and 1 rows. More than 4, or 3, are fewer passes over the
@@ -85,18 +79,16 @@ trait RowTile {
 #[inline(always)]
 fn for_row_tiles<const TILE: usize>(rows: usize, tile: &mut impl RowTile) {
     let mut first = 0;
-    while first + TILE <= rows {
+    let padded = match rows % TILE {
+        3 if pads(tile) && TILE > 4 => rows + 1,
+        5.. if pads(tile) => rows.next_multiple_of(TILE),
+        _ => rows,
+    };
+    while first + TILE <= padded {
         tile.run::<TILE>(first);
         first += TILE;
     }
-    if pads(tile) && TILE > 4 {
-        match rows - first {
-            0..=2 | 4 => {}
-            3 => return tile.run_padded::<4>(first),
-            _ => return tile.run_padded::<TILE>(first),
-        }
-    }
-    while TILE > 4 && first + 4 <= rows {
+    while TILE > 4 && first + 4 <= padded {
         tile.run::<4>(first);
         first += 4;
     }
@@ -485,10 +477,10 @@ struct Int8PairTile<'t, 'o, 'a, S> {
 }
 
 impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
-    const PADS: bool = S::PAIRS;
+    const PADS: bool = true;
 
     #[inline(always)]
-    fn run_padded<const ROWS: usize>(&mut self, first: usize) {
+    fn run<const ROWS: usize>(&mut self, first: usize) {
         let Int8Rows { values, stride, .. } = self.rows;
         let (count, blocks) = (self.rows.scales.len(), self.panels[0].len());
         let mut rows: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
@@ -505,15 +497,6 @@ impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
         let values = S::pair_values(rows, self.panels, &scaling);
         let mut out = self.out.first_rows(self.rows.first + count);
         S::finish_pair(&self.finish, &mut out, self.rows.first + first, values);
-    }
-
-    #[inline(always)]
-    fn run<const ROWS: usize>(&mut self, first: usize) {
-        let rows = self.rows.blocks::<ROWS>(first, self.panels[0].len());
-        let scaling = Scaling::<ROWS, 2>::new(&self.rows, first, &self.scales);
-        let (Some(rows), Some(scaling)) = (rows, scaling) else { return };
-        let values = S::pair_values(rows, self.panels, &scaling);
-        S::finish_pair(&self.finish, self.out, self.rows.first + first, values);
     }
 }
 
