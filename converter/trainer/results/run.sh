@@ -14,7 +14,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
 methods=${METHODS:-probe adapter coda r2 r4 r8 short short-random short-first short-every short-sigmoid
-  short-exact short-k-to-k short-k-to-all short-no-distillation short-pretrained}
+  short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
 # Large blocks are reused, not mapped anew for each step (glibc).
@@ -84,6 +84,7 @@ for task in "${tasks[@]}"; do
             "") ;;
             random | first | every) own+=(--selection "$change") ;;
             sigmoid | exact) own+=(--gate "$change") ;;
+            fitted) own+=(--router-start saliency) ;;
             k-to-k | k-to-all | k-to-light) mode=$change ;;
             no-distillation) taught=() ;;
             pretrained) own[1]=$cache/runs/$task/pretrain-s$seed/task.safetensors ;;

@@ -29,6 +29,7 @@ pub mod plot;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod saliency;
 pub mod schedule;
 pub mod settings;
 pub mod train;

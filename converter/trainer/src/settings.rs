@@ -64,6 +64,23 @@ pub enum Selection {
     Every,
 }
 
+/// What the routers begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouterStart {
+    /// Random directions
+    #[default]
+    Random,
+    /// What skipping a layer would do to each token of the dense model (ours)
+    Saliency,
+}
+
+impl RouterStart {
+    fn is_random(&self) -> bool {
+        *self == Self::Random
+    }
+}
+
 /// What the routers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -115,6 +132,10 @@ pub struct Settings {
     /// Who selects tokens
     #[arg(long, value_enum, default_value_t = Selection::Learned)]
     pub selection: Selection,
+    /// What the routers begin with
+    #[arg(long, value_enum, default_value_t = RouterStart::Random)]
+    #[serde(skip_serializing_if = "RouterStart::is_random")]
+    pub router_start: RouterStart,
     /// Entropy weight of the soft top-k
     #[arg(long, value_name = "X", default_value_t = 0.3)]
     pub eps: f32,
@@ -280,6 +301,11 @@ impl Settings {
         }
         let full = self.method == Method::Full;
         ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
+        let routed = self.method == Method::Coda && self.selection == Selection::Learned;
+        ensure!(
+            routed || self.router_start.is_random(),
+            "--router-start saliency needs --method coda and --selection learned"
+        );
         let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
         ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");
         Ok(())

@@ -7,6 +7,7 @@ use crate::model::{Batch, Encoded, Initializer, Model, TaskSpec, Tensors, blank_
 use crate::optimizer::{State, initial_state};
 use crate::random::{Draws, Purpose};
 use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
+use crate::saliency;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -19,6 +20,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use thiserror::Error;
+
+/// Batches that routers are fitted to.
+const SALIENCY_BATCHES: usize = 100;
 
 /// Why a training ends before its last step.
 #[derive(Debug, Error, PartialEq)]
@@ -229,6 +233,35 @@ impl<'a> Trainer<'a> {
         self.progress = checkpoint.progress;
         self.best = checkpoint.best;
         Ok(())
+    }
+
+    /// Fits the routers to the saliency of the tokens of the model as it is, run dense; returns the part
+    /// of the variance that each explains ([`saliency`]).
+    ///
+    /// # Errors
+    /// The data does not fit the model.
+    pub fn fit_routers(&mut self) -> Result<Vec<f64>> {
+        let Settings { batch, seed, .. } = self.settings;
+        let order = epoch(&self.data.samples, &self.training, batch, seed, 0);
+        let batches = order.iter().take(SALIENCY_BATCHES).map(|indices| {
+            let samples: Vec<&Sample> =
+                indices.iter().map(|index| &self.data.samples[*index]).collect();
+            self.reader.batch(&samples, Augmentation::default(), None)
+        });
+        let fitted = saliency::routers(&self.model, batches, self.settings.loss())?;
+        let mut explained = Vec::new();
+        for (layer, fitted) in (0..).zip(fitted) {
+            if let Some(variable) = self.model.variables().get(&(layer, Role::Router)) {
+                variable.set(&Tensor::from_slice(
+                    &fitted.router,
+                    variable.dims(),
+                    &Device::Cpu,
+                )?)?;
+                explained.push(fitted.explained);
+            }
+        }
+        self.state = initial_state(self.model.variables())?;
+        Ok(explained)
     }
 
     /// How far the training is.

@@ -467,6 +467,35 @@ fn other_ways_to_select_are_recorded_and_write_no_task() {
 }
 
 #[test]
+fn routers_begin_with_the_saliency_of_a_dense_model() {
+    let bench = Bench::new();
+    let start = ["--steps", "1", "--rate", "1e-9", "--router-start", "saliency"];
+    let routers = |out: &str| {
+        let base = Base::open(&base(), None).unwrap();
+        let task =
+            Task::open(&Path::new(&bench.path(out)).join("task.safetensors"), &base).unwrap();
+        let routers = task.tensors.into_iter().filter(|((_, role), _)| *role == Role::Router);
+        routers.map(|(_, tensor)| tensor.values).collect::<Vec<_>>()
+    };
+    let output = run(&bench.arguments("train", "fitted", &start));
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("of the saliency, layer by layer"), "{said}");
+    succeeded(&bench.arguments("train", "drawn", &start[..4]));
+    let (fitted, drawn) = (routers("fitted"), routers("drawn"));
+    assert_eq!((fitted.len(), drawn.len()), (4, 4));
+    for (fitted, drawn) in fitted.iter().zip(&drawn) {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let cosine = dot(fitted, drawn) / (dot(fitted, fitted) * dot(drawn, drawn)).sqrt();
+        assert!(cosine.abs() < 0.6, "{cosine}");
+    }
+    for more in [["--method", "parallel-adapter"], ["--selection", "first"]] {
+        let more = [&start[..], &more].concat();
+        refused(&bench.arguments("train", "refused", &more), &["--router-start", "coda"]);
+    }
+}
+
+#[test]
 fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
     let bench = Bench::new();
     let more = ["--steps", "30", "--mix-layers", "--reductions", "1,2,4,8", "--light-rank", "4"];

@@ -324,6 +324,26 @@ fn whole_layers_in_every_attention_mode() {
 }
 
 #[test]
+fn marks_of_a_dense_pass() {
+    for placement in [NormPlacement::Post, NormPlacement::Pre] {
+        let config = config(placement, Norm::LayerNorm, false);
+        let spec = spec(AttentionMode::KToLight, SoftTopK::Exact { eps: 0.5 });
+        let values = values(&config, &spec);
+        let model = Model::new(config, spec, &values, |_| false, DType::F64).unwrap();
+        let ones = || Var::ones((10, 1), DType::F64, &Device::Cpu).unwrap();
+        let marks = [ones(), ones()];
+        let logits = || {
+            let tensors: Vec<Tensor> = marks.iter().map(|mark| mark.as_tensor().clone()).collect();
+            model.forward_marked(&batch(), &tensors).unwrap().0.logits.unwrap()
+        };
+        let dense = model.forward(&batch(), &[]).unwrap().logits.unwrap();
+        let apart = (logits() - dense).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f64>().unwrap() < 1e-12);
+        check("marks", &marks, || weighted(&logits()));
+    }
+}
+
+#[test]
 fn whole_layers_with_pooled_keys() {
     let post = config(NormPlacement::Post, Norm::LayerNorm, false);
     let gate = SoftTopK::Exact { eps: 0.5 };

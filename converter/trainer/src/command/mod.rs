@@ -12,7 +12,7 @@ use coda_converter::source::{Base, Task};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
 use coda_trainer::model::{Initializer, Method, fill_base};
-use coda_trainer::settings::Settings;
+use coda_trainer::settings::{RouterStart, Settings};
 use coda_trainer::train::{Keeping, Objective, Trainer, initial_model, teacher_model};
 use files::{hash_of, name_of, prepare};
 use std::path::PathBuf;
@@ -151,6 +151,10 @@ impl Training {
                 "pretraining is for --method coda: a dense model has nothing to learn from itself"
             );
             ensure!(
+                self.settings.router_start == RouterStart::Random,
+                "--router-start saliency needs labels"
+            );
+            ensure!(
                 self.settings.pooled > 0.0 || self.settings.hidden > 0.0,
                 "pretraining needs --hidden or --pooled above 0"
             );
@@ -188,6 +192,11 @@ impl Training {
         if path.is_file() {
             trainer.resume(&path)?;
             eprintln!("going on from step {}", trainer.progress().step);
+        } else if self.settings.router_start == RouterStart::Saliency {
+            let explained = trainer.fit_routers()?;
+            let percent: Vec<String> =
+                explained.iter().map(|part| format!("{:.0} %", 100.0 * part)).collect();
+            eprintln!("routers explain {} of the saliency, layer by layer", percent.join(", "));
         }
         let every = self.checkpoint_every;
         let keeping = Keeping { path: &path, every, interrupted: &INTERRUPTED };

@@ -77,6 +77,29 @@ impl Model {
         self.finish(batch, x, layers)
     }
 
+    /// Runs a batch dense, with every token's update of every layer times its mark (`[rows, 1]` for each
+    /// layer): the gradient of a mark says what it would change if the token skipped the layer. Returns
+    /// what the routers read too.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_marked(
+        &self,
+        batch: &Batch,
+        marks: &[Tensor],
+    ) -> Result<(Encoded, Vec<Tensor>)> {
+        let mut x = self.embed(batch)?;
+        let (mut inputs, rows) = (Vec::new(), x.dim(0)? as u32);
+        for (layer, mark) in (0..).zip(marks) {
+            let u = self.layer_input(layer, &x)?;
+            inputs.push(self.router_input(&x, &u)?);
+            let update = (self.dense(layer, &x, &u, &batch.ranges)? - &x)?;
+            let base = add_optional(x, self.adapter(layer, &u)?)?;
+            x = add_gated(&base, &update, mark, (0..rows).collect())?;
+        }
+        Ok((self.finish(batch, x, Vec::new())?, inputs))
+    }
+
     fn finish(&self, batch: &Batch, x: Tensor, layers: Vec<Option<LayerTrace>>) -> Result<Encoded> {
         let roles = (Role::FinalNormWeight, Role::FinalNormBias);
         let hidden = if self.config.final_norm { self.norm(GLOBAL_LAYER, roles, &x)? } else { x };
@@ -159,11 +182,7 @@ impl Model {
         reduction: f32,
     ) -> Result<(Tensor, Option<LayerTrace>)> {
         let (layer, ranges) = (index as u16, batch.ranges.as_slice());
-        let roles = (Role::AttentionNormWeight, Role::AttentionNormBias);
-        let u = match self.config.placement {
-            NormPlacement::Pre => self.norm(layer, roles, x)?,
-            NormPlacement::Post => x.clone(),
-        };
+        let u = self.layer_input(layer, x)?;
         let adapter = self.adapter(layer, &u)?;
         let mode = self.spec.routing(index).filter(|_| reduction > 1.0);
         let Some(mode) = mode else {
@@ -192,6 +211,15 @@ impl Model {
         Ok((y, Some(LayerTrace { scores, choices: plan.choices, gates })))
     }
 
+    /// What attention and the adapter read of a layer's input.
+    fn layer_input(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
+        let roles = (Role::AttentionNormWeight, Role::AttentionNormBias);
+        match self.config.placement {
+            NormPlacement::Pre => self.norm(layer, roles, x),
+            NormPlacement::Post => Ok(x.clone()),
+        }
+    }
+
     /// `up(act(down(u)))`, if the layer has an adapter.
     fn adapter(&self, layer: u16, u: &Tensor) -> Result<Option<Tensor>> {
         if self.find(layer, Role::AdapterDown).is_none() {
@@ -218,16 +246,19 @@ impl Model {
     }
 
     fn scores(&self, layer: u16, x: &Tensor, u: &Tensor) -> Result<Tensor> {
-        let router = self.need(layer, Role::Router)?;
-        let input = match self.spec.router_input {
+        linear_without_bias(&self.router_input(x, u)?, self.need(layer, Role::Router)?)
+    }
+
+    /// What a router reads of a layer's input `x`, before its norm, and `u`, behind it.
+    fn router_input(&self, x: &Tensor, u: &Tensor) -> Result<Tensor> {
+        Ok(match self.spec.router_input {
             RouterInput::Norm => u.clone(),
             RouterInput::Raw => x.clone(),
             RouterInput::Rms => {
                 let ones = Tensor::ones((1, self.config.hidden), x.dtype(), x.device())?;
                 rms_norm(x, &ones, ROUTER_RMS_EPS)?
             }
-        };
-        linear_without_bias(&input, router)
+        })
     }
 
     /// Selects as the runtime does, with its own routine.
