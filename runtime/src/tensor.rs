@@ -118,6 +118,22 @@ impl<'a> MatrixMut<'a> {
         MatrixMut { columns: count.min(self.columns), ..self }
     }
 
+    /// Values from the first to the last of a block of `rows` rows and `columns` columns that begins at
+    /// row and column `from`, and the distance of its rows; `None` if it is not inside.
+    #[must_use]
+    pub fn block(
+        &mut self,
+        (rows, columns): (usize, usize),
+        from: (usize, usize),
+    ) -> Option<(&mut [f32], usize)> {
+        if from.1.checked_add(columns)? > self.columns {
+            return None;
+        }
+        let start = from.0.checked_mul(self.stride)?.checked_add(from.1)?;
+        let length = rows.checked_sub(1)?.checked_mul(self.stride)?.checked_add(columns)?;
+        Some((self.data.get_mut(start..start.checked_add(length)?)?, self.stride))
+    }
+
     /// The first `count` rows.
     #[must_use]
     pub fn first_rows(&mut self, count: usize) -> MatrixMut<'_> {

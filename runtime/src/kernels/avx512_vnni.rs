@@ -17,7 +17,7 @@ use core::arch::x86_64::{
     _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
     _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask,
+    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask, _mm512_loadu_ps,
     _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_add_epi32, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps,
     _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
@@ -25,7 +25,7 @@ use core::arch::x86_64::{
     _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
     _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi32, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_srai_epi32,
-    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
+    _mm512_srli_epi64, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
@@ -241,8 +241,26 @@ fn finish_pair<const ROWS: usize>(
     first: usize,
     values: [[Lanes; 2]; ROWS],
 ) {
-    let values: [__m512; ROWS] = values.map(bytemuck::must_cast);
-    finish_registers(finish, &mut slots(out, first, finish.column, WIDE), values);
+    let values = finished(finish, values.map(bytemuck::must_cast));
+    let Some((block, stride)) = out.block((ROWS, WIDE), (first, finish.column)) else {
+        put(finish, &mut slots(out, first, finish.column, WIDE), values);
+        return;
+    };
+    let rows = (0..ROWS).map(|row| {
+        // SAFETY: a row of the block begins at each multiple of the stride.
+        unsafe { block.as_mut_ptr().add(row * stride) }
+    });
+    for (slots, values) in rows.zip(values) {
+        // SAFETY: 16 values from the beginning of a row are in the block.
+        unsafe {
+            let values = match finish.store {
+                FinishStore::Overwrite => values,
+                FinishStore::Add(_) => _mm512_add_ps(_mm512_loadu_ps(slots), values),
+                FinishStore::Multiply => _mm512_mul_ps(_mm512_loadu_ps(slots), values),
+            };
+            _mm512_storeu_ps(slots, values);
+        }
+    }
 }
 
 /// At most `count` columns from `column` on, of the rows from `first` on. Its closure is of no
@@ -267,8 +285,15 @@ pub(super) fn slots<'o>(
 pub(super) fn finish_registers<'o, const N: usize>(
     finish: &Finish<2>,
     slots: &mut impl Iterator<Item = &'o mut [f32]>,
-    mut values: [__m512; N],
+    values: [__m512; N],
 ) {
+    put(finish, slots, finished(finish, values));
+}
+
+/// Bias, activation and scale.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn finished<const N: usize>(finish: &Finish<2>, mut values: [__m512; N]) -> [__m512; N] {
     if let Some(bias) = finish.bias {
         let bias = bytemuck::must_cast(bias);
         for values in &mut values {
@@ -304,6 +329,17 @@ pub(super) fn finish_registers<'o, const N: usize>(
             *values = _mm512_mul_ps(*values, scale);
         }
     }
+    values
+}
+
+/// Puts the values of the next `N` rows where they go.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn put<'o, const N: usize>(
+    finish: &Finish<2>,
+    slots: &mut impl Iterator<Item = &'o mut [f32]>,
+    values: [__m512; N],
+) {
     for values in values {
         let Some(slots) = slots.next() else { return };
         let values = match finish.store {

@@ -9,6 +9,9 @@ use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
 fn main() -> Result<()> {
     let job = Job::read()?;
     let file = std::fs::File::open(&job.model)?;
@@ -18,8 +21,10 @@ fn main() -> Result<()> {
     let model = Model::open(&package)?;
     let capacity = Capacity::any_budget(job.tokens);
     let plan = Plan::with_workers(&model.dimensions(), capacity, job.threads)?;
-    // 16 bytes with the alignment of an arena.
-    let mut arena = vec![0u128; plan.arena_bytes().div_ceil(size_of::<u128>())];
+    // As `coda` does: rows that begin with a line of the cache are read faster.
+    let mut space = vec![0; plan.arena_bytes() + LINE - 1];
+    let start = space.as_ptr().align_offset(LINE);
+    let arena = &mut space[start..start + plan.arena_bytes()];
     let pool = (job.threads > 1).then(|| ThreadPool::new(job.threads)).transpose()?;
     let reduction = job.more.first().map_or(Ok(1.0), |reduction| reduction.parse())?;
     let budget = Budget::Reduction(reduction);
@@ -30,7 +35,6 @@ fn main() -> Result<()> {
             Input::Bytes(pixels) => CodaInput::Pixels(pixels),
             Input::Planes(_) => bail!("images are bytes here"),
         };
-        let arena = bytemuck::cast_slice_mut(&mut arena);
         let mut executor = Executor::new(&model, Kernels::best(), plan, arena)?;
         let Some(pool) = &pool else {
             return Ok(hidden(executor.run(input, budget)?));
