@@ -347,7 +347,28 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         if S::PACKS && rhs.scales.len() > PANEL {
             packed = pack_groups::<S>(&mut space, values, stride, blocks, scales.len());
         }
-        let rows = Int8Rows { first, values, stride, scales, excess: &excess, packed: &packed };
+        let (mut lines, mut line_scales) = ([&[][..]; ROW_TILE], [0.0; ROW_TILE]);
+        if S::PAIRS {
+            let last = scales.len() - 1;
+            let padded = scales.len().next_multiple_of(PANEL);
+            for index in 0..padded.min(ROW_TILE) {
+                // Instead of rows that are not there, the last one again.
+                let at = index.min(last);
+                let line = values.get(at * stride..at * stride + blocks);
+                (lines[index], line_scales[index]) = (line.unwrap_or(&[]), scales[at]);
+                excess[index] = excess[at];
+            }
+        }
+        let rows = Int8Rows {
+            first,
+            values,
+            stride,
+            scales,
+            excess: &excess,
+            lines: &lines,
+            line_scales: &line_scales,
+            packed: &packed,
+        };
         int8_row_tile::<TILE, S>(out, rows, rhs, epilogue);
         first += scales.len();
     }
@@ -373,6 +394,11 @@ struct Int8Rows<'a> {
     scales: &'a [f32],
     /// Excess of each row.
     excess: &'a [i32; ROW_TILE],
+    /// The rows, and behind them the last one up to a multiple of eight, for tables that take pairs of
+    /// panels. Their excess goes on likewise.
+    lines: &'a [&'a [[i8; PANEL]]; ROW_TILE],
+    /// Their scales.
+    line_scales: &'a [f32; ROW_TILE],
     packed: &'a PackedGroups<'a>,
 }
 
@@ -401,6 +427,12 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
             for_row_tiles::<TILE>(count, &mut Int8Tile { out, rows, panel, scales, finish, by });
         }
     }
+}
+
+/// `COUNT` of the values from `first` on.
+#[inline(always)]
+fn some<T, const COUNT: usize>(values: &[T; ROW_TILE], first: usize) -> Option<&[T; COUNT]> {
+    values.get(first..)?.first_chunk()
 }
 
 /// What makes values of the sums of some rows and adjacent panels.
@@ -481,21 +513,12 @@ impl<S: BlockSums> RowTile for Int8PairTile<'_, '_, '_, S> {
 
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let Int8Rows { values, stride, .. } = self.rows;
-        let (count, blocks) = (self.rows.scales.len(), self.panels[0].len());
-        let mut rows: [&[[i8; PANEL]]; ROWS] = [&[]; ROWS];
-        let (mut scales, mut excess) = ([0.0; ROWS], [0; ROWS]);
-        for offset in 0..ROWS {
-            // Instead of rows that are not there, the last one again.
-            let at = (first + offset).min(count.saturating_sub(1));
-            let row = values.get(at * stride..at * stride + blocks);
-            let own = (row, self.rows.scales.get(at), self.rows.excess.get(at));
-            let (Some(row), Some(scale), Some(of_row)) = own else { return };
-            (rows[offset], scales[offset], excess[offset]) = (row, *scale, *of_row);
-        }
-        let scaling = Scaling { rows: &scales, excess: &excess, channels: &self.scales };
-        let values = S::pair_values(rows, self.panels, &scaling);
-        let mut out = self.out.first_rows(self.rows.first + count);
+        let Int8Rows { lines, line_scales, excess, scales, .. } = self.rows;
+        let rows = (some(lines, first), some(line_scales, first), some(excess, first));
+        let (Some(lines), Some(rows), Some(excess)) = rows else { return };
+        let scaling = Scaling::<ROWS, 2> { rows, excess, channels: &self.scales };
+        let values = S::pair_values::<ROWS>(*lines, self.panels, &scaling);
+        let mut out = self.out.first_rows(self.rows.first + scales.len());
         S::finish_pair(&self.finish, &mut out, self.rows.first + first, values);
     }
 }
