@@ -1,6 +1,6 @@
 //! A bound model with its arena: what a firmware sets up once, for host programs.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use coda_runtime::executor::{Activations, Executor, Input, Observer, Output, ThreadPool};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
@@ -9,12 +9,12 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, CostModel};
 
 use crate::pack::PackageBytes;
+use memmap2::MmapMut;
 
-/// A line of the cache. An arena needs less alignment, but rows that begin with a line are read and
-/// written faster.
-#[derive(Clone, Copy, Debug, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Block([u8; 64]);
+/// An arena from which on the system is asked for large pages: they come with fewer faults.
+const LARGE: usize = 1 << 20;
+/// Bytes of a large page.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// Runs inputs of up to a number of tokens through one model.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Session<'m> {
     kernels: &'static Kernels,
     activations: Activations,
     plan: Plan,
-    arena: Vec<Block>,
+    arena: Arena,
     pool: Option<ThreadPool>,
     costs: Option<CostModel>,
 }
@@ -106,8 +106,7 @@ impl<'m> Session<'m> {
         observer: &mut (impl Observer + Send),
         read: impl FnOnce(Output<'_>) -> T + Send,
     ) -> Result<T> {
-        let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
-        let executor = Executor::new(self.model, self.kernels, self.plan, arena)?;
+        let executor = Executor::new(self.model, self.kernels, self.plan, self.arena.bytes())?;
         let executor = executor.with_activations(self.activations);
         let mut executor = match self.costs {
             Some(costs) => executor.with_costs(costs),
@@ -121,10 +120,32 @@ impl<'m> Session<'m> {
     }
 }
 
-fn allocate(plan: &Plan) -> Result<Vec<Block>> {
-    let blocks = plan.arena_bytes().div_ceil(size_of::<Block>());
-    let arena = bytemuck::allocation::try_zeroed_vec(blocks);
-    arena.map_err(|()| anyhow!("no memory for an arena of {} bytes", plan.arena_bytes()))
+/// Memory of its own pages. An arena needs less alignment, but rows that begin with a line of the cache are
+/// read and written faster; and its pages come when they are first used.
+#[derive(Debug)]
+struct Arena {
+    pages: MmapMut,
+    length: usize,
+}
+
+impl Arena {
+    fn bytes(&mut self) -> &mut [u8] {
+        self.pages.get_mut(..self.length).unwrap_or_default()
+    }
+}
+
+fn allocate(plan: &Plan) -> Result<Arena> {
+    let length = plan.arena_bytes();
+    let large = length >= LARGE;
+    let mapped = if large { length.next_multiple_of(LARGE_PAGE) } else { length.max(1) };
+    let pages = MmapMut::map_anon(mapped);
+    let pages = pages.with_context(|| format!("no memory for an arena of {length} bytes"))?;
+    #[cfg(target_os = "linux")]
+    if large {
+        // A system without large pages refuses, and small ones serve as well.
+        let _ = pages.advise(memmap2::Advice::HugePage);
+    }
+    Ok(Arena { pages, length })
 }
 
 /// Binds the packages of one or two files: a bundle, a base, or a base and a task in any order.

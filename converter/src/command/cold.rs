@@ -82,9 +82,11 @@ pub(super) fn first_answer(
 ) -> Result<()> {
     let start = Instant::now();
     let bytes = files.read()?;
-    let (model, input) = files.bind_for(&bytes, |model| {
+    let (model, input) = files.bind_for(&bytes, |model, ready| {
         let input = bench::input(model, tokens)?;
-        answer(&mut session(model, &input, compute)?, &input)?;
+        let mut session = session(model, &input, compute)?;
+        drop(ready);
+        answer(&mut session, &input)?;
         Ok(input)
     })?;
     let cold_ms = start.elapsed().as_secs_f64() * 1000.0;

@@ -27,6 +27,7 @@ use coda_runtime::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -108,11 +109,13 @@ impl PackageFiles {
     }
 
     /// The same for one answer: `work` begins while another thread takes the checksums, because a core alone
-    /// takes long to read a large package. Nothing that was computed from a damaged file is returned.
+    /// takes long to read a large package. The other thread begins when `work` drops what it is given: until
+    /// then it allocates, and no thread gets memory from the system while another brings pages of a file.
+    /// Nothing that was computed from a damaged file is returned.
     fn bind_for<'a, R>(
         &self,
         files: &'a [PackageBytes],
-        work: impl FnOnce(&Model<'a>) -> Result<R>,
+        work: impl FnOnce(&Model<'a>, Ready) -> Result<R>,
     ) -> Result<(Model<'a>, R)> {
         let parsed: Result<Vec<_>, _> =
             files.iter().map(|bytes| Package::parse_without_checksum(bytes)).collect();
@@ -121,10 +124,10 @@ impl PackageFiles {
         else {
             // A damaged file may be wrong in any way: its checksum says it best.
             let model = self.bind(files)?;
-            let done = work(&model)?;
+            let done = work(&model, Ready(None))?;
             return Ok((model, done));
         };
-        let verify = || {
+        let verify = || -> Result<()> {
             files.iter().for_each(PackageBytes::populate);
             let mut files = packages.iter().zip(&self.packages);
             files.try_for_each(|(package, path)| {
@@ -132,8 +135,13 @@ impl PackageFiles {
             })
         };
         let done = std::thread::scope(|scope| {
-            let beside = std::thread::Builder::new().spawn_scoped(scope, verify);
-            let done = work(&model);
+            let (ready, begin) = std::sync::mpsc::channel();
+            let beside = std::thread::Builder::new().spawn_scoped(scope, move || {
+                // Nothing is ever sent: it ends when the other end is dropped.
+                let _ = begin.recv();
+                verify()
+            });
+            let done = work(&model, Ready(Some(ready)));
             match beside.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(verified)) => verified?,
                 _ => verify()?,
@@ -143,6 +151,9 @@ impl PackageFiles {
         Ok((model, done))
     }
 }
+
+/// Dropped by what works with a package once it has its memory.
+struct Ready(#[expect(dead_code, reason = "what counts is that it is dropped")] Option<Sender<()>>);
 
 /// How to compute.
 #[derive(Debug, clap::Args)]

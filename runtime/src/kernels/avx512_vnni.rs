@@ -17,7 +17,7 @@ use core::arch::x86_64::{
     _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
     _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask, _mm512_loadu_ps,
+    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask,
     _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_add_epi32, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps,
     _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
@@ -25,7 +25,7 @@ use core::arch::x86_64::{
     _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
     _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi32, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_srai_epi32,
-    _mm512_srli_epi64, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
+    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
@@ -246,20 +246,15 @@ fn finish_pair<const ROWS: usize>(
         put(finish, &mut slots(out, first, finish.column, WIDE), values);
         return;
     };
-    let rows = (0..ROWS).map(|row| {
-        // SAFETY: a row of the block begins at each multiple of the stride.
-        unsafe { block.as_mut_ptr().add(row * stride) }
-    });
-    for (slots, values) in rows.zip(values) {
-        // SAFETY: 16 values from the beginning of a row are in the block.
-        unsafe {
-            let values = match finish.store {
-                FinishStore::Overwrite => values,
-                FinishStore::Add(_) => _mm512_add_ps(_mm512_loadu_ps(slots), values),
-                FinishStore::Multiply => _mm512_mul_ps(_mm512_loadu_ps(slots), values),
-            };
-            _mm512_storeu_ps(slots, values);
-        }
+    for (row, values) in values.into_iter().enumerate() {
+        let Some(slots) = block.get_mut(row * stride..) else { return };
+        let Some(slots) = slots.first_chunk_mut::<WIDE>() else { return };
+        let own = bytemuck::must_cast(*slots);
+        *slots = bytemuck::must_cast(match finish.store {
+            FinishStore::Overwrite => values,
+            FinishStore::Add(_) => _mm512_add_ps(own, values),
+            FinishStore::Multiply => _mm512_mul_ps(own, values),
+        });
     }
 }
 
