@@ -161,7 +161,7 @@ mod tests {
         };
         for sequence in 0..40u32 {
             let mut draws = Draws::new(1, Purpose::Order, u64::from(sequence));
-            let input: Vec<f32> = (0..9 * WIDTH).map(|_| draws.normal() as f32).collect();
+            let input: Vec<f32> = (0..9 * WIDTH).map(|_| draws.normal()).collect();
             let saliency: Vec<f32> = input
                 .chunks_exact(WIDTH)
                 .map(|x| x.iter().zip(&made).map(|(x, w)| x * w).sum::<f32>().exp())

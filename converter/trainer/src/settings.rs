@@ -76,8 +76,9 @@ pub enum RouterStart {
 }
 
 impl RouterStart {
-    fn is_random(&self) -> bool {
-        *self == Self::Random
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    const fn is_random(&self) -> bool {
+        matches!(self, Self::Random)
     }
 }
 
