@@ -349,14 +349,16 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         }
         let (mut lines, mut line_scales) = ([&[][..]; ROW_TILE], [0.0; ROW_TILE]);
         if S::PAIRS {
-            let last = scales.len() - 1;
             let padded = scales.len().next_multiple_of(PANEL);
-            for index in 0..padded.min(ROW_TILE) {
+            let slots = lines.iter_mut().zip(&mut line_scales).zip(&mut excess);
+            let mut last = (&[][..], 0.0, 0);
+            for (index, ((line, scale), excess)) in slots.take(padded).enumerate() {
                 // Instead of rows that are not there, the last one again.
-                let at = index.min(last);
-                let line = values.get(at * stride..at * stride + blocks);
-                (lines[index], line_scales[index]) = (line.unwrap_or(&[]), scales[at]);
-                excess[index] = excess[at];
+                if let Some(own) = scales.get(index) {
+                    let row = values.get(index * stride..index * stride + blocks);
+                    last = (row.unwrap_or(&[]), *own, *excess);
+                }
+                (*line, *scale, *excess) = last;
             }
         }
         let rows = Int8Rows {
