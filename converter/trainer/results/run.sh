@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda r2 r4 r8 short short-random short-first short-every short-sigmoid
+methods=${METHODS:-probe adapter coda fitted r2 r4 r8 short short-random short-first short-every short-sigmoid
   short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
@@ -74,6 +74,7 @@ for task in "${tasks[@]}"; do
         probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         coda) own+=("${mixed[@]}") ;;
+        fitted) own+=("${mixed[@]}" --router-start saliency) ;;
         random) own+=(--selection random) ;;
         r2 | r4 | r8) trained=${method#r} tested=$trained measured=$trained ;;
         short | short-*)
