@@ -3,7 +3,6 @@
 use coda_runtime::kernels::{
     Activation, Epilogue, Kernels, NormWeights, Panels, PanelsInt8, RowsInt8, Store, scalar,
 };
-
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 use proptest::prelude::*;

@@ -162,6 +162,7 @@ impl Run {
             "choice": answer.choice.map(|choice| json!({
                 "k": choice.tokens,
                 "layers_with_more": choice.layers,
+                "tokens_more": token_step(choice.tokens),
                 "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
             })),
         })

@@ -9,7 +9,7 @@ use crate::loss::{LossWeights, loss};
 use crate::model::{Batch, Model};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-/// Sequences longer than this weigh in; in others there is little to choose.
+/// Sequences of at least so many tokens weigh in; in others there is little to choose.
 const FEWEST_TOKENS: usize = 4;
 /// Ridge: added to the diagonal, as a share of its mean.
 const RIDGE: f64 = 1e-2;

@@ -6,7 +6,6 @@ use coda_runtime::kernels::{
     Activation, Epilogue, Int4Group, Kernels, NormWeights, PackInt8, Panels, PanelsInt4,
     PanelsInt8, RowsInt8, Store, scalar,
 };
-
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -18,11 +17,13 @@ const LONG_INPUTS: [usize; 3] = [384, 1024, 1536];
 const LONG_ROWS: [usize; 4] = [1, 3, 4, 9];
 /// Rows, inputs and outputs: more than one panel of long rows, and more rows than a tile; from one panel
 /// to more than four, of whole steps of blocks and of those with a rest.
-const TALL_SHAPES: [(usize, usize, usize); 15] = [
+const TALL_SHAPES: [(usize, usize, usize); 17] = [
     (9, 384, 16),
     (17, 768, 16),
     (41, 40, 24),
     (33, 32, 30),
+    (35, 24, 16),
+    (39, 40, 24),
     (32, 64, 32),
     (31, 65, 24),
     (25, 120, 40),
