@@ -3,10 +3,6 @@
 use std::fs::File;
 use std::io;
 
-/// Bytes that are brought to memory at once.
-#[cfg(target_os = "linux")]
-const PART: usize = 1 << 20;
-
 /// The bytes of a file, in place.
 pub(crate) struct Mapping(memmap2::Mmap);
 
@@ -17,17 +13,6 @@ impl Mapping {
         // meanwhile is asked of the caller of `PackageBytes::read`; `coda` itself replaces packages
         // by rename, which leaves a mapped file as it was.
         unsafe { memmap2::Mmap::map(file) }.map(Self)
-    }
-
-    /// Asks for every page at once, where the system can do that: they come one by one otherwise.
-    ///
-    /// Part by part: no other thread gets memory from the system while it brings one.
-    pub(crate) fn populate(&self) {
-        #[cfg(target_os = "linux")]
-        for start in (0..self.0.len()).step_by(PART) {
-            let length = PART.min(self.0.len() - start);
-            let _ = self.0.advise_range(memmap2::Advice::PopulateRead, start, length);
-        }
     }
 }
 

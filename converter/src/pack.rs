@@ -112,15 +112,7 @@ impl PackageBytes {
     /// # Errors
     /// [`FormatError`].
     pub fn parse(&self) -> Result<Package<'_>, FormatError> {
-        self.populate();
         Package::parse(self)
-    }
-
-    /// Brings a mapped file to memory at once, before all of it is read.
-    pub fn populate(&self) {
-        if let Storage::Mapped(mapping) = &self.0 {
-            mapping.populate();
-        }
     }
 }
 

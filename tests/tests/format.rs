@@ -15,6 +15,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::model::config::{Config, LayerPlan};
 use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
+use coda_runtime::text::layout;
 use coda_tests::tiny::edit::{Edit, fix_checksum};
 use coda_tests::tiny::golden;
 use coda_tests::tiny::{PROVENANCE, Packages, TOKENS, Tiny};
@@ -264,6 +265,10 @@ const REJECTED: &[Rejection] = &[
     rejection(26, "a vocabulary without tokens", || {
         with_field(bert_base(), SectionKind::Vocabulary, 0..4, 0)
     }),
+    rejection(26, "tokens out of order", || disordered(bert_base()).sealed()),
+    rejection(26, "tokens out of order in a bundle", || {
+        bundle_of(&disordered(bert_base()).sealed(), &bert().task)
+    }),
     rejection(27, "more labels than there are", || {
         with_field(vit_base(), SectionKind::Labels, 0..4, u32::MAX)
     }),
@@ -284,6 +289,14 @@ const REJECTED: &[Rejection] = &[
     }),
     rejection(29, "a bundle in a bundle", || bundle_of(&bert().bundle, &bert().task)),
 ];
+
+/// The first two of the sorted ids exchanged.
+fn disordered(edit: Edit) -> Edit {
+    let offsets = 4 * (TOKENS.len() + 1);
+    let sorted = edit.section(SectionKind::Vocabulary) + layout::HEADER_BYTES + offsets;
+    let (first, second) = (edit.get(sorted, 0..4), edit.get(sorted, 4..8));
+    edit.u32(sorted, 0..4, second as u32).u32(sorted, 4..8, first as u32)
+}
 
 /// Offset in the data section of the last tensor.
 fn last_offset(edit: &Edit) -> usize {
@@ -320,6 +333,20 @@ fn every_damage_is_refused_with_its_number() {
         let error = refusal(&(case.make)());
         assert_eq!(error.number(), case.number, "{}: {error}", case.what);
     }
+}
+
+#[test]
+fn what_is_parsed_unverified_is_refused_when_it_is_verified() {
+    let mut damaged = bert().base.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let disordered = disordered(bert_base()).sealed();
+    let bundle = bundle_of(&disordered, &bert().task);
+    for bytes in [damaged, disordered, bundle].map(|bytes| PackageBytes::new(&bytes)) {
+        let package = Package::parse_unverified(&bytes).unwrap();
+        assert_eq!(package.verify(), Err(bytes.parse().unwrap_err()));
+    }
+    let whole = bert().bundle;
+    assert_eq!(Package::parse_unverified(&whole).unwrap().verify(), Ok(()));
 }
 
 #[test]

@@ -82,10 +82,9 @@ pub(super) fn first_answer(
 ) -> Result<()> {
     let start = Instant::now();
     let bytes = files.read()?;
-    let (model, input) = files.bind_for(&bytes, |model, ready| {
+    let (model, input) = files.bind_for(&bytes, |model| {
         let input = bench::input(model, tokens)?;
         let mut session = session(model, &input, compute)?;
-        drop(ready);
         answer(&mut session, &input)?;
         Ok(input)
     })?;

@@ -20,14 +20,13 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
 use coda_converter::session::{Session, bind_packages};
 use coda_runtime::executor::Activations;
-use coda_runtime::format::Package;
+use coda_runtime::format::{GLOBAL_LAYER, Package};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -108,40 +107,34 @@ impl PackageFiles {
         bind_packages(&parsed.collect::<Result<Vec<_>>>()?)
     }
 
-    /// The same for one answer: `work` begins while another thread takes the checksums, because a core alone
-    /// takes long to read a large package. The other thread begins when `work` drops what it is given: until
-    /// then it allocates, and no thread gets memory from the system while another brings pages of a file.
-    /// Nothing that was computed from a damaged file is returned.
+    /// The same for one answer: `work` begins while another thread brings the pages of the files to memory and
+    /// takes the checksums, because a core alone takes long to read a large package. Nothing that was computed
+    /// from a damaged file is returned.
     fn bind_for<'a, R>(
         &self,
         files: &'a [PackageBytes],
-        work: impl FnOnce(&Model<'a>, Ready) -> Result<R>,
+        work: impl FnOnce(&Model<'a>) -> Result<R>,
     ) -> Result<(Model<'a>, R)> {
         let parsed: Result<Vec<_>, _> =
-            files.iter().map(|bytes| Package::parse_without_checksum(bytes)).collect();
+            files.iter().map(|bytes| Package::parse_unverified(bytes)).collect();
         let Some((packages, model)) =
             parsed.ok().and_then(|parsed| bind_packages(&parsed).ok().map(|model| (parsed, model)))
         else {
             // A damaged file may be wrong in any way: its checksum says it best.
             let model = self.bind(files)?;
-            let done = work(&model, Ready(None))?;
+            let done = work(&model)?;
             return Ok((model, done));
         };
         let verify = || -> Result<()> {
-            files.iter().for_each(PackageBytes::populate);
+            packages.iter().for_each(touch);
             let mut files = packages.iter().zip(&self.packages);
             files.try_for_each(|(package, path)| {
-                package.verify_checksum().with_context(|| path.display().to_string())
+                package.verify().with_context(|| path.display().to_string())
             })
         };
         let done = std::thread::scope(|scope| {
-            let (ready, begin) = std::sync::mpsc::channel();
-            let beside = std::thread::Builder::new().spawn_scoped(scope, move || {
-                // Nothing is ever sent: it ends when the other end is dropped.
-                let _ = begin.recv();
-                verify()
-            });
-            let done = work(&model, Ready(Some(ready)));
+            let beside = std::thread::Builder::new().spawn_scoped(scope, verify);
+            let done = work(&model);
             match beside.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(verified)) => verified?,
                 _ => verify()?,
@@ -152,8 +145,21 @@ impl PackageFiles {
     }
 }
 
-/// Dropped by what works with a package once it has its memory.
-struct Ready(#[expect(dead_code, reason = "what counts is that it is dropped")] Option<Sender<()>>);
+/// Reads a byte here and there of every tensor, in the order of their use: an embedding comes before the
+/// layers. Who computes meanwhile then waits for fewer pages of the file.
+fn touch(package: &Package<'_>) {
+    /// A system brings some pages around the one that is read; Linux so many bytes.
+    const AROUND: usize = 64 << 10;
+    let parts = [package.base(), package.task()];
+    let tensors = || parts.iter().flatten().flat_map(Package::tensors);
+    let embeddings = tensors().filter(|tensor| tensor.layer == GLOBAL_LAYER);
+    let layers = tensors().filter(|tensor| tensor.layer != GLOBAL_LAYER);
+    for tensor in embeddings.chain(layers) {
+        for byte in tensor.bytes.iter().step_by(AROUND) {
+            std::hint::black_box(*byte);
+        }
+    }
+}
 
 /// How to compute.
 #[derive(Debug, clap::Args)]

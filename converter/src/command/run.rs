@@ -1,6 +1,6 @@
 //! `coda run`: one input through a package.
 
-use super::{Compute, PackageFiles, Ready, check_reduction};
+use super::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize};
@@ -69,10 +69,10 @@ struct Answer {
 impl Run {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
-        let (model, (input, note, answer)) = self.files.bind_for(&files, |model, ready| {
+        let (model, (input, note, answer)) = self.files.bind_for(&files, |model| {
             let (input, note) = self.input.read(model)?;
             let budget = self.budget(input.tokens(model))?;
-            let answer = self.infer(model, (&input, budget), ready)?;
+            let answer = self.infer(model, (&input, budget))?;
             Ok((input, note, answer))
         })?;
         let tokens = input.tokens(&model);
@@ -120,14 +120,12 @@ impl Run {
         &self,
         model: &Model<'_>,
         (input, budget): (&SampleInput, Budget<'_>),
-        ready: Ready,
     ) -> Result<Answer> {
         let capacity = Capacity::any_budget(input.tokens(model));
         let mut session = self.compute.session(model, capacity)?;
         if self.deadline_ms.is_some() {
             session = session.with_costs(self.costs()?.model());
         }
-        drop(ready);
         let mut trace = Trace::default();
         let start = Instant::now();
         let (values, choice) = session.run(input.as_input(), budget, &mut trace, |output| {

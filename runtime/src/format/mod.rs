@@ -153,25 +153,35 @@ impl<'a> Package<'a> {
     /// # Errors
     /// A [`FormatError`] for anything that `FORMAT.md` does not allow.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        Self::parse_whole(bytes, Checksum::Verify)
+        let package = Self::parse_whole(bytes, Checksum::Verify)?;
+        package.check_vocabulary()?;
+        Ok(package)
     }
 
-    /// [`Package::parse`] without the checksum, in time that does not grow with the weights: for storage that
-    /// was verified before, or where [`Package::verify_checksum`] runs on a second core meanwhile. A package
-    /// that is damaged in spite of that gives wrong answers, and does no other harm.
+    /// [`Package::parse`] without the checksum and the order of the vocabulary, in time that does not grow
+    /// with the weights: for storage that was verified before, or where [`Package::verify`] runs on a second
+    /// core meanwhile. A package that is damaged in spite of that gives wrong answers, and does no other harm.
     ///
     /// # Errors
-    /// A [`FormatError`] for anything that `FORMAT.md` does not allow, but for a wrong checksum.
-    pub fn parse_without_checksum(bytes: &'a [u8]) -> Result<Self, FormatError> {
+    /// A [`FormatError`] for anything that `FORMAT.md` does not allow, but for these two.
+    pub fn parse_unverified(bytes: &'a [u8]) -> Result<Self, FormatError> {
         Self::parse_whole(bytes, Checksum::Covered)
     }
 
-    /// Takes the checksum of the whole package.
+    /// Checks what [`Package::parse_unverified`] leaves out.
     ///
     /// # Errors
-    /// [`FormatError::BadChecksum`].
-    pub fn verify_checksum(&self) -> Result<(), FormatError> {
-        check_sum(self.bytes)
+    /// [`FormatError::BadChecksum`], [`FormatError::Vocabulary`].
+    pub fn verify(&self) -> Result<(), FormatError> {
+        check_sum(self.bytes)?;
+        self.check_vocabulary()
+    }
+
+    fn check_vocabulary(&self) -> Result<(), FormatError> {
+        match self.base().and_then(|base| base.vocabulary) {
+            Some(vocabulary) => vocabulary.check_order().map_err(FormatError::Vocabulary),
+            None => Ok(()),
+        }
     }
 
     fn parse_whole(bytes: &'a [u8], sum: Checksum) -> Result<Self, FormatError> {
@@ -299,7 +309,8 @@ impl<'a> Package<'a> {
             SectionKind::Image => self.image = Some(decode_image(body)?),
             SectionKind::Vocabulary if !cfg!(feature = "tokens") => {}
             SectionKind::Vocabulary => {
-                self.vocabulary = Some(Vocabulary::parse(body).map_err(FormatError::Vocabulary)?);
+                let vocabulary = Vocabulary::parse_unordered(body);
+                self.vocabulary = Some(vocabulary.map_err(FormatError::Vocabulary)?);
             }
             SectionKind::Labels => {
                 self.labels = Some(StringList::parse(body).ok_or(FormatError::Labels)?);

@@ -339,6 +339,14 @@ impl<'a> Vocabulary<'a> {
     /// # Errors
     /// If any field has not the meaning that the section layout gives it; see [`VocabularyError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, VocabularyError> {
+        let vocabulary = Self::parse_unordered(bytes)?;
+        vocabulary.check_order()?;
+        Ok(vocabulary)
+    }
+
+    /// [`Vocabulary::parse`] but for the order of the tokens, which takes most of its time
+    /// ([`Vocabulary::check_order`]): out of order, tokens are not found, and nothing else happens.
+    pub(crate) fn parse_unordered(bytes: &'a [u8]) -> Result<Self, VocabularyError> {
         let found = bytes.len();
         let too_short = |expected| VocabularyError::Length { expected, found };
         let (header, rest) = bytes.split_first_chunk().ok_or(too_short(layout::HEADER_BYTES))?;
@@ -351,7 +359,6 @@ impl<'a> Vocabulary<'a> {
         let (offsets, sorted) = tables.as_chunks().0.split_at(count as usize + 1);
         let text = check_text(offsets, text, found)?;
         let mut vocabulary = Self { options, offsets, sorted, text, continuations: (0, 0) };
-        vocabulary.check_order()?;
         vocabulary.continuations = vocabulary.find_continuations();
         Ok(vocabulary)
     }
@@ -430,7 +437,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Strictly ascending tokens: so `sorted` is a permutation of the ids and no two are equal.
-    fn check_order(&self) -> Result<(), VocabularyError> {
+    pub(crate) fn check_order(&self) -> Result<(), VocabularyError> {
         let mut before: Option<(u32, &str)> = None;
         for (place, id) in self.sorted.iter().enumerate() {
             let found = u32::from_le_bytes(*id);
