@@ -86,11 +86,21 @@ pub(super) fn forward(
     });
 }
 
-/// The sum of all rows.
+/// The sum of all rows, some columns at a time, whose sums fit the registers.
 fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
-    sums.fill(0.0);
-    for row in rows.iter() {
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    const COLUMNS: usize = 16;
+    let (chunks, rest) = sums.as_chunks_mut::<COLUMNS>();
+    let first_of_rest = chunks.len() * COLUMNS;
+    for (index, chunk) in chunks.iter_mut().enumerate() {
+        let mut sums = [0.0; COLUMNS];
+        for row in rows.column_range(index * COLUMNS, COLUMNS).iter() {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        *chunk = sums;
+    }
+    rest.fill(0.0);
+    for row in rows.column_range(first_of_rest, rest.len()).iter() {
+        rest.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
 }
 
