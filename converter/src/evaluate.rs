@@ -52,6 +52,8 @@ pub struct Evaluation {
 pub struct Settings<'s> {
     /// Reductions to compare, `None` for the task's own; the first is the reference of the speed-up.
     pub reductions: &'s [Option<f32>],
+    /// Factor on the reduction of each layer ([`scaled_reduction`]); empty for 1.
+    pub layer_factors: &'s [f32],
     /// Kernel table.
     pub kernels: &'static Kernels,
     /// How rows enter int8 weights.
@@ -72,6 +74,9 @@ pub fn evaluate(
     mut progress: impl FnMut(),
 ) -> Result<Evaluation> {
     ensure!(model.dimensions().outputs > 0, "the model has no head: there is nothing to compare");
+    let budgets = settings.reductions.iter();
+    let budgets = budgets.map(|reduction| layers_of(model, *reduction, settings.layer_factors));
+    let budgets: Vec<Vec<f32>> = budgets.collect::<Result<_>>()?;
     let longest = samples.iter().map(|sample| sample.input.tokens(model)).max().unwrap_or(0);
     let mut session = Session::new(model, Capacity::any_budget(longest))?
         .with_kernels(settings.kernels)
@@ -80,9 +85,9 @@ pub fn evaluate(
     let count = settings.reductions.len();
     let (mut right, mut seconds) = (vec![0usize; count], vec![Vec::new(); count]);
     for sample in samples {
-        for (index, reduction) in settings.reductions.iter().enumerate() {
+        for (index, layers) in budgets.iter().enumerate() {
             let start = Instant::now();
-            let budget = reduction.map_or(Budget::Task, Budget::Reduction);
+            let budget = if layers.is_empty() { Budget::Task } else { Budget::PerLayer(layers) };
             let label =
                 session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
             seconds[index].push(start.elapsed().as_secs_f64());
@@ -107,6 +112,27 @@ pub fn evaluate(
         arena_bytes: session.plan().arena_bytes(),
         reductions: results.collect(),
     })
+}
+
+/// The reduction of a layer: that of the model times the layer's factor, at least 1 (ours).
+#[must_use]
+pub const fn scaled_reduction(reduction: f32, factor: f32) -> f32 {
+    (reduction * factor).max(1.0)
+}
+
+/// The reduction of each layer; none for the task's own.
+fn layers_of(model: &Model<'_>, reduction: Option<f32>, factors: &[f32]) -> Result<Vec<f32>> {
+    let layers = model.config().layers;
+    ensure!(
+        factors.is_empty() || factors.len() == layers,
+        "{} layer factors for a model of {layers} layers",
+        factors.len()
+    );
+    let bad = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0));
+    ensure!(bad.is_none(), "a layer factor must be above 0, not {}", bad.unwrap_or(&0.0));
+    let Some(reduction) = reduction else { return Ok(Vec::new()) };
+    let factor = |index| factors.get(index).copied().unwrap_or(1.0);
+    Ok((0..layers).map(|index| scaled_reduction(reduction, factor(index))).collect())
 }
 
 /// The median; 0 for none.

@@ -578,6 +578,18 @@ fn json_is_one_object() {
         assert_eq!(line["reduction"], reduction);
         assert!(line["accuracy"].is_number() && line["median_ms"].as_f64() > Some(0.0));
     }
+    assert!(eval["layer_factors"].is_null());
+    let with_factors = |factors: &str| {
+        ["eval", &package, "--data", &data, "--json", "--layer-factors", factors].map(str::to_owned)
+    };
+    let eval = with_factors("0.5,1,1,2");
+    let eval = object(&eval.each_ref().map(String::as_str));
+    assert_eq!(eval["layer_factors"], serde_json::json!([0.5, 1.0, 1.0, 2.0]));
+    for (factors, words) in
+        [("0.5", ["1 layer factors", "4 layers"]), ("0,1,1,1", ["above 0", "0"])]
+    {
+        refused(&with_factors(factors).each_ref().map(String::as_str), INPUT, &words);
+    }
 }
 
 #[test]

@@ -145,6 +145,7 @@ impl Demo {
         let repeated = vec![samples; ROUNDS].concat();
         let settings = Settings {
             reductions: &[1.0, self.reduction, 8.0].map(Some),
+            layer_factors: &[],
             kernels: Kernels::from_environment()?,
             activations: Activations::default(),
             threads: 1,

@@ -26,6 +26,9 @@ pub(crate) struct Eval {
     /// Reduction factors; speed-ups are against the first
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     reductions: Vec<f32>,
+    /// Factor on the reduction of each layer, which is never below 1: as the task was trained
+    #[arg(long, value_name = "F,F,...", value_delimiter = ',')]
+    layer_factors: Vec<f32>,
     /// Also as the task says: each layer's own reduction, else the task's
     #[arg(long)]
     task_budget: bool,
@@ -55,6 +58,7 @@ impl Eval {
             self.reductions.iter().copied().map(Some).chain(own).collect();
         let settings = Settings {
             reductions: &reductions,
+            layer_factors: &self.layer_factors,
             kernels: self.compute.kernels()?,
             activations: self.compute.activations(),
             threads: self.compute.threads.into(),
@@ -65,6 +69,9 @@ impl Eval {
         if self.json {
             let mut object = json!(result);
             object["cpu"] = json!(cpu_name());
+            if !self.layer_factors.is_empty() {
+                object["layer_factors"] = json!(self.layer_factors);
+            }
             println!("{object}");
             return Ok(());
         }

@@ -7,13 +7,14 @@
 # stopped: a finished training is not repeated, an interrupted one continues. Weights stay in
 # ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove one to repeat it), records come here. Needs
 # tests/fetch.sh. `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing
-# changed: what an ablation shows does not need the long one. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
+# changed: what an ablation shows does not need the long one. `fast` (texts) is a long training for two
+# speeds only, with a milder reduction in the first layer. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda fitted r2 r4 r8 short short-random short-first short-every short-sigmoid
+methods=${METHODS:-probe adapter coda fitted fast r2 r4 r8 short short-random short-first short-every short-sigmoid
   short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
@@ -69,12 +70,19 @@ for task in "${tasks[@]}"; do
       taught=(--teacher "$adapter")
       case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
       trained=$elastic tested=1,2,3,4,6,8 measured=1,2,3,4,6,8,12,16 mode=$attention
-      own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500)
+      own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500) factors=()
       case $method in
         probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         coda) own+=("${mixed[@]}") ;;
         fitted) own+=("${mixed[@]}" --router-start saliency) ;;
+        fast)
+          [ "$task" = 20newsgroups ] || continue
+          # 3 and 5 times as fast as the adapter.
+          trained=10.5,26 tested=$trained measured=1,$trained factors=(--layer-factors 0.125,1,1,1,1,1)
+          own=(--init "$adapter" --steps 10000 "${routed[@]}" --evaluate-every 1000 "${factors[@]}"
+            --router-start saliency --head-rate 2e-3 --norm-rate 5e-4 --soft-labels 0.9)
+          ;;
         random) own+=(--selection random) ;;
         r2 | r4 | r8) trained=${method#r} tested=$trained measured=$trained ;;
         short | short-*)
@@ -117,7 +125,8 @@ for task in "${tasks[@]}"; do
         "$coda" pack --base "$base" "${size[@]}" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
         reductions=$measured
         case $method in probe | adapter) reductions=1 ;; esac
-        "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" --json >"$out/eval.json.part"
+        "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" "${factors[@]}" --json \
+          >"$out/eval.json.part"
         mv "$out/eval.json.part" "$out/eval.json"
       fi
       cp "$out/eval.json" "$record/eval.json"

@@ -85,6 +85,18 @@ impl Runs {
         self.evaluations.values().filter_map(|own| Some(&own.reductions[find(own)?])).collect()
     }
 
+    /// The reductions of its evaluations.
+    fn evaluated(&self) -> Vec<f32> {
+        let lines = self.evaluations.values().flat_map(|own| &own.reductions);
+        ascending(lines.filter_map(|line| line.reduction))
+    }
+
+    /// The reductions of its trainings' tests.
+    fn tested(&self) -> impl Iterator<Item = f32> {
+        let tests = self.trainings.values().filter_map(|own| own.test.as_ref());
+        tests.flat_map(|test| test.reductions.iter().map(|at| at.reduction))
+    }
+
     fn percent(&self) -> Vec<f64> {
         self.trainings.values().map(|training| training.new_values_percent).collect()
     }
@@ -164,7 +176,20 @@ pub fn report(directory: &Path) -> Result<(String, String)> {
     Ok((page, picture(&pictures)?))
 }
 
-const ROUTED: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0];
+/// Every reduction once, ascending.
+fn ascending(reductions: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut all: Vec<f32> = reductions.collect();
+    all.sort_by(f32::total_cmp);
+    all.dedup();
+    all
+}
+
+/// The head of a table with a column for each reduction.
+fn head(page: &mut String, first: &str, reductions: &[f32]) -> Result<()> {
+    let columns: String = reductions.iter().map(|r| format!(" r = {r} |")).collect();
+    let count = first.matches('|').count() - 1 + reductions.len();
+    Ok(writeln!(page, "{first}{columns}\n|{}", "---|".repeat(count))?)
+}
 
 fn section(
     page: &mut String,
@@ -188,7 +213,7 @@ fn section(
         let dense_accuracy = spread(&dense.iter().map(|at| at.accuracy).collect::<Vec<_>>());
         let dense_ms = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>());
         for (method, own) in runs {
-            let mut budgets: Vec<Option<f32>> = ROUTED.into_iter().map(Some).collect();
+            let mut budgets: Vec<Option<f32>> = own.evaluated().into_iter().map(Some).collect();
             budgets.push(None);
             for budget in budgets {
                 let at = own.measured(budget);
@@ -217,18 +242,14 @@ fn section(
         }
     }
     writeln!(page, "\nf32, by the trainer, test set looked at once:\n")?;
-    writeln!(
-        page,
-        "| method | steps | minutes | {} |",
-        ROUTED.map(|r| format!("r = {r}")).join(" | ")
-    )?;
-    writeln!(page, "|---|---|---|{}", "---|".repeat(ROUTED.len()))?;
+    let tested = ascending(runs.values().flat_map(Runs::tested));
+    head(page, "| method | steps | minutes |", &tested)?;
     for (method, own) in runs.iter().filter(|(_, own)| !own.trainings.is_empty()) {
         let steps: Vec<f64> = own.trainings.values().map(|own| own.progress.step as f64).collect();
         let minutes: Vec<f64> =
             own.trainings.values().map(|own| own.progress.seconds / 60.0).collect();
         let mean = |values: &[f64]| spread(values).map_or(0.0, |own| own.0);
-        let cells = ROUTED.map(|r| shown(&own.of_test(r)));
+        let cells: Vec<String> = tested.iter().map(|r| shown(&own.of_test(*r))).collect();
         writeln!(
             page,
             "| {method} | {:.0} | {:.0} | {} |",
@@ -243,33 +264,34 @@ fn section(
 /// Learned routing against the ways to select without a router, sample by sample.
 fn paired(page: &mut String, runs: &BTreeMap<String, Runs>) -> Result<()> {
     let pairs = || {
-        let learned = [("coda", ""), ("short", "short-")];
+        let learned = [("coda", ""), ("short", "short-"), ("short-fitted", "short-")];
         learned.into_iter().flat_map(|(name, prefix)| {
-            let pair = move |other| Some((runs.get(name)?, format!("{prefix}{other}")));
+            let pair = move |other| Some((name, runs.get(name)?, format!("{prefix}{other}")));
             ["random", "first", "every"].into_iter().filter_map(pair)
         })
     };
-    if !pairs().any(|(_, name)| runs.contains_key(&name)) {
+    let known = pairs().filter_map(|(own, learned, name)| {
+        let other = runs.get(&name)?;
+        Some((format!("{own} / {name}"), learned, other))
+    });
+    let known: Vec<_> = known.collect();
+    if known.is_empty() {
         return Ok(());
     }
+    let routed = known.iter().flat_map(|(_, _, other)| other.tested());
+    let routed = ascending(routed.filter(|reduction| *reduction > 1.0));
     writeln!(
         page,
         "\nLearned routing against others, seed by seed and sample by sample (right only with the router / only with the other):\n"
     )?;
-    writeln!(
-        page,
-        "| against | seed | {} |",
-        ROUTED[1..].iter().map(|r| format!("r = {r}")).collect::<Vec<_>>().join(" | ")
-    )?;
-    writeln!(page, "|---|---|{}", "---|".repeat(ROUTED.len() - 1))?;
-    for (learned, name) in pairs() {
-        let Some(other) = runs.get(&name) else { continue };
+    head(page, "| pair | seed |", &routed)?;
+    for (name, learned, other) in known {
         for seed in learned.trainings.keys() {
             let of = |runs: &Runs| runs.trainings.get(seed).map(|own| own.data.sha256.clone());
             if of(learned) != of(other) {
                 continue;
             }
-            let cells: Vec<String> = ROUTED[1..]
+            let cells: Vec<String> = routed
                 .iter()
                 .map(|r| match (learned.bits(*seed, *r), other.bits(*seed, *r)) {
                     (Some(first), Some(second)) if first.len() == second.len() => {
@@ -304,7 +326,7 @@ fn points(runs: &BTreeMap<String, Runs>) -> Vec<Line> {
             let (accuracy, _) = spread(&at.iter().map(|at| at.accuracy).collect::<Vec<_>>())?;
             Some((dense_ms / ms, accuracy))
         };
-        let points: Vec<(f64, f64)> = ROUTED.into_iter().filter_map(at).collect();
+        let points: Vec<(f64, f64)> = own.evaluated().into_iter().filter_map(at).collect();
         (method.clone(), points)
     };
     runs.iter().map(line).filter(|(_, points)| !points.is_empty()).collect()

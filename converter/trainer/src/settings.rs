@@ -6,6 +6,7 @@ use crate::model::{Method, TaskSpec};
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
+use coda_converter::evaluate::scaled_reduction;
 use coda_converter::source::Base;
 use coda_runtime::model::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
 use serde::Serialize;
@@ -170,6 +171,10 @@ pub struct Settings {
     /// Draw a reduction for each layer, not one for all: any schedule can be run afterwards
     #[arg(long)]
     pub mix_layers: bool,
+    /// Factor on the reduction of each layer, which is never below 1 (ours): some layers bear more of it
+    #[arg(long, value_name = "F,F,...", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_factors: Vec<f32>,
     /// With k-to-light: in place of low-rank keys and values, the exact ones of the mean of each group
     /// of so many neighbours that are not selected. For research: it is measured, and no task is
     /// written, since the runtime does not have it
@@ -300,6 +305,12 @@ impl Settings {
                 "{name} must be at least 0 and below 1, not {part}"
             );
         }
+        for factor in &self.layer_factors {
+            ensure!(
+                factor.is_finite() && *factor > 0.0,
+                "--layer-factors must be above 0, not {factor}"
+            );
+        }
         let full = self.method == Method::Full;
         ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
         let routed = self.method == Method::Coda && self.selection == Selection::Learned;
@@ -328,6 +339,10 @@ impl Settings {
         let layers = base.config.layers;
         if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");
+        }
+        let factors = self.layer_factors.len();
+        if factors > 0 && factors != layers {
+            bail!("--layer-factors has {factors} factors, the base {layers} layers");
         }
         if self.method == Method::Full && base.config.relative_distance > 0 {
             bail!("--method full does not train the relative positions of T5");
@@ -446,6 +461,21 @@ impl Settings {
         1.0 + (reduction - 1.0) * (step as f64 / end) as f32
     }
 
+    /// The reduction of layer `index` where that of the model is `reduction`.
+    #[must_use]
+    pub fn layer_reduction(&self, reduction: f32, index: usize) -> f32 {
+        let factor = self.layer_factors.get(index).copied().unwrap_or(1.0);
+        scaled_reduction(reduction, factor)
+    }
+
+    /// The reduction that a written task has by default: the largest trained one up to 4, else the smallest.
+    #[must_use]
+    pub fn default_reduction(&self) -> f32 {
+        let all = self.reductions.iter().copied();
+        let mild = all.clone().filter(|reduction| *reduction <= 4.0).reduce(f32::max);
+        mild.or_else(|| all.reduce(f32::min)).unwrap_or(1.0)
+    }
+
     /// Steps between two validations.
     #[must_use]
     pub fn evaluation_interval(&self) -> u64 {
@@ -494,6 +524,15 @@ mod tests {
     }
 
     #[test]
+    fn factors_divide_the_reduction_among_layers() {
+        let settings = settings(&["--layer-factors", "0.125,1", "--reductions", "9,18"]);
+        let layers = |reduction| [0, 1, 2].map(|index| settings.layer_reduction(reduction, index));
+        assert_eq!(layers(18.0), [2.25, 18.0, 18.0]);
+        assert_eq!(layers(4.0), [1.0, 4.0, 4.0]);
+        assert_eq!(settings.default_reduction(), 9.0);
+    }
+
+    #[test]
     fn senseless_settings_are_refused() {
         for arguments in [
             ["--steps", "0"],
@@ -501,6 +540,8 @@ mod tests {
             ["--validation", "1"],
             ["--eps", "0"],
             ["--adapter-hidden", "0"],
+            ["--layer-factors", "0"],
+            ["--layer-factors", "nan"],
         ] {
             assert!(settings(&arguments).check().is_err(), "{arguments:?}");
         }

@@ -402,11 +402,12 @@ impl<'a> Trainer<'a> {
             let drawn = draws.below(settings.reductions.len());
             settings.annealed(settings.reductions[drawn], step)
         };
-        let layers = self.model.config.layers;
+        let layers = 0..self.model.config.layers;
         if settings.mix_layers {
-            return (0..layers).map(|_| draw()).collect();
+            return layers.map(|index| settings.layer_reduction(draw(), index)).collect();
         }
-        vec![draw(); layers]
+        let reduction = draw();
+        layers.map(|index| settings.layer_reduction(reduction, index)).collect()
     }
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
@@ -514,7 +515,9 @@ impl<'a> Trainer<'a> {
         reductions.sort_by(f32::total_cmp);
         reductions.dedup();
         let at = |reduction: f32| {
-            let layers = vec![reduction; self.model.config.layers];
+            let layers = 0..self.model.config.layers;
+            let layers: Vec<f32> =
+                layers.map(|index| self.settings.layer_reduction(reduction, index)).collect();
             self.evaluate_at(samples, reduction, &layers)
         };
         reductions.into_iter().map(at).collect()

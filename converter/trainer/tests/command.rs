@@ -539,6 +539,24 @@ fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
 }
 
 #[test]
+fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
+    let bench = Bench::new();
+    let common = ["--steps", "2", "--light-rank", "4", "--reductions", "9,18", "--layer-factors"];
+    let train = |out: &str, factors: &str| {
+        bench.arguments("train", out, &[&common[..], &[factors]].concat())
+    };
+    succeeded(&train("out", "0.125,1,1,2"));
+    let opened = Base::open(&base(), None).unwrap();
+    let task = Task::open(&PathBuf::from(bench.path("out")).join("task.safetensors"), &opened);
+    let layers = task.unwrap().layers;
+    let written: Vec<Option<f32>> =
+        layers.iter().map(|layer| layer.routing.unwrap().reduction).collect();
+    assert_eq!(written, [1.125, 9.0, 9.0, 18.0].map(Some));
+    refused(&train("other", "0.5,1"), &["2 factors", "4 layers"]);
+    refused(&train("other", "0,1,1,1"), &["above 0"]);
+}
+
+#[test]
 fn a_report_has_the_tables_and_the_picture_of_its_records() {
     let bench = Bench::new();
     bench.write_idx("test", SIDE, &[3, 4, 5, 6]);
@@ -562,7 +580,7 @@ fn a_report_has_the_tables_and_the_picture_of_its_records() {
     let page = bench.path("RESULTS.md");
     succeeded(&["report", &bench.path("results"), "--out", &page].map(str::to_owned));
     let page = std::fs::read_to_string(page).unwrap();
-    for words in ["| coda | 1 |", "-1.00", "4.00x", "| random | 1 |", "a CPU"] {
+    for words in ["| coda | 1 |", "-1.00", "4.00x", "| coda / random | 1 |", "a CPU"] {
         assert!(page.contains(words), "\"{words}\" is not in:\n{page}");
     }
     assert!(PathBuf::from(bench.path("results")).join("accuracy.svg").is_file());

@@ -67,16 +67,15 @@ impl Finished<'_> {
         if settings.method != Method::Full {
             let path = out.join("task.safetensors");
             let labels = if model.spec.labels > 0 { self.data.labels.as_slice() } else { &[] };
-            let reduction = settings.reductions.iter().copied().fold(1.0, f32::max).min(4.0);
+            let reduction = settings.default_reduction();
             let default = (reduction, settings.max_tokens);
-            return write_task(
-                &path,
-                self.base,
-                &model.spec,
-                labels,
-                (&trained, precision),
-                default,
-            );
+            let mut spec = model.spec.clone();
+            if !settings.layer_factors.is_empty() {
+                let layers = 0..model.config.layers;
+                let of = |index| settings.layer_reduction(reduction, index);
+                spec.reductions = layers.map(of).collect();
+            }
+            return write_task(&path, self.base, &spec, labels, (&trained, precision), default);
         }
         let mut tensors = self.base.tensors.clone();
         tensors.extend(trained);
