@@ -7,7 +7,7 @@
 # stopped: a finished training is not repeated, an interrupted one continues. Weights stay in
 # ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove one to repeat it), records come here. Needs
 # tests/fetch.sh. `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing
-# changed: what an ablation shows does not need the long one. `fast` (texts) is a long training for two
+# changed: what an ablation shows does not need the long one. `fast` (20newsgroups) is a long training for two
 # speeds only, with a milder reduction in the first layer. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
