@@ -53,9 +53,10 @@ for task in "${tasks[@]}"; do
     mnist)
       "$results/dinov2.sh"
       base=$cache/dinov2-s test=$cache/mnist-112/t10k-images-idx3-ubyte size=(--image-size 112)
-      common=(--data "$cache/mnist-112/train-images-idx3-ubyte" --batch 16 --average 0.99 --validation 0.02)
+      common=(--data "$cache/mnist-112/train-images-idx3-ubyte" --batch 16 --average 0.99 --validation 0.01
+        --rate 3e-4 --norm-rate 1e-4 --head-rate 1e-3)
       dense=() dense_steps=600
-      routed=() routed_steps=1000 attention=k-to-all
+      routed=() routed_steps=800 attention=k-to-all
       ;;
     *)
       echo "run.sh: there is no task $task" >&2
