@@ -86,9 +86,12 @@ pub(super) fn forward(
     });
 }
 
-/// The sum of all rows, some columns at a time, whose sums fit the registers.
+/// The sum of all rows, some columns at a time, whose sums fit the registers; 0 behind the last column.
 fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
     const COLUMNS: usize = 16;
+    sums.fill(0.0);
+    let columns = rows.columns().min(sums.len());
+    let sums = sums.get_mut(..columns).unwrap_or_default();
     let (chunks, rest) = sums.as_chunks_mut::<COLUMNS>();
     let first_of_rest = chunks.len() * COLUMNS;
     for (index, chunk) in chunks.iter_mut().enumerate() {
@@ -98,7 +101,6 @@ fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
         }
         *chunk = sums;
     }
-    rest.fill(0.0);
     for row in rows.column_range(first_of_rest, rest.len()).iter() {
         rest.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
