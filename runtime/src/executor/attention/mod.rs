@@ -86,23 +86,11 @@ pub(super) fn forward(
     });
 }
 
-/// The sum of all rows, some columns at a time, whose sums fit the registers; 0 behind the last column.
+/// The sum of all rows.
 fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
-    const COLUMNS: usize = 16;
     sums.fill(0.0);
-    let columns = rows.columns().min(sums.len());
-    let sums = sums.get_mut(..columns).unwrap_or_default();
-    let (chunks, rest) = sums.as_chunks_mut::<COLUMNS>();
-    let first_of_rest = chunks.len() * COLUMNS;
-    for (index, chunk) in chunks.iter_mut().enumerate() {
-        let mut sums = [0.0; COLUMNS];
-        for row in rows.column_range(index * COLUMNS, COLUMNS).iter() {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
-        *chunk = sums;
-    }
-    for row in rows.column_range(first_of_rest, rest.len()).iter() {
-        rest.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    for row in rows.iter() {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
 }
 
