@@ -9,6 +9,7 @@ use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde::Serialize;
+use std::iter::{repeat, repeat_n};
 use std::time::Instant;
 
 /// One line of an evaluation.
@@ -52,7 +53,7 @@ pub struct Evaluation {
 pub struct Settings<'s> {
     /// Reductions to compare, `None` for the task's own; the first is the reference of the speed-up.
     pub reductions: &'s [Option<f32>],
-    /// Factor on the reduction of each layer ([`scaled_reduction`]); empty for 1.
+    /// Factor on the reduction of each layer ([`layer_reductions`]); empty for 1.
     pub layer_factors: &'s [f32],
     /// Kernel table.
     pub kernels: &'static Kernels,
@@ -74,9 +75,10 @@ pub fn evaluate(
     mut progress: impl FnMut(),
 ) -> Result<Evaluation> {
     ensure!(model.dimensions().outputs > 0, "the model has no head: there is nothing to compare");
-    let budgets = settings.reductions.iter();
-    let budgets = budgets.map(|reduction| layers_of(model, *reduction, settings.layer_factors));
-    let budgets: Vec<Vec<f32>> = budgets.collect::<Result<_>>()?;
+    let layers = model.config().layers;
+    check_layer_factors(settings.layer_factors, layers)?;
+    let each = |reduction| layer_reductions(repeat_n(reduction, layers), settings.layer_factors);
+    let budgets: Vec<_> = settings.reductions.iter().map(|reduction| reduction.map(each)).collect();
     let longest = samples.iter().map(|sample| sample.input.tokens(model)).max().unwrap_or(0);
     let mut session = Session::new(model, Capacity::any_budget(longest))?
         .with_kernels(settings.kernels)
@@ -87,7 +89,7 @@ pub fn evaluate(
     for sample in samples {
         for (index, layers) in budgets.iter().enumerate() {
             let start = Instant::now();
-            let budget = if layers.is_empty() { Budget::Task } else { Budget::PerLayer(layers) };
+            let budget = layers.as_deref().map_or(Budget::Task, Budget::PerLayer);
             let label =
                 session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
             seconds[index].push(start.elapsed().as_secs_f64());
@@ -114,25 +116,23 @@ pub fn evaluate(
     })
 }
 
-/// The reduction of a layer: that of the model times the layer's factor, at least 1 (ours).
-#[must_use]
-pub const fn scaled_reduction(reduction: f32, factor: f32) -> f32 {
-    (reduction * factor).max(1.0)
+/// The reduction of each layer: what `reductions` gives for it, times its factor, at least 1 (ours).
+/// Layers without a factor have 1.
+pub fn layer_reductions(reductions: impl Iterator<Item = f32>, factors: &[f32]) -> Vec<f32> {
+    let factors = factors.iter().copied().chain(repeat(1.0));
+    reductions.zip(factors).map(|(reduction, factor)| (reduction * factor).max(1.0)).collect()
 }
 
-/// The reduction of each layer; none for the task's own.
-fn layers_of(model: &Model<'_>, reduction: Option<f32>, factors: &[f32]) -> Result<Vec<f32>> {
-    let layers = model.config().layers;
-    ensure!(
-        factors.is_empty() || factors.len() == layers,
-        "{} layer factors for a model of {layers} layers",
-        factors.len()
-    );
+/// Whether `factors` are what a model of so many layers can have: none, or one above 0 for each.
+///
+/// # Errors
+/// They are not; the error says why.
+pub fn check_layer_factors(factors: &[f32], layers: usize) -> Result<()> {
+    let count = factors.len();
+    ensure!(count == 0 || count == layers, "{count} layer factors for a model of {layers} layers");
     let bad = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0));
     ensure!(bad.is_none(), "a layer factor must be above 0, not {}", bad.unwrap_or(&0.0));
-    let Some(reduction) = reduction else { return Ok(Vec::new()) };
-    let factor = |index| factors.get(index).copied().unwrap_or(1.0);
-    Ok((0..layers).map(|index| scaled_reduction(reduction, factor(index))).collect())
+    Ok(())
 }
 
 /// The median; 0 for none.
@@ -140,4 +140,26 @@ fn layers_of(model: &Model<'_>, reduction: Option<f32>, factors: &[f32]) -> Resu
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_divide_the_reduction_among_layers() {
+        let layers = |reduction| layer_reductions(repeat_n(reduction, 3), &[0.125, 1.0, 2.0]);
+        assert_eq!(layers(18.0), [2.25, 18.0, 36.0]);
+        assert_eq!(layers(4.0), [1.0, 4.0, 8.0]);
+        assert_eq!(layer_reductions([4.0, 2.0].into_iter(), &[0.5]), [2.0, 2.0]);
+    }
+
+    #[test]
+    fn there_is_one_factor_above_nothing_for_each_layer() {
+        assert!(check_layer_factors(&[], 2).is_ok());
+        assert!(check_layer_factors(&[0.5, 8.0], 2).is_ok());
+        for factors in [&[1.0][..], &[1.0; 3], &[1.0, 0.0], &[1.0, f32::NAN]] {
+            assert!(check_layer_factors(factors, 2).is_err(), "{factors:?}");
+        }
+    }
 }

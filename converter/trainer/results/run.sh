@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda fitted fast r2 r4 r8 short short-random short-first short-every short-sigmoid
+methods=${METHODS:-probe adapter coda fitted fast r1 r2 r3 r4 r6 r8 short short-random short-first short-every short-sigmoid
   short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
@@ -85,7 +85,7 @@ for task in "${tasks[@]}"; do
             --router-start saliency --head-rate 2e-3 --norm-rate 5e-4 --soft-labels 0.9)
           ;;
         random) own+=(--selection random) ;;
-        r2 | r4 | r8) trained=${method#r} tested=$trained measured=$trained ;;
+        r1 | r2 | r3 | r4 | r6 | r8) trained=${method#r} tested=$trained measured=$trained ;;
         short | short-*)
           trained=4,8 tested=4,8 measured=4,8
           own=(--init "$adapter" --steps "$short_steps" "${routed[@]}" --evaluate-every "$short_steps")

@@ -6,7 +6,7 @@ use crate::model::{Method, TaskSpec};
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
-use coda_converter::evaluate::scaled_reduction;
+use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
 use coda_runtime::model::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
 use serde::Serialize;
@@ -305,12 +305,6 @@ impl Settings {
                 "{name} must be at least 0 and below 1, not {part}"
             );
         }
-        for factor in &self.layer_factors {
-            ensure!(
-                factor.is_finite() && *factor > 0.0,
-                "--layer-factors must be above 0, not {factor}"
-            );
-        }
         let full = self.method == Method::Full;
         ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
         let routed = self.method == Method::Coda && self.selection == Selection::Learned;
@@ -340,10 +334,7 @@ impl Settings {
         if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");
         }
-        let factors = self.layer_factors.len();
-        if factors > 0 && factors != layers {
-            bail!("--layer-factors has {factors} factors, the base {layers} layers");
-        }
+        check_layer_factors(&self.layer_factors, layers)?;
         if self.method == Method::Full && base.config.relative_distance > 0 {
             bail!("--method full does not train the relative positions of T5");
         }
@@ -461,13 +452,6 @@ impl Settings {
         1.0 + (reduction - 1.0) * (step as f64 / end) as f32
     }
 
-    /// The reduction of layer `index` where that of the model is `reduction`.
-    #[must_use]
-    pub fn layer_reduction(&self, reduction: f32, index: usize) -> f32 {
-        let factor = self.layer_factors.get(index).copied().unwrap_or(1.0);
-        scaled_reduction(reduction, factor)
-    }
-
     /// The reduction that a written task has by default: the largest trained one up to 4, else the smallest.
     #[must_use]
     pub fn default_reduction(&self) -> f32 {
@@ -524,12 +508,9 @@ mod tests {
     }
 
     #[test]
-    fn factors_divide_the_reduction_among_layers() {
-        let settings = settings(&["--layer-factors", "0.125,1", "--reductions", "9,18"]);
-        let layers = |reduction| [0, 1, 2].map(|index| settings.layer_reduction(reduction, index));
-        assert_eq!(layers(18.0), [2.25, 18.0, 18.0]);
-        assert_eq!(layers(4.0), [1.0, 4.0, 4.0]);
-        assert_eq!(settings.default_reduction(), 9.0);
+    fn a_task_is_written_for_the_largest_mild_reduction() {
+        let default = |reductions| settings(&["--reductions", reductions]).default_reduction();
+        assert_eq!((default("1,2,4,8"), default("2,3"), default("18,9")), (4.0, 3.0, 9.0));
     }
 
     #[test]
@@ -540,8 +521,6 @@ mod tests {
             ["--validation", "1"],
             ["--eps", "0"],
             ["--adapter-hidden", "0"],
-            ["--layer-factors", "0"],
-            ["--layer-factors", "nan"],
         ] {
             assert!(settings(&arguments).check().is_err(), "{arguments:?}");
         }

@@ -12,10 +12,12 @@ use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use coda_converter::dataset::Sample;
+use coda_converter::evaluate::layer_reductions;
 use coda_converter::source::{Base, Place, Task};
 use coda_runtime::format::Role;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::iter::{repeat_n, repeat_with};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -402,12 +404,11 @@ impl<'a> Trainer<'a> {
             let drawn = draws.below(settings.reductions.len());
             settings.annealed(settings.reductions[drawn], step)
         };
-        let layers = 0..self.model.config.layers;
+        let layers = self.model.config.layers;
         if settings.mix_layers {
-            return layers.map(|index| settings.layer_reduction(draw(), index)).collect();
+            return layer_reductions(repeat_with(draw).take(layers), &settings.layer_factors);
         }
-        let reduction = draw();
-        layers.map(|index| settings.layer_reduction(reduction, index)).collect()
+        layer_reductions(repeat_n(draw(), layers), &settings.layer_factors)
     }
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
@@ -515,9 +516,8 @@ impl<'a> Trainer<'a> {
         reductions.sort_by(f32::total_cmp);
         reductions.dedup();
         let at = |reduction: f32| {
-            let layers = 0..self.model.config.layers;
-            let layers: Vec<f32> =
-                layers.map(|index| self.settings.layer_reduction(reduction, index)).collect();
+            let layers = repeat_n(reduction, self.model.config.layers);
+            let layers = layer_reductions(layers, &self.settings.layer_factors);
             self.evaluate_at(samples, reduction, &layers)
         };
         reductions.into_iter().map(at).collect()

@@ -4,6 +4,7 @@ use super::Training;
 use super::files::name_of;
 use anyhow::{Context, Result};
 use coda_converter::dataset::Sample;
+use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
 use coda_trainer::data::{Dataset, Reader};
@@ -13,6 +14,7 @@ use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
 use coda_trainer::settings::Selection;
 use coda_trainer::train::Trainer;
 use coda_trainer::weights::{write_base, write_task};
+use std::iter::repeat_n;
 
 /// Files that a base directory has beside its weights.
 const BESIDE_WEIGHTS: [&str; 5] = [
@@ -71,9 +73,8 @@ impl Finished<'_> {
             let default = (reduction, settings.max_tokens);
             let mut spec = model.spec.clone();
             if !settings.layer_factors.is_empty() {
-                let layers = 0..model.config.layers;
-                let of = |index| settings.layer_reduction(reduction, index);
-                spec.reductions = layers.map(of).collect();
+                let layers = repeat_n(reduction, model.config.layers);
+                spec.reductions = layer_reductions(layers, &settings.layer_factors);
             }
             return write_task(&path, self.base, &spec, labels, (&trained, precision), default);
         }
