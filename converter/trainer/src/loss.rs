@@ -19,7 +19,7 @@ pub struct LossWeights {
     pub hidden: f64,
 }
 
-/// What a teacher says of a batch.
+/// What a teacher says of a batch, or the mean of several.
 #[derive(Clone, Debug)]
 pub struct Lesson {
     /// Hidden states after the final norm, if they are learnt from.
@@ -28,6 +28,36 @@ pub struct Lesson {
     pub pooled: Tensor,
     /// Logits, if the teacher has the task's head.
     pub logits: Option<Tensor>,
+}
+
+impl Lesson {
+    /// The sum of this and another, part by part; a part that one of them lacks is left out.
+    ///
+    /// # Errors
+    /// They are not of one batch.
+    pub fn plus(self, other: &Self) -> Result<Self> {
+        let add = |own: Option<Tensor>, other: &Option<Tensor>| {
+            own.zip(other.as_ref()).map(|(own, other)| own + other).transpose()
+        };
+        Ok(Self {
+            hidden: add(self.hidden, &other.hidden)?,
+            pooled: (self.pooled + &other.pooled)?,
+            logits: add(self.logits, &other.logits)?,
+        })
+    }
+
+    /// Each part divided by a count.
+    ///
+    /// # Errors
+    /// None that the tensors do not have already.
+    pub fn divided_by(self, count: usize) -> Result<Self> {
+        let divide = |part: Tensor| part / count as f64;
+        Ok(Self {
+            hidden: self.hidden.map(divide).transpose()?,
+            pooled: divide(self.pooled)?,
+            logits: self.logits.map(divide).transpose()?,
+        })
+    }
 }
 
 /// `x - logsumexp(x)` of every row.
@@ -105,4 +135,25 @@ pub fn loss(
     let mut parts = parts.into_iter();
     let Some(first) = parts.next() else { candle_core::bail!("there is nothing to minimise") };
     parts.try_fold(first, |sum, part| sum + part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn teachers_answer_with_their_mean() {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let lesson = |values: &[f32], hidden: bool| Lesson {
+            hidden: hidden.then(|| tensor(values)),
+            pooled: tensor(values),
+            logits: Some(tensor(values)),
+        };
+        let mean = lesson(&[1.0, 4.0], true).plus(&lesson(&[3.0, -2.0], false)).unwrap();
+        let mean = mean.divided_by(2).unwrap();
+        for part in [&mean.pooled, mean.logits.as_ref().unwrap()] {
+            assert_eq!(part.to_vec1::<f32>().unwrap(), [2.0, 1.0]);
+        }
+        assert!(mean.hidden.is_none());
+    }
 }

@@ -92,7 +92,7 @@ pub enum Objective {
     Pretrain,
 }
 
-/// Logits and pooled vectors of a teacher, by sample.
+/// Logits and pooled vectors of the teachers, by sample.
 pub type Answers = BTreeMap<usize, (Vec<f32>, Vec<f32>)>;
 
 /// A training of one model on one set.
@@ -105,11 +105,12 @@ pub struct Trainer<'a> {
     training: Vec<usize>,
     held_out: Vec<usize>,
     model: Model,
-    teacher: Option<Model>,
+    /// All dense; what they say is averaged.
+    teachers: Vec<Model>,
     state: State,
     progress: Progress,
     best: BTreeMap<Place, Vec<f32>>,
-    /// The teacher's logits and pooled vector of a text, by sample.
+    /// Their logits and pooled vector of a text, by sample.
     answers: Answers,
     run: String,
 }
@@ -184,13 +185,13 @@ impl<'a> Trainer<'a> {
         settings: &Settings,
         objective: Objective,
         (reader, data): (Reader<'a>, &'a Dataset),
-        (model, teacher): (Model, Option<Model>),
+        (model, teachers): (Model, Vec<Model>),
         sources: &[(String, String)],
     ) -> Result<Self> {
         settings.check()?;
         let (training, held_out) = split(data, settings.validation, settings.seed);
         ensure!(!training.is_empty(), "there is no sample to train on");
-        if let Some(teacher) = &teacher {
+        for teacher in &teachers {
             let labels = teacher.spec.labels;
             ensure!(
                 labels == 0 || labels == model.spec.labels,
@@ -211,7 +212,7 @@ impl<'a> Trainer<'a> {
             training,
             held_out,
             model,
-            teacher,
+            teachers,
             state,
             progress: Progress::default(),
             best: BTreeMap::new(),
@@ -272,13 +273,13 @@ impl<'a> Trainer<'a> {
         &self.progress
     }
 
-    /// What the teacher said of whole texts so far, by sample.
+    /// What the teachers said of whole texts so far, by sample.
     #[must_use]
     pub const fn answers(&self) -> &Answers {
         &self.answers
     }
 
-    /// Begins with answers of the same teacher to the same texts.
+    /// Begins with answers of the same teachers to the same texts.
     pub fn set_answers(&mut self, answers: Answers) {
         self.answers = answers;
     }
@@ -416,14 +417,27 @@ impl<'a> Trainer<'a> {
         Ok(loss(encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?)
     }
 
-    /// What the teacher says of a batch. Its answers about whole texts are kept: they are the same
-    /// in every epoch.
+    /// The mean of what the teachers say of a batch; `None` without one.
+    fn taught(&self, batch: &Batch) -> Result<Option<Lesson>> {
+        let mut sum: Option<Lesson> = None;
+        for teacher in &self.teachers {
+            let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
+            let lesson = Lesson { hidden: Some(hidden), pooled, logits };
+            sum = Some(match sum {
+                Some(sum) => sum.plus(&lesson)?,
+                None => lesson,
+            });
+        }
+        Ok(sum.map(|sum| sum.divided_by(self.teachers.len())).transpose()?)
+    }
+
+    /// As [`taught`](Self::taught). Answers about whole texts are kept: they are the same in every
+    /// epoch.
     fn lesson(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Lesson>> {
-        let Some(teacher) = &self.teacher else { return Ok(None) };
+        let Some(teacher) = self.teachers.first() else { return Ok(None) };
         let kept = self.reader.reads_texts() && self.settings.hidden == 0.0;
         if !kept || teacher.spec.labels == 0 {
-            let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
-            return Ok(Some(Lesson { hidden: Some(hidden), pooled, logits }));
+            return self.taught(batch);
         }
         for index in samples {
             if !self.answers.contains_key(index) {
@@ -431,7 +445,8 @@ impl<'a> Trainer<'a> {
                 // a resumed training would differ from a whole one.
                 let text = [&self.data.samples[*index]];
                 let batch = self.reader.batch(&text, Augmentation::default(), None)?;
-                let Encoded { pooled, logits, .. } = teacher.forward(&batch, &[])?;
+                let lesson = self.taught(&batch)?.context("there is no teacher")?;
+                let (pooled, logits) = (lesson.pooled, lesson.logits);
                 let logits = logits.context("the teacher has no head")?;
                 let answer = (logits.flatten_all()?.to_vec1()?, pooled.flatten_all()?.to_vec1()?);
                 self.answers.insert(*index, answer);
@@ -534,13 +549,7 @@ impl<'a> Trainer<'a> {
             let batch = self.reader.batch(part, Augmentation::default(), None)?;
             let encoded = self.model.forward(&batch, reductions)?;
             // Against the labels alone, if there are any: a teacher costs more than the model.
-            let lesson = match (&encoded.logits, &self.teacher) {
-                (None, Some(teacher)) => {
-                    let Encoded { hidden, pooled, logits, .. } = teacher.forward(&batch, &[])?;
-                    Some(Lesson { hidden: Some(hidden), pooled, logits })
-                }
-                _ => None,
-            };
+            let lesson = if encoded.logits.is_none() { self.taught(&batch)? } else { None };
             let value = loss(&encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?;
             let value = value.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;

@@ -441,6 +441,11 @@ fn answers_of_a_teacher_serve_the_next_training_and_no_other_teacher() {
         succeeded(&text_arguments(&bench, &base, &data, &kept));
         assert!(result() == without, "answers from a file are not the teacher's");
     }
+    let twice = [&more[..], &["--teacher", &teacher]].concat();
+    succeeded(&text_arguments(&bench, &base, &data, &twice));
+    assert!(result() == without, "the mean of one teacher and itself is another");
+    let kept_twice = [&twice[..], &["--answers", &answers]].concat();
+    refused(&text_arguments(&bench, &base, &data, &kept_twice), &["answers", "another teacher"]);
     let other = bench.write("other.tsv", "a\tred\nb\tblue\na\tred red\nb\tblue blue\n");
     refused(&text_arguments(&bench, &base, &other, &kept), &["answers", "another teacher"]);
 }

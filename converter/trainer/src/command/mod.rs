@@ -60,10 +60,10 @@ pub(crate) struct Training {
     /// A task to begin with, for instance a parallel adapter or a pretrained task
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// A parallel adapter to learn from
+    /// A parallel adapter to learn from; several, one option each, teach the mean of their answers
     #[arg(long, value_name = "FILE")]
-    teacher: Option<PathBuf>,
-    /// File of the teacher's answers to the texts, for many trainings: read if it is there, written at
+    teacher: Vec<PathBuf>,
+    /// File of the teachers' answers to the texts, for many trainings: read if it is there, written at
     /// the end
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
@@ -108,20 +108,18 @@ impl Training {
         let reader = Reader::new(&base, self.settings.max_tokens)?;
         let data = reader.training(&self.data, self.labels.as_deref())?;
         let open = |path: &PathBuf| Task::open(path, &base);
-        let (first, teacher) = (
-            self.init.as_ref().map(open).transpose()?,
-            self.teacher.as_ref().map(open).transpose()?,
-        );
+        let first = self.init.as_ref().map(open).transpose()?;
+        let tasks: Vec<Task> = self.teacher.iter().map(open).collect::<Result<_, _>>()?;
         let labels = if objective == Objective::Labels { data.labels.len() } else { 0 };
         let model = initial_model(&self.settings, &base, labels, first.as_ref())?;
-        let teacher = match objective {
-            Objective::Pretrain => Some(teacher_model(&base, teacher.as_ref(), &model.spec)?),
-            Objective::Labels => {
-                teacher.map(|task| teacher_model(&base, Some(&task), &model.spec)).transpose()?
-            }
-        };
+        let teach = |task| teacher_model(&base, task, &model.spec);
+        let mut teachers: Vec<_> =
+            tasks.iter().map(|task| teach(Some(task))).collect::<Result<_>>()?;
+        if objective == Objective::Pretrain && teachers.is_empty() {
+            teachers.push(teach(None)?);
+        }
         let mut trainer =
-            Trainer::new(&self.settings, objective, (reader, &data), (model, teacher), &sources)?;
+            Trainer::new(&self.settings, objective, (reader, &data), (model, teachers), &sources)?;
         let identity = self.answers_identity(&data)?;
         if let Some(path) = self.answers.as_ref().filter(|path| path.is_file()) {
             let found = answers::read(path, &identity);
@@ -181,10 +179,11 @@ impl Training {
         files.iter().map(|path| Ok((name_of(path), hash_of(path)?))).collect()
     }
 
-    /// Of which teacher to which texts the answers are.
+    /// Of which teachers to which texts the answers are.
     fn answers_identity(&self, data: &Dataset) -> Result<String> {
-        let teacher = self.teacher.as_deref().map(hash_of).transpose()?.unwrap_or_default();
-        Ok(format!("{teacher} {} {}", data.hash, self.settings.max_tokens))
+        let hashes: Vec<String> =
+            self.teacher.iter().map(|path| hash_of(path)).collect::<Result<_>>()?;
+        Ok(format!("{} {} {}", hashes.join("+"), data.hash, self.settings.max_tokens))
     }
 
     fn train(&self, trainer: &mut Trainer<'_>) -> Result<()> {
