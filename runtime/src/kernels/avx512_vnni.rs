@@ -64,9 +64,9 @@ impl BlockSums for Avx512Vnni {
     const PAIRS: bool = true;
 
     #[inline(always)]
-    fn excess(row: &[[i8; PANEL]]) -> i32 {
+    fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
         // SAFETY: only functions of this file's table come here; `detect` found AVX-512 and VNNI.
-        unsafe { excess(row) }
+        unsafe { excess(rows) }
     }
 
     #[inline(always)]
@@ -117,19 +117,34 @@ impl BlockSums for Avx512Vnni {
     }
 }
 
-/// 128 times the sum of a row.
+/// 128 times the sum of each row of one length.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn excess(row: &[[i8; PANEL]]) -> i32 {
-    let (blocks, rest) = row.as_chunks::<PANEL>();
-    let mut last = [[0; PANEL]; PANEL];
-    last.iter_mut().zip(rest).for_each(|(slot, values)| *slot = *values);
-    let mut sum = _mm512_setzero_si512();
-    for block in blocks.iter().chain(core::iter::once(&last)) {
-        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), bytemuck::must_cast(*block));
+fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
+    let mut sums = [_mm512_setzero_si512(); ROWS];
+    let mut add = |groups: [&[[i8; PANEL]; PANEL]; ROWS]| {
+        for (sum, group) in sums.iter_mut().zip(groups) {
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi8(-128), bytemuck::must_cast(*group));
+        }
+    };
+    let blocks = rows.first().map_or(0, |row| row.len());
+    let whole = blocks - blocks % PANEL;
+    for start in (0..whole).step_by(PANEL) {
+        add(rows.map(|row| row.get(start..).and_then(|row| row.first_chunk()).unwrap_or(&EMPTY)));
     }
-    _mm512_reduce_add_epi32(sum)
+    if whole < blocks {
+        let mut last = [[[0; PANEL]; PANEL]; ROWS];
+        for (last, row) in last.iter_mut().zip(rows) {
+            let rest = row.get(whole..).unwrap_or_default();
+            last.iter_mut().zip(rest).for_each(|(slot, values)| *slot = *values);
+        }
+        add(last.each_ref());
+    }
+    sums.map(|sum| _mm512_reduce_add_epi32(sum))
 }
+
+/// Values of rows that are not there.
+const EMPTY: [[i8; PANEL]; PANEL] = [[0; PANEL]; PANEL];
 
 /// Eight sums from their halves.
 #[target_feature(enable = "avx512f")]

@@ -18,9 +18,13 @@ struct AvxVnni;
 
 impl BlockSums for AvxVnni {
     #[inline(always)]
-    fn excess(row: &[[i8; PANEL]]) -> i32 {
-        // SAFETY: only functions of this file's table come here; `detect` found AVX-VNNI.
-        unsafe { excess(row) }
+    fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
+        let mut found = [0; ROWS];
+        for (slot, row) in found.iter_mut().zip(rows) {
+            // SAFETY: only functions of this file's table come here; `detect` found AVX-VNNI.
+            *slot = unsafe { excess(row) };
+        }
+        found
     }
 
     #[inline(always)]

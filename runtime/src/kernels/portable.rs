@@ -218,12 +218,12 @@ pub(super) trait BlockSums {
     /// Whether [`pair_sums`](Self::pair_sums) is better than twice [`sums`](Self::sums).
     const PAIRS: bool = false;
 
-    /// By how much [`sums`](Self::sums) are too large for this row, with any channel: not 0 where an
-    /// instruction set multiplies weights of another range. Sums wrap around.
+    /// By how much [`sums`](Self::sums) are too large for each of these rows of one length, with any
+    /// channel: not 0 where an instruction set multiplies weights of another range. Sums wrap around.
     #[inline(always)]
-    fn excess(row: &[[i8; PANEL]]) -> i32 {
-        let _ = row;
-        0
+    fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
+        let _ = rows;
+        [0; ROWS]
     }
 
     /// Sums of `ROWS` rows with the 8 channels of one panel, too large by the
@@ -339,8 +339,12 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     for scales in lhs.scales.chunks(packed_tile::<S>(blocks)) {
         let values = rows.get(first * stride..).unwrap_or(&[]);
         let mut excess = [0; ROW_TILE];
-        for (slot, row) in excess.iter_mut().zip(values.chunks(stride.max(1))).take(scales.len()) {
-            *slot = S::excess(row.get(..blocks).unwrap_or(&[]));
+        let mut of_chunk = values.chunks(stride.max(1)).map(|row| row.get(..blocks).unwrap_or(&[]));
+        for slots in excess.chunks_mut(EXCESS_ROWS).take(scales.len().div_ceil(EXCESS_ROWS)) {
+            let first = of_chunk.next().unwrap_or(&[]);
+            let mut some = [first; EXCESS_ROWS];
+            some.iter_mut().skip(1).zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
+            slots.iter_mut().zip(S::excess(some)).for_each(|(slot, excess)| *slot = excess);
         }
         let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
         let mut packed = PackedGroups::default();
@@ -375,6 +379,9 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         first += scales.len();
     }
 }
+
+/// Rows whose excess is found together: the sum of one is a chain.
+const EXCESS_ROWS: usize = 4;
 
 /// Blocks of packed rows: those of [`ROW_TILE`] rows of 1,536 values.
 const PACKED_BLOCKS: usize = 768;
