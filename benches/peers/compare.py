@@ -16,7 +16,7 @@ class Worker:
     def __init__(self, series):
         self.series, self.times = series, []
         self.process = subprocess.Popen(series["command"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.ready = json.loads(self.process.stdout.readline())
+        self.ready = json.loads(self.process.stdout.readline() or sys.exit(f"{series['name']} did not start"))
 
     def run(self, index):
         self.process.stdin.write(f"{index}\n")

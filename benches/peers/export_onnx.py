@@ -5,18 +5,14 @@ image: normalised planes to the last hidden states. Every operator is the plain 
 (LayerNormalization, Erf GELU, MatMul + Add); fixed shapes and no mask, so that no runtime computes more than the
 model asks for.
 """
-import json, pathlib, sys
+import pathlib, sys
 import numpy as np, onnx
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.numpy import load_file
+from source import read, resized
 
 directory, size, out = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-config = json.loads((directory / "config.json").read_text())
-vision = config["model_type"] == "dinov2"
-side = size // config["patch_size"] if vision else 0
-tokens = side * side + 1 if vision else size
-weights = {k.removeprefix("backbone." if vision else "bert."): v.astype(np.float32)
-           for k, v in load_file(directory / "model.safetensors").items() if not k.endswith("position_ids")}
+config, weights, side, tokens = read(directory, size)
+vision = side > 0
 d, heads, eps = config["hidden_size"], config["num_attention_heads"], config["layer_norm_eps"]
 head = d // heads
 nodes, constants = [], {}
@@ -75,19 +71,6 @@ def bert():
     return x
 
 
-def resized(table):
-    """Patch positions of another grid, bicubic as the converter does it; the class token's stays."""
-    before = round((len(table) - 1) ** 0.5)
-    weight = np.zeros((side, before))
-    cubic = lambda x: (1.25 * x - 2.25) * x * x + 1 if x <= 1 else ((-0.75 * x + 3.75) * x - 6) * x + 3
-    for index in range(side):
-        position = (index + 0.5) * before / side - 0.5
-        for tap in range(int(np.floor(position)) - 1, int(np.floor(position)) + 3):
-            weight[index, min(max(tap, 0), before - 1)] += cubic(abs(tap - position))
-    grid = np.einsum("ay,bx,yxd->abd", weight, weight, table[1:].reshape(before, before, d).astype(np.float64))
-    return np.concatenate([table[:1], grid.reshape(-1, d).astype(np.float32)])
-
-
 def dinov2():
     patch, name = config["patch_size"], "embeddings.patch_embeddings.projection"
     kernel, bias = (constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
@@ -95,7 +78,7 @@ def dinov2():
     rows = node("Reshape", grid, constant("columns", np.array([1, d, side * side], np.int64)))
     rows = node("Transpose", rows, perm=[0, 2, 1])
     x = node("Concat", constant("class", weights["embeddings.cls_token"]), rows, axis=1)
-    places = resized(weights["embeddings.position_embeddings"][0])
+    places = resized(weights["embeddings.position_embeddings"][0], side)
     x = node("Add", x, constant("places", places[None]))
     scaled = lambda x, name: node("Mul", x, constant(name + ".lambda1", weights[name + ".lambda1"]))
     for layer in range(config["num_hidden_layers"]):

@@ -10,13 +10,16 @@ name, model, data, work, rounds, binaries = sys.argv[1:]
 work, binaries, python = pathlib.Path(work), pathlib.Path(binaries), sys.executable
 vision = name == "vit-s"
 INPUTS, SIDE = 8, 224
+# Modules and packages of the peers that are used from Python.
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "ncnn": "ncnn", "llama.cpp": "llama_cpp"}
+PACKAGES = {"litert": "ai-edge-litert", "llama.cpp": "llama-cpp-python"}
 series = []
 
 
 def disk(runtime):
     """Bytes to ship for one inference: libraries of a Python package, or a stripped binary."""
-    if runtime in ("onnxruntime", "openvino"):
-        folder = pathlib.Path(importlib.util.find_spec(runtime).origin).parent
+    if runtime in MODULES:
+        folder = pathlib.Path(importlib.util.find_spec(MODULES[runtime]).origin).parent
         return sum(file.stat().st_size for file in folder.rglob("*.so*") if not file.is_symlink())
     return (binaries / f"peer-{runtime}").stat().st_size
 
@@ -70,13 +73,22 @@ for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
         for mode in ("k-to-k", "k-to-all", "k-to-light"):
             for reduction in (4, 8):
                 add(f"coda int8 {mode} @{reduction}", ours(mode, reduction), tokens, threads, dense=False)
-        theirs = lambda runtime, file: [python, "worker.py", runtime, file, peers_inputs, threads]
-        add("onnxruntime f32", theirs("onnxruntime", onnx), tokens, threads)
-        add("onnxruntime int8", theirs("onnxruntime", default), tokens, threads)
-        add("onnxruntime int8, 7 bits by channel", theirs("onnxruntime", careful), tokens, threads)
-        add("openvino f32", theirs("openvino", onnx), tokens, threads)
+        theirs = lambda title, file, precision="": add(
+            title, [python, "worker.py", MODULES[title.split()[0]] + precision, file, peers_inputs, threads], tokens, threads)
+        theirs("onnxruntime f32", onnx)
+        theirs("onnxruntime int8", default)
+        theirs("onnxruntime int8, 7 bits by channel", careful)
+        theirs("openvino f32", onnx)
         # bf16 where the CPU has instructions for it.
-        add("openvino default", theirs("openvino-default", onnx), tokens, threads)
+        theirs("openvino default", onnx, "-default")
+        for kind in ("f32", "int8"):
+            theirs(f"litert {kind}", onnx.with_name(f"{onnx.stem}-{kind}.tflite"))
+        for kind in ("f32", "bf16"):
+            theirs(f"ncnn {kind}", onnx.with_suffix(".ncnn.param"), "-" + kind)
+        # llama.cpp has no DINOv2.
+        if not vision:
+            for kind in ("f32", "q8_0"):
+                theirs(f"llama.cpp {kind}", work / f"{name}-{kind}.gguf")
         # candle's DINOv2 is another model: src/bin/peer-candle.rs.
         if not vision:
             add("candle f32", rust("candle", model, inputs), tokens, threads)
@@ -85,7 +97,7 @@ for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
             add("tract f32", rust("tract", onnx, peers_inputs), tokens, threads)
 lock = pathlib.Path("Cargo.lock").read_text()
 version = lambda name: re.search(rf'name = "{name}"\nversion = "([^"]+)"', lock).group(1)
-versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "openvino")}
+versions = {name: importlib.metadata.version(PACKAGES.get(name, name)) for name in MODULES}
 versions |= {"tract": version("tract-onnx"), "candle": version("candle-transformers"), "rten": version("rten")}
 title = f"ViT-S/14 in DINOv2's layout, {SIDE} px, batch 1" if vision else "all-MiniLM-L6-v2, batch 1"
 kind = "Fashion-MNIST images, each pixel 8 times in each direction" if vision else "real texts"

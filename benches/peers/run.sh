@@ -3,7 +3,7 @@
 #   benches/peers/run.sh [ROUNDS]       (default 40; writes benches/record/peers-DATE.{json,md,svg})
 #   MODELS="minilm vit-s"               MiniLM-L6 on texts, a ViT-S/14 on images; default both
 #   OUT=DIRECTORY/NAME                  another place of the record
-# Sets up what it needs outside the tree: Python packages in a virtual environment, models and data by
+# Sets up what it needs outside the tree: Python packages in virtual environments, models and data by
 # tests/fetch.sh and converter/trainer/results/dinov2.sh.
 set -euo pipefail
 out=$(realpath -m "${OUT:-$(dirname "$0")/../record/peers-$(date +%F)}")
@@ -17,6 +17,10 @@ mkdir -p "$work" "$(dirname "$out")"
 [ -x "$cache/peers-venv/bin/python" ] || python3 -m venv "$cache/peers-venv"
 python=$cache/peers-venv/bin/python
 "$python" -m pip install -q -r requirements.txt
+# Its package asks for PyTorch, which converting ONNX does not need.
+"$python" -m pip install -q --no-deps pnnx==20261020
+[ -x "$cache/tensorflow-venv/bin/python" ] || python3 -m venv "$cache/tensorflow-venv"
+"$cache/tensorflow-venv/bin/python" -m pip install -q tensorflow-cpu==2.21.0 safetensors==0.8.0
 cargo build --release --locked -q
 (cd ../.. && cargo build --release --locked -q --bin coda)
 coda=../../target/release/coda
@@ -32,6 +36,16 @@ prepare() { # NAME DIRECTORY [PACK OPTION...]
   done
 }
 
+convert() { # ONNX DIRECTORY SIZE: the same model for LiteRT and ncnn
+  local stem=${1%.onnx} kind
+  for kind in f32 int8; do
+    "$cache/tensorflow-venv/bin/python" export_tflite.py "$2" "$3" "$stem-$kind.tflite" $kind 2>"$work/tensorflow.log" ||
+      { cat "$work/tensorflow.log" >&2; exit 1; }
+  done
+  # The program itself: the package's command imports PyTorch.
+  (cd "$work" && "$cache"/peers-venv/lib/python3*/site-packages/pnnx/pnnx "$1" fp16=0 ncnnparam="$stem.ncnn.param" ncnnbin="$stem.ncnn.bin" >"$work/pnnx.log") || { cat "$work/pnnx.log" >&2; exit 1; }
+}
+
 plans=()
 for model in "${models[@]}"; do
   case $model in
@@ -40,6 +54,10 @@ for model in "${models[@]}"; do
       prepare minilm "$directory"
       for tokens in 128 256; do
         "$python" export_onnx.py "$directory" $tokens "$work/minilm-$tokens.onnx"
+        convert "$work/minilm-$tokens.onnx" "$directory" $tokens
+      done
+      for kind in f32 q8_0; do
+        "$python" export_gguf.py "$directory" "$work/minilm-$kind.gguf" $kind
       done
       ;;
     vit-s)
@@ -47,6 +65,7 @@ for model in "${models[@]}"; do
       directory=$cache/dinov2-s data=$cache/fashion-mnist/t10k-images-idx3-ubyte.gz
       prepare vit-s "$directory" --image-size 224
       "$python" export_onnx.py "$directory" 224 "$work/vit-s.onnx"
+      convert "$work/vit-s.onnx" "$directory" 224
       ;;
     *)
       echo "run.sh: $model is not described; minilm and vit-s are" >&2
