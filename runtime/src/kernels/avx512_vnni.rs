@@ -261,9 +261,14 @@ fn finish_pair<const ROWS: usize>(
         put(finish, &mut slots(out, first, finish.column, WIDE), values);
         return;
     };
+    if block.len() < ROWS.saturating_sub(1) * stride + WIDE {
+        return;
+    }
+    let start = block.as_mut_ptr();
     for (row, values) in values.into_iter().enumerate() {
-        let Some(slots) = block.get_mut(row * stride..) else { return };
-        let Some(slots) = slots.first_chunk_mut::<WIDE>() else { return };
+        let slots = start.wrapping_add(row * stride).cast::<[f32; WIDE]>();
+        // SAFETY: the last row's 16 slots end within the block, which nothing else refers to.
+        let slots = unsafe { &mut *slots };
         let own = bytemuck::must_cast(*slots);
         *slots = bytemuck::must_cast(match finish.store {
             FinishStore::Overwrite => values,
@@ -323,14 +328,15 @@ fn finished<const N: usize>(finish: &Finish<2>, mut values: [__m512; N]) -> [__m
         }
         Some(Activation::GeluErf8Bit) => values = gelu_erf_8bit(values),
         Some(activation) => {
-            for values in &mut values {
-                let mut lanes: [f32; WIDE] = bytemuck::must_cast(*values);
+            // A copy: the loop is not unrolled, and what it goes over stays in memory.
+            let mut all: [[f32; WIDE]; N] = values.map(bytemuck::must_cast);
+            for lanes in &mut all {
                 match activation {
-                    Activation::Relu => activate_all(&mut lanes, Activation::Relu),
-                    _ => activate_all(&mut lanes, Activation::GeluTanh),
+                    Activation::Relu => activate_all(lanes, Activation::Relu),
+                    _ => activate_all(lanes, Activation::GeluTanh),
                 }
-                *values = bytemuck::must_cast(lanes);
             }
+            values = all.map(bytemuck::must_cast);
         }
     }
     if let FinishStore::Add(Some(scale)) = finish.store {
