@@ -86,11 +86,28 @@ pub(super) fn forward(
     });
 }
 
-/// The sum of all rows.
+/// Columns whose sums stay in registers.
+const SUM_COLUMNS: usize = 16;
+
+/// The sum of all rows. Where code is not scarce, sums of many columns do not go through memory for
+/// each row.
 fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
     sums.fill(0.0);
-    for row in rows.iter() {
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    let columns = sums.len().min(rows.columns());
+    let blocks = if cfg!(cortex_m) { 0 } else { columns / SUM_COLUMNS };
+    for (index, sums) in sums.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().enumerate().take(blocks) {
+        let mut all = [0.0; SUM_COLUMNS];
+        for row in rows.column_range(index * SUM_COLUMNS, SUM_COLUMNS).iter() {
+            let Some(row) = row.first_chunk::<SUM_COLUMNS>() else { return };
+            all.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        *sums = all;
+    }
+    let (first, count) = (blocks * SUM_COLUMNS, columns - blocks * SUM_COLUMNS);
+    if let Some(sums) = sums.get_mut(first..columns).filter(|sums| !sums.is_empty()) {
+        for row in rows.column_range(first, count).iter() {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
     }
 }
 
