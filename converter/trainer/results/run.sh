@@ -8,13 +8,14 @@
 # ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove one to repeat it), records come here. Needs
 # tests/fetch.sh. `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing
 # changed: what an ablation shows does not need the long one. `fast` (20newsgroups) is a long training for two
-# speeds only, with a milder reduction in the first layer. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
+# speeds only, with a milder reduction in the first layer, and `ensemble` one of half the length that the
+# adapters of all seeds teach together. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda fitted fast r1 r2 r3 r4 r6 r8 short short-random short-first short-every short-sigmoid
+methods=${METHODS:-probe adapter coda fitted fast ensemble r1 r2 r3 r4 r6 r8 short short-random short-first short-every short-sigmoid
   short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
@@ -63,8 +64,8 @@ for task in "${tasks[@]}"; do
       exit 2
       ;;
   esac
-  for seed in $seeds; do
-    for method in $methods; do
+  for method in $methods; do
+    for seed in $seeds; do
       name=$method-s$seed
       out=$cache/runs/$task/$name record=$results/$task/$name
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
@@ -77,11 +78,18 @@ for task in "${tasks[@]}"; do
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         coda) own+=("${mixed[@]}") ;;
         fitted) own+=("${mixed[@]}" --router-start saliency) ;;
-        fast)
+        fast | ensemble)
           [ "$task" = 20newsgroups ] || continue
           # 3 and 5 times as fast as the adapter.
           trained=10.5,26 tested=$trained measured=1,$trained factors=(--layer-factors 0.125,1,1,1,1,1)
-          own=(--init "$adapter" --steps 10000 "${routed[@]}" --evaluate-every 1000 "${factors[@]}"
+          steps=10000
+          if [ "$method" = ensemble ]; then
+            steps=5000 taught=(--answers "$cache/runs/$task/answers-ensemble-s$seed.safetensors")
+            for teacher in $seeds; do
+              taught+=(--teacher "$cache/runs/$task/adapter-s$teacher/task.safetensors")
+            done
+          fi
+          own=(--init "$adapter" --steps "$steps" "${routed[@]}" --evaluate-every 1000 "${factors[@]}"
             --router-start saliency --head-rate 2e-3 --norm-rate 5e-4 --soft-labels 0.9)
           ;;
         random) own+=(--selection random) ;;
