@@ -9,13 +9,13 @@
 # tests/fetch.sh. `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing
 # changed: what an ablation shows does not need the long one. `fast` (20newsgroups) is a long training for two
 # speeds only, with a milder reduction in the first layer, and `ensemble` one of half the length that the
-# adapters of all seeds teach together. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
+# adapters of all seeds teach together; `adapter-taught` is an adapter that they teach. FEATURES=onednn multiplies in bf16 through the system's oneDNN (Debian: libdnnl-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge
 results=converter/trainer/results
 seeds=${SEEDS:-1 2 3}
-methods=${METHODS:-probe adapter coda fitted fast ensemble r1 r2 r3 r4 r6 r8 short short-random short-first short-every short-sigmoid
+methods=${METHODS:-probe adapter coda fitted fast ensemble adapter-taught r1 r2 r3 r4 r6 r8 short short-random short-first short-every short-sigmoid
   short-exact short-fitted short-k-to-k short-k-to-all short-no-distillation short-pretrained}
 tasks=("$@")
 [ ${#tasks[@]} -gt 0 ] || tasks=(reuters-r8 reuters-r52 20newsgroups fashion mnist)
@@ -71,11 +71,20 @@ for task in "${tasks[@]}"; do
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
       taught=(--teacher "$adapter")
       case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
+      together=(--answers "$cache/runs/$task/answers-ensemble-s$seed.safetensors")
+      for teacher in $seeds; do
+        together+=(--teacher "$cache/runs/$task/adapter-s$teacher/task.safetensors")
+      done
       trained=$elastic tested=1,2,3,4,6,8 measured=1,2,3,4,6,8,12,16 mode=$attention
       own=(--init "$adapter" --steps "$routed_steps" "${routed[@]}" --evaluate-every 500) factors=()
       case $method in
         probe) own=(--method linear-probe --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
         adapter) own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200) taught=() ;;
+        adapter-taught)
+          [ "$task" = 20newsgroups ] || continue
+          own=(--method parallel-adapter --steps "$dense_steps" "${dense[@]}" --evaluate-every 200 --soft-labels 0.9)
+          taught=("${together[@]}")
+          ;;
         coda) own+=("${mixed[@]}") ;;
         fitted) own+=("${mixed[@]}" --router-start saliency) ;;
         fast | ensemble)
@@ -83,12 +92,7 @@ for task in "${tasks[@]}"; do
           # 3 and 5 times as fast as the adapter.
           trained=10.5,26 tested=$trained measured=1,$trained factors=(--layer-factors 0.125,1,1,1,1,1)
           steps=10000
-          if [ "$method" = ensemble ]; then
-            steps=5000 taught=(--answers "$cache/runs/$task/answers-ensemble-s$seed.safetensors")
-            for teacher in $seeds; do
-              taught+=(--teacher "$cache/runs/$task/adapter-s$teacher/task.safetensors")
-            done
-          fi
+          [ "$method" = fast ] || steps=5000 taught=("${together[@]}")
           own=(--init "$adapter" --steps "$steps" "${routed[@]}" --evaluate-every 1000 "${factors[@]}"
             --router-start saliency --head-rate 2e-3 --norm-rate 5e-4 --soft-labels 0.9)
           ;;
@@ -133,7 +137,7 @@ for task in "${tasks[@]}"; do
       if [ ! -e "$out/eval.json" ]; then
         "$coda" pack --base "$base" "${size[@]}" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
         reductions=$measured
-        case $method in probe | adapter) reductions=1 ;; esac
+        case $method in probe | adapter | adapter-taught) reductions=1 ;; esac
         "$coda" eval "$out/model.coda" --data "$test" --reductions "$reductions" "${factors[@]}" --json \
           >"$out/eval.json.part"
         mv "$out/eval.json.part" "$out/eval.json"
