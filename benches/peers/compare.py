@@ -16,7 +16,10 @@ class Worker:
     def __init__(self, series):
         self.series, self.times = series, []
         self.process = subprocess.Popen(series["command"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.ready = json.loads(self.process.stdout.readline() or sys.exit(f"{series['name']} did not start"))
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{series['name']} did not start")
+        self.ready = json.loads(line)
 
     def run(self, index):
         self.process.stdin.write(f"{index}\n")
@@ -93,7 +96,8 @@ text = ["# Beside other runtimes", "", f"{record['cpu']}, {record['date']}, {rou
         "of the mean pooled states against ONNX Runtime's f32; none where tokens are routed (the answer is another one by design). No peer "
         "routes tokens: `@r` are this runtime's own lines, with adapters.", "",
         "`disk MiB` is what one CPU inference needs beside the model file, which is not counted: for Rust runtimes a stripped release binary "
-        "with that runtime alone, for Python packages all shared libraries in the package's folder, without Python and numpy. Of these an "
+        "with that runtime alone, for Python packages all shared libraries in the package's folder (also accelerators that are not used), "
+        "without Python and numpy; llama.cpp is built here for this CPU. Of these an "
         "inference maps " + ", ".join(f"{size:.0f} MiB ({name})" for name, size in mapped.items()) + ".", ""]
 for plan, lines in models:
     text += [f"## {plan['title']}", "", f"{plan['inputs']} inputs: {plan['kind']}.", ""]

@@ -1,6 +1,6 @@
 """Writes a BERT directory for llama.cpp: export_gguf.py DIR OUT.gguf f32|q8_0
 
-Matrices as asked for, all else f32. Inputs are token ids, so the vocabulary's texts do not matter.
+Word embeddings and linear maps as asked for, all else f32. Inputs are token ids, so the vocabulary's texts do not matter.
 """
 import sys
 import gguf

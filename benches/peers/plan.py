@@ -1,7 +1,7 @@
 """Prints the plan of a comparison: plan.py minilm|vit-s MODEL DATA WORK ROUNDS BINARIES. Quantises for ONNX Runtime and
 makes the inputs: of DATA's texts, or of its images (a gzipped IDX file).
 """
-import gzip, importlib.metadata, importlib.util, json, pathlib, re, sys
+import gzip, hashlib, importlib.metadata, importlib.util, json, pathlib, re, sys
 import numpy as np
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
@@ -20,7 +20,10 @@ def disk(runtime):
     """Bytes to ship for one inference: libraries of a Python package, or a stripped binary."""
     if runtime in MODULES:
         folder = pathlib.Path(importlib.util.find_spec(MODULES[runtime]).origin).parent
-        return sum(file.stat().st_size for file in folder.rglob("*.so*") if not file.is_symlink())
+        # Bundled libraries of others stand beside the package; a wheel may hold one library under several names.
+        folders = (folder, folder.with_name(folder.name + ".libs"))
+        files = [file for one in folders for file in one.rglob("*.so*") if not file.is_symlink()]
+        return sum({hashlib.sha256(file.read_bytes()).digest(): file.stat().st_size for file in files}.values())
     return (binaries / f"peer-{runtime}").stat().st_size
 
 
@@ -84,7 +87,7 @@ for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
         for kind in ("f32", "int8"):
             theirs(f"litert {kind}", onnx.with_name(f"{onnx.stem}-{kind}.tflite"))
         for kind in ("f32", "bf16"):
-            theirs(f"ncnn {kind}", onnx.with_suffix(".ncnn.param"), "-" + kind)
+            theirs(f"ncnn {kind}", onnx.with_suffix(".ncnn.param"), "-bf16" if kind == "bf16" else "")
         # llama.cpp has no DINOv2.
         if not vision:
             for kind in ("f32", "q8_0"):
@@ -97,7 +100,8 @@ for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
             add("tract f32", rust("tract", onnx, peers_inputs), tokens, threads)
 lock = pathlib.Path("Cargo.lock").read_text()
 version = lambda name: re.search(rf'name = "{name}"\nversion = "([^"]+)"', lock).group(1)
-versions = {name: importlib.metadata.version(PACKAGES.get(name, name)) for name in MODULES}
+packages = [PACKAGES.get(name, name) for name in MODULES]
+versions = {package: importlib.metadata.version(package) for package in packages}
 versions |= {"tract": version("tract-onnx"), "candle": version("candle-transformers"), "rten": version("rten")}
 title = f"ViT-S/14 in DINOv2's layout, {SIDE} px, batch 1" if vision else "all-MiniLM-L6-v2, batch 1"
 kind = "Fashion-MNIST images, each pixel 8 times in each direction" if vision else "real texts"

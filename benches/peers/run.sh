@@ -43,7 +43,7 @@ convert() { # ONNX DIRECTORY SIZE: the same model for LiteRT and ncnn
       { cat "$work/tensorflow.log" >&2; exit 1; }
   done
   # The program itself: the package's command imports PyTorch.
-  (cd "$work" && "$cache"/peers-venv/lib/python3*/site-packages/pnnx/pnnx "$1" fp16=0 ncnnparam="$stem.ncnn.param" ncnnbin="$stem.ncnn.bin" >"$work/pnnx.log") || { cat "$work/pnnx.log" >&2; exit 1; }
+  (cd "$work" && "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pnnx/pnnx" "$1" fp16=0 ncnnparam="$stem.ncnn.param" ncnnbin="$stem.ncnn.bin" >"$work/pnnx.log") || { cat "$work/pnnx.log" >&2; exit 1; }
 }
 
 plans=()

@@ -39,14 +39,17 @@ elif module == "ncnn":
     import ncnn
     net = ncnn.Net()
     net.opt.num_threads, net.opt.use_bf16_storage = int(threads), precision == "bf16"
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     assert net.load_param(model) == 0 and net.load_model(model.removesuffix("param") + "bin") == 0
 
     def run(input):
         # A Mat only looks at the array.
         values = input[0].astype(np.int32) if name == "ids" else input[0]
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(values))
-        return np.array(extractor.extract("out0")[1])[None]
+        assert extractor.input("in0", ncnn.Mat(values)) == 0
+        status, hidden = extractor.extract("out0")
+        assert status == 0
+        return np.array(hidden)[None]
 elif module == "llama_cpp":
     import llama_cpp
     tokens = len(inputs[0][0])
@@ -81,5 +84,5 @@ peak = int(status.split("VmHWM:")[1].split()[0])
 # The package's libraries that this inference has mapped.
 folder = os.path.dirname(os.path.realpath(sys.modules[module].__file__))
 paths = {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if ".so" in line}
-mapped = sum(os.path.getsize(path) for path in paths if path.startswith(folder + "/"))
+mapped = sum(os.path.getsize(path) for path in paths if path.startswith((folder + "/", folder + ".libs/")))
 print(json.dumps({"pooled": [pooled[index] for index in sorted(pooled)], "peak_kib": peak, "mapped": mapped}), flush=True)

@@ -1,4 +1,4 @@
-//! What a teacher said of the texts of a set, in one file for many trainings.
+//! What teachers said of the texts of a set, in one file for many trainings.
 
 use crate::train::Answers;
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-/// Reads answers; `identity` says of which teacher to which texts.
+/// Reads answers; `identity` says of which teachers to which texts.
 ///
 /// # Errors
 /// The file is damaged, or holds other answers.
@@ -25,7 +25,7 @@ pub fn read(path: &Path, identity: &str) -> Result<Answers> {
     let found = header.metadata().as_ref().and_then(|own| own.get(IDENTITY));
     ensure!(
         found.is_some_and(|own| own == identity),
-        "these are answers of another teacher, or to other texts: remove the file"
+        "these are answers of other teachers, or to other texts: remove the file"
     );
     let file = SafeTensors::deserialize(&bytes)?;
     let rows = |name: &str| -> Result<(Vec<f32>, usize)> {

@@ -31,32 +31,31 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The sum of this and another, part by part; a part that one of them lacks is left out.
+    /// The mean of what several teachers say, part by part; `None` of nothing. A part that one of them
+    /// lacks is left out.
     ///
     /// # Errors
     /// They are not of one batch.
-    pub fn plus(self, other: &Self) -> Result<Self> {
-        let add = |own: Option<Tensor>, other: &Option<Tensor>| {
-            own.zip(other.as_ref()).map(|(own, other)| own + other).transpose()
+    pub fn mean(lessons: Vec<Self>) -> Result<Option<Self>> {
+        let count = lessons.len() as f64;
+        let add = |sum: Option<Tensor>, more: Option<Tensor>| {
+            sum.zip(more).map(|(sum, more)| sum + more).transpose()
         };
-        Ok(Self {
-            hidden: add(self.hidden, &other.hidden)?,
-            pooled: (self.pooled + &other.pooled)?,
-            logits: add(self.logits, &other.logits)?,
-        })
-    }
-
-    /// Each part divided by a count.
-    ///
-    /// # Errors
-    /// None that the tensors do not have already.
-    pub fn divided_by(self, count: usize) -> Result<Self> {
-        let divide = |part: Tensor| part / count as f64;
-        Ok(Self {
-            hidden: self.hidden.map(divide).transpose()?,
-            pooled: divide(self.pooled)?,
-            logits: self.logits.map(divide).transpose()?,
-        })
+        let sum = lessons.into_iter().map(Ok::<Self, candle_core::Error>).reduce(|sum, more| {
+            let (sum, more): (Self, Self) = (sum?, more?);
+            Ok(Self {
+                hidden: add(sum.hidden, more.hidden)?,
+                pooled: (sum.pooled + more.pooled)?,
+                logits: add(sum.logits, more.logits)?,
+            })
+        });
+        let Some(sum) = sum.transpose()? else { return Ok(None) };
+        let divide = |part: Tensor| part / count;
+        Ok(Some(Self {
+            hidden: sum.hidden.map(divide).transpose()?,
+            pooled: divide(sum.pooled)?,
+            logits: sum.logits.map(divide).transpose()?,
+        }))
     }
 }
 
@@ -149,11 +148,12 @@ mod tests {
             pooled: tensor(values),
             logits: Some(tensor(values)),
         };
-        let mean = lesson(&[1.0, 4.0], true).plus(&lesson(&[3.0, -2.0], false)).unwrap();
-        let mean = mean.divided_by(2).unwrap();
+        let lessons = vec![lesson(&[1.0, 4.0], true), lesson(&[3.0, -2.0], false)];
+        let mean = Lesson::mean(lessons).unwrap().unwrap();
         for part in [&mean.pooled, mean.logits.as_ref().unwrap()] {
             assert_eq!(part.to_vec1::<f32>().unwrap(), [2.0, 1.0]);
         }
         assert!(mean.hidden.is_none());
+        assert!(Lesson::mean(Vec::new()).unwrap().is_none());
     }
 }

@@ -70,6 +70,31 @@ fn shown(values: &[f64]) -> String {
     }
 }
 
+impl Evaluated {
+    fn at(&self, reduction: Option<f32>) -> Option<&Measured> {
+        self.reductions.iter().find(|at| at.reduction == reduction)
+    }
+
+    /// CPU and kernel table.
+    fn machine(&self) -> (&str, &str) {
+        (&self.cpu, &self.kernels)
+    }
+}
+
+/// The machine of most evaluations.
+fn machine(runs: &BTreeMap<String, Runs>) -> Option<(&str, &str)> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for own in runs.values().flat_map(|own| own.evaluations.values()) {
+        *counts.entry(own.machine()).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(machine, _)| machine)
+}
+
+/// Mean of the median latencies, milliseconds.
+fn mean_ms(at: &[&Measured]) -> Option<f64> {
+    spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>()).map(|(mean, _)| mean)
+}
+
 impl Runs {
     fn of_test(&self, reduction: f32) -> Vec<f64> {
         let at = |training: &Training| {
@@ -80,9 +105,13 @@ impl Runs {
     }
 
     fn measured(&self, reduction: Option<f32>) -> Vec<&Measured> {
-        let find =
-            |own: &'_ Evaluated| own.reductions.iter().position(|at| at.reduction == reduction);
-        self.evaluations.values().filter_map(|own| Some(&own.reductions[find(own)?])).collect()
+        self.evaluations.values().filter_map(|own| own.at(reduction)).collect()
+    }
+
+    /// As [`measured`](Self::measured), of one machine: times of others cannot be compared with it.
+    fn timed(&self, reduction: Option<f32>, machine: (&str, &str)) -> Vec<&Measured> {
+        let here = self.evaluations.values().filter(|own| own.machine() == machine);
+        here.filter_map(|own| own.at(reduction)).collect()
     }
 
     /// The reductions of its evaluations.
@@ -198,20 +227,27 @@ fn section(
     runs: &BTreeMap<String, Runs>,
 ) -> Result<()> {
     writeln!(page, "\n## {}\n", if title.is_empty() { task } else { title })?;
-    let evaluated = runs.values().flat_map(|own| own.evaluations.values()).next();
-    if let Some(Evaluated { samples, kernels, cpu, .. }) = evaluated {
-        writeln!(
+    let evaluated = || runs.values().flat_map(|own| own.evaluations.values());
+    if let (Some(first), Some(machine)) = (evaluated().next(), machine(runs)) {
+        let ((cpu, kernels), samples) = (machine, first.samples);
+        let elsewhere = evaluated().filter(|own| own.machine() != machine).count();
+        write!(
             page,
-            "int8 packages in the runtime, {samples} test samples one at a time, {kernels} kernels on {cpu}:\n"
+            "int8 packages in the runtime, {samples} test samples one at a time, {kernels} kernels on {cpu}"
         )?;
+        if elsewhere > 0 {
+            write!(page, " (of {elsewhere} records from another machine the accuracy alone)")?;
+        }
+        writeln!(page, ":\n")?;
         writeln!(
             page,
             "| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved |"
         )?;
         writeln!(page, "|---|---|---|---|---|---|---|---|")?;
-        let dense = runs.get("adapter").map(|own| own.measured(Some(1.0))).unwrap_or_default();
+        let adapter = runs.get("adapter");
+        let dense = adapter.map(|own| own.measured(Some(1.0))).unwrap_or_default();
         let dense_accuracy = spread(&dense.iter().map(|at| at.accuracy).collect::<Vec<_>>());
-        let dense_ms = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>());
+        let dense_ms = adapter.and_then(|own| mean_ms(&own.timed(Some(1.0), machine)));
         for (method, own) in runs {
             let mut budgets: Vec<Option<f32>> = own.evaluated().into_iter().map(Some).collect();
             budgets.push(None);
@@ -221,11 +257,12 @@ fn section(
                     continue;
                 }
                 let accuracy: Vec<f64> = at.iter().map(|at| at.accuracy).collect();
-                let ms = spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>());
-                let own_ratio = spread(&at.iter().map(|at| at.speed_up).collect::<Vec<_>>());
+                let timed = own.timed(budget, machine);
+                let ms = mean_ms(&timed);
+                let own_ratio = spread(&timed.iter().map(|at| at.speed_up).collect::<Vec<_>>());
                 let apart =
                     spread(&accuracy).zip(dense_accuracy).map(|(own, dense)| own.0 - dense.0);
-                let ratio = ms.zip(dense_ms).map(|(own, dense)| dense.0 / own.0);
+                let ratio = ms.zip(dense_ms).map(|(own, dense)| dense / own);
                 writeln!(
                     page,
                     "| {method} | {} | {} | {} | {} | {} | {} | {} |",
@@ -234,7 +271,7 @@ fn section(
                         .map_or_else(|| "-".to_owned(), |own| format!("{:.2}", own.0)),
                     shown(&accuracy),
                     apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:+.2}")),
-                    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.3}", ms.0)),
+                    ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}")),
                     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")),
                     own_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}x", ratio.0)),
                 )?;
@@ -314,15 +351,13 @@ fn paired(page: &mut String, runs: &BTreeMap<String, Runs>) -> Result<()> {
 type Line = (String, Vec<(f64, f64)>);
 
 fn points(runs: &BTreeMap<String, Runs>) -> Vec<Line> {
-    let dense = runs.get("adapter").map(|own| own.measured(Some(1.0))).unwrap_or_default();
-    let Some((dense_ms, _)) = spread(&dense.iter().map(|at| at.median_ms).collect::<Vec<_>>())
-    else {
-        return Vec::new();
-    };
+    let Some(machine) = machine(runs) else { return Vec::new() };
+    let adapter = runs.get("adapter").map(|own| own.timed(Some(1.0), machine));
+    let Some(dense_ms) = adapter.and_then(|at| mean_ms(&at)) else { return Vec::new() };
     let line = |(method, own): (&String, &Runs)| {
         let at = |budget| {
+            let ms = mean_ms(&own.timed(Some(budget), machine))?;
             let at = own.measured(Some(budget));
-            let (ms, _) = spread(&at.iter().map(|at| at.median_ms).collect::<Vec<_>>())?;
             let (accuracy, _) = spread(&at.iter().map(|at| at.accuracy).collect::<Vec<_>>())?;
             Some((dense_ms / ms, accuracy))
         };
@@ -398,6 +433,28 @@ mod tests {
         assert_eq!(only("f0", "0f"), (4, 4));
         assert_eq!(only("8", "c"), (0, 1));
         assert_eq!(only("a5", "a5"), (0, 0));
+    }
+
+    #[test]
+    fn times_are_of_the_machine_of_most_records() {
+        let evaluated = |cpu: &str, median_ms: f64| Evaluated {
+            cpu: cpu.to_owned(),
+            kernels: "scalar".to_owned(),
+            samples: 1,
+            reductions: vec![Measured {
+                reduction: Some(1.0),
+                accuracy: 50.0,
+                median_ms,
+                speed_up: 1.0,
+            }],
+        };
+        let evaluations = [("a", 9.0), ("b", 1.0), ("b", 3.0)].map(|(cpu, ms)| evaluated(cpu, ms));
+        let own = Runs { evaluations: (1..).zip(evaluations).collect(), ..Runs::default() };
+        let runs = BTreeMap::from([("adapter".to_owned(), own)]);
+        let found = machine(&runs).unwrap();
+        assert_eq!(found, ("b", "scalar"));
+        assert_eq!(mean_ms(&runs["adapter"].timed(Some(1.0), found)), Some(2.0));
+        assert_eq!(runs["adapter"].measured(Some(1.0)).len(), 3);
     }
 
     #[test]

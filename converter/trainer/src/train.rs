@@ -419,16 +419,11 @@ impl<'a> Trainer<'a> {
 
     /// The mean of what the teachers say of a batch; `None` without one.
     fn taught(&self, batch: &Batch) -> Result<Option<Lesson>> {
-        let mut sum: Option<Lesson> = None;
-        for teacher in &self.teachers {
+        let lessons = self.teachers.iter().map(|teacher| {
             let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
-            let lesson = Lesson { hidden: Some(hidden), pooled, logits };
-            sum = Some(match sum {
-                Some(sum) => sum.plus(&lesson)?,
-                None => lesson,
-            });
-        }
-        Ok(sum.map(|sum| sum.divided_by(self.teachers.len())).transpose()?)
+            Ok(Lesson { hidden: Some(hidden), pooled, logits })
+        });
+        Ok(Lesson::mean(lessons.collect::<Result<_>>()?)?)
     }
 
     /// As [`taught`](Self::taught). Answers about whole texts are kept: they are the same in every

@@ -445,9 +445,13 @@ fn answers_of_a_teacher_serve_the_next_training_and_no_other_teacher() {
     succeeded(&text_arguments(&bench, &base, &data, &twice));
     assert!(result() == without, "the mean of one teacher and itself is another");
     let kept_twice = [&twice[..], &["--answers", &answers]].concat();
-    refused(&text_arguments(&bench, &base, &data, &kept_twice), &["answers", "another teacher"]);
+    refused(&text_arguments(&bench, &base, &data, &kept_twice), &["answers", "other teachers"]);
+    let renamed = std::fs::read_to_string(&data).unwrap().replace("b\t", "c\t");
+    let renamed = bench.write("renamed.tsv", renamed);
+    let words = ["labels of the teacher", "same order"];
+    refused(&text_arguments(&bench, &base, &renamed, &more), &words);
     let other = bench.write("other.tsv", "a\tred\nb\tblue\na\tred red\nb\tblue blue\n");
-    refused(&text_arguments(&bench, &base, &other, &kept), &["answers", "another teacher"]);
+    refused(&text_arguments(&bench, &base, &other, &kept), &["answers", "other teachers"]);
 }
 
 #[test]
@@ -557,7 +561,7 @@ fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
     let written: Vec<Option<f32>> =
         layers.iter().map(|layer| layer.routing.unwrap().reduction).collect();
     assert_eq!(written, [1.125, 9.0, 9.0, 18.0].map(Some));
-    refused(&train("other", "0.5,1"), &["2 factors", "4 layers"]);
+    refused(&train("other", "0.5,1"), &["2 layer factors", "4 layers"]);
     refused(&train("other", "0,1,1,1"), &["above 0"]);
 }
 

@@ -267,7 +267,7 @@ fn finish_pair<const ROWS: usize>(
     let start = block.as_mut_ptr();
     for (row, values) in values.into_iter().enumerate() {
         let slots = start.wrapping_add(row * stride).cast::<[f32; WIDE]>();
-        // SAFETY: the last row's 16 slots end within the block, which nothing else refers to.
+        // SAFETY: the last row's 16 slots end within the block (above), which nothing else refers to.
         let slots = unsafe { &mut *slots };
         let own = bytemuck::must_cast(*slots);
         *slots = bytemuck::must_cast(match finish.store {

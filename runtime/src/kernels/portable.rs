@@ -341,8 +341,7 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         let mut excess = [0; ROW_TILE];
         let mut of_chunk = values.chunks(stride.max(1)).map(|row| row.get(..blocks).unwrap_or(&[]));
         for slots in excess.chunks_mut(EXCESS_ROWS).take(scales.len().div_ceil(EXCESS_ROWS)) {
-            let first = of_chunk.next().unwrap_or(&[]);
-            let mut some = [first; EXCESS_ROWS];
+            let mut some = [of_chunk.next().unwrap_or(&[]); EXCESS_ROWS];
             some.iter_mut().skip(1).zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
             slots.iter_mut().zip(S::excess(some)).for_each(|(slot, excess)| *slot = excess);
         }

@@ -110,7 +110,15 @@ impl Training {
         let open = |path: &PathBuf| Task::open(path, &base);
         let first = self.init.as_ref().map(open).transpose()?;
         let tasks: Vec<Task> = self.teacher.iter().map(open).collect::<Result<_, _>>()?;
-        let labels = if objective == Objective::Labels { data.labels.len() } else { 0 };
+        let labelled = objective == Objective::Labels;
+        for (path, task) in self.teacher.iter().zip(&tasks).filter(|_| labelled) {
+            ensure!(
+                task.labels == data.labels,
+                "the labels of the teacher {} are not those of the data in the same order",
+                path.display()
+            );
+        }
+        let labels = if labelled { data.labels.len() } else { 0 };
         let model = initial_model(&self.settings, &base, labels, first.as_ref())?;
         let teach = |task| teacher_model(&base, task, &model.spec);
         let mut teachers: Vec<_> =

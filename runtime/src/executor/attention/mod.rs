@@ -89,8 +89,8 @@ pub(super) fn forward(
 /// Columns whose sums stay in registers.
 const SUM_COLUMNS: usize = 16;
 
-/// The sum of all rows. Where code is not scarce, sums of many columns do not go through memory for
-/// each row.
+/// The sum of all rows. Sums of many columns do not go through memory for each row, except on a
+/// Cortex-M, where code is scarce.
 fn add_rows(sums: &mut [f32], rows: Matrix<'_>) {
     sums.fill(0.0);
     let columns = sums.len().min(rows.columns());
@@ -140,6 +140,25 @@ impl RelativeBias<'_> {
             };
             let ahead = (key + self.distance).saturating_sub(query as usize);
             *score += table.get(ahead.min(2 * self.distance)).copied().unwrap_or(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_of_every_column_and_of_no_other() {
+        let values: [f32; 3 * 50] = core::array::from_fn(|index| index as f32);
+        for columns in [0, 1, 15, 16, 17, 32, 40] {
+            let rows = Matrix::new(&values, 50).column_range(3, columns);
+            let mut sums = [f32::NAN; 41];
+            add_rows(&mut sums, rows);
+            for (column, sum) in sums.iter().enumerate() {
+                let expected = (0..3).map(|row| (50 * row + 3 + column) as f32).sum();
+                assert_eq!(*sum, if column < columns { expected } else { 0.0 }, "{columns}");
+            }
         }
     }
 }
