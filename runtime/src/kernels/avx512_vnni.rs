@@ -117,7 +117,7 @@ impl BlockSums for Avx512Vnni {
     }
 }
 
-/// 128 times the sum of each row of one length.
+/// 128 times the sum of each row; none is longer than the first.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {

@@ -218,8 +218,9 @@ pub(super) trait BlockSums {
     /// Whether [`pair_sums`](Self::pair_sums) is better than twice [`sums`](Self::sums).
     const PAIRS: bool = false;
 
-    /// By how much [`sums`](Self::sums) are too large for each of these rows of one length, with any
-    /// channel: not 0 where an instruction set multiplies weights of another range. Sums wrap around.
+    /// By how much [`sums`](Self::sums) are too large for each of these rows, with any channel: not 0
+    /// where an instruction set multiplies weights of another range. Sums wrap around. The rows have
+    /// one length; where there are fewer than `ROWS`, empty ones stand behind them.
     #[inline(always)]
     fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
         let _ = rows;
@@ -341,8 +342,8 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         let mut excess = [0; ROW_TILE];
         let mut of_chunk = values.chunks(stride.max(1)).map(|row| row.get(..blocks).unwrap_or(&[]));
         for slots in excess.chunks_mut(EXCESS_ROWS).take(scales.len().div_ceil(EXCESS_ROWS)) {
-            let mut some = [of_chunk.next().unwrap_or(&[]); EXCESS_ROWS];
-            some.iter_mut().skip(1).zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
+            let mut some = [&[][..]; EXCESS_ROWS];
+            some.iter_mut().zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
             slots.iter_mut().zip(S::excess(some)).for_each(|(slot, excess)| *slot = excess);
         }
         let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
