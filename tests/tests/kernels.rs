@@ -187,6 +187,42 @@ proptest! {
     }
 }
 
+/// Rows longer than what a table looks at beforehand, with blocks whose products fit narrow sums, just fit
+/// them, or do not.
+#[test]
+fn int8_gemms_of_very_long_rows_are_equal() {
+    let (rows, inputs, outputs) = (9, 2_200, 56);
+    let mut state = 1u32;
+    let mut next = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as i32
+    };
+    let level = |next: &mut dyn FnMut() -> i32| [8, 32, 33, 64, 65, 127][next() as usize % 6];
+    let mut values = Vec::new();
+    while values.len() < rows * inputs {
+        let level = level(&mut next);
+        for _ in 0..8 {
+            let value = next() % (2 * level + 1) - level;
+            values.push(if next() % 2 == 0 { value.signum() * level } else { value } as i8);
+        }
+    }
+    let ends = [i8::MIN, i8::MAX, 1, -1, i8::MAX];
+    let weights: Vec<i8> = (0..inputs * outputs).map(|_| ends[next() as usize % 5]).collect();
+    let (row_scales, scales) = (vec![0.5; rows], vec![0.25; outputs]);
+    let lhs = RowsInt8 { values: &values, scales: &row_scales, stride: inputs };
+    let rhs = PanelsInt8 { values: &weights, scales: &scales, outputs, inputs };
+    let run = |table: &Kernels| {
+        let mut out = vec![0.0; rows * outputs];
+        let epilogue = Epilogue::overwrite(&[]);
+        (table.gemm_f32_qd8_qc8w)(&mut MatrixMut::new(&mut out, outputs), lhs, rhs, &epilogue);
+        out
+    };
+    let exact = run(&scalar::KERNELS);
+    for table in tables() {
+        assert!(equal(&run(table), &exact), "{}", table.name);
+    }
+}
+
 #[test]
 fn every_f16_is_widened_exactly() {
     let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();

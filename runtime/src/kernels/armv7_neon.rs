@@ -46,6 +46,8 @@ struct Neon;
 type Partial = [[i32; 4]; PANEL];
 
 impl BlockSums for Neon {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],

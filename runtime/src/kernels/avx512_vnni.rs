@@ -61,6 +61,8 @@ pub(super) static TABLE: Kernels = Kernels {
 struct Avx512Vnni;
 
 impl BlockSums for Avx512Vnni {
+    type Examined = ();
+
     const PAIRS: bool = true;
 
     #[inline(always)]

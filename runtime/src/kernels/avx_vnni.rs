@@ -17,6 +17,8 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct AvxVnni;
 
 impl BlockSums for AvxVnni {
+    type Examined = ();
+
     #[inline(always)]
     fn excess<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS]) -> [i32; ROWS] {
         let mut found = [0; ROWS];

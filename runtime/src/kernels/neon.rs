@@ -26,6 +26,8 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct Neon;
 
 impl BlockSums for Neon {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {

@@ -24,6 +24,8 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct Dotprod;
 
 impl BlockSums for Dotprod {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {

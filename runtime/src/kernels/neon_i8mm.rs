@@ -19,6 +19,8 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct MatrixProducts;
 
 impl BlockSums for MatrixProducts {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {

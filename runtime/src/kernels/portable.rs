@@ -7,6 +7,7 @@ use super::{
 };
 use crate::format::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
+use core::iter::once;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use half::f16;
@@ -227,6 +228,39 @@ pub(super) trait BlockSums {
         [0; ROWS]
     }
 
+    /// How many panels of `blocks` blocks meet one tile of rows before the next tile does, if not
+    /// [`PAIRS`](Self::PAIRS).
+    #[inline(always)]
+    fn together(blocks: usize) -> usize {
+        let _ = blocks;
+        1
+    }
+
+    /// What a table finds out about [`EXAMINED`] rows once, to multiply them faster with every panel.
+    type Examined: Copy + Default;
+
+    /// Looks at rows that meet `panels` panels: what [`examined_sums`](Self::examined_sums) wants, and
+    /// their excess. The rows are as those of [`excess`](Self::excess).
+    #[inline(always)]
+    fn examine(
+        rows: [&[[i8; PANEL]]; EXAMINED],
+        panels: usize,
+    ) -> (Self::Examined, [i32; EXAMINED]) {
+        let _ = panels;
+        (Self::Examined::default(), Self::excess(rows))
+    }
+
+    /// [`sums`](Self::sums) of rows of which `examined` is known, if they are [`EXAMINED`].
+    #[inline(always)]
+    fn examined_sums<const ROWS: usize>(
+        rows: [&[[i8; PANEL]]; ROWS],
+        examined: Option<&Self::Examined>,
+        panel: &[Block],
+    ) -> Sums<ROWS> {
+        let _ = examined;
+        Self::sums(rows, panel)
+    }
+
     /// Sums of `ROWS` rows with the 8 channels of one panel, too large by the
     /// [`excess`](Self::excess) of their row. Every row has a block of 8 values for each block of the
     /// panel. Row values are in -127..=127, weights any int8: the sum of two products fits an i16.
@@ -340,11 +374,13 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     for scales in lhs.scales.chunks(packed_tile::<S>(blocks)) {
         let values = rows.get(first * stride..).unwrap_or(&[]);
         let mut excess = [0; ROW_TILE];
+        let mut examined = [S::Examined::default(); ROW_TILE / EXAMINED];
         let mut of_chunk = values.chunks(stride.max(1)).map(|row| row.get(..blocks).unwrap_or(&[]));
-        for slots in excess.chunks_mut(EXCESS_ROWS).take(scales.len().div_ceil(EXCESS_ROWS)) {
-            let mut some = [&[][..]; EXCESS_ROWS];
+        let slots = excess.as_chunks_mut::<EXAMINED>().0.iter_mut().zip(&mut examined);
+        for (excess, examined) in slots.take(scales.len().div_ceil(EXAMINED)) {
+            let mut some = [&[][..]; EXAMINED];
             some.iter_mut().zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
-            slots.iter_mut().zip(S::excess(some)).for_each(|(slot, excess)| *slot = excess);
+            (*examined, *excess) = S::examine(some, rhs.scales.len() / PANEL);
         }
         let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
         let mut packed = PackedGroups::default();
@@ -375,13 +411,13 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
             line_scales: &line_scales,
             packed: &packed,
         };
-        int8_row_tile::<TILE, S>(out, rows, rhs, epilogue);
+        int8_row_tile::<TILE, S>(out, rows, &examined, rhs, epilogue);
         first += scales.len();
     }
 }
 
-/// Rows whose excess is found together: the sum of one is a chain.
-const EXCESS_ROWS: usize = 4;
+/// Rows that are examined together: the sum of one is a chain.
+pub(super) const EXAMINED: usize = 4;
 
 /// Blocks of packed rows: those of [`ROW_TILE`] rows of 1,536 values.
 const PACKED_BLOCKS: usize = 768;
@@ -416,24 +452,31 @@ struct Int8Rows<'a> {
 fn int8_row_tile<const TILE: usize, S: BlockSums>(
     out: &mut MatrixMut<'_>,
     rows: Int8Rows<'_>,
+    examined: &[S::Examined],
     rhs: PanelsInt8<'_>,
     epilogue: &Epilogue<'_>,
 ) {
     let count = rows.scales.len();
     let mut panels = int8_panels(rhs).enumerate();
     while let Some((index, (panel, scales))) = panels.next() {
-        let (column, by) = (index * PANEL, PhantomData::<S>);
+        let column = index * PANEL;
         let second = if S::PAIRS { panels.next() } else { None };
         if let Some((_, (second, second_scales))) = second {
             let (panels, scales) = ([panel, second], [*scales, *second_scales]);
-            let finish = Finish::new(epilogue, column);
+            let (finish, by) = (Finish::new(epilogue, column), PhantomData::<S>);
             for_row_tiles::<TILE>(
                 count,
                 &mut Int8PairTile { out, rows, panels, scales, finish, by },
             );
         } else {
-            let (scales, finish) = ([*scales], Finish::new(epilogue, column));
-            for_row_tiles::<TILE>(count, &mut Int8Tile { out, rows, panel, scales, finish, by });
+            let more = S::together(panel.len()).saturating_sub(1);
+            let others = panels.clone().take(more);
+            let (together, by) = (once((index, (panel, scales))).chain(others), PhantomData::<S>);
+            let mut tile = Int8Tile { out, rows, examined, panels: together, epilogue, by };
+            for_row_tiles::<TILE>(count, &mut tile);
+            if let Some(last) = more.checked_sub(1) {
+                panels.nth(last);
+            }
         }
     }
 }
@@ -478,32 +521,44 @@ impl<'a, const ROWS: usize, const PANELS: usize> Scaling<'a, ROWS, PANELS> {
     }
 }
 
-/// int8 rows times one panel.
-struct Int8Tile<'t, 'o, 'a, S> {
+/// int8 rows times some panels, one after the other.
+struct Int8Tile<'t, 'o, 'a, P, S: BlockSums> {
     out: &'t mut MatrixMut<'o>,
     rows: Int8Rows<'a>,
-    panel: &'a [Block],
-    scales: [Lanes; 1],
-    finish: Finish<1>,
+    /// Of each [`EXAMINED`] rows.
+    examined: &'a [S::Examined],
+    panels: P,
+    epilogue: &'a Epilogue<'a>,
     by: PhantomData<S>,
 }
 
-impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
+impl<'a, P, S> RowTile for Int8Tile<'_, '_, 'a, P, S>
+where
+    P: Iterator<Item = (usize, (&'a [Block], &'a Lanes))> + Clone,
+    S: BlockSums,
+{
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let Some(scaling) = Scaling::<ROWS, 1>::new(&self.rows, first, &self.scales) else {
-            return;
-        };
-        let mut sums = [[[0; PANEL]; 1]; ROWS];
-        let packed = packed_rows::<ROWS, S>(self.rows.packed, first);
-        if let Some(packed) = packed.filter(|packed| packed.len() == self.panel.len()) {
-            let packed_sums = S::packed_sums(packed, self.panel);
-            sums.as_flattened_mut().iter_mut().zip(packed_sums).for_each(|(to, from)| *to = from);
-        } else {
-            let Some(rows) = self.rows.blocks::<ROWS>(first, self.panel.len()) else { return };
-            sums.as_flattened_mut().copy_from_slice(&S::sums(rows, self.panel));
+        let whole = ROWS == EXAMINED && first.is_multiple_of(EXAMINED);
+        let examined = if whole { self.examined.get(first / EXAMINED) } else { None };
+        for (index, (panel, scales)) in self.panels.clone() {
+            let scales = [*scales];
+            let Some(scaling) = Scaling::<ROWS, 1>::new(&self.rows, first, &scales) else {
+                return;
+            };
+            let mut sums = [[[0; PANEL]; 1]; ROWS];
+            let packed = packed_rows::<ROWS, S>(self.rows.packed, first);
+            if let Some(packed) = packed.filter(|packed| packed.len() == panel.len()) {
+                let packed_sums = S::packed_sums(packed, panel);
+                let slots = sums.as_flattened_mut().iter_mut();
+                slots.zip(packed_sums).for_each(|(to, from)| *to = from);
+            } else {
+                let Some(rows) = self.rows.blocks::<ROWS>(first, panel.len()) else { return };
+                sums.as_flattened_mut().copy_from_slice(&S::examined_sums(rows, examined, panel));
+            }
+            let finish = Finish::new(self.epilogue, index * PANEL);
+            finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
         }
-        self.finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
     }
 }
 
@@ -592,6 +647,8 @@ impl<W: FloatWeight> FloatSums<W> for PortableSums {
 }
 
 impl BlockSums for PortableSums {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         let mut sums = [[0; PANEL]; ROWS];
@@ -833,7 +890,7 @@ pub fn gemm_f32_qd8_qc8w(
 #[inline(always)]
 pub(super) fn int8_panels(
     rhs: PanelsInt8<'_>,
-) -> impl Iterator<Item = (&[[[i8; PANEL]; PANEL]], &[f32; PANEL])> {
+) -> impl Iterator<Item = (&[[[i8; PANEL]; PANEL]], &[f32; PANEL])> + Clone {
     let (channels, _) = rhs.values.as_chunks::<PANEL>();
     let (blocks, _) = channels.as_chunks::<PANEL>();
     let (scales, _) = rhs.scales.as_chunks::<PANEL>();
@@ -1348,6 +1405,8 @@ mod tests {
     struct PackedSums;
 
     impl BlockSums for PackedSums {
+        type Examined = ();
+
         const PACKS: bool = true;
 
         fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {

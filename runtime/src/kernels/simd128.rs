@@ -19,6 +19,8 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct Simd128;
 
 impl BlockSums for Simd128 {
+    type Examined = ();
+
     #[inline(always)]
     fn sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],

@@ -38,6 +38,10 @@ const TALL_SHAPES: [(usize, usize, usize); 17] = [
 ];
 const ROW_LENGTHS: [usize; 14] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384];
 
+/// Largest magnitudes of a block: four of 32 and two of 64 are as much as 128, the most that an unsigned
+/// weight times a row value leaves in an i16.
+const LEVELS: [i8; 8] = [1, 16, 32, 33, 64, 65, 32, 127];
+
 const LARGEST: usize = 9 * 1536;
 /// int8 values of the largest packed matrix.
 const LARGEST_PACKED: usize = 32 * 40;
@@ -66,6 +70,8 @@ pub struct Workspace {
     weights: [f32; LARGEST + SHIFT],
     halves: [f16; LARGEST + SHIFT],
     rows: [i8; LARGEST + LARGEST_GAPS + SHIFT],
+    /// Whether the blocks of a row are of different magnitudes.
+    level_blocks: bool,
     panels: [i8; LARGEST + SHIFT],
     /// Panels that were found, and those expected.
     packed: [[i8; LARGEST_PACKED + SHIFT]; 2],
@@ -86,6 +92,7 @@ impl Workspace {
             weights: [0.0; LARGEST + SHIFT],
             halves: [f16::ZERO; LARGEST + SHIFT],
             rows: [0; LARGEST + LARGEST_GAPS + SHIFT],
+            level_blocks: false,
             panels: [0; LARGEST + SHIFT],
             packed: [[0; LARGEST_PACKED + SHIFT]; 2],
             groups: [[0; size_of::<Int4Group>()]; LARGEST / 256 + 16],
@@ -98,6 +105,7 @@ impl Workspace {
     }
 
     fn fill(&mut self, random: &mut Random, wild: bool) {
+        self.level_blocks = wild;
         let float = |random: &mut Random| if wild { random.wild() } else { random.tame() };
         self.lhs.iter_mut().for_each(|x| *x = float(random));
         self.weights.iter_mut().for_each(|x| *x = float(random));
@@ -119,7 +127,11 @@ impl Workspace {
     fn fill_rows(&mut self, (rows, inputs): (usize, usize), stride: usize, seed: usize) {
         let mut random = Random::new(seed as u64);
         for row in self.rows[SHIFT..SHIFT + rows * stride].chunks_exact_mut(stride) {
-            row.iter_mut().for_each(|x| *x = random.row_int8());
+            for block in row.chunks_mut(8) {
+                let level = LEVELS[random.bits() as usize % LEVELS.len()];
+                let level = if self.level_blocks { level } else { i8::MAX };
+                block.iter_mut().for_each(|x| *x = random.row_int8_within(level));
+            }
             row[inputs..inputs.next_multiple_of(8)].fill(0);
         }
     }

@@ -25,12 +25,12 @@ impl Random {
         f32::from_bits(self.bits())
     }
 
-    /// Between -127 and 127, often at an end: a quantised row.
-    pub(crate) const fn row_int8(&mut self) -> i8 {
+    /// Between -level and level, often at an end: values of a quantised row.
+    pub(crate) const fn row_int8_within(&mut self, level: i8) -> i8 {
         match self.bits() % 4 {
-            0 => -127,
-            1 => 127,
-            _ => ((self.bits() % 255) as i16 - 127) as i8,
+            0 => -level,
+            1 => level,
+            _ => ((self.bits() % (2 * level as u32 + 1)) as i16 - level as i16) as i8,
         }
     }
 
