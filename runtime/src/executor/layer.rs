@@ -8,7 +8,7 @@ use super::{Context, Observer};
 use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, Store};
 use crate::memory::{Buffers, Scratch, Tile, typed};
-use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
+use crate::model::config::{AttentionMode, Norm, NormPlacement, RouterInput, TaskConfig};
 use crate::model::{Adapter, Layer, LightKeys, Linear, Model};
 use crate::routing::{Budget, RouteScratch, Selection};
 use crate::tensor::{Matrix, MatrixMut};
@@ -334,9 +334,18 @@ fn norm_after(
     scratch: &mut [f32],
     weights: NormWeights<'_>,
 ) {
-    if context.model.config().placement == NormPlacement::Post {
-        for row in 0..rows.rows() {
-            norm_in_place(context, rows.row_mut(row), scratch, weights);
+    let config = context.model.config();
+    if config.placement != NormPlacement::Post {
+        return;
+    }
+    let columns = rows.columns();
+    let whole = weights.weight.len() == columns && weights.bias.len() == columns;
+    match context.kernels.layer_norm_rows {
+        Some(norm) if whole && config.norm == Norm::LayerNorm => norm(rows, weights),
+        _ => {
+            for row in 0..rows.rows() {
+                norm_in_place(context, rows.row_mut(row), scratch, weights);
+            }
         }
     }
 }

@@ -11,22 +11,23 @@ use super::portable::{
     same_length,
 };
 use super::scalar::inverse_scale;
-use super::{Activation, PANEL, WEIGHT_STEPS, WeightScale};
+use super::{Activation, PANEL, WEIGHT_STEPS, WeightScale, fold as fold_lanes};
 use core::arch::x86_64::{
-    __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
-    _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-    _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepi64_epi32, _mm512_cvtph_ps,
-    _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps, _mm512_fpclass_ps_mask,
-    _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps, _mm512_mask_mul_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_add_epi32, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps,
-    _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
-    _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_shuffle_epi32, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_srai_epi32,
-    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m256, __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
+    _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm256_add_ps, _mm256_mask_add_ps,
+    _mm256_maskz_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_ps,
+    _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepi64_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fnmadd_ps,
+    _mm512_fpclass_ps_mask, _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_max_ps,
+    _mm512_mask_mul_ps, _mm512_mask_storeu_ps, _mm512_maskz_add_epi32, _mm512_maskz_div_ps,
+    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_maskz_set1_epi32,
+    _mm512_max_epu32, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
+    _mm512_reduce_max_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi32, _mm512_shuffle_i64x2,
+    _mm512_slli_epi32, _mm512_srai_epi32, _mm512_srli_epi64, _mm512_sub_epi32, _mm512_sub_ps,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use half::f16;
@@ -51,6 +52,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 pub(super) static TABLE: Kernels = Kernels {
     quantize_row: quantize_row_safely,
     layer_norm: layer_norm_safely,
+    layer_norm_rows: Some(layer_norm_rows_safely),
     rms_norm: rms_norm_safely,
     softmax_int8: softmax_int8_safely,
     pack_rows: pack_rows_safely,
@@ -542,6 +544,15 @@ fn layer_norm_safely(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     unsafe { layer_norm_by_vex(out, row, weights) }
 }
 
+fn layer_norm_rows_safely(rows: &mut MatrixMut<'_>, weights: NormWeights<'_>) {
+    let columns = rows.columns();
+    if weights.weight.len() != columns || weights.bias.len() != columns {
+        return;
+    }
+    // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
+    unsafe { layer_norm_rows(rows, weights) }
+}
+
 fn rms_norm_safely(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     // SAFETY: the table that holds this function is handed out only by `detect`, which found AVX-512.
     unsafe { rms_norm_by_vex(out, row, weights) }
@@ -672,6 +683,81 @@ fn sqrt(x: f32) -> f32 {
 #[inline]
 fn layer_norm_by_vex(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
     portable::layer_norm_by(|x| sqrt(x), out, row, weights);
+}
+
+/// Rows whose sums are in registers together: the sum of one is a chain.
+const NORM_ROWS: usize = 4;
+
+/// Weight and bias have a value for each column.
+#[target_feature(enable = "avx512f,avx512vl")]
+#[inline]
+fn layer_norm_rows(rows: &mut MatrixMut<'_>, weights: NormWeights<'_>) {
+    let mut rows = rows.rows_from(0);
+    loop {
+        let four: [Option<&mut [f32]>; NORM_ROWS] = core::array::from_fn(|_| rows.next());
+        match four {
+            [Some(a), Some(b), Some(c), Some(d)] => norm_together([a, b, c, d], weights),
+            some => {
+                some.into_iter().flatten().for_each(|row| norm_together([row], weights));
+                return;
+            }
+        }
+    }
+}
+
+/// LayerNorm of some rows of one length; see [`super::scalar::layer_norm`].
+#[target_feature(enable = "avx512f,avx512vl")]
+#[inline]
+fn norm_together<const ROWS: usize>(mut rows: [&mut [f32]; ROWS], weights: NormWeights<'_>) {
+    let columns = weights.weight.len() as f32;
+    let mean = row_sums(&rows, |values, _| values).map(|sum| sum / columns);
+    let variance = row_sums(&rows, |values, row| {
+        let distance = _mm256_sub_ps(values, _mm256_set1_ps(mean[row]));
+        _mm256_mul_ps(distance, distance)
+    });
+    let inverse = variance.map(|sum| 1.0 / sqrt(sum / columns + weights.eps));
+    let (factors, last_factors) = weights.weight.as_chunks::<WIDE>();
+    let (offsets, last_offsets) = weights.bias.as_chunks::<WIDE>();
+    for (row, (mean, inverse)) in rows.iter_mut().zip(mean.into_iter().zip(inverse)) {
+        let (mean, inverse) = (_mm512_set1_ps(mean), _mm512_set1_ps(inverse));
+        let normed = |values, factors, offsets| {
+            let scaled = _mm512_mul_ps(_mm512_sub_ps(values, mean), inverse);
+            _mm512_add_ps(_mm512_mul_ps(scaled, factors), offsets)
+        };
+        let (chunks, rest) = row.as_chunks_mut::<WIDE>();
+        for (chunk, (factors, offsets)) in chunks.iter_mut().zip(factors.iter().zip(offsets)) {
+            let [values, factors, offsets] = [*chunk, *factors, *offsets].map(bytemuck::must_cast);
+            *chunk = bytemuck::must_cast(normed(values, factors, offsets));
+        }
+        let values = normed(load(rest), load(last_factors), load(last_offsets));
+        // SAFETY: it writes as many values as the rest has, fewer than 16.
+        unsafe { _mm512_mask_storeu_ps(rest.as_mut_ptr(), first_lanes(rest.len()), values) };
+    }
+}
+
+/// Sums of a term of each value in eight lanes, folded, for each row.
+#[target_feature(enable = "avx512f,avx512vl")]
+#[inline]
+fn row_sums<const ROWS: usize>(
+    rows: &[&mut [f32]; ROWS],
+    term: impl Fn(__m256, usize) -> __m256,
+) -> [f32; ROWS] {
+    let mut sums = [_mm256_setzero_ps(); ROWS];
+    let blocks = rows.each_ref().map(|row| row.as_chunks::<PANEL>());
+    for index in 0..blocks.iter().map(|(blocks, _)| blocks.len()).min().unwrap_or(0) {
+        for (row, (sum, (blocks, _))) in sums.iter_mut().zip(&blocks).enumerate() {
+            // SAFETY: no row has fewer blocks.
+            let values = unsafe { *blocks.get_unchecked(index) };
+            *sum = _mm256_add_ps(*sum, term(bytemuck::must_cast(values), row));
+        }
+    }
+    for (row, (sum, (_, rest))) in sums.iter_mut().zip(&blocks).enumerate() {
+        let lanes = first_lanes(rest.len()) as u8;
+        // SAFETY: it reads as many values as the rest has, fewer than 8.
+        let values = unsafe { _mm256_maskz_loadu_ps(lanes, rest.as_ptr()) };
+        *sum = _mm256_mask_add_ps(*sum, lanes, *sum, term(values, row));
+    }
+    sums.map(|sum| fold_lanes(bytemuck::must_cast(sum)))
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]

@@ -35,6 +35,7 @@ pub static KERNELS: Kernels = Kernels {
     },
     quantize_row,
     layer_norm,
+    layer_norm_rows: None,
     rms_norm,
     softmax: if cfg!(feature = "float") { softmax } else { |_| {} },
     softmax_int8,

@@ -109,6 +109,9 @@ pub struct Kernels {
     pub quantize_row: fn(&mut [i8], &[f32], &[f32]) -> f32,
     /// LayerNorm of a row; see [`scalar::layer_norm`].
     pub layer_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
+    /// [`layer_norm`](Self::layer_norm) of every row in place, where a table is faster at several rows
+    /// together. Weight and bias have a value for each column; otherwise the rows stay as they are.
+    pub layer_norm_rows: Option<fn(&mut MatrixMut<'_>, NormWeights<'_>)>,
     /// RMSNorm of a row; see [`scalar::rms_norm`].
     pub rms_norm: fn(&mut [f32], &[f32], NormWeights<'_>),
     /// Softmax of a row in place; see [`scalar::softmax`].

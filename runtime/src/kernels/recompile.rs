@@ -57,6 +57,7 @@ macro_rules! recompiled_table {
             gemm_f32_qd8_qc4w,
             quantize_row,
             layer_norm,
+            layer_norm_rows: None,
             rms_norm,
             softmax,
             softmax_int8,

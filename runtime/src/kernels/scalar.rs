@@ -19,6 +19,7 @@ pub static KERNELS: Kernels = Kernels {
     gemm_f32_qd8_qc4w,
     quantize_row,
     layer_norm,
+    layer_norm_rows: None,
     rms_norm,
     softmax,
     softmax_int8,

@@ -302,6 +302,21 @@ fn rows(
     let row = &lhs[SHIFT..SHIFT + length];
     let weight = &weights[SHIFT..SHIFT + length];
     let norm = NormWeights { weight, bias: weight, eps: 1e-6 };
+    if let Some(norm_rows) = table.layer_norm_rows {
+        let count = (found.len() - SHIFT).checked_div(length).unwrap_or(1).min(9);
+        let size = count * length;
+        let (found, expected) = (&mut found[SHIFT..SHIFT + size], &mut expected[..size]);
+        found.copy_from_slice(&lhs[SHIFT..SHIFT + size]);
+        norm_rows(&mut MatrixMut::new(found, length), norm);
+        for index in (0..size).step_by(length.max(1)) {
+            let row = &lhs[SHIFT + index..SHIFT + index + length];
+            scalar::layer_norm(&mut expected[index..index + length], row, norm);
+        }
+        if let Some(values) = difference(found, expected) {
+            let (kernel, shape) = ("layer_norm_rows", (count, length, length));
+            return Err(Difference { table: table.name, kernel, shape, values });
+        }
+    }
     let (found, expected) =
         (&mut found[SHIFT..SHIFT + length], &mut expected[SHIFT..SHIFT + length]);
     let shape = (1, length, length);
