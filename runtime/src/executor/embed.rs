@@ -6,7 +6,7 @@ use super::workers::for_row_tiles;
 use super::{Context, Input, RunError};
 use crate::kernels::{Epilogue, NormWeights};
 use crate::memory::Buffers;
-use crate::model::config::Embedding;
+use crate::model::config::{Embedding, Norm};
 use crate::tensor::MatrixMut;
 
 /// Fills the first `tokens` rows of the hidden states.
@@ -55,24 +55,35 @@ fn embed_tokens(
             if let Some(table) = position_table {
                 table.add_row(context.kernels, position, row);
             }
-            if let Some(weights) = weights {
-                norm_in_place(context, row, scratch.tile.floats, weights);
-            }
+        }
+        if let Some(weights) = weights {
+            norm_rows(context, &mut rows, scratch.tile.floats, weights);
         }
     });
     Ok(())
 }
 
-/// Normalises a row by way of `scratch`.
-pub(super) fn norm_in_place(
+/// Normalises rows in place: all together where the table can, else one by one by way of `scratch`.
+pub(super) fn norm_rows(
     context: &Context<'_>,
-    row: &mut [f32],
+    rows: &mut MatrixMut<'_>,
     scratch: &mut [f32],
     weights: NormWeights<'_>,
 ) {
-    let Some(copy) = scratch.get_mut(..row.len()) else { return };
-    copy.copy_from_slice(row);
-    context.norm(row, copy, weights);
+    let columns = rows.columns();
+    let whole = weights.weight.len() == columns && weights.bias.len() == columns;
+    match context.kernels.layer_norm_rows {
+        Some(norm) if whole && context.model.config().norm == Norm::LayerNorm => {
+            norm(rows, weights);
+        }
+        _ => {
+            for row in rows.rows_from(0) {
+                let Some(copy) = scratch.get_mut(..row.len()) else { return };
+                copy.copy_from_slice(row);
+                context.norm(row, copy, weights);
+            }
+        }
+    }
 }
 
 /// Class token, projected patches, positions.

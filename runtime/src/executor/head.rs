@@ -1,6 +1,6 @@
 //! Final norm, pooling, classifier or embedding.
 
-use super::embed::norm_in_place;
+use super::embed::norm_rows;
 use super::gemm::{Rows, apply};
 use super::{Context, RunError};
 use crate::kernels::Epilogue;
@@ -18,9 +18,9 @@ pub(super) fn forward(
     let d = context.model.config().hidden;
     if context.model.config().final_norm {
         let weights = context.model.final_norm()?;
-        for row in buffers.hidden.chunks_exact_mut(d.max(1)).take(tokens) {
-            norm_in_place(context, row, buffers.scratch.tile.floats, weights);
-        }
+        let mut hidden = MatrixMut::new(buffers.hidden, d);
+        let rows = &mut hidden.first_rows(tokens);
+        norm_rows(context, rows, buffers.scratch.tile.floats, weights);
     }
     let Some(head) = context.model.head() else { return Ok(()) };
     let hidden = Matrix::new(buffers.hidden, d).first_rows(tokens);

@@ -1,14 +1,14 @@
 //! One encoder layer: route, project, attend, feed forward, update (`coda.md`, "One layer").
 
 use super::attention::{self, KeyRows, LowRank};
-use super::embed::norm_in_place;
+use super::embed::norm_rows;
 use super::gemm::{Form, Prepare, Rows, apply};
 use super::workers::for_row_tiles;
 use super::{Context, Observer};
 use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, Store};
 use crate::memory::{Buffers, Scratch, Tile, typed};
-use crate::model::config::{AttentionMode, Norm, NormPlacement, RouterInput, TaskConfig};
+use crate::model::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
 use crate::model::{Adapter, Layer, LightKeys, Linear, Model};
 use crate::routing::{Budget, RouteScratch, Selection};
 use crate::tensor::{Matrix, MatrixMut};
@@ -334,19 +334,8 @@ fn norm_after(
     scratch: &mut [f32],
     weights: NormWeights<'_>,
 ) {
-    let config = context.model.config();
-    if config.placement != NormPlacement::Post {
-        return;
-    }
-    let columns = rows.columns();
-    let whole = weights.weight.len() == columns && weights.bias.len() == columns;
-    match context.kernels.layer_norm_rows {
-        Some(norm) if whole && config.norm == Norm::LayerNorm => norm(rows, weights),
-        _ => {
-            for row in 0..rows.rows() {
-                norm_in_place(context, rows.row_mut(row), scratch, weights);
-            }
-        }
+    if context.model.config().placement == NormPlacement::Post {
+        norm_rows(context, rows, scratch, weights);
     }
 }
 
