@@ -223,6 +223,42 @@ fn int8_gemms_of_very_long_rows_are_equal() {
     }
 }
 
+/// Equal rows whose adjacent values have every sum about what fits the narrow sums of a table, with the
+/// largest weights.
+#[test]
+fn int8_gemms_at_the_limit_of_narrow_sums_are_equal() {
+    let (rows, inputs, outputs) = (4, 128, 48);
+    let (row_scales, scales) = ([1.0; 4], [1.0; 48]);
+    for (weight, sign, total) in [i8::MIN, i8::MAX]
+        .into_iter()
+        .flat_map(|weight| [(weight, 1), (weight, -1)])
+        .flat_map(|(weight, sign)| (120..=140).map(move |total| (weight, sign, total)))
+    {
+        // Of two values in every other block, then of four, two in each of two blocks.
+        let two = |input: usize| match input / 8 % 2 {
+            0 => total / 2 + total % 2 * (input as i32 % 2),
+            _ => 127,
+        };
+        let four = |input: usize| (total + [3, 2, 1, 0][input % 2 + input / 8 % 2 * 2]) / 4;
+        for value in [&two as &dyn Fn(usize) -> i32, &four] {
+            let row: Vec<i8> = (0..inputs).map(|input| (sign * value(input)) as i8).collect();
+            let (values, weights) = (row.repeat(rows), vec![weight; inputs * outputs]);
+            let lhs = RowsInt8 { values: &values, scales: &row_scales, stride: inputs };
+            let rhs = PanelsInt8 { values: &weights, scales: &scales, outputs, inputs };
+            let run = |table: &Kernels| {
+                let mut out = vec![0.0; rows * outputs];
+                let mut matrix = MatrixMut::new(&mut out, outputs);
+                (table.gemm_f32_qd8_qc8w)(&mut matrix, lhs, rhs, &Epilogue::overwrite(&[]));
+                out
+            };
+            let exact = run(&scalar::KERNELS);
+            for table in tables() {
+                assert!(equal(&run(table), &exact), "{} {weight} {}", table.name, sign * total);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_f16_is_widened_exactly() {
     let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();

@@ -14,7 +14,7 @@
 //! nearly all do.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, EXAMINED, FloatSums, Lanes, Sums, same_length};
+use super::portable::{Block, BlockSums, EXAMINED_ROWS, FloatSums, Lanes, Sums, same_length};
 use core::arch::x86_64::{
     __m256, __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
     _mm256_cmpgt_epi16, _mm256_cvtph_ps, _mm256_hadd_epi32, _mm256_madd_epi16,
@@ -48,14 +48,14 @@ impl BlockSums for Avx2 {
 
     #[inline(always)]
     fn examine(
-        rows: [&[[i8; PANEL]]; EXAMINED],
+        rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
         panels: usize,
-    ) -> (Self::Examined, [i32; EXAMINED]) {
+    ) -> (Self::Examined, [i32; EXAMINED_ROWS]) {
         let [first, others @ ..] = &rows;
         let blocks = first.len();
         let whole = others.iter().all(|row| row.len() == blocks);
-        if !whole || blocks < WORTH_EXAMINING.0 || panels < WORTH_EXAMINING.1 {
-            return (Ways::default(), [0; EXAMINED]);
+        if !whole || blocks < EXAMINED_BLOCKS || panels < EXAMINED_PANELS {
+            return (Ways::default(), [0; EXAMINED_ROWS]);
         }
         // SAFETY: the rows have one length. Only functions of this file's table come here; `detect`
         // found AVX2.
@@ -90,12 +90,13 @@ impl BlockSums for Avx2 {
     }
 }
 
-/// Sum of the positive values of two products that fits: 255 * 128 = 32,640. Of the negative ones it is
-/// at least -32,640.
+/// Sum of the positive values of two products, or of the four of a pair, that fits: 255 * 128 = 32,640.
+/// Of the negative ones it is at least -32,640.
 const LARGEST: i16 = 128;
 
-/// Blocks and panels below which rows are not examined: it takes the time of a few panels.
-const WORTH_EXAMINING: (usize, usize) = (16, 6);
+/// Shorter rows are not examined, nor rows that meet fewer panels: it takes the time of a few panels.
+const EXAMINED_BLOCKS: usize = 16;
+const EXAMINED_PANELS: usize = 6;
 
 /// In which way each block of some rows is multiplied: every block of their length once.
 #[derive(Clone, Copy)]
@@ -170,7 +171,7 @@ fn blocks_of(list: Option<&[u8]>) -> impl Iterator<Item = usize> {
 /// Every row has the block.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED], index: usize) -> __m256i {
+unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> __m256i {
     // SAFETY: every row has the block.
     let [a, b, c, d] =
         rows.map(|row| bytemuck::must_cast::<_, i64>(unsafe { *row.get_unchecked(index) }));
@@ -183,7 +184,7 @@ unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED], index: usize) -> __m25
 /// The rows have one length.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED]) -> (Ways, [i32; EXAMINED]) {
+unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS]) -> (Ways, [i32; EXAMINED_ROWS]) {
     let blocks = rows[0].len();
     let mut ways = Ways { blocks, ..Ways::default() };
     let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
@@ -224,7 +225,7 @@ unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED]) -> (Ways, [i32; EXAMINED]) {
             excess = _mm256_add_epi32(excess, _mm256_madd_epi16(total, _mm256_set1_epi16(128)));
         }
     }
-    let halves: [[i32; 2]; EXAMINED] = bytemuck::must_cast(excess);
+    let halves: [[i32; 2]; EXAMINED_ROWS] = bytemuck::must_cast(excess);
     (ways, halves.map(|[low, high]| low.wrapping_add(high)))
 }
 

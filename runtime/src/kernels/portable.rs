@@ -237,21 +237,23 @@ pub(super) trait BlockSums {
         1
     }
 
-    /// What a table finds out about [`EXAMINED`] rows once, to multiply them faster with every panel.
+    /// What a table finds out about [`EXAMINED_ROWS`] rows once, to multiply them faster with every panel.
     type Examined: Copy + Default;
 
-    /// Looks at rows that meet `panels` panels: what [`examined_sums`](Self::examined_sums) wants, and
-    /// their excess. The rows are as those of [`excess`](Self::excess).
+    /// Looks at rows that meet `panels` panels: what [`examined_sums`](Self::examined_sums) of these rows
+    /// wants, and by how much it will be too large. The rows are as those of [`excess`](Self::excess); if
+    /// an empty one is among them, [`sums`](Self::sums) are taken, and the excess is that of those.
     #[inline(always)]
     fn examine(
-        rows: [&[[i8; PANEL]]; EXAMINED],
+        rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
         panels: usize,
-    ) -> (Self::Examined, [i32; EXAMINED]) {
+    ) -> (Self::Examined, [i32; EXAMINED_ROWS]) {
         let _ = panels;
         (Self::Examined::default(), Self::excess(rows))
     }
 
-    /// [`sums`](Self::sums) of rows of which `examined` is known, if they are [`EXAMINED`].
+    /// The sums of rows of which `examined` is known, too large by the excess that came with it; without
+    /// it [`sums`](Self::sums).
     #[inline(always)]
     fn examined_sums<const ROWS: usize>(
         rows: [&[[i8; PANEL]]; ROWS],
@@ -375,11 +377,13 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
     for scales in lhs.scales.chunks(packed_tile::<S>(blocks)) {
         let values = rows.get(first * stride..).unwrap_or(&[]);
         let mut excess = [0; ROW_TILE];
-        let mut examined = [S::Examined::default(); ROW_TILE / EXAMINED];
-        let mut of_chunk = values.chunks(stride.max(1)).map(|row| row.get(..blocks).unwrap_or(&[]));
-        let slots = excess.as_chunks_mut::<EXAMINED>().0.iter_mut().zip(&mut examined);
-        for (excess, examined) in slots.take(scales.len().div_ceil(EXAMINED)) {
-            let mut some = [&[][..]; EXAMINED];
+        let mut examined = [S::Examined::default(); ROW_TILE / EXAMINED_ROWS];
+        // Not the rows behind: a table may find an excess for whole groups alone.
+        let of_chunk = values.chunks(stride.max(1)).take(scales.len());
+        let mut of_chunk = of_chunk.map(|row| row.get(..blocks).unwrap_or(&[]));
+        let slots = excess.as_chunks_mut::<EXAMINED_ROWS>().0.iter_mut().zip(&mut examined);
+        for (excess, examined) in slots.take(scales.len().div_ceil(EXAMINED_ROWS)) {
+            let mut some = [&[][..]; EXAMINED_ROWS];
             some.iter_mut().zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
             (*examined, *excess) = S::examine(some, rhs.scales.len() / PANEL);
         }
@@ -418,7 +422,7 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
 }
 
 /// Rows that are examined together: the sum of one is a chain.
-pub(super) const EXAMINED: usize = 4;
+pub(super) const EXAMINED_ROWS: usize = 4;
 
 /// Blocks of packed rows: those of [`ROW_TILE`] rows of 1,536 values.
 const PACKED_BLOCKS: usize = 768;
@@ -526,7 +530,7 @@ impl<'a, const ROWS: usize, const PANELS: usize> Scaling<'a, ROWS, PANELS> {
 struct Int8Tile<'t, 'o, 'a, P, S: BlockSums> {
     out: &'t mut MatrixMut<'o>,
     rows: Int8Rows<'a>,
-    /// Of each [`EXAMINED`] rows.
+    /// Of each [`EXAMINED_ROWS`] rows.
     examined: &'a [S::Examined],
     panels: P,
     epilogue: &'a Epilogue<'a>,
@@ -540,8 +544,8 @@ where
 {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let whole = ROWS == EXAMINED && first.is_multiple_of(EXAMINED);
-        let examined = if whole { self.examined.get(first / EXAMINED) } else { None };
+        let whole = ROWS == EXAMINED_ROWS && first.is_multiple_of(EXAMINED_ROWS);
+        let examined = if whole { self.examined.get(first / EXAMINED_ROWS) } else { None };
         for (index, (panel, scales)) in self.panels.clone() {
             let scales = [*scales];
             let Some(scaling) = Scaling::<ROWS, 1>::new(&self.rows, first, &scales) else {
