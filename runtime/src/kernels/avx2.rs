@@ -101,7 +101,7 @@ const EXAMINED_PANELS: usize = 6;
 /// In which way each block of some rows is multiplied: every block of their length once.
 #[derive(Clone, Copy)]
 struct Ways {
-    /// Blocks of a row; none if nothing was examined.
+    /// Blocks of a row; none if all take the signs of the weights.
     blocks: usize,
     /// Pairs of adjacent blocks, by the first one.
     pairs: [u8; Self::LISTED / 2],
@@ -224,6 +224,10 @@ unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS]) -> (Ways, [i32; EXAMINE
             let total = if fit { _mm256_sub_epi16(positive, negative) } else { zero };
             excess = _mm256_add_epi32(excess, _mm256_madd_epi16(total, _mm256_set1_epi16(128)));
         }
+    }
+    // The loop over whole rows is a little faster than the one over a list.
+    if 2 * ways.pair_count + ways.single_count < listed / 4 {
+        return (Ways::default(), [0; EXAMINED_ROWS]);
     }
     let halves: [[i32; 2]; EXAMINED_ROWS] = bytemuck::must_cast(excess);
     (ways, halves.map(|[low, high]| low.wrapping_add(high)))
