@@ -8,6 +8,7 @@ use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// One input with its label.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Sample {
     pub input: SampleInput,
     /// Index of the right label.
     pub label: usize,
+    /// Seconds that it took to make tokens of the text; 0 where there was none.
+    pub tokenizing: f64,
 }
 
 /// What a model reads.
@@ -148,6 +151,7 @@ pub fn read_images(images: &[u8], labels: &[u8], grid: Option<PatchGrid>) -> Res
         .map(|(pixels, label)| Sample {
             input: SampleInput::Pixels(repeated(pixels)),
             label: usize::from(*label),
+            tokenizing: 0.0,
         })
         .collect())
 }
@@ -166,7 +170,8 @@ pub fn read_ids(bytes: &[u8]) -> Result<Vec<Sample>> {
         .zip(lengths.iter().zip(&labels))
         .map(|(row, (length, label))| {
             let ids = row.get(..*length as usize).context("a length is above the row")?;
-            Ok(Sample { input: SampleInput::Tokens(ids.to_vec()), label: *label as usize })
+            let (input, label) = (SampleInput::Tokens(ids.to_vec()), *label as usize);
+            Ok(Sample { input, label, tokenizing: 0.0 })
         })
         .collect()
 }
@@ -200,8 +205,10 @@ fn read_texts(bytes: &[u8], model: &Model<'_>) -> Result<Vec<Sample>> {
             let (label, text) =
                 line.split_once('\t').with_context(|| format!("{}: no tab", at()))?;
             let label = label_index(label, model).with_context(at)?;
+            let start = Instant::now();
             let (ids, _) = tokenize(model, text, limit).with_context(at)?;
-            Ok(Sample { input: SampleInput::Tokens(ids), label })
+            let tokenizing = start.elapsed().as_secs_f64();
+            Ok(Sample { input: SampleInput::Tokens(ids), label, tokenizing })
         })
         .collect()
 }

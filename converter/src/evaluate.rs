@@ -23,6 +23,10 @@ pub struct ReductionResult {
     pub median_ms: f64,
     /// Median of (latency at the first reduction / latency here), sample by sample.
     pub speed_up: f64,
+    /// Median time from text to label, milliseconds; [`median_ms`](Self::median_ms) without texts.
+    pub end_to_end_ms: f64,
+    /// [`speed_up`](Self::speed_up) from text to label.
+    pub end_to_end_speed_up: f64,
 }
 
 impl ReductionResult {
@@ -99,12 +103,17 @@ pub fn evaluate(
     }
     let results = settings.reductions.iter().enumerate();
     let results = results.map(|(index, reduction)| {
-        let ratios = seconds[0].iter().zip(&seconds[index]).map(|(dense, own)| dense / own);
+        let from_text = |seconds: &[f64]| -> Vec<f64> {
+            seconds.iter().zip(samples).map(|(own, sample)| sample.tokenizing + own).collect()
+        };
+        let (own, end_to_end) = (&seconds[index], from_text(&seconds[index]));
         ReductionResult {
             reduction: *reduction,
             accuracy: 100.0 * right[index] as f64 / samples.len() as f64,
-            median_ms: 1000.0 * median(seconds[index].clone()),
-            speed_up: median(ratios.collect()),
+            median_ms: 1000.0 * median(own.clone()),
+            speed_up: median_ratio(&seconds[0], own),
+            end_to_end_ms: 1000.0 * median(end_to_end.clone()),
+            end_to_end_speed_up: median_ratio(&from_text(&seconds[0]), &end_to_end),
         }
     });
     Ok(Evaluation {
@@ -133,6 +142,10 @@ pub fn check_layer_factors(factors: &[f32], layers: usize) -> Result<()> {
     let bad = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0));
     ensure!(bad.is_none(), "a layer factor must be above 0, not {}", bad.unwrap_or(&0.0));
     Ok(())
+}
+
+fn median_ratio(dense: &[f64], own: &[f64]) -> f64 {
+    median(dense.iter().zip(own).map(|(dense, own)| dense / own).collect())
 }
 
 /// The median; 0 for none.

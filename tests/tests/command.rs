@@ -577,6 +577,8 @@ fn json_is_one_object() {
     for (line, reduction) in lines.iter().zip([1.0, 4.0]) {
         assert_eq!(line["reduction"], reduction);
         assert!(line["accuracy"].is_number() && line["median_ms"].as_f64() > Some(0.0));
+        assert!(line["end_to_end_ms"].as_f64() >= line["median_ms"].as_f64());
+        assert!(line["end_to_end_speed_up"].as_f64() > Some(0.0));
     }
     assert!(eval["layer_factors"].is_null());
     let with_factors = |factors: &str| {

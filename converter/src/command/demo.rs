@@ -188,7 +188,11 @@ fn samples(model: &Model<'_>) -> Result<Vec<Sample>> {
     let read = |(label, bytes): (usize, &&[u8])| {
         let path: &Path = &directory.path().join(format!("{label}.png"));
         std::fs::write(path, bytes)?;
-        Ok(Sample { input: SampleInput::Pixels(read_image(path, model, false)?), label })
+        Ok(Sample {
+            input: SampleInput::Pixels(read_image(path, model, false)?),
+            label,
+            tokenizing: 0.0,
+        })
     };
     IMAGES.iter().enumerate().map(read).collect()
 }

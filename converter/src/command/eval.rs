@@ -12,7 +12,8 @@ use std::path::PathBuf;
 ///
 /// The data are a TSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`), or
 /// IDX images with their IDX labels beside them; gzip is unpacked. The reductions of one sample are
-/// run one after the other, and ratios are taken sample by sample.
+/// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
+/// label; from text, the time of the tokenizer comes on top.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Eval {
     #[command(flatten)]
@@ -81,11 +82,23 @@ impl Eval {
                 format!("{:.2} %", line.accuracy),
                 format!("{:.3} ms", line.median_ms),
                 format!("{:.2}x", line.speed_up),
+                format!("{:.3} ms", line.end_to_end_ms),
+                format!("{:.2}x", line.end_to_end_speed_up),
             ]
         });
         println!(
             "{}",
-            table(["reduction", "accuracy", "median latency", "speed-up"], rows.collect())
+            table(
+                [
+                    "reduction",
+                    "accuracy",
+                    "median latency",
+                    "speed-up",
+                    "from text",
+                    "speed-up from text"
+                ],
+                rows.collect()
+            )
         );
         println!(
             "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",

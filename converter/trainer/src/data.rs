@@ -184,7 +184,7 @@ impl<'b> Reader<'b> {
             })?;
             let ids =
                 tokenize(&tokenizer, text, self.longest).with_context(|| format!("line {line}"))?;
-            Ok(Sample { input: SampleInput::Tokens(ids), label })
+            Ok(Sample { input: SampleInput::Tokens(ids), label, tokenizing: 0.0 })
         };
         Ok((lines.iter().map(sample).collect::<Result<_>>()?, labels))
     }
@@ -206,7 +206,7 @@ impl<'b> Reader<'b> {
                 let bytes = read_file(&file)?;
                 hash.update(&bytes);
                 let pixels = pixels(&bytes, grid).with_context(|| file.display().to_string())?;
-                samples.push(Sample { input: SampleInput::Pixels(pixels), label });
+                samples.push(Sample { input: SampleInput::Pixels(pixels), label, tokenizing: 0.0 });
             }
         }
         Ok(Dataset { samples, labels, hash: hex(hash) })

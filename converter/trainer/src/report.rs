@@ -45,6 +45,11 @@ struct Measured {
     accuracy: f64,
     median_ms: f64,
     speed_up: f64,
+    /// From text to label; not in records of 2026-11-26 and before.
+    #[serde(default)]
+    end_to_end_ms: Option<f64>,
+    #[serde(default)]
+    end_to_end_speed_up: Option<f64>,
 }
 
 /// All seeds of one way of training.
@@ -241,9 +246,9 @@ fn section(
         writeln!(page, ":\n")?;
         writeln!(
             page,
-            "| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved |"
+            "| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved | from text, ms | the same, interleaved |"
         )?;
-        writeln!(page, "|---|---|---|---|---|---|---|---|")?;
+        writeln!(page, "|---|---|---|---|---|---|---|---|---|---|")?;
         let adapter = runs.get("adapter");
         let dense = adapter.map(|own| own.measured(Some(1.0))).unwrap_or_default();
         let dense_accuracy = spread(&dense.iter().map(|at| at.accuracy).collect::<Vec<_>>());
@@ -259,21 +264,31 @@ fn section(
                 let accuracy: Vec<f64> = at.iter().map(|at| at.accuracy).collect();
                 let timed = own.timed(budget, machine);
                 let ms = mean_ms(&timed);
-                let own_ratio = spread(&timed.iter().map(|at| at.speed_up).collect::<Vec<_>>());
+                let mean = |of: fn(&Measured) -> Option<f64>| {
+                    spread(&timed.iter().filter_map(|at| of(at)).collect::<Vec<_>>())
+                        .map(|own| own.0)
+                };
+                let times = |ratio: Option<f64>| {
+                    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"))
+                };
+                let milliseconds =
+                    |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}"));
                 let apart =
                     spread(&accuracy).zip(dense_accuracy).map(|(own, dense)| own.0 - dense.0);
                 let ratio = ms.zip(dense_ms).map(|(own, dense)| dense / own);
                 writeln!(
                     page,
-                    "| {method} | {} | {} | {} | {} | {} | {} | {} |",
+                    "| {method} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                     budget.map_or_else(|| "schedule".to_owned(), |r| r.to_string()),
                     spread(&own.percent())
                         .map_or_else(|| "-".to_owned(), |own| format!("{:.2}", own.0)),
                     shown(&accuracy),
                     apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:+.2}")),
-                    ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}")),
-                    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")),
-                    own_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}x", ratio.0)),
+                    milliseconds(ms),
+                    times(ratio),
+                    times(mean(|at| Some(at.speed_up))),
+                    milliseconds(mean(|at| at.end_to_end_ms)),
+                    times(mean(|at| at.end_to_end_speed_up)),
                 )?;
             }
         }
@@ -446,6 +461,8 @@ mod tests {
                 accuracy: 50.0,
                 median_ms,
                 speed_up: 1.0,
+                end_to_end_ms: None,
+                end_to_end_speed_up: None,
             }],
         };
         let evaluations = [("a", 9.0), ("b", 1.0), ("b", 3.0)].map(|(cpu, ms)| evaluated(cpu, ms));
