@@ -45,10 +45,8 @@ struct Measured {
     accuracy: f64,
     median_ms: f64,
     speed_up: f64,
-    /// From text to label; not in records of 2026-11-26 and before.
-    #[serde(default)]
+    /// From text to label; not in every record.
     end_to_end_ms: Option<f64>,
-    #[serde(default)]
     end_to_end_speed_up: Option<f64>,
 }
 
