@@ -50,16 +50,17 @@ impl BlockSums for Avx2 {
     fn examine(
         rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
         panels: usize,
-    ) -> (Self::Examined, [i32; EXAMINED_ROWS]) {
+        ways: &mut Ways,
+    ) -> [i32; EXAMINED_ROWS] {
         let [first, others @ ..] = &rows;
         let blocks = first.len();
         let whole = others.iter().all(|row| row.len() == blocks);
         if !whole || blocks < EXAMINED_BLOCKS || panels < EXAMINED_PANELS {
-            return (Ways::default(), [0; EXAMINED_ROWS]);
+            return [0; EXAMINED_ROWS];
         }
         // SAFETY: the rows have one length. Only functions of this file's table come here; `detect`
         // found AVX2.
-        unsafe { examine(rows) }
+        unsafe { examine(rows, ways) }
     }
 
     #[inline(always)]
@@ -98,71 +99,54 @@ const LARGEST: i16 = 128;
 const EXAMINED_BLOCKS: usize = 16;
 const EXAMINED_PANELS: usize = 6;
 
+/// Most blocks in the lists of [`Ways`]: 2,048 values of a row.
+const LISTED: usize = 256;
+
 /// In which way each block of some rows is multiplied: every block of their length once.
 #[derive(Clone, Copy)]
 struct Ways {
     /// Blocks of a row; none if all take the signs of the weights.
     blocks: usize,
     /// Pairs of adjacent blocks, by the first one.
-    pairs: [u8; Self::LISTED / 2],
-    pair_count: usize,
-    /// At the beginning single blocks, at the end those that take the signs of the weights. So do the
-    /// blocks behind the first [`Self::LISTED`] of a row.
-    others: [u8; Self::LISTED],
-    single_count: usize,
-    signed_count: usize,
-}
-
-impl Ways {
-    /// Most blocks in the lists: 2,048 values of a row.
-    const LISTED: usize = 256;
-
-    #[inline(always)]
-    fn pairs(&self) -> impl Iterator<Item = usize> {
-        blocks_of(self.pairs.get(..self.pair_count))
-    }
-
-    #[inline(always)]
-    fn singles(&self) -> impl Iterator<Item = usize> {
-        blocks_of(self.others.get(..self.single_count))
-    }
-
-    #[inline(always)]
-    fn signed(&self) -> impl Iterator<Item = usize> {
-        blocks_of(self.others.get(Self::LISTED.wrapping_sub(self.signed_count)..))
-    }
-
-    #[inline(always)]
-    fn add_pair(&mut self, block: usize) {
-        if let Some(slot) = self.pairs.get_mut(self.pair_count) {
-            *slot = block as u8;
-            self.pair_count += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, block: usize, single: bool) {
-        let last = Self::LISTED - 1;
-        let place = if single { self.single_count } else { last.wrapping_sub(self.signed_count) };
-        if let Some(slot) = self.others.get_mut(place) {
-            *slot = block as u8;
-            self.single_count += usize::from(single);
-            self.signed_count += usize::from(!single);
-        }
-    }
+    pairs: List<{ LISTED / 2 }>,
+    singles: List<LISTED>,
+    /// Blocks that take the signs of the weights. So do those behind the first [`LISTED`] of a row.
+    signed: List<LISTED>,
 }
 
 impl Default for Ways {
     #[inline(always)]
     fn default() -> Self {
-        let (pairs, others) = ([0; Self::LISTED / 2], [0; Self::LISTED]);
-        Self { blocks: 0, pairs, pair_count: 0, others, single_count: 0, signed_count: 0 }
+        Self { blocks: 0, pairs: List::EMPTY, singles: List::EMPTY, signed: List::EMPTY }
     }
 }
 
-#[inline(always)]
-fn blocks_of(list: Option<&[u8]>) -> impl Iterator<Item = usize> {
-    list.unwrap_or_default().iter().map(|index| usize::from(*index))
+/// Some of `MOST` blocks.
+#[derive(Clone, Copy)]
+struct List<const MOST: usize> {
+    blocks: [u8; MOST],
+    count: usize,
+}
+
+impl<const MOST: usize> List<MOST> {
+    const EMPTY: Self = Self { blocks: [0; MOST], count: 0 };
+
+    /// Adds a block if it is one of the list, without a branch, which no CPU would foresee.
+    #[inline(always)]
+    fn add(&mut self, block: usize, listed: bool) {
+        if let Some(slot) = self.blocks.get_mut(self.count % MOST) {
+            *slot = block as u8;
+        }
+        self.count += usize::from(listed);
+    }
+}
+
+impl<const MOST: usize> List<MOST> {
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let listed = self.blocks.get(..self.count).unwrap_or_default();
+        listed.iter().map(|index| usize::from(*index))
+    }
 }
 
 /// The values of one block of four rows.
@@ -178,59 +162,65 @@ unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> 
     _mm256_setr_epi64x(a, b, c, d)
 }
 
-/// The ways of the blocks of rows, and the excess of each row.
+/// The sums of the positive values of each two inputs of one block of four rows, and of the negative ones
+/// without their signs.
+///
+/// # Safety
+/// Every row has the block.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn signed_sums(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> [__m256i; 2] {
+    let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
+    // SAFETY: every row has the block.
+    let values = unsafe { block_of_rows(rows, index) };
+    [values, _mm256_sub_epi8(zero, values)]
+        .map(|values| _mm256_maddubs_epi16(_mm256_max_epi8(values, zero), ones))
+}
+
+/// Whether sums of products are exact in an i16 if the values have these sums.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn fits([positive, negative]: [__m256i; 2]) -> bool {
+    let sums = _mm256_max_epi16(positive, negative);
+    _mm256_movemask_epi8(_mm256_cmpgt_epi16(sums, _mm256_set1_epi16(LARGEST))) == 0
+}
+
+/// Finds the ways of the blocks of rows, and the excess of each row.
 ///
 /// # Safety
 /// The rows have one length.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS]) -> (Ways, [i32; EXAMINED_ROWS]) {
+unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i32; EXAMINED_ROWS] {
     let blocks = rows[0].len();
-    let mut ways = Ways { blocks, ..Ways::default() };
-    let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
-    let largest = _mm256_set1_epi16(LARGEST);
-    let fits = |positive, negative| {
-        let sums = _mm256_max_epi16(positive, negative);
-        _mm256_movemask_epi8(_mm256_cmpgt_epi16(sums, largest)) == 0
-    };
-    let mut excess = zero;
-    let listed = blocks.min(Ways::LISTED);
-    for first in (0..listed).step_by(2) {
-        let mut sums = [[zero; 2]; 2];
-        let mut fit = [false; 2];
-        for (index, (sums, fit)) in (first..listed).zip(sums.iter_mut().zip(&mut fit)) {
+    let listed = blocks.min(LISTED);
+    let mut excess = _mm256_setzero_si256();
+    for first in (0..listed & !1).step_by(2) {
+        let [sums, next] = [first, first + 1].map(|block| {
             // SAFETY: the rows have so many blocks.
-            let values = unsafe { block_of_rows(rows, index) };
-            let positive = _mm256_maddubs_epi16(_mm256_max_epi8(values, zero), ones);
-            let negated = _mm256_sub_epi8(zero, values);
-            let negative = _mm256_maddubs_epi16(_mm256_max_epi8(negated, zero), ones);
-            *sums = [positive, negative];
-            *fit = fits(positive, negative);
+            unsafe { signed_sums(rows, block) }
+        });
+        let fit = [fits(sums), fits(next)];
+        let both = fits([_mm256_add_epi16(sums[0], next[0]), _mm256_add_epi16(sums[1], next[1])]);
+        ways.pairs.add(first, both);
+        for (block, fit) in (first..).zip(fit) {
+            ways.singles.add(block, fit & !both);
+            ways.signed.add(block, !fit);
         }
-        let [[positive, negative], [more_positive, more_negative]] = sums;
-        let both = fit == [true; 2]
-            && fits(
-                _mm256_add_epi16(positive, more_positive),
-                _mm256_add_epi16(negative, more_negative),
-            );
-        if both {
-            ways.add_pair(first);
-        } else {
-            for (index, fit) in (first..listed).zip(fit) {
-                ways.add(index, fit);
-            }
-        }
-        for ([positive, negative], fit) in sums.into_iter().zip(fit) {
-            let total = if fit { _mm256_sub_epi16(positive, negative) } else { zero };
-            excess = _mm256_add_epi32(excess, _mm256_madd_epi16(total, _mm256_set1_epi16(128)));
+        for ([positive, negative], fit) in [sums, next].into_iter().zip(fit) {
+            let factor = _mm256_set1_epi16(i16::from(fit) * 128);
+            let totals = _mm256_madd_epi16(_mm256_sub_epi16(positive, negative), factor);
+            excess = _mm256_add_epi32(excess, totals);
         }
     }
+    ways.signed.add(listed.wrapping_sub(1), listed % 2 == 1);
     // The loop over whole rows is a little faster than the one over a list.
-    if 2 * ways.pair_count + ways.single_count < listed / 4 {
-        return (Ways::default(), [0; EXAMINED_ROWS]);
+    if 2 * ways.pairs.count + ways.singles.count < listed / 4 {
+        return [0; EXAMINED_ROWS];
     }
+    ways.blocks = blocks;
     let halves: [[i32; 2]; EXAMINED_ROWS] = bytemuck::must_cast(excess);
-    (ways, halves.map(|[low, high]| low.wrapping_add(high)))
+    halves.map(|[low, high]| low.wrapping_add(high))
 }
 
 /// Partial sums of rows with the channels 0 to 3 and 4 to 7 of a panel, two of each.
@@ -256,7 +246,7 @@ unsafe fn sums_by<const ROWS: usize>(
         _mm256_set1_epi64x(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }))
     };
     let mut sums: Partial<ROWS> = [[_mm256_setzero_si256(); 2]; ROWS];
-    for index in ways.pairs() {
+    for index in ways.pairs.iter() {
         let (weights, next) = (unsigned(index), unsigned(index + 1));
         for (sums, row) in sums.iter_mut().zip(rows) {
             let (row, row_next) = (value(row, index), value(row, index + 1));
@@ -269,7 +259,7 @@ unsafe fn sums_by<const ROWS: usize>(
             }
         }
     }
-    for index in ways.singles() {
+    for index in ways.singles.iter() {
         let weights = unsigned(index);
         for (sums, row) in sums.iter_mut().zip(rows) {
             let row = value(row, index);
@@ -279,11 +269,11 @@ unsafe fn sums_by<const ROWS: usize>(
             }
         }
     }
-    for index in ways.signed() {
+    for index in ways.signed.iter() {
         // SAFETY: the rows and the panel have the block.
         unsafe { add_signed(&mut sums, rows, panel, index) };
     }
-    for index in Ways::LISTED..panel.len() {
+    for index in LISTED..panel.len() {
         // SAFETY: the rows and the panel have the block.
         unsafe { add_signed(&mut sums, rows, panel, index) };
     }

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::format::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
-use core::iter::once;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use half::f16;
@@ -247,9 +246,10 @@ pub(super) trait BlockSums {
     fn examine(
         rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
         panels: usize,
-    ) -> (Self::Examined, [i32; EXAMINED_ROWS]) {
-        let _ = panels;
-        (Self::Examined::default(), Self::excess(rows))
+        examined: &mut Self::Examined,
+    ) -> [i32; EXAMINED_ROWS] {
+        let _ = (panels, examined);
+        Self::excess(rows)
     }
 
     /// The sums of rows of which `examined` is known, too large by the excess that came with it; without
@@ -385,7 +385,7 @@ pub(super) fn gemm_int8<const TILE: usize, S: BlockSums>(
         for (excess, examined) in slots.take(scales.len().div_ceil(EXAMINED_ROWS)) {
             let mut some = [&[][..]; EXAMINED_ROWS];
             some.iter_mut().zip(&mut of_chunk).for_each(|(slot, row)| *slot = row);
-            (*examined, *excess) = S::examine(some, rhs.scales.len() / PANEL);
+            *excess = S::examine(some, rhs.scales.len() / PANEL, examined);
         }
         let mut space = [const { MaybeUninit::uninit() }; PACKED_BLOCKS];
         let mut packed = PackedGroups::default();
@@ -461,27 +461,24 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
     rhs: PanelsInt8<'_>,
     epilogue: &Epilogue<'_>,
 ) {
-    let count = rows.scales.len();
-    let mut panels = int8_panels(rhs).enumerate();
-    while let Some((index, (panel, scales))) = panels.next() {
-        let column = index * PANEL;
-        let second = if S::PAIRS { panels.next() } else { None };
-        if let Some((_, (second, second_scales))) = second {
-            let (panels, scales) = ([panel, second], [*scales, *second_scales]);
-            let (finish, by) = (Finish::new(epilogue, column), PhantomData::<S>);
-            for_row_tiles::<TILE>(
-                count,
-                &mut Int8PairTile { out, rows, panels, scales, finish, by },
-            );
-        } else {
-            let more = S::together(panel.len()).saturating_sub(1);
-            let others = panels.clone().take(more);
-            let (together, by) = (once((index, (panel, scales))).chain(others), PhantomData::<S>);
-            let mut tile = Int8Tile { out, rows, examined, panels: together, epilogue, by };
+    let (count, blocks) = (rows.scales.len(), rhs.inputs.div_ceil(PANEL).max(1));
+    let together = if S::PAIRS { 2 } else { S::together(blocks).max(1) };
+    let (channels, _) = rhs.values.as_chunks::<PANEL>();
+    let (values, _) = channels.as_chunks::<PANEL>();
+    let (scales, _) = rhs.scales.as_chunks::<PANEL>();
+    let groups = values.chunks(together.saturating_mul(blocks).max(1)).zip(scales.chunks(together));
+    for (index, (values, scales)) in groups.enumerate() {
+        let (column, by) = (index * together * PANEL, PhantomData::<S>);
+        if let (true, [first, second]) = (S::PAIRS, scales) {
+            let Some(panels) = values.split_at_checked(blocks) else { return };
+            let (panels, scales) = ([panels.0, panels.1], [*first, *second]);
+            let finish = Finish::new(epilogue, column);
+            let mut tile = Int8PairTile { out, rows, panels, scales, finish, by };
             for_row_tiles::<TILE>(count, &mut tile);
-            if let Some(last) = more.checked_sub(1) {
-                panels.nth(last);
-            }
+        } else {
+            let mut tile =
+                Int8Tile { out, rows, examined, values, blocks, scales, column, epilogue, by };
+            for_row_tiles::<TILE>(count, &mut tile);
         }
     }
 }
@@ -527,41 +524,44 @@ impl<'a, const ROWS: usize, const PANELS: usize> Scaling<'a, ROWS, PANELS> {
 }
 
 /// int8 rows times some panels, one after the other.
-struct Int8Tile<'t, 'o, 'a, P, S: BlockSums> {
+struct Int8Tile<'t, 'o, 'a, S: BlockSums> {
     out: &'t mut MatrixMut<'o>,
     rows: Int8Rows<'a>,
     /// Of each [`EXAMINED_ROWS`] rows.
     examined: &'a [S::Examined],
-    panels: P,
+    values: &'a [Block],
+    /// Blocks of a panel.
+    blocks: usize,
+    scales: &'a [Lanes],
+    /// First output channel.
+    column: usize,
     epilogue: &'a Epilogue<'a>,
     by: PhantomData<S>,
 }
 
-impl<'a, P, S> RowTile for Int8Tile<'_, '_, 'a, P, S>
-where
-    P: Iterator<Item = (usize, (&'a [Block], &'a Lanes))> + Clone,
-    S: BlockSums,
-{
+impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let whole = ROWS == EXAMINED_ROWS && first.is_multiple_of(EXAMINED_ROWS);
         let examined = if whole { self.examined.get(first / EXAMINED_ROWS) } else { None };
-        for (index, (panel, scales)) in self.panels.clone() {
+        let packed = packed_rows::<ROWS, S>(self.rows.packed, first);
+        let packed = packed.filter(|packed| packed.len() == self.blocks);
+        let Some(lines) = self.rows.blocks::<ROWS>(first, self.blocks) else { return };
+        let panels = self.values.chunks_exact(self.blocks.max(1)).zip(self.scales);
+        for (index, (panel, scales)) in panels.enumerate() {
             let scales = [*scales];
             let Some(scaling) = Scaling::<ROWS, 1>::new(&self.rows, first, &scales) else {
                 return;
             };
             let mut sums = [[[0; PANEL]; 1]; ROWS];
-            let packed = packed_rows::<ROWS, S>(self.rows.packed, first);
-            if let Some(packed) = packed.filter(|packed| packed.len() == panel.len()) {
+            if let Some(packed) = packed {
                 let packed_sums = S::packed_sums(packed, panel);
                 let slots = sums.as_flattened_mut().iter_mut();
                 slots.zip(packed_sums).for_each(|(to, from)| *to = from);
             } else {
-                let Some(rows) = self.rows.blocks::<ROWS>(first, panel.len()) else { return };
-                sums.as_flattened_mut().copy_from_slice(&S::examined_sums(rows, examined, panel));
+                sums.as_flattened_mut().copy_from_slice(&S::examined_sums(lines, examined, panel));
             }
-            let finish = Finish::new(self.epilogue, index * PANEL);
+            let finish = Finish::new(self.epilogue, self.column + index * PANEL);
             finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
         }
     }
@@ -972,6 +972,7 @@ fn add_lanes<const ROWS: usize>(sums: &mut [[i32; PANEL]; ROWS], chunk: [Lanes; 
 }
 
 /// The epilogue of some adjacent panels, its vectors loaded.
+#[derive(Clone, Copy)]
 pub(super) struct Finish<const PANELS: usize> {
     /// First output channel.
     pub(super) column: usize,
@@ -981,6 +982,7 @@ pub(super) struct Finish<const PANELS: usize> {
 }
 
 /// [`Store`] of some adjacent panels.
+#[derive(Clone, Copy)]
 pub(super) enum FinishStore<const PANELS: usize> {
     Overwrite,
     Add(Option<[Lanes; PANELS]>),
@@ -1029,14 +1031,20 @@ impl<const PANELS: usize> Finish<PANELS> {
             let slots = row.get_mut(self.column..).unwrap_or_default();
             match slots.as_chunks_mut::<PANEL>().0.first_chunk_mut::<PANELS>() {
                 Some(slots) => self.put(slots, *values),
-                None => {
-                    let mut lanes = padded(slots);
-                    self.put(&mut lanes, *values);
-                    let lanes = lanes.as_flattened().iter();
-                    slots.iter_mut().zip(lanes).for_each(|(slot, lane)| *slot = *lane);
-                }
+                None => self.put_some(slots, *values),
             }
         }
+    }
+
+    /// Puts the first values of a row, where the output ends within the panels. Not part of the loop,
+    /// which would prepare for it with every row.
+    #[cold]
+    #[inline(never)]
+    fn put_some(self, slots: &mut [f32], values: [Lanes; PANELS]) {
+        let mut lanes = padded_tail(slots);
+        self.put(&mut lanes, values);
+        let lanes = lanes.as_flattened().iter();
+        slots.iter_mut().zip(lanes).for_each(|(slot, lane)| *slot = *lane);
     }
 
     /// Puts the values of a row where they go.
@@ -1066,13 +1074,18 @@ impl<const PANELS: usize> Finish<PANELS> {
 fn padded<const PANELS: usize>(values: &[f32]) -> [Lanes; PANELS] {
     match values.as_chunks::<PANEL>().0.first_chunk() {
         Some(lanes) => *lanes,
-        None => {
-            let mut lanes = [[0.0; PANEL]; PANELS];
-            let slots = lanes.as_flattened_mut().iter_mut().zip(values);
-            slots.for_each(|(lane, value)| *lane = *value);
-            lanes
-        }
+        None => padded_tail(values),
     }
+}
+
+/// Fewer values than those of the panels. Were it inlined, both ways would become one `memcpy`.
+#[cold]
+#[inline(never)]
+fn padded_tail<const PANELS: usize>(values: &[f32]) -> [Lanes; PANELS] {
+    let mut lanes = [[0.0; PANEL]; PANELS];
+    let slots = lanes.as_flattened_mut().iter_mut().zip(values);
+    slots.for_each(|(lane, value)| *lane = *value);
+    lanes
 }
 
 /// One known activation.
@@ -1288,7 +1301,10 @@ pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
 fn quantize(out: &mut [i8], values: impl ExactSizeIterator<Item = f32> + Clone) -> f32 {
     let (scale, inverse) = scale_and_inverse(largest_magnitude(values.clone()));
     let (slots, padding) = out.split_at_mut(values.len().min(out.len()));
-    padding.fill(0);
+    // Few rows have padding, and a call takes the time of many values.
+    if !padding.is_empty() {
+        padding.fill(0);
+    }
     if inverse == 0.0 {
         slots.fill(0);
     } else {
