@@ -9,9 +9,9 @@
 //!   are 128 times the sum of the row's values too large, which is taken off at the end.
 //! - The same for two adjacent blocks, whose sums are added as i16, if both together fit.
 //!
-//! Which one is found once for all panels. So the time depends on the values, and the sums do not: on the
-//! rows of 384 values of a MiniLM 40 % of the blocks are in pairs and 14 % take signs, of uniform ones
-//! nearly all do.
+//! Which one is found once for all panels. So the time depends on the values, and the sums do not: of the
+//! rows of 384 values of a MiniLM that reads a text 37 % of the blocks are in pairs and 14 % take signs, of
+//! those of 1,536 behind its GELU 96 % and 1 %, of uniform ones nearly all take signs.
 
 use super::PANEL;
 use super::portable::{Block, BlockSums, EXAMINED_ROWS, FloatSums, Lanes, Sums, same_length};
