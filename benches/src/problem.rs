@@ -134,7 +134,8 @@ impl Gemm {
     }
 }
 
-/// Values at a multiple of [`ALIGNMENT`] bytes, as the tensors of a package are.
+/// Values at a multiple of [`ALIGNMENT`] bytes, as the tensors of a package are, if the allocator's addresses
+/// have one of theirs.
 #[derive(Debug)]
 struct Stored<T> {
     space: Vec<T>,

@@ -73,9 +73,12 @@ impl BlockSums for Avx2 {
             return [[0; PANEL]; ROWS];
         }
         match examined {
-            // SAFETY: the rows are as long as the panel, and as the rows that were examined. Only
-            // functions of this file's table come here; `detect` found AVX2.
-            Some(ways) if ways.blocks == panel.len() => unsafe { sums_by(rows, ways, panel) },
+            // SAFETY: the rows are as long as the panel, and as the rows that were examined: not 0, which
+            // says that lists are of no use. Only functions of this file's table come here; `detect` found
+            // AVX2.
+            Some(ways) if ways.blocks == panel.len() && ways.blocks != 0 => unsafe {
+                sums_by(rows, ways, panel)
+            },
             _ => <Self as BlockSums>::sums(rows, panel),
         }
     }
@@ -105,7 +108,7 @@ const LISTED: usize = 256;
 /// In which way each block of some rows is multiplied: every block of their length once.
 #[derive(Clone, Copy)]
 struct Ways {
-    /// Blocks of a row; none if all take the signs of the weights.
+    /// Blocks of a row; 0 if all take the signs of the weights, whatever the lists have.
     blocks: usize,
     /// Pairs of adjacent blocks, by the first one.
     pairs: List<{ LISTED / 2 }>,
@@ -131,7 +134,8 @@ struct List<const MOST: usize> {
 impl<const MOST: usize> List<MOST> {
     const EMPTY: Self = Self { blocks: [0; MOST], count: 0 };
 
-    /// Adds a block if it is one of the list, without a branch, which no CPU would foresee.
+    /// Adds a block if it is one of the list, without a branch, which no CPU would foresee. It is written
+    /// in any case: the list has room for one more.
     #[inline(always)]
     fn add(&mut self, block: usize, listed: bool) {
         if let Some(slot) = self.blocks.get_mut(self.count % MOST) {
@@ -194,6 +198,7 @@ fn fits([positive, negative]: [__m256i; 2]) -> bool {
 unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i32; EXAMINED_ROWS] {
     let blocks = rows[0].len();
     let listed = blocks.min(LISTED);
+    (ways.blocks, ways.pairs.count, ways.singles.count, ways.signed.count) = (0, 0, 0, 0);
     let mut excess = _mm256_setzero_si256();
     for first in (0..listed & !1).step_by(2) {
         let [sums, next] = [first, first + 1].map(|block| {
@@ -213,7 +218,9 @@ unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i3
             excess = _mm256_add_epi32(excess, totals);
         }
     }
-    ways.signed.add(listed.wrapping_sub(1), listed % 2 == 1);
+    if listed % 2 == 1 {
+        ways.signed.add(listed - 1, true);
+    }
     // The loop over whole rows is a little faster than the one over a list.
     if 2 * ways.pairs.count + ways.singles.count < listed / 4 {
         return [0; EXAMINED_ROWS];

@@ -239,9 +239,10 @@ pub(super) trait BlockSums {
     /// What a table finds out about [`EXAMINED_ROWS`] rows once, to multiply them faster with every panel.
     type Examined: Copy + Default;
 
-    /// Looks at rows that meet `panels` panels: what [`examined_sums`](Self::examined_sums) of these rows
-    /// wants, and by how much it will be too large. The rows are as those of [`excess`](Self::excess); if
-    /// an empty one is among them, [`sums`](Self::sums) are taken, and the excess is that of those.
+    /// Looks at rows that meet `panels` panels: gives by how much [`examined_sums`](Self::examined_sums) of
+    /// these rows will be too large, and in `examined` what they want. The rows are as those of
+    /// [`excess`](Self::excess); if an empty one is among them, [`sums`](Self::sums) are taken, and the
+    /// excess is that of those.
     #[inline(always)]
     fn examine(
         rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
@@ -466,6 +467,7 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
     let (channels, _) = rhs.values.as_chunks::<PANEL>();
     let (values, _) = channels.as_chunks::<PANEL>();
     let (scales, _) = rhs.scales.as_chunks::<PANEL>();
+    let scales = scales.get(..values.len() / blocks).unwrap_or(scales);
     let groups = values.chunks(together.saturating_mul(blocks).max(1)).zip(scales.chunks(together));
     for (index, (values, scales)) in groups.enumerate() {
         let (column, by) = (index * together * PANEL, PhantomData::<S>);
