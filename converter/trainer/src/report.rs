@@ -45,7 +45,7 @@ struct Measured {
     accuracy: f64,
     median_ms: f64,
     speed_up: f64,
-    /// From text to label; not in every record.
+    /// From text to label; not in older records.
     end_to_end_ms: Option<f64>,
     end_to_end_speed_up: Option<f64>,
 }
@@ -262,9 +262,10 @@ fn section(
                 let accuracy: Vec<f64> = at.iter().map(|at| at.accuracy).collect();
                 let timed = own.timed(budget, machine);
                 let ms = mean_ms(&timed);
+                // A mean of some seeds would not stand beside the times of all.
                 let mean = |of: fn(&Measured) -> Option<f64>| {
-                    spread(&timed.iter().filter_map(|at| of(at)).collect::<Vec<_>>())
-                        .map(|own| own.0)
+                    let of_all: Option<Vec<f64>> = timed.iter().map(|at| of(at)).collect();
+                    spread(&of_all?).map(|own| own.0)
                 };
                 let times = |ratio: Option<f64>| {
                     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"))
