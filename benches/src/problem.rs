@@ -134,8 +134,8 @@ impl Gemm {
     }
 }
 
-/// Values at a multiple of [`ALIGNMENT`] bytes, as the tensors of a package are, if the allocator's addresses
-/// have one of theirs.
+/// Values at a multiple of [`ALIGNMENT`] bytes, as the tensors of a package are; as they come if the allocator
+/// gives no address from which whole values reach one.
 #[derive(Debug)]
 struct Stored<T> {
     space: Vec<T>,

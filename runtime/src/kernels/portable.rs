@@ -464,9 +464,7 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
 ) {
     let (count, blocks) = (rows.scales.len(), rhs.inputs.div_ceil(PANEL).max(1));
     let together = if S::PAIRS { 2 } else { S::together(blocks).max(1) };
-    let (channels, _) = rhs.values.as_chunks::<PANEL>();
-    let (values, _) = channels.as_chunks::<PANEL>();
-    let (scales, _) = rhs.scales.as_chunks::<PANEL>();
+    let (values, scales) = int8_blocks(rhs);
     let scales = scales.get(..values.len() / blocks).unwrap_or(scales);
     let groups = values.chunks(together.saturating_mul(blocks).max(1)).zip(scales.chunks(together));
     for (index, (values, scales)) in groups.enumerate() {
@@ -532,7 +530,7 @@ struct Int8Tile<'t, 'o, 'a, S: BlockSums> {
     /// Of each [`EXAMINED_ROWS`] rows.
     examined: &'a [S::Examined],
     values: &'a [Block],
-    /// Blocks of a panel.
+    /// Blocks of a panel, not 0.
     blocks: usize,
     scales: &'a [Lanes],
     /// First output channel.
@@ -893,14 +891,19 @@ pub fn gemm_f32_qd8_qc8w(
     }
 }
 
+/// The blocks of all panels, one panel after the other, and for each panel the scales of its channels.
+#[inline(always)]
+fn int8_blocks(rhs: PanelsInt8<'_>) -> (&[Block], &[Lanes]) {
+    let (channels, _) = rhs.values.as_chunks::<PANEL>();
+    (channels.as_chunks().0, rhs.scales.as_chunks().0)
+}
+
 /// The panels with the scales of their channels.
 #[inline(always)]
 pub(super) fn int8_panels(
     rhs: PanelsInt8<'_>,
 ) -> impl Iterator<Item = (&[[[i8; PANEL]; PANEL]], &[f32; PANEL])> + Clone {
-    let (channels, _) = rhs.values.as_chunks::<PANEL>();
-    let (blocks, _) = channels.as_chunks::<PANEL>();
-    let (scales, _) = rhs.scales.as_chunks::<PANEL>();
+    let (blocks, scales) = int8_blocks(rhs);
     blocks.chunks_exact(rhs.inputs.div_ceil(PANEL).max(1)).zip(scales)
 }
 
