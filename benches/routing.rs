@@ -2,7 +2,7 @@
 
 use coda_benches::problem::floats;
 use coda_benches::run;
-use coda_runtime::model::config::Gate;
+use coda_runtime::config::Gate;
 use coda_runtime::routing::{RouteScratch, route};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;

@@ -1,9 +1,10 @@
 //! Made-up operands, where those of a model are: weights at a multiple of 64 bytes.
 
-use coda_runtime::format::{ALIGNMENT, INT4_GROUP, INT4_GROUP_BYTES, PANEL};
+use coda_runtime::format::ALIGNMENT;
 use coda_runtime::kernels::{
     Epilogue, Int4Group, Kernels, Panels, PanelsInt4, PanelsInt8, RowsInt8,
 };
+use coda_runtime::panel::{INT4_GROUP, INT4_GROUP_BYTES, PANEL};
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 

@@ -4,7 +4,7 @@ use crate::dataset::SampleInput;
 use crate::evaluate::median;
 use crate::session::Session;
 use anyhow::{Context, Result, bail, ensure};
-use coda_runtime::model::config::Embedding;
+use coda_runtime::config::Embedding;
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, tokens_for_reduction};
 use serde::Serialize;

@@ -4,10 +4,10 @@
 //! runtime's kernels: every sum, norm, softmax and activation is tract's own, in f32.
 
 use crate::source::Base;
-use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{
+use coda_runtime::config::{
     Activation, Config, Embedding, Head, HeadKind, Norm, NormPlacement, Pooling,
 };
+use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::sync::Arc;
 use thiserror::Error;
 use tract_core::internal::{

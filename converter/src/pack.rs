@@ -5,11 +5,11 @@ use crate::mapping::Mapping;
 use crate::quantize;
 use crate::smooth;
 use crate::source::{Base, FloatTensor, SourceError, Task};
+use coda_runtime::config::{Config, Head};
 use coda_runtime::format::{
     self, ALIGNMENT, ContentId, Encoding, FormatError, GLOBAL_LAYER, MAGIC, Package, PackageKind,
     Role, SectionKind, VERSION, header, section, string_list_bytes, tensor,
 };
-use coda_runtime::model::config::{Config, Head};
 use coda_runtime::model::{Model, ModelError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! f32 tensors to the encodings of the package format.
 
-use coda_runtime::format::{ALIGNMENT, Encoding, INT4_GROUP, PANEL};
+use coda_runtime::format::{ALIGNMENT, Encoding};
+use coda_runtime::panel::{INT4_GROUP, PANEL};
 use half::f16;
 
 /// Encodes a `[rows, columns]` tensor; the result is [`Encoding::bytes`] long.

@@ -10,11 +10,11 @@
 use crate::pack::{PackError, WeightType, pack_base};
 use crate::session::Session;
 use crate::source::{Base, FloatTensor, Place, Task};
+use coda_runtime::config::{Embedding, NormPlacement};
 use coda_runtime::executor::{Input, Observer};
 use coda_runtime::format::{Package, Role};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
-use coda_runtime::model::config::{Embedding, NormPlacement};
 use coda_runtime::routing::Budget;
 use coda_runtime::tensor::Matrix;
 use std::collections::BTreeMap;

@@ -33,12 +33,15 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
+//! | [`config`] | what a package describes: shapes and choices |
+//! | [`panel`] | how weights and rows lie in memory |
+//! | [`tensor`] | two-dimensional views of floats |
 //! | [`text`] | WordPiece: a text to token ids |
-//! | [`format`] | bytes to a checked view of a package |
-//! | [`model`] | a view to layers with a meaning |
 //! | [`image`] | pixels to normalised patches |
+//! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
+//! | [`format`] | bytes to a checked view of a package |
 //! | [`memory`] | the exact size of the scratch buffer, and its division |
+//! | [`model`] | a view to layers with a meaning |
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | [`executor`] | one inference |
 //!
@@ -62,12 +65,14 @@ compile_error!(
     "packages are little-endian and used in place: big-endian targets are not supported"
 );
 
+pub mod config;
 pub mod executor;
 pub mod format;
 pub mod image;
 pub mod kernels;
 pub mod memory;
 pub mod model;
+pub mod panel;
 pub mod routing;
 #[cfg(feature = "signature")]
 pub mod signature;

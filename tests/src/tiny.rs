@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
 use coda_converter::source::{Base, FloatTensor, Task, TokenizerFiles};
+use coda_runtime::config::{
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
+    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
+};
 use coda_runtime::executor::{Input, Output};
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Role};
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
-use coda_runtime::model::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
-    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
-};
 use coda_runtime::routing::Budget;
 use coda_runtime::text::{Options, SpecialIds};
 use std::collections::BTreeMap;

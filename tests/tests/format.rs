@@ -6,13 +6,13 @@
 use coda_converter::pack::{self, PackError, PackageBytes, WeightType, pack_base};
 use coda_converter::smooth::{follow_base, smooth};
 use coda_converter::source::Base;
+use coda_runtime::config::{Config, LayerPlan};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
     config, header, limits, section, tensor,
 };
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
-use coda_runtime::model::config::{Config, LayerPlan};
 use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
 use coda_runtime::text::layout;

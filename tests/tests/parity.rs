@@ -5,14 +5,12 @@
 use coda_converter::pack::{WeightType, pack_task};
 use coda_converter::session::Session;
 use coda_converter::source::{FloatTensor, Place, Task};
+use coda_runtime::config::{AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig};
 use coda_runtime::executor::{Input, Observer};
 use coda_runtime::format::{PackageKind, Role};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
-use coda_runtime::model::config::{
-    AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig,
-};
 use coda_runtime::routing::{Budget, Selection};
 use coda_runtime::tensor::Matrix;
 use coda_tests::tiny::{Packages, Tiny, TinyInput};

@@ -1,6 +1,6 @@
 //! Soft top-k against its definition, selection against a plain sort.
 
-use coda_runtime::model::config::Gate;
+use coda_runtime::config::Gate;
 use coda_runtime::routing::{RouteScratch, exact, iterated, route};
 use coda_tests::tolerance::Tolerance;
 use proptest::prelude::*;

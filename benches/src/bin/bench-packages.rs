@@ -13,13 +13,13 @@ use anyhow::{Context, Result, bail};
 use coda_converter::output::write_whole;
 use coda_converter::pack::{WeightType, pack_base, pack_task};
 use coda_converter::source::{Base, FloatTensor, Place, Task};
-use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::memory::{Capacity, Plan};
-use coda_runtime::model::Model;
-use coda_runtime::model::config::{
+use coda_runtime::config::{
     Activation, AttentionMode, Gate, Head, HeadKind, LayerPlan, Pooling, RouterInput, Routing,
     TaskConfig,
 };
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::model::Model;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

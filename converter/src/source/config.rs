@@ -1,7 +1,7 @@
 //! `config.json` of Hugging Face models: the fields that decide what is computed.
 
 use super::error::SourceError;
-use coda_runtime::model::config::{Activation, Config, Embedding, Norm, NormPlacement};
+use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

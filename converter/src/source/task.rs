@@ -4,10 +4,10 @@ use super::base::{Base, Place, classifier_entries, matrix};
 use super::config::activation;
 use super::error::{SourceError, TensorProblem};
 use super::tensors::{FloatTensor, TensorFile};
-use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{
+use coda_runtime::config::{
     AttentionMode, Gate, Head, HeadKind, LayerPlan, Pooling, RouterInput, Routing, TaskConfig,
 };
+use coda_runtime::format::{GLOBAL_LAYER, Role};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;

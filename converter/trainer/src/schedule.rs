@@ -1,7 +1,7 @@
 //! A reduction for each layer, found on validation data for a budget of multiply-accumulates (ours).
 
 use crate::model::{Model, TaskSpec};
-use coda_runtime::model::config::{AttentionMode, Config};
+use coda_runtime::config::{AttentionMode, Config};
 use coda_runtime::routing::tokens_for_reduction;
 
 /// Reductions that a layer may have.

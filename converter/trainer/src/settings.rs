@@ -8,7 +8,7 @@ use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
 use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
-use coda_runtime::model::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
+use coda_runtime::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
 use serde::Serialize;
 
 /// Whose keys and values selected tokens attend to.

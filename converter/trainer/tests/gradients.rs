@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::source::FloatTensor;
-use coda_runtime::model::config::{
+use coda_runtime::config::{
     Activation, AttentionMode, Config, Embedding, Norm, NormPlacement, Pooling, RouterInput,
 };
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};

@@ -1,9 +1,9 @@
 //! What crosses the border by value. Enumerations come from C as plain numbers and are checked.
 
 use crate::status::Status;
+use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::Output as Answer;
 use coda_runtime::model::Model;
-use coda_runtime::model::config::{Embedding, HeadKind};
 use coda_runtime::routing::{Budget as Tokens, CostModel};
 use core::time::Duration;
 

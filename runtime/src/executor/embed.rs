@@ -4,9 +4,9 @@ use super::gemm::{Rows, apply};
 use super::layer::rows_of;
 use super::workers::for_row_tiles;
 use super::{Context, Input, RunError};
+use crate::config::{Embedding, Norm};
 use crate::kernels::{Epilogue, NormWeights};
 use crate::memory::Buffers;
-use crate::model::config::{Embedding, Norm};
 use crate::tensor::MatrixMut;
 
 /// Fills the first `tokens` rows of the hidden states.

@@ -1,11 +1,11 @@
 //! Rows into a linear map. Gathering, normalising and quantising a row is one pass over it.
 
 use super::{Activations, Context};
+use crate::config::Norm;
 use crate::kernels::{
     Activation, Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
 };
 use crate::memory::Tile;
-use crate::model::config::Norm;
 use crate::model::{Layer, Linear, Weights};
 use crate::tensor::{Matrix, MatrixMut};
 

@@ -3,10 +3,10 @@
 use super::embed::norm_rows;
 use super::gemm::{Rows, apply};
 use super::{Context, RunError};
+use crate::config::{HeadKind, Pooling};
 use crate::kernels::Epilogue;
 use crate::kernels::math::sqrt;
 use crate::memory::{Buffers, typed};
-use crate::model::config::{HeadKind, Pooling};
 use crate::tensor::{Matrix, MatrixMut};
 
 /// Finishes the hidden states and writes the answer.

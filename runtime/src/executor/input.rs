@@ -1,9 +1,9 @@
 //! What a model reads, checked before any work.
 
 use super::error::RunError;
+use crate::config::Embedding;
 use crate::memory::Plan;
 use crate::model::Model;
-use crate::model::config::Embedding;
 
 /// One input.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,11 @@
 
 use super::error::FormatError;
 use super::layout::{SectionKind, config, head, image, layer, limits, task};
-use crate::image::InputNormalization;
-use crate::model::config::{
+use crate::config::{
     Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
     NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
 };
+use crate::image::InputNormalization;
 use core::ops::Range;
 
 /// The little-endian u16 at `range`; 0 past the end.

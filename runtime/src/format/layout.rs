@@ -1,5 +1,6 @@
 //! Byte ranges and codes of the package format. Reader and writer both use these.
 
+use crate::panel::{INT4_GROUP, INT4_GROUP_BYTES, PANEL};
 use core::ops::Range;
 
 /// First bytes of every package. The high bit and the line ends show a file damaged in text transfer.
@@ -12,12 +13,6 @@ pub const ALIGNMENT: usize = 64;
 pub const MEMORY_ALIGNMENT: usize = 4;
 /// Layer number of tensors that belong to no layer.
 pub const GLOBAL_LAYER: u16 = u16::MAX;
-/// Output channels of a panel, and consecutive inputs of a channel in an int8 panel.
-pub const PANEL: usize = 8;
-/// Inputs of an int4 panel that share a scale.
-pub const INT4_GROUP: usize = 32;
-/// Bytes of such a group: 8 f16 scales and 8 by 32 int4 values.
-pub const INT4_GROUP_BYTES: usize = PANEL * 2 + PANEL * INT4_GROUP / 2;
 
 /// A format version. A reader takes its own major version and any minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,15 +12,14 @@ pub use codec::{
 };
 pub use error::FormatError;
 pub use layout::{
-    ALIGNMENT, Encoding, GLOBAL_LAYER, INT4_GROUP, INT4_GROUP_BYTES, MAGIC, MEMORY_ALIGNMENT,
-    PANEL, PackageKind, SectionKind, VERSION, Version, config, head, header, image, layer, limits,
-    section, task, tensor,
+    ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
+    Version, config, head, header, image, layer, limits, section, task, tensor,
 };
 pub use role::Role;
 pub use strings::{StringList, string_list_bytes};
 
+use crate::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
 use crate::image::InputNormalization;
-use crate::model::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
 use crate::text::Vocabulary;
 use codec::{size_at, u16_at, u32_at};
 

@@ -1,6 +1,6 @@
 //! Pixels to normalised patches.
 
-use crate::model::config::Embedding;
+use crate::config::Embedding;
 
 /// How pixels become numbers: `(pixel * rescale - mean) / std`, channel by channel.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -79,11 +79,10 @@ mod simd128;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
 
+pub use crate::panel::{Int4Group, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8};
+
 /// Rows that a GEMM stage works on at a time; the tile buffers of a plan have this many rows.
 pub const ROW_TILE: usize = 32;
-
-/// Output channels of a panel.
-pub const PANEL: usize = crate::format::PANEL;
 
 /// A table of kernels.
 ///
@@ -135,58 +134,6 @@ pub type PackInt8 = fn(&mut [i8], &mut [f32], Matrix<'_>);
 
 /// A float GEMM with weights of type `W`.
 pub type GemmF32<W> = fn(&mut MatrixMut<'_>, Matrix<'_>, Panels<'_, W>, &Epilogue<'_>);
-
-/// Panels of 8 output channels: for each input, the 8 channels' values are adjacent.
-#[derive(Clone, Copy, Debug)]
-pub struct Panels<'a, W> {
-    /// `[ceil(outputs / 8), inputs, 8]`.
-    pub values: &'a [W],
-    /// Output channels.
-    pub outputs: usize,
-    /// Inputs.
-    pub inputs: usize,
-}
-
-/// int8 panels: blocks of 8 output channels by 8 consecutive inputs (`Panel8x8`).
-#[derive(Clone, Copy, Debug)]
-pub struct PanelsInt8<'a> {
-    /// `[ceil(outputs / 8), ceil(inputs / 8), 8 outputs, 8 inputs]`, zero padded.
-    pub values: &'a [i8],
-    /// A factor for each output channel, zero padded to a multiple of 8.
-    pub scales: &'a [f32],
-    /// Output channels.
-    pub outputs: usize,
-    /// Inputs.
-    pub inputs: usize,
-}
-
-/// 32 inputs of 8 output channels in int4: 8 f16 scales, then two times 64 bytes. Byte `8 c + i` of
-/// the first 64 holds input i of channel c in its low half and input 8 + i in its high half; those of
-/// the last 64 hold inputs 16 + i and 24 + i. Values are from -8 to 7.
-pub type Int4Group = [u8; crate::format::INT4_GROUP_BYTES];
-
-/// int4 panels: groups of 32 inputs of 8 output channels.
-#[derive(Clone, Copy, Debug)]
-pub struct PanelsInt4<'a> {
-    /// `[ceil(outputs / 8), ceil(inputs / 32)]`, zero padded.
-    pub groups: &'a [Int4Group],
-    /// Output channels.
-    pub outputs: usize,
-    /// Inputs.
-    pub inputs: usize,
-}
-
-/// Rows quantised to int8, each with its scale.
-#[derive(Clone, Copy, Debug)]
-pub struct RowsInt8<'a> {
-    /// `[rows, stride]`, each from -127 to 127. What a row holds behind its inputs is multiplied by the
-    /// zeros of panels.
-    pub values: &'a [i8],
-    /// One scale a row.
-    pub scales: &'a [f32],
-    /// A multiple of 8, at least the inputs.
-    pub stride: usize,
-}
 
 /// The largest softmax weight before it is rounded to int8.
 pub(crate) const WEIGHT_STEPS: f32 = 127.0 * 128.0;
@@ -248,9 +195,9 @@ pub enum Activation {
     GeluTanh,
 }
 
-impl From<crate::model::config::Activation> for Activation {
-    fn from(activation: crate::model::config::Activation) -> Self {
-        use crate::model::config::Activation as Configured;
+impl From<crate::config::Activation> for Activation {
+    fn from(activation: crate::config::Activation) -> Self {
+        use crate::config::Activation as Configured;
         match activation {
             Configured::Relu => Self::Relu,
             Configured::GeluErf => Self::GeluErf,

@@ -5,7 +5,7 @@ use super::{
     Activation, Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8,
     ROW_TILE, RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
-use crate::format::INT4_GROUP;
+use crate::panel::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;

@@ -4,7 +4,7 @@ use super::{
     Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
     Store, WEIGHT_STEPS, WeightScale, activate, fold, math,
 };
-use crate::format::INT4_GROUP;
+use crate::panel::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
 

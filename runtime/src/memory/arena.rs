@@ -1,7 +1,7 @@
 //! The scratch buffer and the typed buffers carved from it.
 
 use super::plan::{self, Plan};
-use crate::kernels::RowsInt8;
+use crate::panel::RowsInt8;
 use crate::tensor::Matrix;
 use bytemuck::{AnyBitPattern, NoUninit, try_cast_slice_mut};
 

@@ -1,7 +1,8 @@
 //! Which buffers an inference needs, and where they lie.
 
 use super::ARENA_ALIGNMENT;
-use crate::kernels::{PANEL, ROW_TILE};
+use crate::kernels::ROW_TILE;
+use crate::panel::PANEL;
 use core::fmt;
 
 /// Everything the size of the scratch buffer depends on; [`Model::dimensions`] reads it from

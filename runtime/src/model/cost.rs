@@ -1,7 +1,7 @@
 //! Multiply-accumulates of a layer, counted on paper (`coda.md`, "Cost of one layer").
 
-use super::config::AttentionMode;
 use super::{Layer, Linear};
+use crate::config::AttentionMode;
 
 /// Multiply-accumulates, by what they run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

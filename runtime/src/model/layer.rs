@@ -1,7 +1,7 @@
 //! One encoder layer, frozen parts and task parts.
 
-use super::config::{AttentionMode, Routing};
 use super::{Linear, Model, ModelError, view};
+use crate::config::{AttentionMode, Routing};
 use crate::format::Role;
 use crate::kernels::NormWeights;
 

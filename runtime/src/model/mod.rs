@@ -1,6 +1,5 @@
 //! Packages to layers with a meaning. After [`Model::bind`] every role is there and every shape agrees.
 
-pub mod config;
 mod cost;
 mod error;
 mod layer;
@@ -12,14 +11,14 @@ pub(crate) use layer::LOW_RANK_WIDTH;
 pub use layer::{Adapter, FeedForward, Layer, LightKeys, Projections};
 pub use view::{Linear, Table, Weights};
 
+use crate::config::{
+    AttentionMode, Config, Embedding, Head, HeadKind, LayerPlan, Norm, Routing, TaskConfig,
+};
 use crate::format::{ContentId, GLOBAL_LAYER, Package, PackageKind, Role, StringList, Tensor};
 use crate::image::{InputNormalization, PatchGrid};
 use crate::kernels::NormWeights;
 use crate::memory::Dimensions;
 use crate::text::{Vocabulary, WordPiece};
-use config::{
-    AttentionMode, Config, Embedding, Head, HeadKind, LayerPlan, Norm, Routing, TaskConfig,
-};
 
 /// A base and, unless it runs dense, a task bound to it. Holds views only: nothing is copied, and
 /// binding another task leaves the base as it is.

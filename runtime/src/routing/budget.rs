@@ -1,7 +1,7 @@
 //! How many tokens may pass the routed layers of one call.
 
 use super::{Choice, token_step};
-use crate::model::config::{Routing, TaskConfig};
+use crate::config::{Routing, TaskConfig};
 use core::fmt;
 use core::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The k highest scores, and the gates of all.
 
 use super::soft_top_k::{exact, iterated};
+use crate::config::Gate;
 use crate::kernels::math::sigmoid;
-use crate::model::config::Gate;
 
 /// What a layer decided, for an [`Observer`](crate::executor::Observer).
 #[derive(Clone, Copy, Debug)]

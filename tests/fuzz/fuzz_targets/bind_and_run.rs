@@ -9,7 +9,7 @@ use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
 use coda_runtime::model::Model;
-use coda_runtime::model::config::Embedding;
+use coda_runtime::config::Embedding;
 use coda_runtime::routing::Budget;
 use libfuzzer_sys::fuzz_target;
 

@@ -9,10 +9,10 @@ use crate::ops::{
 use crate::random::{Draws, Purpose};
 use crate::settings::Selection;
 use candle_core::{DType, Device, Result, Tensor};
-use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{
+use coda_runtime::config::{
     AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
 };
+use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::routing::{RouteScratch, route, tokens_for_reduction};
 use std::ops::Range;
 use std::sync::Arc;

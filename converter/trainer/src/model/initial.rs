@@ -5,8 +5,8 @@ use super::low_rank::low_rank;
 use super::spec::TaskSpec;
 use crate::random::{Draws, Purpose};
 use coda_converter::source::{FloatTensor, Place};
+use coda_runtime::config::Config;
 use coda_runtime::format::Role;
-use coda_runtime::model::config::Config;
 
 /// Spread of new weights of a base, as in Hugging Face's initialisation.
 const BASE_SPREAD: f32 = 0.02;

@@ -16,8 +16,8 @@ pub use spec::{Method, TaskSpec};
 use crate::ops::FrozenMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use coda_converter::source::{FloatTensor, Place};
+use coda_runtime::config::Config;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::Config;
 use std::collections::BTreeMap;
 
 /// Tensors by place, as the converter reads them.

@@ -3,10 +3,8 @@
 use crate::ops::SoftTopK;
 use crate::settings::Selection;
 use coda_converter::source::{Place, Task};
+use coda_runtime::config::{Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use coda_runtime::model::config::{
-    Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput,
-};
 use std::collections::BTreeSet;
 
 /// What is trained.

@@ -3,7 +3,7 @@
 use super::real::vectorized;
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1};
 use candle_core::{CpuStorage, Result, Tensor};
-use coda_runtime::model::config::Activation;
+use coda_runtime::config::Activation;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, PI};
 use std::sync::{Mutex, PoisonError};
 

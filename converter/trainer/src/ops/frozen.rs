@@ -5,7 +5,7 @@ use super::activation::{activate, scale_by};
 use super::real::{Stack, vectorized};
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1, on_cpu};
 use candle_core::{CpuStorage, DType, Result, Tensor};
-use coda_runtime::model::config::Activation;
+use coda_runtime::config::Activation;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows that are multiplied at once: their wide values stay in a second-level cache.

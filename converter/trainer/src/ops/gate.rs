@@ -2,7 +2,7 @@
 
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1};
 use candle_core::{Result, Tensor};
-use coda_runtime::model::config::Gate;
+use coda_runtime::config::Gate;
 use std::ops::Range;
 use std::sync::Arc;
 
