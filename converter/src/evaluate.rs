@@ -3,7 +3,6 @@
 use crate::dataset::Sample;
 use crate::session::Session;
 use anyhow::{Result, ensure};
-use coda_runtime::executor::Activations;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -61,8 +60,6 @@ pub struct Settings<'s> {
     pub layer_factors: &'s [f32],
     /// Kernel table.
     pub kernels: &'static Kernels,
-    /// How rows enter int8 weights.
-    pub activations: Activations,
     /// Threads of one inference.
     pub threads: usize,
 }
@@ -86,7 +83,6 @@ pub fn evaluate(
     let longest = samples.iter().map(|sample| sample.input.tokens(model)).max().unwrap_or(0);
     let mut session = Session::new(model, Capacity::any_budget(longest))?
         .with_kernels(settings.kernels)
-        .with_activations(settings.activations)
         .with_threads(settings.threads)?;
     let count = settings.reductions.len();
     let (mut right, mut seconds) = (vec![0usize; count], vec![Vec::new(); count]);

@@ -1,7 +1,7 @@
 //! A bound model with its arena: what a firmware sets up once, for host programs.
 
 use anyhow::{Context, Result, anyhow, bail};
-use coda_runtime::executor::{Activations, Executor, Input, Observer, Output, ThreadPool};
+use coda_runtime::executor::{Executor, Input, Observer, Output, ThreadPool};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -21,7 +21,6 @@ const LARGE_PAGE: usize = 2 << 20;
 pub struct Session<'m> {
     model: &'m Model<'m>,
     kernels: &'static Kernels,
-    activations: Activations,
     plan: Plan,
     arena: Arena,
     pool: Option<ThreadPool>,
@@ -35,11 +34,9 @@ impl<'m> Session<'m> {
     /// The capacity is empty, contradictory or too large.
     pub fn new(model: &'m Model<'m>, capacity: Capacity) -> Result<Self> {
         let plan = Plan::new(&model.dimensions(), capacity)?;
-        let (kernels, activations) = (Kernels::best(), Activations::default());
         Ok(Self {
             model,
-            kernels,
-            activations,
+            kernels: Kernels::best(),
             plan,
             arena: allocate(&plan)?,
             pool: None,
@@ -63,12 +60,6 @@ impl<'m> Session<'m> {
     #[must_use]
     pub fn with_kernels(self, kernels: &'static Kernels) -> Self {
         Self { kernels, ..self }
-    }
-
-    /// The same with another way into int8 weights.
-    #[must_use]
-    pub fn with_activations(self, activations: Activations) -> Self {
-        Self { activations, ..self }
     }
 
     /// The same with the costs of this machine, for deadlines.
@@ -107,7 +98,6 @@ impl<'m> Session<'m> {
         read: impl FnOnce(Output<'_>) -> T + Send,
     ) -> Result<T> {
         let executor = Executor::new(self.model, self.kernels, self.plan, self.arena.bytes())?;
-        let executor = executor.with_activations(self.activations);
         let mut executor = match self.costs {
             Some(costs) => executor.with_costs(costs),
             None => executor,

@@ -7,7 +7,6 @@ use coda_converter::pack::{WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
 use coda_converter::source::{Base, Task};
 use coda_converter::verify::{against_float, against_oracle, cosine};
-use coda_runtime::executor::Activations;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -50,9 +49,8 @@ fn sources() -> (Base, Task) {
     (base, task)
 }
 
-fn logits(model: &Model<'_>, activations: Activations, reduction: f32) -> Vec<Vec<f32>> {
-    let session = Session::new(model, Capacity::any_budget(50)).unwrap();
-    let mut session = session.with_activations(activations);
+fn logits(model: &Model<'_>, reduction: f32) -> Vec<Vec<f32>> {
+    let mut session = Session::new(model, Capacity::any_budget(50)).unwrap();
     let mut run = |pixels: Vec<u8>| {
         let input = SampleInput::Pixels(pixels);
         let budget = Budget::Reduction(reduction);
@@ -72,7 +70,7 @@ fn the_dense_base_gives_the_trainers_logits() {
     let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
     let package = packed.parse().unwrap();
     let model = Model::dense(&package).unwrap();
-    assert_close(&logits(&model, Activations::Int8, 1.0), &expected("dense"), "dense");
+    assert_close(&logits(&model, 1.0), &expected("dense"), "dense");
 }
 
 #[test]
@@ -84,7 +82,7 @@ fn the_routed_task_gives_the_trainers_logits_at_every_reduction() {
     let model = Model::bind(&base, &task).unwrap();
     for reduction in [1, 2, 3, 4, 6, 8] {
         let name = format!("r{reduction}");
-        let found = logits(&model, Activations::Int8, reduction as f32);
+        let found = logits(&model, reduction as f32);
         assert_close(&found, &expected(&name), &name);
     }
 }
@@ -97,16 +95,14 @@ fn int8_weights_keep_the_direction_of_the_trainers_logits() {
     let bundled = bundle(&base.parse().unwrap(), &task.parse().unwrap()).unwrap();
     let package = bundled.parse().unwrap();
     let model = Model::open(&package).unwrap();
-    for activations in [Activations::Int8, Activations::F32] {
-        for reduction in [1, 2, 3, 4, 6, 8] {
-            let found = logits(&model, activations, reduction as f32);
-            let expected = expected(&format!("r{reduction}"));
-            for (found, expected) in found.iter().zip(&expected) {
-                let expected: Vec<f32> = expected.iter().map(|x| *x as f32).collect();
-                let similarity = cosine(found, &expected);
-                let bound = if reduction == 1 { INT8_COSINE } else { INT8_ROUTED_COSINE };
-                assert!(similarity > bound, "{activations:?} r = {reduction}: {similarity}");
-            }
+    for reduction in [1, 2, 3, 4, 6, 8] {
+        let found = logits(&model, reduction as f32);
+        let expected = expected(&format!("r{reduction}"));
+        for (found, expected) in found.iter().zip(&expected) {
+            let expected: Vec<f32> = expected.iter().map(|x| *x as f32).collect();
+            let similarity = cosine(found, &expected);
+            let bound = if reduction == 1 { INT8_COSINE } else { INT8_ROUTED_COSINE };
+            assert!(similarity > bound, "r = {reduction}: {similarity}");
         }
     }
 }

@@ -12,7 +12,6 @@ use coda_converter::evaluate::{Evaluation, Settings, evaluate};
 use coda_converter::output::write_whole;
 use coda_converter::pack::{PackageBytes, WeightType, bundle};
 use coda_converter::session::Session;
-use coda_runtime::executor::Activations;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
@@ -147,7 +146,6 @@ impl Demo {
             reductions: &[1.0, self.reduction, 8.0].map(Some),
             layer_factors: &[],
             kernels: Kernels::from_environment()?,
-            activations: Activations::default(),
             threads: 1,
         };
         let bar = progress("timing", repeated.len() as u64);

@@ -61,7 +61,6 @@ impl Eval {
             reductions: &reductions,
             layer_factors: &self.layer_factors,
             kernels: self.compute.kernels()?,
-            activations: self.compute.activations(),
             threads: self.compute.threads.into(),
         };
         let bar = progress("evaluating", samples.len() as u64);

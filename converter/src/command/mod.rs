@@ -19,7 +19,6 @@ mod verify;
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
 use coda_converter::session::{Session, bind_packages};
-use coda_runtime::executor::Activations;
 use coda_runtime::format::{GLOBAL_LAYER, Package};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -170,18 +169,15 @@ struct Compute {
     /// Threads of one inference; the answer is the same to the bit
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
-    /// How rows enter int8 weights
-    #[arg(long, value_enum, default_value_t = ActivationsArgument::Int8)]
-    activations: ActivationsArgument,
+    #[arg(long, hide = true, value_name = "REMOVED", value_parser = refuse_activations)]
+    activations: Option<String>,
 }
 
-/// [`Activations`] as an argument.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ActivationsArgument {
-    /// Quantised row by row
-    Int8,
-    /// As f32
-    F32,
+/// What to do in place of an option that this release no longer has.
+fn refuse_activations(_: &str) -> Result<String, String> {
+    Err("removed in 0.2: rows enter integer weights as int8; \
+         to tell their error from that of the weights, pack with --weights f32"
+        .to_owned())
 }
 
 impl Compute {
@@ -195,14 +191,7 @@ impl Compute {
 
     fn session<'m>(&self, model: &'m Model<'m>, capacity: Capacity) -> Result<Session<'m>> {
         let session = Session::new(model, capacity)?.with_kernels(self.kernels()?);
-        session.with_activations(self.activations()).with_threads(self.threads.into())
-    }
-
-    const fn activations(&self) -> Activations {
-        match self.activations {
-            ActivationsArgument::Int8 => Activations::Int8,
-            ActivationsArgument::F32 => Activations::F32,
-        }
+        session.with_threads(self.threads.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows into a linear map. Gathering, normalising and quantising a row is one pass over it.
 
-use super::{Activations, Context};
+use super::Context;
 use crate::config::Norm;
 use crate::kernels::{
     Activation, Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
@@ -38,19 +38,17 @@ pub(super) enum Form {
     Int8,
 }
 
+impl Form {
+    /// The form that a linear map reads.
+    pub(super) const fn of(linear: &Linear<'_>) -> Self {
+        if linear.is_integer() { Self::Int8 } else { Self::Float }
+    }
+}
+
 impl Context<'_> {
     /// The form that the frozen weights of a layer read.
-    pub(super) fn form(&self, layer: &Layer<'_>) -> Form {
-        self.form_of(&layer.attention.query)
-    }
-
-    /// The form that a linear map reads.
-    pub(super) const fn form_of(&self, linear: &Linear<'_>) -> Form {
-        match self.activations {
-            Activations::Int8 if linear.is_integer() => Form::Int8,
-            Activations::F32 if !cfg!(feature = "float") && linear.is_integer() => Form::Int8,
-            _ => Form::Float,
-        }
+    pub(super) const fn form(&self, layer: &Layer<'_>) -> Form {
+        Form::of(&layer.attention.query)
     }
 
     /// Normalises one row.
@@ -126,21 +124,14 @@ pub(super) fn apply(
         (Rows::Float(lhs), Weights::F16(values)) => {
             (kernels.gemm_f32_f32_f16w)(out, lhs, Panels { values, outputs, inputs }, epilogue);
         }
-        (Rows::Float(lhs), Weights::Int8 { values, scales }) => {
-            let rhs = PanelsInt8 { values, scales, outputs, inputs };
-            (kernels.gemm_f32_f32_qc8w)(out, lhs, rhs, epilogue);
-        }
         (Rows::Int8(lhs), Weights::Int8 { values, scales }) => {
             let rhs = PanelsInt8 { values, scales, outputs, inputs };
             (kernels.gemm_f32_qd8_qc8w)(out, lhs, rhs, epilogue);
         }
-        (Rows::Float(lhs), Weights::Int4(groups)) => {
-            (kernels.gemm_f32_f32_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
-        }
         (Rows::Int8(lhs), Weights::Int4(groups)) => {
             (kernels.gemm_f32_qd8_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
         }
-        // Int8 rows are only made for integer weights (`Context::form_of`, `Model::check_one_type`).
-        (Rows::Int8(_), Weights::F32(_) | Weights::F16(_)) => {}
+        // `Form::of` and `Model::check_one_type` make rows in the form that the weights read.
+        _ => debug_assert!(false, "rows in a form that the weights do not read"),
     }
 }

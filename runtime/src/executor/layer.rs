@@ -252,7 +252,7 @@ fn project_light_keys(
         let Scratch { tile, stage, .. } = scratch;
         let mut low = rows_of(typed(stage), 0..chunk.len(), light.down.outputs);
         project_down(context, tile, layer, light, (x, chunk), &mut low);
-        let low = stage_rows(context, context.form_of(&light.key), tile, low.as_matrix());
+        let low = stage_rows(context, Form::of(&light.key), tile, low.as_matrix());
         apply(kernels, &mut keys, low, &light.key, &Epilogue::overwrite(light.key.bias));
         apply(kernels, &mut values, low, &light.value, &Epilogue::overwrite(light.value.bias));
     });
@@ -269,7 +269,7 @@ fn project_down(
 ) {
     let gathered = tokens.iter().map(|token| x.row(*token as usize));
     let prepare = task_input(context, layer, &light.down);
-    let rows = context.load(tile, x.columns(), gathered, prepare, context.form_of(&light.down));
+    let rows = context.load(tile, x.columns(), gathered, prepare, Form::of(&light.down));
     apply(context.kernels, low, rows, &light.down, &Epilogue::overwrite(&[]));
 }
 
@@ -397,7 +397,7 @@ fn update(
         let mut low: &mut [f32] = typed(stage);
         if let Some(adapter) = &layer.adapter {
             let prepare = task_input(context, layer, &adapter.down);
-            let (form, source) = (context.form_of(&adapter.down), x.as_matrix());
+            let (form, source) = (Form::of(&adapter.down), x.as_matrix());
             let rows = match form {
                 Form::Float if prepare.is_nothing() => Rows::Float(source),
                 _ => context.load(scratch, d, source.iter(), prepare, form),
@@ -411,7 +411,7 @@ fn update(
             blend(x.row_mut(*token as usize - tile.start), output, gate);
         }
         if let Some(Adapter { up, .. }) = &layer.adapter {
-            let form = context.form_of(up);
+            let form = Form::of(up);
             let rows = stage_rows(context, form, scratch, Matrix::new(low, up.inputs));
             let epilogue = Epilogue::overwrite(up.bias).store(Store::Add { scale: &[] });
             apply(context.kernels, &mut x, rows, up, &epilogue);

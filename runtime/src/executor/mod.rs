@@ -34,23 +34,12 @@ use crate::tensor::Matrix;
 use core::time::Duration;
 use workers::Cores;
 
-/// How rows enter int8 weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activations {
-    /// Quantised row by row to int8 (dynamic, symmetric): the fast way.
-    #[default]
-    Int8,
-    /// As f32: separates the error of the weights from that of the activations.
-    F32,
-}
-
 /// Runs a model in a caller's scratch buffer.
 pub struct Executor<'m, 'a> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
     workers: Cores<'m>,
     plan: Plan,
-    activations: Activations,
     costs: Option<CostModel>,
     arena: &'a mut [u8],
 }
@@ -60,7 +49,6 @@ impl core::fmt::Debug for Executor<'_, '_> {
         f.debug_struct("Executor")
             .field("kernels", &self.kernels)
             .field("plan", &self.plan)
-            .field("activations", &self.activations)
             .finish_non_exhaustive()
     }
 }
@@ -71,7 +59,6 @@ struct Context<'m> {
     model: &'m Model<'m>,
     kernels: &'m Kernels,
     workers: Cores<'m>,
-    activations: Activations,
 }
 
 /// The answer of one inference, in the arena until the next.
@@ -120,15 +107,7 @@ impl<'m, 'a> Executor<'m, 'a> {
             return Err(ExecutorError::ArenaMisaligned);
         }
         let arena = arena.get_mut(..needed).unwrap_or_default();
-        let activations = Activations::default();
-        Ok(Self { model, kernels, workers: &ThisCore, plan, activations, costs: None, arena })
-    }
-
-    /// The same executor with another way into int8 weights.
-    #[cfg(feature = "float")]
-    #[must_use]
-    pub fn with_activations(self, activations: Activations) -> Self {
-        Self { activations, ..self }
+        Ok(Self { model, kernels, workers: &ThisCore, plan, costs: None, arena })
     }
 
     /// The same executor on more cores: the plan says on how many ([`Plan::with_workers`]). The
@@ -183,8 +162,8 @@ impl<'m, 'a> Executor<'m, 'a> {
         };
         let budget = choice.map_or(budget, Budget::from);
         self.check_budget(&budget, tokens)?;
-        let Self { model, kernels, workers, activations, .. } = *self;
-        let context = Context { model, kernels, workers, activations };
+        let Self { model, kernels, workers, .. } = *self;
+        let context = Context { model, kernels, workers };
         let d = self.model.config().hidden;
         let mut buffers = Buffers::divide(&self.plan, self.arena);
         embed::forward(&context, &mut buffers, &input, tokens)?;

@@ -4,7 +4,7 @@
 #![no_main]
 
 use coda_fuzz::Aligned;
-use coda_runtime::executor::{Activations, Executor, Input};
+use coda_runtime::executor::{Executor, Input};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
@@ -47,10 +47,6 @@ impl Call {
         let tables: Vec<_> = Kernels::available().collect();
         tables[usize::from(self.0[2]) % tables.len()]
     }
-
-    const fn activations(&self) -> Activations {
-        if self.0[3] & 1 == 0 { Activations::Int8 } else { Activations::F32 }
-    }
 }
 
 fn run(call: &Call, model: &Model<'_>) {
@@ -72,8 +68,7 @@ fn run(call: &Call, model: &Model<'_>) {
     let reductions = vec![1.0 + f32::from(call.0[1]); model.config().layers];
     let input = if ids.is_empty() { Input::Pixels(&pixels) } else { Input::tokens(&ids) };
     let mut executor = Executor::new(model, call.kernels(), plan, arena)
-        .expect("the arena is as planned")
-        .with_activations(call.activations());
+        .expect("the arena is as planned");
     if let Ok(output) = executor.run(input, call.budget(&reductions)) {
         assert_eq!(output.hidden.rows(), tokens);
         let _ = output.label();

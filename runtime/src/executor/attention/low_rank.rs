@@ -53,7 +53,7 @@ pub(super) struct Packed<'p> {
 
 impl<'a> LowRank<'a> {
     /// For `rows` tokens that are not selected and `queries` that are; `None` where keys are expanded:
-    /// with so many queries that it is less work, another type of weights, float activations, heads
+    /// with so many queries that it is less work, another type of weights, heads
     /// that are not whole panels, or so few rows that what is packed does not fit where values are.
     pub(in crate::executor) fn new(
         context: &Context<'_>,
@@ -61,7 +61,7 @@ impl<'a> LowRank<'a> {
         (queries, rows): (usize, usize),
     ) -> Option<Self> {
         let config = context.model.config();
-        let map = |linear: &Linear<'a>| match (linear.weights, context.form_of(linear)) {
+        let map = |linear: &Linear<'a>| match (linear.weights, Form::of(linear)) {
             (Weights::Int8 { values, scales }, Form::Int8) => {
                 Some(Map { values, scales, bias: linear.bias, rank: linear.inputs })
             }
