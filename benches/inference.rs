@@ -31,7 +31,7 @@ fn main() {
 fn inference(criterion: &mut Criterion, name: &str, weights: WeightType) -> Result<()> {
     let bytes = pack(weights)?;
     let package = bytes.parse()?;
-    let model = Model::open(&package)?;
+    let model = Model::from_package(&package)?;
     let tokens = model.max_tokens().context("the bundled model reads images")?;
     let image = input(&model, None)?;
     for kernels in tables() {

@@ -15,7 +15,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 const MODES: [(&str, AttentionMode); 3] = [
     ("k-to-k", AttentionMode::KToK),
     ("k-to-all", AttentionMode::KToAll),
-    ("k-to-light", AttentionMode::KToLight),
+    ("k-to-low-rank", AttentionMode::KToLowRank),
 ];
 const REDUCTIONS: [f32; 4] = [1.0, 2.0, 4.0, 8.0];
 
@@ -33,7 +33,7 @@ fn layer(criterion: &mut Criterion, name: &str, mode: AttentionMode, tokens: usi
     let made = Tiny::minilm_layer(tokens, mode);
     let bundle = made.pack(WeightType::Int8)?.bundle;
     let package = bundle.parse()?;
-    let model = Model::open(&package)?;
+    let model = Model::from_package(&package)?;
     // The specification takes too long for whole layers.
     for kernels in tables().filter(|kernels| kernels.name != "scalar") {
         let mut session = Session::new(&model, Capacity::any_budget(tokens))?.with_kernels(kernels);

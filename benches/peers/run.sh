@@ -30,7 +30,7 @@ prepare() { # NAME DIRECTORY [PACK OPTION...]
   shift 2
   "$coda" pack --base "$directory" "$@" --weights int8 -o "$work/$name-int8.coda" >/dev/null
   "$coda" pack --base "$directory" "$@" --weights f32 -o "$work/$name-f32.coda" >/dev/null
-  for mode in k-to-k k-to-all k-to-light; do
+  for mode in k-to-k k-to-all k-to-low-rank; do
     "$python" make_task.py "$directory" $mode "$work/$name-$mode.safetensors"
     "$coda" pack --base "$directory" "$@" --task "$work/$name-$mode.safetensors" --weights int8 -o "$work/$name-$mode.coda" >/dev/null
   done

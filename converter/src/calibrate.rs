@@ -143,7 +143,7 @@ pub fn calibrate(
     }
     for round in 0..WARM_UP + rounds {
         for (sample, tokens, point) in &mut points {
-            let time = timed(session, sample, Budget::Tokens(*tokens))?;
+            let time = timed(session, sample, Budget::Selected(*tokens))?;
             if round >= WARM_UP {
                 point.nanoseconds.push(time.as_nanos() as f64);
             }

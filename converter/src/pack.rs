@@ -434,9 +434,9 @@ fn kind_of(role: Role) -> Kind {
         Role::HeadWeight => Kind::ReadsFloat("decides the answer and is small"),
         Role::AdapterDown
         | Role::AdapterUp
-        | Role::LightDown
-        | Role::LightKey
-        | Role::LightValue => Kind::Task,
+        | Role::LowRankDown
+        | Role::LowRankKey
+        | Role::LowRankValue => Kind::Task,
         Role::Query
         | Role::Key
         | Role::Value

@@ -154,7 +154,7 @@ pub fn bind<'a>(files: &'a [PackageBytes]) -> Result<Model<'a>> {
 /// The packages do not fit.
 pub fn bind_packages<'a>(packages: &[Package<'a>]) -> Result<Model<'a>> {
     match packages {
-        [single] => Ok(Model::open(single)?),
+        [single] => Ok(Model::from_package(single)?),
         [first, second] => {
             let base = first.base().or(second.base());
             let task = second.task().or(first.task());

@@ -55,7 +55,7 @@ pub fn smooth(base: &Base) -> Result<BTreeMap<Place, FloatTensor>, PackError> {
 pub fn follow_base(task: &Task, base: &Package<'_>) -> BTreeMap<Place, FloatTensor> {
     let mut tensors = task.tensors.clone();
     for ((layer, role), tensor) in &mut tensors {
-        let reads_input = matches!(role, Role::AdapterDown | Role::LightDown);
+        let reads_input = matches!(role, Role::AdapterDown | Role::LowRankDown);
         let scale = base.tensor(Role::AttentionInputScale, *layer).filter(|_| reads_input);
         let Some(scale) = scale else { continue };
         let factors = scale.bytes.as_chunks::<4>().0;

@@ -197,7 +197,7 @@ pub enum AttentionMode {
     /// Those of all tokens (paper).
     KToAll,
     /// Exact ones of the selected tokens, low-rank ones of the rest (ours).
-    KToLight,
+    KToLowRank,
 }
 
 /// What turns the last hidden states into an answer.

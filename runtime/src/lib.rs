@@ -19,7 +19,7 @@
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! let flash: &'static [u8] = coda_runtime::include_package!(model!()); // used in place
 //! let package = Package::parse(flash)?; // magic, version, checksum, every offset, once
-//! let model = Model::open(&package)?; // roles complete, shapes agree, the task is for this base
+//! let model = Model::from_package(&package)?; // roles complete, shapes agree, the task is for this base
 //! let plan = Plan::new(&model.dimensions(), Capacity { tokens: 8, selected: 4 })?;
 //! let mut arena = Arena::<16_384>::new(); // `plan.arena_bytes()` says how much it must be
 //! let mut executor = Executor::new(&model, Kernels::best(), plan, &mut arena.0)?;

@@ -23,9 +23,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Sizes of what a task adds to a tiny model.
-const TINY: TaskSizes = TaskSizes { adapter: 4, light_rank: 2 };
+const TINY: TaskSizes = TaskSizes { adapter: 4, low_rank: 2 };
 /// The same at the size of a real one.
-const REAL: TaskSizes = TaskSizes { adapter: 64, light_rank: 32 };
+const REAL: TaskSizes = TaskSizes { adapter: 64, low_rank: 32 };
 /// Class names of every classifier.
 const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
 /// Tokens of the vocabulary, by id.
@@ -95,7 +95,7 @@ impl Tiny {
         [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain()]
     }
 
-    /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-light.
+    /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-low-rank.
     #[must_use]
     pub fn bert() -> Self {
         let config = Config {
@@ -131,15 +131,15 @@ impl Tiny {
             reduction: 3.0,
             max_tokens: 8,
         };
-        let light = Routing { attention: AttentionMode::KToLight, reduction: Some(2.0) };
-        let layers = [Some(routing(AttentionMode::KToK)), Some(light)];
+        let low_rank = Routing { attention: AttentionMode::KToLowRank, reduction: Some(2.0) };
+        let layers = [Some(routing(AttentionMode::KToK)), Some(low_rank)];
         let task = task(&config, settings, &layers, TINY, Pooling::Mean, 2);
         let ids = vec![2, 5, 6, 7, 9, 10, 3];
         let input = TinyInput::Tokens { ids, types: vec![0, 0, 0, 0, 1, 1, 1] };
         Self { name: "bert", base, task, input, tokens: 7 }
     }
 
-    /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-light and
+    /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-low-rank and
     /// k-to-all.
     #[must_use]
     pub fn vit() -> Self {
@@ -194,7 +194,7 @@ impl Tiny {
             max_tokens: 0,
         };
         let layers =
-            [AttentionMode::KToLight, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
+            [AttentionMode::KToLowRank, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
         let mut task = task(&config, settings, &layers, TINY, Pooling::ClassToken, 5);
         task.pinned = vec![0, 3];
         let pixels = (0..6 * 8 * 3).map(|index: u32| (index * 37 % 251) as u8).collect();
@@ -331,7 +331,7 @@ impl Tiny {
                 let base = packages.base.parse()?;
                 self.exercise_model(&Model::bind(&base, &package)?)
             }
-            PackageKind::Bundle => self.exercise_model(&Model::open(&package)?),
+            PackageKind::Bundle => self.exercise_model(&Model::from_package(&package)?),
             PackageKind::Base => {
                 let task = packages.task.parse()?;
                 let bound = Model::bind(&package, &task).map_err(Into::into);
@@ -426,7 +426,7 @@ struct TaskSizes {
     /// Hidden width of the adapters.
     adapter: usize,
     /// Rank of the low-rank keys.
-    light_rank: usize,
+    low_rank: usize,
 }
 
 /// Optional tensors of a family.
@@ -598,7 +598,7 @@ fn add_task_layer(
     (layer, routing): (u16, Option<Routing>),
     random: &mut Random,
 ) {
-    let TaskSizes { adapter, light_rank } = sizes;
+    let TaskSizes { adapter, low_rank } = sizes;
     let (d, width) = (config.hidden, config.attention_width());
     let mut add = |role, rows, columns, range| {
         tensors.insert((layer, role), random.tensor(rows, columns, 0.0, range));
@@ -609,12 +609,12 @@ fn add_task_layer(
     add(Role::AdapterUpBias, 1, d, 0.1);
     let Some(routing) = routing else { return };
     add(Role::Router, 1, d, 1.0);
-    if routing.attention == AttentionMode::KToLight {
-        add(Role::LightDown, light_rank, d, 0.5);
-        add(Role::LightKey, width, light_rank, 0.5);
-        add(Role::LightKeyBias, 1, width, 0.1);
-        add(Role::LightValue, width, light_rank, 0.5);
-        add(Role::LightValueBias, 1, width, 0.1);
+    if routing.attention == AttentionMode::KToLowRank {
+        add(Role::LowRankDown, low_rank, d, 0.5);
+        add(Role::LowRankKey, width, low_rank, 0.5);
+        add(Role::LowRankKeyBias, 1, width, 0.1);
+        add(Role::LowRankValue, width, low_rank, 0.5);
+        add(Role::LowRankValueBias, 1, width, 0.1);
     }
 }
 

@@ -426,7 +426,7 @@ fn inputs_and_budgets_that_do_not_fit_are_refused() {
     );
     for k in ["0", "-3", "51"] {
         refused(
-            &["run", &picture, "--image", &image, "--tokens", k],
+            &["run", &picture, "--image", &image, "--selected", k],
             INPUT,
             &["between 1 and", "50"],
         );

@@ -487,7 +487,7 @@ fn a_bundle_holds_both_packages_byte_for_byte() {
         assert_eq!(bundle.kind(), PackageKind::Bundle);
         assert_eq!(bundle.base().unwrap().bytes(), &*packed.base);
         assert_eq!(bundle.task().unwrap().bytes(), &*packed.task);
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         assert_eq!(model.config(), &packed_config(&tiny, WeightType::Int8));
         assert_eq!(model.task_config(), Some(&tiny.task.config));
     }
@@ -745,7 +745,7 @@ fn packages_of_the_wrong_kind_are_not_bound() {
     };
     let (of_base, of_task) = (PackageKind::Base, PackageKind::Task);
     assert_eq!(kind(Model::bind(&base, &base)), Some((of_task, of_base)));
-    assert_eq!(kind(Model::open(&task)), Some((of_base, of_task)));
+    assert_eq!(kind(Model::from_package(&task)), Some((of_base, of_task)));
     assert_eq!(kind(Model::dense(&task)), Some((of_base, of_task)));
 }
 
@@ -860,12 +860,12 @@ fn every_tiny_model_runs_under_every_budget() {
     for tiny in Tiny::all() {
         let packed = tiny.pack(WeightType::Int8).unwrap();
         let bundle = packed.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         let reductions = [1.5, 3.0];
         let budgets = [
             Budget::Task,
             Budget::Reduction(4.0),
-            Budget::Tokens(3),
+            Budget::Selected(3),
             Budget::Fraction(0.3),
             Budget::PerLayer(&reductions),
         ];

@@ -22,7 +22,7 @@ fn one_byte_less_is_refused_with_both_numbers() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
         let bundle = packages.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         let tokens = tiny.tokens;
         let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens)).unwrap();
         let needed = plan.arena_bytes();
@@ -42,7 +42,7 @@ fn a_guard_behind_the_arena_is_untouched_and_its_content_does_not_matter() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
         let bundle = packages.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         let tokens = tiny.tokens;
         let mut answers = Vec::new();
         for fill in [0, GUARD] {
@@ -54,7 +54,7 @@ fn a_guard_behind_the_arena_is_untouched_and_its_content_does_not_matter() {
                 let (arena, guard) = memory.split_at_mut(plan.arena_bytes());
                 guard.fill(GUARD);
                 let mut executor = Executor::new(&model, Kernels::best(), plan, arena).unwrap();
-                let budget = Budget::Tokens(1);
+                let budget = Budget::Selected(1);
                 let output = executor.run(tiny.input.view(), budget).unwrap();
                 answers.push(output.values.to_vec());
                 assert!(guard.iter().all(|byte| *byte == GUARD), "{}", tiny.name);
@@ -69,7 +69,7 @@ fn a_budget_above_the_plan_is_refused_and_every_smaller_one_fits() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::F32).unwrap();
         let bundle = packages.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         let tokens = tiny.tokens;
         let capacity = Capacity { tokens, selected: tokens - 1 };
         let plan = Plan::new(&model.dimensions(), capacity).unwrap();
@@ -77,8 +77,8 @@ fn a_budget_above_the_plan_is_refused_and_every_smaller_one_fits() {
         let mut executor =
             Executor::new(&model, Kernels::best(), plan, aligned(&mut memory)).unwrap();
         for k in 1..tokens {
-            assert!(executor.run(tiny.input.view(), Budget::Tokens(k)).is_ok());
+            assert!(executor.run(tiny.input.view(), Budget::Selected(k)).is_ok());
         }
-        assert!(executor.run(tiny.input.view(), Budget::Tokens(tokens)).is_err());
+        assert!(executor.run(tiny.input.view(), Budget::Selected(tokens)).is_err());
     }
 }

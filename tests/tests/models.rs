@@ -94,7 +94,7 @@ fn int8_weights_keep_the_direction_of_the_trainers_logits() {
     let task = pack_task(&task, &base.parse().unwrap(), WeightType::Int8, "").unwrap().bytes;
     let bundled = bundle(&base.parse().unwrap(), &task.parse().unwrap()).unwrap();
     let package = bundled.parse().unwrap();
-    let model = Model::open(&package).unwrap();
+    let model = Model::from_package(&package).unwrap();
     for reduction in [1, 2, 3, 4, 6, 8] {
         let found = logits(&model, reduction as f32);
         let expected = expected(&format!("r{reduction}"));
@@ -146,7 +146,7 @@ fn a_model_compared_with_itself_has_no_error() {
     let tiny = Tiny::bert();
     let packages = tiny.pack(WeightType::F32).unwrap();
     let bundle = packages.bundle.parse().unwrap();
-    let model = Model::open(&bundle).unwrap();
+    let model = Model::from_package(&bundle).unwrap();
     let TinyInput::Tokens { ids, .. } = &tiny.input else { panic!("bert reads tokens") };
     let inputs = [SampleInput::Tokens(ids.clone())];
     let budget = Budget::Reduction(2.0);

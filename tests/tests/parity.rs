@@ -16,7 +16,7 @@ use coda_runtime::tensor::Matrix;
 use coda_tests::tiny::{Packages, Tiny, TinyInput};
 
 const MODES: [AttentionMode; 3] =
-    [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLight];
+    [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLowRank];
 const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
 const GATES: [Gate; 4] = [
     Gate::Exact { eps: 0.03 },
@@ -71,14 +71,14 @@ fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
     // them from a layer that has them, and low-rank keys are made up.
     let donors: Vec<_> = task.tensors.iter().filter(|(place, _)| coda(place)).collect();
     let donors: Vec<_> = donors.into_iter().map(|((_, role), t)| (*role, t.clone())).collect();
-    let light = [
-        (Role::LightDown, 2, d),
-        (Role::LightKey, width, 2),
-        (Role::LightKeyBias, 1, width),
-        (Role::LightValue, width, 2),
-        (Role::LightValueBias, 1, width),
+    let low_rank = [
+        (Role::LowRankDown, 2, d),
+        (Role::LowRankKey, width, 2),
+        (Role::LowRankKeyBias, 1, width),
+        (Role::LowRankValue, width, 2),
+        (Role::LowRankValueBias, 1, width),
     ];
-    let made_up = light.map(|(role, rows, columns)| {
+    let made_up = low_rank.map(|(role, rows, columns)| {
         let values = (0..rows * columns).map(|i| (i as f32 * 0.7 + rows as f32).sin() * 0.3);
         (role, FloatTensor { shape: vec![rows, columns], values: values.collect() })
     });
@@ -194,7 +194,7 @@ fn padding_changes_nothing() {
             let model = Model::bind(&base, &task).unwrap();
             let mut padded = ids.clone();
             padded.extend([0; 3]);
-            for budget in [Budget::Reduction(1.0), Budget::Reduction(2.0), Budget::Tokens(1)] {
+            for budget in [Budget::Reduction(1.0), Budget::Reduction(2.0), Budget::Selected(1)] {
                 let alone = run(&model, Input::tokens(ids), padded.len(), budget);
                 let with = run(&model, Input::padded(&padded, ids.len()), padded.len(), budget);
                 assert_eq!(alone, with, "{} {mode:?}", tiny.name);
@@ -212,7 +212,7 @@ fn equal_tokens_without_positions_tie_and_the_lower_index_wins() {
     let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
     let task = task.parse().unwrap();
     let model = Model::bind(&base, &task).unwrap();
-    let states = run(&model, Input::tokens(&[5; 12]), 12, Budget::Tokens(4));
+    let states = run(&model, Input::tokens(&[5; 12]), 12, Budget::Selected(4));
     assert_eq!(states.selected[0], [0, 1, 2, 3]);
 }
 
@@ -229,7 +229,7 @@ fn pinned_tokens_are_always_selected_and_counted() {
         let task = task.parse().unwrap();
         let model = Model::bind(&base, &task).unwrap();
         for k in 1..=tiny.tokens {
-            let states = run(&model, tiny.input.view(), tiny.tokens, Budget::Tokens(k));
+            let states = run(&model, tiny.input.view(), tiny.tokens, Budget::Selected(k));
             for selected in states.selected {
                 assert_eq!(selected.len(), k.max(2));
                 assert!(selected.contains(&0) && selected.contains(&last));
@@ -254,10 +254,10 @@ fn budgets_that_mean_the_same_give_the_same_bits() {
     let budgets = [
         Budget::Task,
         Budget::Reduction(2.0),
-        Budget::Tokens(half),
+        Budget::Selected(half),
         Budget::Fraction(0.5),
         Budget::PerLayer(&per_layer),
-        Budget::TokensPerLayer(&halves),
+        Budget::SelectedPerLayer(&halves),
     ];
     let mut runs =
         budgets.into_iter().map(|budget| run(&model, tiny.input.view(), tiny.tokens, budget));

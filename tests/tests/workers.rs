@@ -54,7 +54,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     for tiny in models() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
         let bundle = packages.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         for reduction in REDUCTIONS {
             let answers = (1..=MOST_WORKERS).map(|threads| {
                 let session = Session::new(&model, Capacity::any_budget(tiny.tokens)).unwrap();
@@ -79,7 +79,7 @@ fn a_second_core_gives_the_same_bits_within_its_plan() {
     for tiny in models() {
         let packages = tiny.pack(WeightType::F16).unwrap();
         let bundle = packages.bundle.parse().unwrap();
-        let model = Model::open(&bundle).unwrap();
+        let model = Model::from_package(&bundle).unwrap();
         let capacity = Capacity::any_budget(tiny.tokens);
         let mut answers = Vec::new();
         for workers in [1, 2] {
@@ -107,7 +107,7 @@ fn a_plan_without_a_worker_is_refused() {
     let tiny = Tiny::bert();
     let packages = tiny.pack(WeightType::Int8).unwrap();
     let bundle = packages.bundle.parse().unwrap();
-    let model = Model::open(&bundle).unwrap();
+    let model = Model::from_package(&bundle).unwrap();
     let capacity = Capacity::any_budget(tiny.tokens);
     let none = Plan::with_workers(&model.dimensions(), capacity, 0);
     assert_eq!(none.unwrap_err().to_string(), "a plan needs at least one worker");

@@ -3,9 +3,9 @@
 //!     bench-packages OUT             the bundled model
 //!     bench-packages OUT MINILM      all-MiniLM-L6-v2 of the directory that `tests/fetch.sh` writes
 //!
-//! OUT receives `base.coda`, `k-to-k.coda`, `k-to-all.coda`, `k-to-light.coda` (int8), `arena.rs` (the
+//! OUT receives `base.coda`, `k-to-k.coda`, `k-to-all.coda`, `k-to-low-rank.coda` (int8), `arena.rs` (the
 //! bytes that any of them needs), and for MiniLM `base-f32.coda`. The bundled task is k-to-all; the other
-//! two are the same adapters, routers and head, for k-to-light with random low-rank keys of rank d / 8.
+//! two are the same adapters, routers and head, for k-to-low-rank with random low-rank keys of rank d / 8.
 //! For MiniLM the tasks have the sizes of `benches/peers/make_task.py` and random weights: no count
 //! depends on them.
 
@@ -28,7 +28,7 @@ type Tensors = BTreeMap<Place, FloatTensor>;
 const MODES: [(&str, AttentionMode); 3] = [
     ("k-to-k", AttentionMode::KToK),
     ("k-to-all", AttentionMode::KToAll),
-    ("k-to-light", AttentionMode::KToLight),
+    ("k-to-low-rank", AttentionMode::KToLowRank),
 ];
 
 /// Longest input of MiniLM that is measured.
@@ -57,10 +57,10 @@ fn with_attention(task: &Task, base: &Base, mode: AttentionMode) -> Task {
     let mut task = task.clone();
     let routings = task.layers.iter_mut().filter_map(|layer| layer.routing.as_mut());
     routings.for_each(|routing| routing.attention = mode);
-    if mode == AttentionMode::KToLight {
+    if mode == AttentionMode::KToLowRank {
         let mut random = Random(1);
         for layer in 0..base.config.layers as u16 {
-            random.add_light_keys(&mut task.tensors, base, layer, base.config.hidden / 8);
+            random.add_low_rank_keys(&mut task.tensors, base, layer, base.config.hidden / 8);
         }
     }
     task
@@ -89,14 +89,14 @@ impl Random {
         }
     }
 
-    fn add_light_keys(&mut self, tensors: &mut Tensors, base: &Base, layer: u16, rank: usize) {
+    fn add_low_rank_keys(&mut self, tensors: &mut Tensors, base: &Base, layer: u16, rank: usize) {
         let (d, width) = (base.config.hidden, base.config.attention_width());
         let shapes = [
-            (Role::LightDown, rank, d),
-            (Role::LightKey, width, rank),
-            (Role::LightKeyBias, 1, width),
-            (Role::LightValue, width, rank),
-            (Role::LightValueBias, 1, width),
+            (Role::LowRankDown, rank, d),
+            (Role::LowRankKey, width, rank),
+            (Role::LowRankKeyBias, 1, width),
+            (Role::LowRankValue, width, rank),
+            (Role::LowRankValueBias, 1, width),
         ];
         self.add(tensors, layer, &shapes);
     }
@@ -125,8 +125,8 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
             (Role::AdapterUpBias, 1, d),
         ];
         random.add(&mut tensors, layer, &shapes);
-        if mode == AttentionMode::KToLight {
-            random.add_light_keys(&mut tensors, base, layer, RANK);
+        if mode == AttentionMode::KToLowRank {
+            random.add_low_rank_keys(&mut tensors, base, layer, RANK);
         }
     }
     let head = [(Role::HeadWeight, LABELS, d), (Role::HeadBias, 1, LABELS)];

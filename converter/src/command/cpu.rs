@@ -20,7 +20,7 @@ impl Cpu {
         let found: Vec<&str> = Kernels::available().map(|kernels| kernels.name).collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         if self.json {
-            let built: Vec<&str> = Kernels::built().collect();
+            let built: Vec<&str> = Kernels::compiled().collect();
             let object = json!({
                 "cpu": cpu_name(),
                 "architecture": std::env::consts::ARCH,
@@ -32,7 +32,7 @@ impl Cpu {
             println!("{object}");
             return Ok(());
         }
-        let rows = Kernels::built().map(|name| {
+        let rows = Kernels::compiled().map(|name| {
             let runs = if found.contains(&name) { "yes" } else { "no" };
             [name, runs, if name == used { "yes" } else { "" }].map(str::to_owned)
         });

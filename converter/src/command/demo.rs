@@ -81,7 +81,7 @@ impl Demo {
             println!("wrote {}", path.display());
         }
         let package = bundled.parse()?;
-        let model = Model::open(&package)?;
+        let model = Model::from_package(&package)?;
         let tokens = model.max_tokens().context("the bundled model reads images")?;
         check_reduction(self.reduction, tokens)?;
         let samples = samples(&model)?;

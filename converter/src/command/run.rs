@@ -22,13 +22,22 @@ pub(crate) struct Run {
     #[command(flatten)]
     input: InputArguments,
     /// Reduction factor r: k = ceil(n / r) tokens pass each routed layer; the task's if not given
-    #[arg(long, value_name = "R", conflicts_with = "tokens", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", conflicts_with = "selected", allow_negative_numbers = true)]
     reduction: Option<f32>,
     /// k itself: so many tokens pass each routed layer
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    selected: Option<i64>,
+    /// The old spelling of `--selected`
+    #[arg(
+        long,
+        hide = true,
+        value_name = "K",
+        allow_negative_numbers = true,
+        conflicts_with_all = ["selected", "reduction", "deadline_ms"]
+    )]
     tokens: Option<i64>,
     /// As many tokens as are done within so many milliseconds (`coda bench --calibrate` first)
-    #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "tokens"])]
+    #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "selected"])]
     deadline_ms: Option<f64>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long)]
@@ -109,10 +118,13 @@ impl Run {
             let deadline = deadline.with_context(|| format!("--deadline-ms {milliseconds}"))?;
             return Ok(Budget::Deadline(deadline));
         }
-        let Some(k) = self.tokens else { return Ok(Budget::Task) };
+        if self.tokens.is_some() {
+            eprintln!("warning: --tokens is called --selected now; the old spelling goes in 0.3");
+        }
+        let Some(k) = self.selected.or(self.tokens) else { return Ok(Budget::Task) };
         match usize::try_from(k) {
-            Ok(k) if k >= 1 && k <= tokens => Ok(Budget::Tokens(k)),
-            _ => bail!("--tokens {k} must be between 1 and the {tokens} tokens of the input"),
+            Ok(k) if k >= 1 && k <= tokens => Ok(Budget::Selected(k)),
+            _ => bail!("--selected {k} must be between 1 and the {tokens} tokens of the input"),
         }
     }
 

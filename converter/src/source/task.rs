@@ -57,7 +57,7 @@ pub struct TaskMetadata {
     /// Factor on the entropy weight after each sweep.
     #[serde(rename = "iter_decay")]
     pub decay: Option<f32>,
-    /// `k-to-k`, `k-to-all`, `k-to-light` or `dense`.
+    /// `k-to-k`, `k-to-all`, `k-to-low-rank` or `dense`.
     pub attention: Option<String>,
     /// Positions always selected.
     pub pinned: Vec<u32>,
@@ -184,14 +184,14 @@ impl Task {
             return Ok(());
         };
         self.insert(file, (layer, Role::Router), name("router.weight"), (1, d))?;
-        if routing.attention == AttentionMode::KToLight {
-            self.read_light_keys(file, base, index)?;
+        if routing.attention == AttentionMode::KToLowRank {
+            self.read_low_rank_keys(file, base, index)?;
         }
         Ok(())
     }
 
     /// Low-rank keys and values: the up projection is split, keys first.
-    fn read_light_keys(
+    fn read_low_rank_keys(
         &mut self,
         file: &TensorFile,
         base: &Base,
@@ -201,11 +201,13 @@ impl Task {
         let width = base.config.attention_width();
         let name = |part: &str| format!("coda.layer.{index}.light_kv.{part}");
         let rank = rows_of(file, &name("down.weight"))?;
-        self.insert(file, (layer, Role::LightDown), name("down.weight"), (rank, d))?;
+        self.insert(file, (layer, Role::LowRankDown), name("down.weight"), (rank, d))?;
         let up = matrix(file, &name("up.weight"), (2 * width, rank))?;
         let bias = matrix(file, &name("up.bias"), (1, 2 * width))?;
-        let halves =
-            [(Role::LightKey, Role::LightKeyBias), (Role::LightValue, Role::LightValueBias)];
+        let halves = [
+            (Role::LowRankKey, Role::LowRankKeyBias),
+            (Role::LowRankValue, Role::LowRankValueBias),
+        ];
         for (half, roles) in halves.into_iter().enumerate() {
             let weights = up.values.chunks(width * rank).nth(half).unwrap_or_default().to_vec();
             let biases = bias.values.chunks(width).nth(half).unwrap_or_default().to_vec();
@@ -267,12 +269,12 @@ fn layer_plans(metadata: &TaskMetadata, layers: usize) -> Result<Vec<LayerPlan>,
         let attention = match name.map(String::as_str) {
             Some("k-to-k" | "k2k") => AttentionMode::KToK,
             Some("k-to-all" | "k2all") => AttentionMode::KToAll,
-            Some("k-to-light") => AttentionMode::KToLight,
+            Some("k-to-low-rank" | "k-to-light") => AttentionMode::KToLowRank,
             Some("dense") => return Ok(LayerPlan { routing: None }),
             other => {
                 return Err(format!(
                     "attention {other:?} is not supported; supported are \"k-to-k\", \"k-to-all\", \
-                     \"k-to-light\" and \"dense\""
+                     \"k-to-low-rank\" and \"dense\""
                 ));
             }
         };

@@ -24,13 +24,13 @@ pub fn layer_cost(
     let row = 2.0 * d * width + maps * d * config.feed_forward as f64;
     let exact = if mode == Some(AttentionMode::KToAll) { n } else { k };
     let keys = if matches!(mode, None | Some(AttentionMode::KToK)) { k } else { n };
-    let light = match mode {
-        Some(AttentionMode::KToLight) => (n - k) * spec.light_rank as f64 * (d + 2.0 * width),
+    let low_rank = match mode {
+        Some(AttentionMode::KToLowRank) => (n - k) * spec.low_rank as f64 * (d + 2.0 * width),
         _ => 0.0,
     };
     let router = spec.routing(index).map_or(0.0, |_| d);
     let task = n * (2.0 * d * spec.adapter_hidden as f64 + router);
-    k * row + exact * 2.0 * d * width + 2.0 * k * keys * width + light + task
+    k * row + exact * 2.0 * d * width + 2.0 * k * keys * width + low_rank + task
 }
 
 /// Multiply-accumulates of all layers for inputs of these lengths.

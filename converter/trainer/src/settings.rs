@@ -20,7 +20,8 @@ pub enum Attention {
     /// Those of all tokens
     KToAll,
     /// Exact ones of the selected tokens, low-rank ones of the rest
-    KToLight,
+    #[value(alias = "k-to-light")]
+    KToLowRank,
 }
 
 /// How router scores become gates.
@@ -123,11 +124,11 @@ pub struct Settings {
     #[arg(long, value_enum, default_value_t = Method::Coda)]
     pub method: Method,
     /// Attention of routed layers
-    #[arg(long, value_enum, default_value_t = Attention::KToLight)]
+    #[arg(long, value_enum, default_value_t = Attention::KToLowRank)]
     pub attention: Attention,
-    /// Rank of light keys and values; 0: an eighth of the model dimension
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub light_rank: usize,
+    /// Rank of low-rank keys and values; 0: an eighth of the model dimension
+    #[arg(long, alias = "light-rank", value_name = "N", default_value_t = 0)]
+    pub low_rank: usize,
     /// Gates
     #[arg(long, value_enum, default_value_t = Gating::StraightThrough)]
     pub gate: Gating,
@@ -175,7 +176,7 @@ pub struct Settings {
     #[arg(long, value_name = "F,F,...", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layer_factors: Vec<f32>,
-    /// With k-to-light: in place of low-rank keys and values, the exact ones of the mean of each group
+    /// With k-to-low-rank: in place of low-rank keys and values, the exact ones of the mean of each group
     /// of so many neighbours that are not selected. For research: it is measured, and no task is
     /// written, since the runtime does not have it
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -352,8 +353,8 @@ impl Settings {
         if matches!(self.method, Method::Full | Method::LinearProbe) {
             return Ok(dense);
         }
-        let rank = if self.light_rank == 0 { base.config.hidden / 8 } else { self.light_rank };
-        ensure!(rank > 0 && rank <= base.config.hidden, "--light-rank {rank} makes no sense here");
+        let rank = if self.low_rank == 0 { base.config.hidden / 8 } else { self.low_rank };
+        ensure!(rank > 0 && rank <= base.config.hidden, "--low-rank {rank} makes no sense here");
         let routed = self.method == Method::Coda;
         Ok(TaskSpec {
             adapter_hidden: self.adapter_hidden,
@@ -371,9 +372,9 @@ impl Settings {
             attention: routed.then_some(match self.attention {
                 Attention::KToK => AttentionMode::KToK,
                 Attention::KToAll => AttentionMode::KToAll,
-                Attention::KToLight => AttentionMode::KToLight,
+                Attention::KToLowRank => AttentionMode::KToLowRank,
             }),
-            light_rank: rank,
+            low_rank: rank,
             pooled_keys: self.pooled_keys,
             dense_layers: self.dense_layers.iter().copied().collect(),
             pinned: if routed { pinned } else { Vec::new() },

@@ -63,9 +63,9 @@ fn task_name(base: &Base, place: Place) -> Option<String> {
         Role::AdapterUp => "adapter.up.weight",
         Role::AdapterUpBias => "adapter.up.bias",
         Role::Router => "router.weight",
-        Role::LightDown => "light_kv.down.weight",
-        Role::LightKey | Role::LightValue => "light_kv.up.weight",
-        Role::LightKeyBias | Role::LightValueBias => "light_kv.up.bias",
+        Role::LowRankDown => "light_kv.down.weight",
+        Role::LowRankKey | Role::LowRankValue => "light_kv.up.weight",
+        Role::LowRankKeyBias | Role::LowRankValueBias => "light_kv.up.bias",
         Role::HeadWeight => return Some("classifier.weight".to_owned()),
         Role::HeadBias => return Some("classifier.bias".to_owned()),
         _ => return base.names.get(&place).cloned(),
@@ -141,7 +141,7 @@ const fn mode_name(mode: AttentionMode) -> &'static str {
     match mode {
         AttentionMode::KToK => "k-to-k",
         AttentionMode::KToAll => "k-to-all",
-        AttentionMode::KToLight => "k-to-light",
+        AttentionMode::KToLowRank => "k-to-low-rank",
     }
 }
 

@@ -507,7 +507,7 @@ fn routers_begin_with_the_saliency_of_a_dense_model() {
 #[test]
 fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
     let bench = Bench::new();
-    let more = ["--steps", "30", "--mix-layers", "--reductions", "1,2,4,8", "--light-rank", "4"];
+    let more = ["--steps", "30", "--mix-layers", "--reductions", "1,2,4,8", "--low-rank", "4"];
     succeeded(&bench.arguments("train", "out", &more));
     let data = bench.path("train-images-idx3-ubyte");
     let (task, scheduled) =
@@ -550,7 +550,7 @@ fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
 #[test]
 fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
     let bench = Bench::new();
-    let common = ["--steps", "2", "--light-rank", "4", "--reductions", "9,18", "--layer-factors"];
+    let common = ["--steps", "2", "--low-rank", "4", "--reductions", "9,18", "--layer-factors"];
     let train = |out: &str, factors: &str| {
         bench.arguments("train", out, &[&common[..], &[factors]].concat())
     };

@@ -233,7 +233,7 @@ fn spec(attention: AttentionMode, gate: SoftTopK) -> TaskSpec {
         router_input: RouterInput::Rms,
         gate,
         attention: Some(attention),
-        light_rank: 2,
+        low_rank: 2,
         pinned: vec![0],
         ..TaskSpec::dense(Pooling::Mean, 3)
     }
@@ -315,7 +315,7 @@ fn whole_layers_in_every_attention_mode() {
     let post = config(NormPlacement::Post, Norm::LayerNorm, false);
     let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
     let relative = config(NormPlacement::Pre, Norm::RmsNorm, true);
-    for mode in [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLight] {
+    for mode in [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLowRank] {
         for (name, config) in [("post", post), ("pre", pre), ("relative", relative)] {
             let gate = SoftTopK::Exact { eps: 0.5 };
             check_layers(&format!("{name} {mode:?}"), config, spec(mode, gate));
@@ -327,7 +327,7 @@ fn whole_layers_in_every_attention_mode() {
 fn marks_of_a_dense_pass() {
     for placement in [NormPlacement::Post, NormPlacement::Pre] {
         let config = config(placement, Norm::LayerNorm, false);
-        let spec = spec(AttentionMode::KToLight, SoftTopK::Exact { eps: 0.5 });
+        let spec = spec(AttentionMode::KToLowRank, SoftTopK::Exact { eps: 0.5 });
         let values = values(&config, &spec);
         let model = Model::new(config, spec, &values, |_| false, DType::F64).unwrap();
         let ones = || Var::ones((10, 1), DType::F64, &Device::Cpu).unwrap();
@@ -347,7 +347,7 @@ fn marks_of_a_dense_pass() {
 fn whole_layers_with_pooled_keys() {
     let post = config(NormPlacement::Post, Norm::LayerNorm, false);
     let gate = SoftTopK::Exact { eps: 0.5 };
-    let pooled = TaskSpec { pooled_keys: 2, ..spec(AttentionMode::KToLight, gate) };
+    let pooled = TaskSpec { pooled_keys: 2, ..spec(AttentionMode::KToLowRank, gate) };
     check_layers("pooled keys", post, pooled);
 }
 
@@ -356,6 +356,6 @@ fn whole_layers_with_every_gate() {
     let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
     let iterated = SoftTopK::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };
     for gate in [iterated, SoftTopK::Sigmoid] {
-        check_layers(&format!("{gate:?}"), pre, spec(AttentionMode::KToLight, gate));
+        check_layers(&format!("{gate:?}"), pre, spec(AttentionMode::KToLowRank, gate));
     }
 }

@@ -83,7 +83,7 @@ impl State {
         task: Option<&'static [u8]>,
     ) -> Result<(), Error> {
         let package = Package::parse(base).map_err(Error::Base)?;
-        let model = Model::open(&package)?;
+        let model = Model::from_package(&package)?;
         self.model = Some(match task {
             Some(task) => bind(model.base(), task)?,
             None => model,

@@ -175,10 +175,10 @@ impl Budget {
         Ok(match self.kind {
             TASK => Tokens::Task,
             REDUCTION => Tokens::Reduction(self.value),
-            TOKENS => Tokens::Tokens(self.tokens),
+            TOKENS => Tokens::Selected(self.tokens),
             FRACTION => Tokens::Fraction(self.value),
             PER_LAYER => Tokens::PerLayer(per_layer),
-            TOKENS_PER_LAYER => Tokens::TokensPerLayer(tokens_per_layer),
+            TOKENS_PER_LAYER => Tokens::SelectedPerLayer(tokens_per_layer),
             DEADLINE => Tokens::Deadline(Duration::from_micros(self.deadline_us)),
             _ => return Err(Status::BadArgument),
         })

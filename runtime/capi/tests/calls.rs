@@ -143,7 +143,7 @@ fn expected(base: &Bytes, task: Option<&Bytes>, budget: routing::Budget<'_>) -> 
     let task = task.map(|task| Package::parse(task.get()).unwrap());
     let model = match &task {
         Some(task) => Model::bind(&base, task).unwrap(),
-        None => Model::open(&package).unwrap(),
+        None => Model::from_package(&package).unwrap(),
     };
     let plan = Plan::new(&model.dimensions(), Capacity::any_budget(8)).unwrap();
     let mut arena = Bytes::zero(plan.arena_bytes());
@@ -185,9 +185,9 @@ fn answers_have_the_bits_of_the_runtime_for_every_kind_of_budget() {
             (budget(BudgetKind::Task, 0.0), routing::Budget::Task),
             (budget(BudgetKind::Reduction, 2.0), routing::Budget::Reduction(2.0)),
             (budget(BudgetKind::Fraction, 0.5), routing::Budget::Fraction(0.5)),
-            (tokens, routing::Budget::Tokens(3)),
+            (tokens, routing::Budget::Selected(3)),
             (per_layer, routing::Budget::PerLayer(&layers)),
-            (tokens_per_layer, routing::Budget::TokensPerLayer(&counts)),
+            (tokens_per_layer, routing::Budget::SelectedPerLayer(&counts)),
         ] {
             let answer = run_tokens(&mut context, &raw const given);
             assert_eq!(answer, (Status::Ok, expected(first, second, same)));
@@ -524,7 +524,7 @@ fn labels_kernels_and_words_are_found_or_said_to_be_missing() {
     let (mut text, mut bytes) = (null::<c_char>(), 0);
     let known = info(&context);
     let package = Package::parse(bundle.get()).unwrap();
-    let model = Model::open(&package).unwrap();
+    let model = Model::from_package(&package).unwrap();
     let names: Vec<&str> = model.labels().map(|list| list.iter().collect()).unwrap_or_default();
     assert_eq!(known.labels, names.len());
     for (index, name) in names.iter().enumerate() {
@@ -562,7 +562,7 @@ fn a_text_becomes_the_ids_of_the_tokenizer() {
     let bundle = Bytes::golden("bert-int8-v1.1.coda");
     let (context, _arena) = started(&bundle, None);
     let package = Package::parse(bundle.get()).unwrap();
-    let model = Model::open(&package).unwrap();
+    let model = Model::from_package(&package).unwrap();
     let Some(tokenizer) = model.tokenizer() else {
         assert_eq!(info(&context).tokenizer, 0);
         return;

@@ -9,7 +9,7 @@ use crate::config::{AttentionMode, NormPlacement, RouterInput, TaskConfig};
 use crate::kernels::math::sqrt;
 use crate::kernels::{Epilogue, NormWeights, Store};
 use crate::memory::{Buffers, Scratch, Tile, typed};
-use crate::model::{Adapter, Layer, LightKeys, Linear, Model};
+use crate::model::{Adapter, Layer, Linear, LowRankKeys, Model};
 use crate::routing::{Budget, RouteScratch, Selection};
 use crate::tensor::{Matrix, MatrixMut};
 use core::ops::Range;
@@ -141,10 +141,10 @@ pub(super) fn forward(
     k: usize,
 ) {
     let mode = layer.routing.map(|routing| routing.attention).filter(|_| k < tokens);
-    let key_rows = match (mode, &layer.light) {
+    let key_rows = match (mode, &layer.low_rank) {
         (Some(AttentionMode::KToAll), _) => KeyRows::ByPosition(tokens),
-        (Some(AttentionMode::KToLight), Some(light)) => {
-            let low_rank = LowRank::new(context, light, (k, tokens - k));
+        (Some(AttentionMode::KToLowRank), Some(low_rank)) => {
+            let low_rank = LowRank::new(context, low_rank, (k, tokens - k));
             low_rank.map_or(KeyRows::InOrder(tokens), KeyRows::LowRank)
         }
         _ => KeyRows::InOrder(k),
@@ -154,9 +154,9 @@ pub(super) fn forward(
         project_keys_of_all(context, buffers, layer, tokens);
     }
     project_selected(context, buffers, layer, k, with_keys);
-    if let (Some(AttentionMode::KToLight), Some(light)) = (mode, &layer.light) {
+    if let (Some(AttentionMode::KToLowRank), Some(low_rank)) = (mode, &layer.low_rank) {
         let expanded = !matches!(key_rows, KeyRows::LowRank(_));
-        project_light_keys(context, buffers, layer, light, (k, tokens), expanded);
+        project_low_rank_keys(context, buffers, layer, low_rank, (k, tokens), expanded);
     }
     attention::forward(context, buffers, k, key_rows);
     transform_selected(context, buffers, layer, k);
@@ -224,11 +224,11 @@ fn project_keys_of_all(
 
 /// Low-rank keys and values of the tokens that are not selected, behind the exact ones (ours); if not
 /// `expanded`, only what both are made of, `[n - k, rank]`, behind the exact keys.
-fn project_light_keys(
+fn project_low_rank_keys(
     context: &Context<'_>,
     buffers: &mut Buffers<'_>,
     layer: &Layer<'_>,
-    light: &LightKeys<'_>,
+    low_rank: &LowRankKeys<'_>,
     (k, tokens): (usize, usize),
     expanded: bool,
 ) {
@@ -238,10 +238,10 @@ fn project_light_keys(
     let rest = buffers.order.get(k..tokens).unwrap_or(&[]);
     if cfg!(feature = "low-rank") && !expanded {
         let low = buffers.keys.get_mut(k * width..).unwrap_or_default();
-        let rows = (rest, rows_of(low, 0..rest.len(), light.down.outputs));
+        let rows = (rest, rows_of(low, 0..rest.len(), low_rank.down.outputs));
         let scratch = buffers.scratch.reborrow();
         return for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, mut low)| {
-            project_down(context, &mut scratch.tile, layer, light, (x, chunk), &mut low);
+            project_down(context, &mut scratch.tile, layer, low_rank, (x, chunk), &mut low);
         });
     }
     let keys = rows_of(buffers.keys, k..tokens, width);
@@ -250,11 +250,17 @@ fn project_light_keys(
     let scratch = buffers.scratch.reborrow();
     for_row_tiles(context.workers, scratch, rows, |scratch, (chunk, (mut keys, mut values))| {
         let Scratch { tile, stage, .. } = scratch;
-        let mut low = rows_of(typed(stage), 0..chunk.len(), light.down.outputs);
-        project_down(context, tile, layer, light, (x, chunk), &mut low);
-        let low = stage_rows(context, Form::of(&light.key), tile, low.as_matrix());
-        apply(kernels, &mut keys, low, &light.key, &Epilogue::overwrite(light.key.bias));
-        apply(kernels, &mut values, low, &light.value, &Epilogue::overwrite(light.value.bias));
+        let mut low = rows_of(typed(stage), 0..chunk.len(), low_rank.down.outputs);
+        project_down(context, tile, layer, low_rank, (x, chunk), &mut low);
+        let low = stage_rows(context, Form::of(&low_rank.key), tile, low.as_matrix());
+        apply(kernels, &mut keys, low, &low_rank.key, &Epilogue::overwrite(low_rank.key.bias));
+        apply(
+            kernels,
+            &mut values,
+            low,
+            &low_rank.value,
+            &Epilogue::overwrite(low_rank.value.bias),
+        );
     });
 }
 
@@ -263,14 +269,14 @@ fn project_down(
     context: &Context<'_>,
     tile: &mut Tile<'_>,
     layer: &Layer<'_>,
-    light: &LightKeys<'_>,
+    low_rank: &LowRankKeys<'_>,
     (x, tokens): (Matrix<'_>, &[u32]),
     low: &mut MatrixMut<'_>,
 ) {
     let gathered = tokens.iter().map(|token| x.row(*token as usize));
-    let prepare = task_input(context, layer, &light.down);
-    let rows = context.load(tile, x.columns(), gathered, prepare, Form::of(&light.down));
-    apply(context.kernels, low, rows, &light.down, &Epilogue::overwrite(&[]));
+    let prepare = task_input(context, layer, &low_rank.down);
+    let rows = context.load(tile, x.columns(), gathered, prepare, Form::of(&low_rank.down));
+    apply(context.kernels, low, rows, &low_rank.down, &Epilogue::overwrite(&[]));
 }
 
 /// The layer behind its attention, for the selected tokens: the output projection and the

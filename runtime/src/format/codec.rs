@@ -245,7 +245,7 @@ pub fn encode_layer(value: &LayerPlan) -> [u8; layer::ENTRY_BYTES] {
         let mode = match routing.attention {
             AttentionMode::KToK => 1,
             AttentionMode::KToAll => 2,
-            AttentionMode::KToLight => 3,
+            AttentionMode::KToLowRank => 3,
         };
         put(&mut bytes, layer::MODE, mode);
         put(&mut bytes, layer::REDUCTION, routing.reduction.unwrap_or(0.0).to_bits());
@@ -264,7 +264,7 @@ pub fn decode_layer(bytes: &[u8]) -> Result<LayerPlan, FormatError> {
         0 => None,
         1 => Some(AttentionMode::KToK),
         2 => Some(AttentionMode::KToAll),
-        _ => Some(AttentionMode::KToLight),
+        _ => Some(AttentionMode::KToLowRank),
     };
     let own = (reduction >= 1.0).then_some(reduction);
     let routing = attention.map(|attention| Routing { attention, reduction: own });

@@ -156,7 +156,7 @@ pub mod task {
 /// Byte ranges of an entry of the layers section.
 pub mod layer {
     use super::Range;
-    /// 0 dense, 1 k-to-k, 2 k-to-all, 3 k-to-light.
+    /// 0 dense, 1 k-to-k, 2 k-to-all, 3 k-to-low-rank.
     pub const MODE: Range<usize> = 0..4;
     /// The layer's own reduction, f32; 0 for none.
     pub const REDUCTION: Range<usize> = 4..8;

@@ -117,16 +117,16 @@ roles! {
     AdapterUpBias = 67, "adapter up bias";
     /// Router vector `[d]`.
     Router = 68, "router";
-    /// k-to-light down projection `[rank, d]`.
-    LightDown = 69, "light down weight";
-    /// k-to-light keys from the down projection `[attention width, rank]`.
-    LightKey = 70, "light key weight";
-    /// k-to-light key bias `[attention width]`.
-    LightKeyBias = 71, "light key bias";
-    /// k-to-light values from the down projection `[attention width, rank]`.
-    LightValue = 72, "light value weight";
-    /// k-to-light value bias `[attention width]`.
-    LightValueBias = 73, "light value bias";
+    /// k-to-low-rank down projection `[rank, d]`.
+    LowRankDown = 69, "low-rank down weight";
+    /// k-to-low-rank keys from the down projection `[attention width, rank]`.
+    LowRankKey = 70, "low-rank key weight";
+    /// k-to-low-rank key bias `[attention width]`.
+    LowRankKeyBias = 71, "low-rank key bias";
+    /// k-to-low-rank values from the down projection `[attention width, rank]`.
+    LowRankValue = 72, "low-rank value weight";
+    /// k-to-low-rank value bias `[attention width]`.
+    LowRankValueBias = 73, "low-rank value bias";
 }
 
 impl Role {

@@ -287,7 +287,7 @@ impl Kernels {
     }
 
     /// Names of the tables of this build, fastest first, whether or not this CPU can run them.
-    pub fn built() -> impl Iterator<Item = &'static str> {
+    pub fn compiled() -> impl Iterator<Item = &'static str> {
         TABLES.iter().map(|(name, _)| *name)
     }
 

@@ -200,7 +200,7 @@ mod tests {
         gated: true,
         patch_inputs: 0,
         adapter: 3,
-        light_rank: 2,
+        low_rank: 2,
         outputs: 5,
         dense_layers: false,
         keys_of_all: true,

@@ -26,12 +26,12 @@ pub struct Dimensions {
     /// Largest hidden width of an adapter; 0 for none.
     pub adapter: usize,
     /// Largest rank of low-rank keys; 0 for none.
-    pub light_rank: usize,
+    pub low_rank: usize,
     /// Values of the answer: labels, or d for an embedding; 0 without a head.
     pub outputs: usize,
     /// Some layer takes every token.
     pub dense_layers: bool,
-    /// Some layer needs keys and values of every token (dense, k-to-all, k-to-light).
+    /// Some layer needs keys and values of every token (dense, k-to-all, k-to-low-rank).
     pub keys_of_all: bool,
     /// Some layer, or the task in it, has int8 weights.
     pub int8: bool,
@@ -316,7 +316,7 @@ impl Plan {
         let key_rows = if of.keys_of_all { tokens } else { rows };
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         let int8_width =
-            largest(&[of.hidden, of.attention_width, of.feed_forward, of.adapter, of.light_rank]);
+            largest(&[of.hidden, of.attention_width, of.feed_forward, of.adapter, of.low_rank]);
         let int8_tile = if of.int8 { tile } else { 0 };
         let keys = product(&[key_rows, of.attention_width, 4]);
         let mut sizes = [0; COUNT];
@@ -341,15 +341,15 @@ impl Plan {
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         let routing = product(&[tokens, 8 + 4]);
         let attention = if of.int8_attention {
-            Int8AttentionScratch::new(of.head_dim, rows, key_rows, of.light_rank).bytes()
+            Int8AttentionScratch::new(of.head_dim, rows, key_rows, of.low_rank).bytes()
         } else {
             product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4])
         };
         let feed_forward = product(&[tile, of.feed_forward, 4]);
         let adapter = product(&[tile, of.adapter, 4]);
-        let light = product(&[tile, of.light_rank, 4]);
+        let low_rank = product(&[tile, of.low_rank, 4]);
         let head = product(&[of.hidden, 4]);
-        let bytes = largest(&[routing, attention, feed_forward, adapter, light, head]);
+        let bytes = largest(&[routing, attention, feed_forward, adapter, low_rank, head]);
         bytes.saturating_add(7) / 8 * 8
     }
 

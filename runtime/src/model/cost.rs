@@ -52,16 +52,16 @@ impl Layer<'_> {
         let row = maps.query.macs() + maps.output.macs();
         let row = row + wide.expand.macs() + gate + wide.contract.macs();
         let adapter = self.adapter.map_or(0, |adapter| adapter.down.macs() + adapter.up.macs());
-        let light = match (mode, &self.light) {
-            (Some(AttentionMode::KToLight), Some(light)) => {
-                light.down.macs() + light.key.macs() + light.value.macs()
+        let low_rank = match (mode, &self.low_rank) {
+            (Some(AttentionMode::KToLowRank), Some(low_rank)) => {
+                low_rank.down.macs() + low_rank.key.macs() + low_rank.value.macs()
             }
             _ => 0,
         };
         Macs {
             frozen: k * row + exact_keys * (maps.key.macs() + maps.value.macs()),
             attention: 2 * k * key_rows * maps.query.outputs as u64,
-            task: n * (adapter + self.router.len() as u64) + (n - k.min(n)) * light,
+            task: n * (adapter + self.router.len() as u64) + (n - k.min(n)) * low_rank,
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Layer<'a> {
     /// The task's router vector, `[d]`.
     pub router: &'a [f32],
     /// The task's low-rank keys and values.
-    pub light: Option<LightKeys<'a>>,
+    pub low_rank: Option<LowRankKeys<'a>>,
     /// How the layer is routed; `None` when every token passes it.
     pub routing: Option<Routing>,
 }
@@ -68,9 +68,9 @@ pub struct Adapter<'a> {
     pub up: Linear<'a>,
 }
 
-/// Low-rank keys and values of tokens that are not selected (k-to-light).
+/// Low-rank keys and values of tokens that are not selected (k-to-low-rank).
 #[derive(Clone, Copy, Debug)]
-pub struct LightKeys<'a> {
+pub struct LowRankKeys<'a> {
     /// d to rank.
     pub down: Linear<'a>,
     /// Rank to attention width, keys.
@@ -94,9 +94,10 @@ impl Layer<'_> {
         let adapter = self
             .adapter
             .is_some_and(|adapter| adapter.down.is_integer() || adapter.up.is_integer());
-        let light =
-            self.light.is_some_and(|light| light.down.is_integer() || light.key.is_integer());
-        self.is_int8() || adapter || light
+        let low_rank = self
+            .low_rank
+            .is_some_and(|low_rank| low_rank.down.is_integer() || low_rank.key.is_integer());
+        self.is_int8() || adapter || low_rank
     }
 }
 
@@ -126,8 +127,8 @@ impl<'a> Model<'a> {
                 Some(_) => self.vector(Role::Router, at, d)?,
                 None => &[],
             },
-            light: match routing.map(|routing| routing.attention) {
-                Some(AttentionMode::KToLight) => Some(self.light_keys(at)?),
+            low_rank: match routing.map(|routing| routing.attention) {
+                Some(AttentionMode::KToLowRank) => Some(self.low_rank_keys(at)?),
                 _ => None,
             },
             routing,
@@ -198,24 +199,24 @@ impl<'a> Model<'a> {
         }))
     }
 
-    fn light_keys(&self, at: u16) -> Result<LightKeys<'a>, ModelError> {
-        let rank = self.required(Role::LightDown, at)?.rows;
+    fn low_rank_keys(&self, at: u16) -> Result<LowRankKeys<'a>, ModelError> {
+        let rank = self.required(Role::LowRankDown, at)?.rows;
         let (d, width) = (self.config.hidden, self.config.attention_width());
-        let light = LightKeys {
-            down: view::linear(&self.required(Role::LightDown, at)?, (rank, d), &[])?,
-            key: self.linear((Role::LightKey, Role::LightKeyBias), at, (width, rank))?,
-            value: self.linear((Role::LightValue, Role::LightValueBias), at, (width, rank))?,
+        let low_rank = LowRankKeys {
+            down: view::linear(&self.required(Role::LowRankDown, at)?, (rank, d), &[])?,
+            key: self.linear((Role::LowRankKey, Role::LowRankKeyBias), at, (width, rank))?,
+            value: self.linear((Role::LowRankValue, Role::LowRankValueBias), at, (width, rank))?,
         };
         let wide = width >= LOW_RANK_WIDTH;
-        let by_rank = wide && self.config.int8_attention && light.key.is_integer();
+        let by_rank = wide && self.config.int8_attention && low_rank.key.is_integer();
         if by_rank && !cfg!(feature = "low-rank") {
             return Err(ModelError::LeftOut { feature: "low-rank" });
         }
         // The same rows enter both.
-        if light.key.is_integer() != light.value.is_integer() {
-            return Err(ModelError::Encoding { role: Role::LightValue, layer: at });
+        if low_rank.key.is_integer() != low_rank.value.is_integer() {
+            return Err(ModelError::Encoding { role: Role::LowRankValue, layer: at });
         }
-        Ok(light)
+        Ok(low_rank)
     }
 
     /// A linear map that reads float rows: patches, the head.

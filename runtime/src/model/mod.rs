@@ -8,7 +8,7 @@ mod view;
 pub use cost::Macs;
 pub use error::ModelError;
 pub(crate) use layer::LOW_RANK_WIDTH;
-pub use layer::{Adapter, FeedForward, Layer, LightKeys, Projections};
+pub use layer::{Adapter, FeedForward, Layer, LowRankKeys, Projections};
 pub use view::{Linear, Table, Weights};
 
 use crate::config::{
@@ -71,7 +71,7 @@ impl<'a> Model<'a> {
     ///
     /// # Errors
     /// As [`Model::bind`]; a task package alone is the wrong kind.
-    pub fn open(package: &Package<'a>) -> Result<Self, ModelError> {
+    pub fn from_package(package: &Package<'a>) -> Result<Self, ModelError> {
         let wrong = ModelError::WrongKind { expected: PackageKind::Base, found: package.kind() };
         let base = package.base().ok_or(wrong)?;
         match package.task() {
@@ -277,7 +277,7 @@ impl<'a> Model<'a> {
             gated: config.gated,
             patch_inputs: self.patch_grid().map_or(0, |grid| grid.inputs()),
             adapter: rows_of(Role::AdapterDown),
-            light_rank: rows_of(Role::LightDown),
+            low_rank: rows_of(Role::LowRankDown),
             outputs: match self.head().map(|head| head.kind) {
                 Some(HeadKind::Classification { labels }) => labels,
                 Some(HeadKind::Embedding { .. }) => config.hidden,

@@ -13,13 +13,13 @@ pub enum Budget<'a> {
     /// `k = max(1, ceil(n / r))` in every routed layer; r at least 1.
     Reduction(f32),
     /// `k` tokens in every routed layer, at most all.
-    Tokens(usize),
+    Selected(usize),
     /// `k = max(1, ceil(n * fraction))`; above 0, at most 1.
     Fraction(f32),
     /// A reduction for each layer, dense ones included (and ignored).
     PerLayer(&'a [f32]),
     /// `k` tokens for each layer, at most all; dense ones included (and ignored).
-    TokensPerLayer(&'a [usize]),
+    SelectedPerLayer(&'a [usize]),
     /// The most tokens that are done within this time by the executor's [`CostModel`](super::CostModel): the largest k
     /// for all routed layers, and some more in as many of the first as fit.
     Deadline(Duration),
@@ -97,20 +97,20 @@ impl Budget<'_> {
         };
         match *self {
             Self::Reduction(r) => reduction(r),
-            Self::Tokens(0) | Self::Stepped { tokens: 0, .. } => Err(BudgetError::NoToken),
+            Self::Selected(0) | Self::Stepped { tokens: 0, .. } => Err(BudgetError::NoToken),
             Self::Fraction(f) if f > 0.0 && f <= 1.0 => Ok(()),
             Self::Fraction(f) => Err(BudgetError::Fraction(f)),
             Self::PerLayer(found) if found.len() != layers => {
                 Err(BudgetError::Layers { expected: layers, found: found.len() })
             }
             Self::PerLayer(reductions) => reductions.iter().copied().try_for_each(reduction),
-            Self::TokensPerLayer(found) if found.len() != layers => {
+            Self::SelectedPerLayer(found) if found.len() != layers => {
                 Err(BudgetError::Layers { expected: layers, found: found.len() })
             }
-            Self::TokensPerLayer(tokens) if tokens.contains(&0) => Err(BudgetError::NoToken),
+            Self::SelectedPerLayer(tokens) if tokens.contains(&0) => Err(BudgetError::NoToken),
             Self::Task
-            | Self::Tokens(_)
-            | Self::TokensPerLayer(_)
+            | Self::Selected(_)
+            | Self::SelectedPerLayer(_)
             | Self::Stepped { .. }
             | Self::Deadline(_) => Ok(()),
         }
@@ -128,7 +128,7 @@ impl Budget<'_> {
         match *self {
             Self::Task => tokens_for_reduction(tokens, routing.reduction.unwrap_or(task.reduction)),
             Self::Reduction(r) => tokens_for_reduction(tokens, r),
-            Self::Tokens(k) => k.clamp(1, tokens.max(1)),
+            Self::Selected(k) => k.clamp(1, tokens.max(1)),
             Self::Stepped { tokens: k, layers } => {
                 let more = if index < layers { token_step(k) } else { 0 };
                 k.saturating_add(more).clamp(1, tokens.max(1))
@@ -139,7 +139,7 @@ impl Budget<'_> {
             Self::PerLayer(reductions) => {
                 tokens_for_reduction(tokens, reductions.get(index).copied().unwrap_or(1.0))
             }
-            Self::TokensPerLayer(each) => {
+            Self::SelectedPerLayer(each) => {
                 each.get(index).copied().unwrap_or(tokens).clamp(1, tokens.max(1))
             }
         }
@@ -175,13 +175,13 @@ mod tests {
             assert!(Budget::Reduction(r).check(1).is_err());
             assert!(Budget::PerLayer(&[r]).check(1).is_err());
         }
-        assert!(Budget::Tokens(0).check(1).is_err());
+        assert!(Budget::Selected(0).check(1).is_err());
         assert!(Budget::Fraction(0.0).check(1).is_err());
         assert!(Budget::Fraction(1.5).check(1).is_err());
         assert!(Budget::PerLayer(&[1.0]).check(2).is_err());
         assert!(Budget::PerLayer(&[1.0, 2.5]).check(2).is_ok());
-        assert!(Budget::TokensPerLayer(&[3]).check(2).is_err());
-        assert!(Budget::TokensPerLayer(&[3, 0]).check(2).is_err());
-        assert!(Budget::TokensPerLayer(&[3, usize::MAX]).check(2).is_ok());
+        assert!(Budget::SelectedPerLayer(&[3]).check(2).is_err());
+        assert!(Budget::SelectedPerLayer(&[3, 0]).check(2).is_err());
+        assert!(Budget::SelectedPerLayer(&[3, usize::MAX]).check(2).is_ok());
     }
 }

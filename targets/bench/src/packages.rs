@@ -23,10 +23,10 @@ macro_rules! package {
 package!(BASE, "/base.coda");
 package!(K_TO_K, "/k-to-k.coda");
 package!(K_TO_ALL, "/k-to-all.coda");
-package!(K_TO_LIGHT, "/k-to-light.coda");
+package!(K_TO_LOW_RANK, "/k-to-low-rank.coda");
 
 /// Names of the attention modes, and of the files that hold a task of each.
-pub(crate) const MODES: [&str; 3] = ["k-to-k", "k-to-all", "k-to-light"];
+pub(crate) const MODES: [&str; 3] = ["k-to-k", "k-to-all", "k-to-low-rank"];
 
 /// The base.
 pub(crate) fn base() -> &'static [u8] {
@@ -35,6 +35,6 @@ pub(crate) fn base() -> &'static [u8] {
 
 /// A task of each attention mode.
 pub(crate) fn tasks() -> [(&'static str, &'static [u8]); 3] {
-    let tasks: [&[u8]; 3] = [&K_TO_K.0, &K_TO_ALL.0, &K_TO_LIGHT.0];
+    let tasks: [&[u8]; 3] = [&K_TO_K.0, &K_TO_ALL.0, &K_TO_LOW_RANK.0];
     core::array::from_fn(|index| (MODES[index], tasks[index]))
 }

@@ -138,7 +138,7 @@ fn damaged_packages(memory: &mut Memory, console: &mut impl Console) -> Result<(
     }
     let bytes = copy(memory, WORDS, 1, 0);
     match Package::parse(bytes) {
-        Ok(package) => refused(console, "a misaligned package", Model::open(&package).map(drop)),
+        Ok(package) => refused(console, "a misaligned package", Model::from_package(&package).map(drop)),
         Err(error) => refused(console, "a misaligned package", Err::<(), _>(error)),
     }
 }
@@ -154,7 +154,7 @@ fn foreign_packages(console: &mut impl Console) -> Result<(), Failure> {
     refused(console, "a task for another base", Model::bind(&base, &foreign))?;
     refused(console, "a base in place of a task", Model::bind(&base, &base))?;
     refused(console, "a task in place of a base", Model::dense(&task))?;
-    refused(console, "a task alone", Model::open(&task))
+    refused(console, "a task alone", Model::from_package(&task))
 }
 
 /// A device with a key takes what is signed with it and nothing else.
@@ -247,7 +247,7 @@ enum End {
 
 fn reach(bytes: &[u8], kernels: &Kernels, arena: &mut [u8]) -> End {
     let Ok(package) = Package::parse(bytes) else { return End::Parse };
-    let Ok(model) = Model::open(&package) else { return End::Bind };
+    let Ok(model) = Model::from_package(&package) else { return End::Bind };
     let pixels = model.patch_grid().map(|grid| grid.image_bytes());
     let tokens = model.max_tokens().unwrap_or(4).min(64);
     let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens));
@@ -267,7 +267,7 @@ fn arenas(
     console: &mut impl Console,
 ) -> Result<(), Failure> {
     let package = Package::parse(WORDS).map_err(|_| Failure::Parse)?;
-    let model = Model::open(&package).map_err(|_| Failure::Bind)?;
+    let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     let capacity = Capacity { tokens: 8, selected: 4 };
     let plan = Plan::new(&model.dimensions(), capacity).map_err(|_| Failure::Executor)?;
     let needed = plan.arena_bytes();
@@ -279,7 +279,7 @@ fn arenas(
     let result = Executor::new(&model, kernels, plan, shifted).map(drop);
     refused(console, "an arena at an odd address", result)?;
     let pictures = Package::parse(PICTURES).map_err(|_| Failure::Parse)?;
-    let pictures = Model::open(&pictures).map_err(|_| Failure::Bind)?;
+    let pictures = Model::from_package(&pictures).map_err(|_| Failure::Bind)?;
     let result = Executor::new(&pictures, kernels, plan, arena).map(drop);
     refused(console, "the plan of another model", result)?;
     let none = Plan::new(&model.dimensions(), Capacity { tokens: 0, selected: 0 });
@@ -292,7 +292,7 @@ fn token_inputs(
     console: &mut impl Console,
 ) -> Result<(), Failure> {
     let package = Package::parse(WORDS).map_err(|_| Failure::Parse)?;
-    let model = Model::open(&package).map_err(|_| Failure::Bind)?;
+    let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     let capacity = Capacity { tokens: 6, selected: 4 };
     let plan = Plan::new(&model.dimensions(), capacity).map_err(|_| Failure::Executor)?;
     let executor = Executor::new(&model, kernels, plan, &mut memory.arena.0);
@@ -309,7 +309,7 @@ fn token_inputs(
         ("a token type that is none", Input::typed(short, &[0, 0, 0, 255]), task),
         ("pixels in place of tokens", Input::Pixels(&[0; 64]), task),
         ("a budget above the plan", Input::tokens(&[2; 6]), Budget::Reduction(1.0)),
-        ("a budget of no token", Input::tokens(short), Budget::Tokens(0)),
+        ("a budget of no token", Input::tokens(short), Budget::Selected(0)),
         ("a reduction that is no number", Input::tokens(short), Budget::Reduction(f32::NAN)),
         ("a reduction below one", Input::tokens(short), Budget::Reduction(0.5)),
         ("a fraction above one", Input::tokens(short), Budget::Fraction(1.5)),
@@ -328,7 +328,7 @@ fn pixel_inputs(
     console: &mut impl Console,
 ) -> Result<(), Failure> {
     let package = Package::parse(PICTURES).map_err(|_| Failure::Parse)?;
-    let model = Model::open(&package).map_err(|_| Failure::Bind)?;
+    let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     let tokens = model.max_tokens().ok_or(Failure::Bind)?;
     let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens));
     let plan = plan.map_err(|_| Failure::Executor)?;

@@ -121,7 +121,7 @@ pub fn check(
     console: &mut impl Console,
 ) -> Result<(), Failure> {
     let package = Package::parse(model::package()).map_err(|_| Failure::Parse)?;
-    let model = Model::open(&package).map_err(|_| Failure::Bind)?;
+    let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     memory.arena.0.fill(PAINT);
     memory.guard.fill(PAINT);
     line!(console, "kernels {}", kernels.name);

@@ -68,7 +68,7 @@ fn check_one(
     arena: &mut [u8],
 ) -> Result<usize, &'static str> {
     let package = Package::parse(bytes).map_err(|_| "the package does not parse")?;
-    let model = Model::open(&package).map_err(|_| "the package does not bind")?;
+    let model = Model::from_package(&package).map_err(|_| "the package does not bind")?;
     let (mut ids, mut types, mut pixels) = ([0u32; LONGEST], [0u8; LONGEST], [0u8; LONGEST]);
     let ids = read_list(text, "\"ids\"", &mut ids).ok_or("no token ids")?;
     let types = read_list(text, "\"types\"", &mut types).ok_or("no token types")?;

@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((call, package)) = bytes.split_first_chunk() else { return };
     let package = Aligned::sealed(package);
     let Ok(package) = Package::parse(package.bytes()) else { return };
-    let Ok(model) = Model::open(&package) else { return };
+    let Ok(model) = Model::from_package(&package) else { return };
     run(&Call(*call), &model);
 });
 
@@ -37,7 +37,7 @@ impl Call {
         match self.0[0] % 5 {
             0 => Budget::Task,
             1 => Budget::Reduction(1.0 + argument / 16.0),
-            2 => Budget::Tokens(usize::from(self.0[1])),
+            2 => Budget::Selected(usize::from(self.0[1])),
             3 => Budget::Fraction(argument / 255.0),
             _ => Budget::PerLayer(reductions),
         }

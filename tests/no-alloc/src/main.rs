@@ -33,7 +33,7 @@ const DIMENSIONS: Dimensions = Dimensions {
     gated: false,
     patch_inputs: 0,
     adapter: 4,
-    light_rank: 2,
+    low_rank: 2,
     outputs: 3,
     dense_layers: false,
     keys_of_all: true,
@@ -106,7 +106,7 @@ extern "C" fn main() -> c_int {
 fn run() -> Result<(), Failure> {
     update::run().ok_or(Failure::Update)?;
     let package = Package::parse(&PACKAGE.0).map_err(|_| Failure::Parse)?;
-    let model = Model::open(&package).map_err(|_| Failure::Bind)?;
+    let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     if model.dimensions() != DIMENSIONS {
         return Err(Failure::Dimensions);
     }

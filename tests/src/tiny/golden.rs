@@ -103,7 +103,7 @@ pub fn compute(
     kernels: &'static Kernels,
 ) -> Result<Expected> {
     let package = package.parse()?;
-    let model = Model::open(&package)?;
+    let model = Model::from_package(&package)?;
     let version = package.version();
     let (ids, types, pixels) = match input {
         TinyInput::Tokens { ids, types } => (ids.clone(), types.clone(), &[][..]),

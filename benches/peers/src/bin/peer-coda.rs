@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     // SAFETY: nothing writes to the package while it is in use.
     let bytes = unsafe { memmap2::Mmap::map(&file)? };
     let package = Package::parse(&bytes)?;
-    let model = Model::open(&package)?;
+    let model = Model::from_package(&package)?;
     let capacity = Capacity::any_budget(job.tokens);
     let plan = Plan::with_workers(&model.dimensions(), capacity, job.threads)?;
     // As `coda` does: rows that begin with a line of the cache are read faster.

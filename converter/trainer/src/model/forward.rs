@@ -288,20 +288,20 @@ impl Model {
         plan: &Plan,
         (u, u_selected): (&Tensor, &Tensor),
     ) -> Result<Keys> {
-        if mode == AttentionMode::KToLight && self.spec.pooled_keys > 0 {
+        if mode == AttentionMode::KToLowRank && self.spec.pooled_keys > 0 {
             return self.pooled_keys(layer, plan, (u, u_selected));
         }
         let source = if mode == AttentionMode::KToAll { u } else { u_selected };
         let (mut keys, mut values) =
             (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
-        if mode == AttentionMode::KToLight {
-            let down = self.need(layer, Role::LightDown)?;
+        if mode == AttentionMode::KToLowRank {
+            let down = self.need(layer, Role::LowRankDown)?;
             let low = linear_without_bias(&gather(u, plan.rest.clone())?, down)?;
-            let order = exact_before_light(&plan.choices);
-            let light = self.map(layer, (Role::LightKey, Role::LightKeyBias), &low)?;
-            keys = merge_rows(&keys, &light, order.clone())?;
-            let light = self.map(layer, (Role::LightValue, Role::LightValueBias), &low)?;
-            values = merge_rows(&values, &light, order)?;
+            let order = exact_before_low_rank(&plan.choices);
+            let low_rank = self.map(layer, (Role::LowRankKey, Role::LowRankKeyBias), &low)?;
+            keys = merge_rows(&keys, &low_rank, order.clone())?;
+            let low_rank = self.map(layer, (Role::LowRankValue, Role::LowRankValueBias), &low)?;
+            values = merge_rows(&values, &low_rank, order)?;
         }
         let mut query_start = 0;
         let segment = |choice: &Choice| {
@@ -312,7 +312,7 @@ impl Model {
                 AttentionMode::KToAll => {
                     (choice.rows.start, (0..choice.rows.len() as u32).collect())
                 }
-                AttentionMode::KToLight => (choice.rows.start, selected_first(choice)),
+                AttentionMode::KToLowRank => (choice.rows.start, selected_first(choice)),
             };
             self.segment((start, &choice.selected), (key_start, &positions))
         };
@@ -517,16 +517,16 @@ fn selected_first(choice: &Choice) -> Vec<u32> {
     choice.selected.iter().copied().chain(rest).collect()
 }
 
-/// For each sequence its exact rows, then its light rows; light rows stand behind all exact ones.
-fn exact_before_light(choices: &[Choice]) -> Arc<[u32]> {
+/// For each sequence its exact rows, then its low-rank rows; low-rank rows stand behind all exact ones.
+fn exact_before_low_rank(choices: &[Choice]) -> Arc<[u32]> {
     let exact: usize = choices.iter().map(|choice| choice.selected.len()).sum();
-    let (mut own, mut light) = (0, exact as u32);
+    let (mut own, mut low_rank) = (0, exact as u32);
     let rows = choices.iter().flat_map(|choice| {
         let k = choice.selected.len() as u32;
-        let (first, behind) = (own, light);
+        let (first, behind) = (own, low_rank);
         own += k;
-        light += choice.rows.len() as u32 - k;
-        (first..own).chain(behind..light)
+        low_rank += choice.rows.len() as u32 - k;
+        (first..own).chain(behind..low_rank)
     });
     rows.collect()
 }

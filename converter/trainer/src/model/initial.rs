@@ -33,7 +33,7 @@ fn constant([rows, columns]: [usize; 2], value: f32) -> FloatTensor {
 }
 
 /// The tensors that a task adds to `base`, norms apart. Adapters begin as zero maps (the model begins
-/// as the frozen one), routers with scores of spread about 1, light keys and values as the best
+/// as the frozen one), routers with scores of spread about 1, low-rank keys and values as the best
 /// low-rank approximation of the frozen projections, the head small.
 #[must_use]
 pub fn blank_task(
@@ -54,15 +54,15 @@ pub fn blank_task(
         tensors.insert(place, tensor);
     }
     for layer in 0..config.layers as u16 {
-        if tensors.contains_key(&(layer, Role::LightDown)) {
-            light_keys(&mut tensors, base, layer, config, spec.light_rank);
+        if tensors.contains_key(&(layer, Role::LowRankDown)) {
+            low_rank_keys(&mut tensors, base, layer, config, spec.low_rank);
         }
     }
     tensors
 }
 
 /// One singular value decomposition for keys and values together: they share the down projection.
-fn light_keys(tensors: &mut Tensors, base: &Tensors, layer: u16, config: &Config, rank: usize) {
+fn low_rank_keys(tensors: &mut Tensors, base: &Tensors, layer: u16, config: &Config, rank: usize) {
     let values = |role| base.get(&(layer, role)).map_or(&[][..], |tensor| &tensor.values);
     let both = [values(Role::Key), values(Role::Value)].concat();
     let (up, down) = low_rank(&both, config.hidden, rank);
@@ -74,11 +74,11 @@ fn light_keys(tensors: &mut Tensors, base: &Tensors, layer: u16, config: &Config
             tensors.insert((layer, role), tensor);
         }
     };
-    put(Role::LightDown, [rank, config.hidden], &down);
-    put(Role::LightKey, [width, rank], keys);
-    put(Role::LightValue, [width, rank], rest);
-    put(Role::LightKeyBias, [1, width], values(Role::KeyBias));
-    put(Role::LightValueBias, [1, width], values(Role::ValueBias));
+    put(Role::LowRankDown, [rank, config.hidden], &down);
+    put(Role::LowRankKey, [width, rank], keys);
+    put(Role::LowRankValue, [width, rank], rest);
+    put(Role::LowRankKeyBias, [1, width], values(Role::KeyBias));
+    put(Role::LowRankValueBias, [1, width], values(Role::ValueBias));
 }
 
 /// Fills an encoder without weights: norms are the identity, maps and tables normal.

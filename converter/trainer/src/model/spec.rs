@@ -61,8 +61,8 @@ pub struct TaskSpec {
     pub selection: Selection,
     /// Whose keys and values selected tokens attend to; `None` if every layer is dense.
     pub attention: Option<AttentionMode>,
-    /// Rank of light keys and values (k-to-light).
-    pub light_rank: usize,
+    /// Rank of low-rank keys and values (k-to-low-rank).
+    pub low_rank: usize,
     /// Group of tokens that share a key and a value in place of low-rank ones (ours, research); 0 for
     /// low-rank ones.
     pub pooled_keys: usize,
@@ -89,7 +89,7 @@ impl TaskSpec {
             gate: SoftTopK::Sigmoid,
             selection: Selection::Learned,
             attention: None,
-            light_rank: 0,
+            low_rank: 0,
             pooled_keys: 0,
             dense_layers: BTreeSet::new(),
             reductions: Vec::new(),
@@ -117,7 +117,7 @@ impl TaskSpec {
             gate: task.config.gate.into(),
             selection: Selection::Learned,
             attention: layers.clone().find_map(attention),
-            light_rank: columns(Role::LightDown),
+            low_rank: columns(Role::LowRankDown),
             pooled_keys: 0,
             dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
             reductions: Vec::new(),
@@ -140,7 +140,7 @@ impl TaskSpec {
     #[must_use]
     pub fn places(&self, config: &Config) -> Vec<(Place, [usize; 2])> {
         let (d, width) = (config.hidden, config.attention_width());
-        let (h, rank) = (self.adapter_hidden, self.light_rank);
+        let (h, rank) = (self.adapter_hidden, self.low_rank);
         let mut places = Vec::new();
         for index in 0..config.layers {
             let mut add = |role, shape| places.push(((index as u16, role), shape));
@@ -154,12 +154,12 @@ impl TaskSpec {
             if self.selection == Selection::Learned {
                 add(Role::Router, [1, d]);
             }
-            if mode == AttentionMode::KToLight && self.pooled_keys == 0 {
-                add(Role::LightDown, [rank, d]);
-                add(Role::LightKey, [width, rank]);
-                add(Role::LightKeyBias, [1, width]);
-                add(Role::LightValue, [width, rank]);
-                add(Role::LightValueBias, [1, width]);
+            if mode == AttentionMode::KToLowRank && self.pooled_keys == 0 {
+                add(Role::LowRankDown, [rank, d]);
+                add(Role::LowRankKey, [width, rank]);
+                add(Role::LowRankKeyBias, [1, width]);
+                add(Role::LowRankValue, [width, rank]);
+                add(Role::LowRankValueBias, [1, width]);
             }
         }
         if self.labels > 0 {

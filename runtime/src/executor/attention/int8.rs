@@ -65,13 +65,14 @@ impl<'s> Head<'s> {
 pub(super) fn attend(
     context: &Context<'_>,
     scratch: &mut Scratch<'_>,
-    (keys, light): (Keys<'_>, Option<&Packed<'_>>),
+    (keys, low_rank): (Keys<'_>, Option<&Packed<'_>>),
     order: &[u32],
     rows: &mut MatrixMut<'_>,
 ) {
     let (config, kernels) = (context.model.config(), context.kernels);
     let head_dim = config.head_dim;
-    let (low_rows, rank) = light.map_or((0, 0), |light| (light.light.rows, light.light.key.rank));
+    let (low_rows, rank) =
+        low_rank.map_or((0, 0), |low_rank| (low_rank.low_rank.rows, low_rank.low_rank.key.rank));
     let key_rows = keys.keys.rows() + low_rows;
     let sizes = Int8AttentionScratch::new(head_dim, order.len(), key_rows, rank);
     let Some(mut head) = Head::divide(scratch, sizes) else { return };
@@ -91,7 +92,7 @@ pub(super) fn attend(
         add_rows(head.value_sums, of_values);
         for (tile, order) in order.chunks(ATTENTION_TILE).enumerate() {
             let rows = (&mut *rows, tile * ATTENTION_TILE);
-            attend_tile(context, &mut head, (keys, light), index, order, rows);
+            attend_tile(context, &mut head, (keys, low_rank), index, order, rows);
         }
     }
 }
@@ -100,14 +101,15 @@ pub(super) fn attend(
 fn attend_tile(
     context: &Context<'_>,
     head: &mut Head<'_>,
-    (keys, light): (Keys<'_>, Option<&Packed<'_>>),
+    (keys, low_rank): (Keys<'_>, Option<&Packed<'_>>),
     index: usize,
     order: &[u32],
     (rows, first): (&mut MatrixMut<'_>, usize),
 ) {
     let (config, kernels) = (context.model.config(), context.kernels);
     let (head_dim, exact) = (config.head_dim.max(1), keys.keys.rows());
-    let (low_rows, rank) = light.map_or((0, 0), |light| (light.light.rows, light.light.key.rank));
+    let (low_rows, rank) =
+        low_rank.map_or((0, 0), |low_rank| (low_rank.low_rank.rows, low_rank.low_rank.key.rank));
     let key_rows = (exact + low_rows).max(1);
     let columns = index * head_dim..(index + 1) * head_dim;
     let queries = rows.as_matrix().column_range(columns.start, head_dim);
@@ -131,9 +133,9 @@ fn attend_tile(
     let overwrite = Epilogue::overwrite(&[]);
     let mut of_exact = MatrixMut::new(scores, key_rows).first_columns(exact);
     (kernels.gemm_f32_qd8_qc8w)(&mut of_exact, lhs, panels, &overwrite);
-    if let Some(light) = light {
+    if let Some(low_rank) = low_rank {
         let mut of_low = MatrixMut::new(scores, key_rows).columns_from(exact);
-        light.score(context, &mut of_low, queries, &columns, (head.rows, &mut space));
+        low_rank.score(context, &mut of_low, queries, &columns, (head.rows, &mut space));
     }
     let stride = key_rows.next_multiple_of(PANEL).max(PANEL);
     let mixed = head.context.get_mut(..order.len() * head_dim).unwrap_or_default();
@@ -152,10 +154,10 @@ fn attend_tile(
     let panels = PanelsInt8 { values, scales, outputs: head_dim, inputs: exact };
     let add = overwrite.store(Store::Add { scale: &[] });
     (kernels.gemm_f32_qd8_qc8w)(&mut MatrixMut::new(mixed, head_dim), lhs, panels, &add);
-    if let Some(light) = light {
+    if let Some(low_rank) = low_rank {
         let weights = head.rows.get(exact..).unwrap_or(&[]);
         let mut mixed = MatrixMut::new(mixed, head_dim);
-        light.mix(context, &mut mixed, (weights, stride), &columns, &mut space);
+        low_rank.mix(context, &mut mixed, (weights, stride), &columns, &mut space);
     }
     put_context(rows, first, columns, mixed);
 }

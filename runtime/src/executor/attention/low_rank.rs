@@ -1,4 +1,4 @@
-//! Products of int8 values with the low-rank keys and values of k-to-light (ours).
+//! Products of int8 values with the low-rank keys and values of k-to-low-rank (ours).
 //!
 //! The key of an unselected token is `U c + b`, and its score with a query `q . (U c + b) =
 //! (U^T q) . c + q . b`: the query goes to the rank, not the key to the head. So c is quantised and packed
@@ -11,7 +11,7 @@ use super::super::gemm::Form;
 use super::add_rows;
 use crate::kernels::{Epilogue, Kernels, PANEL, PanelsInt8, RowsInt8, Store};
 use crate::memory::{bytes_of, typed};
-use crate::model::{LOW_RANK_WIDTH, LightKeys, Linear, Weights};
+use crate::model::{LOW_RANK_WIDTH, Linear, LowRankKeys, Weights};
 use crate::tensor::{Matrix, MatrixMut};
 use core::ops::Range;
 
@@ -48,7 +48,7 @@ pub(super) struct Packed<'p> {
     /// `U^T` of every head, scales of one: those of U are factors of the query.
     to_rank: &'p [i8],
     ones: &'p [f32],
-    pub(super) light: LowRank<'p>,
+    pub(super) low_rank: LowRank<'p>,
 }
 
 impl<'a> LowRank<'a> {
@@ -57,7 +57,7 @@ impl<'a> LowRank<'a> {
     /// that are not whole panels, or so few rows that what is packed does not fit where values are.
     pub(in crate::executor) fn new(
         context: &Context<'_>,
-        light: &LightKeys<'a>,
+        low_rank: &LowRankKeys<'a>,
         (queries, rows): (usize, usize),
     ) -> Option<Self> {
         let config = context.model.config();
@@ -67,16 +67,16 @@ impl<'a> LowRank<'a> {
             }
             _ => None,
         };
-        let light = Self { key: map(&light.key)?, value: map(&light.value)?, rows };
+        let low_rank = Self { key: map(&low_rank.key)?, value: map(&low_rank.value)?, rows };
         let width = config.attention_width();
-        let whole = config.head_dim.is_multiple_of(PANEL) && light.key.rank <= width;
+        let whole = config.head_dim.is_multiple_of(PANEL) && low_rank.key.rank <= width;
         let whole = whole && width >= LOW_RANK_WIDTH;
-        let fits = light.packed_bytes(width) <= rows * width * size_of::<f32>();
-        let products = queries * light.key.rank * (width + config.heads * rows);
-        let expanded = rows * width * (light.key.rank + queries);
+        let fits = low_rank.packed_bytes(width) <= rows * width * size_of::<f32>();
+        let products = queries * low_rank.key.rank * (width + config.heads * rows);
+        let expanded = rows * width * (low_rank.key.rank + queries);
         let fewer = products * MARGIN <= expanded * (MARGIN - 1);
         let here = cfg!(feature = "low-rank") && config.int8_attention;
-        (here && whole && fits && fewer).then_some(light)
+        (here && whole && fits && fewer).then_some(low_rank)
     }
 
     /// Bytes of what [`Packed::new`] makes.
@@ -109,14 +109,15 @@ impl<'p> Packed<'p> {
     /// Packs c, `[rows, rank]`, into `space`; `None` if it is too small.
     pub(super) fn new(
         kernels: &Kernels,
-        light: LowRank<'p>,
+        low_rank: LowRank<'p>,
         low: &[f32],
         space: &'p mut [f32],
         head_dim: usize,
     ) -> Option<Self> {
-        let rank = light.key.rank;
-        let (rows, wide_rank) = (light.rows.next_multiple_of(PANEL), rank.next_multiple_of(PANEL));
-        let low = Matrix::new(low, rank).first_rows(light.rows);
+        let rank = low_rank.key.rank;
+        let (rows, wide_rank) =
+            (low_rank.rows.next_multiple_of(PANEL), rank.next_multiple_of(PANEL));
+        let low = Matrix::new(low, rank).first_rows(low_rank.rows);
         let (key_scales, space) = space.split_at_mut_checked(rows)?;
         let (value_scales, space) = space.split_at_mut_checked(wide_rank)?;
         let (ones, space) = space.split_at_mut_checked(wide_rank)?;
@@ -124,27 +125,27 @@ impl<'p> Packed<'p> {
         let space: &mut [i8] = typed(bytes_of(space));
         let (keys, space) = space.split_at_mut_checked(rows * wide_rank)?;
         let (values, space) = space.split_at_mut_checked(rows * wide_rank)?;
-        let to_rank = space.get_mut(..light.key.values.len())?;
+        let to_rank = space.get_mut(..low_rank.key.values.len())?;
         (kernels.pack_rows)(keys, key_scales, low);
         (kernels.pack_columns)(values, value_scales, low);
         add_rows(sums, low);
-        transpose_heads(to_rank, light.key.values, head_dim, wide_rank);
+        transpose_heads(to_rank, low_rank.key.values, head_dim, wide_rank);
         ones.fill(1.0);
         let panels =
             |values, scales, outputs, inputs| PanelsInt8 { values, scales, outputs, inputs };
         Some(Self {
-            keys: panels(keys, key_scales, light.rows, rank),
-            values: panels(values, value_scales, rank, light.rows),
+            keys: panels(keys, key_scales, low_rank.rows, rank),
+            values: panels(values, value_scales, rank, low_rank.rows),
             sums,
             to_rank,
             ones,
-            light,
+            low_rank,
         })
     }
 
     /// `U^T` of one head.
     fn transposed(&self, columns: &Range<usize>) -> PanelsInt8<'_> {
-        let rank = self.light.key.rank;
+        let rank = self.low_rank.key.rank;
         let wide_rank = rank.next_multiple_of(PANEL);
         PanelsInt8 {
             values: self
@@ -230,7 +231,7 @@ impl Packed<'_> {
         columns: &Range<usize>,
         (rows, space): (&mut [i8], &mut Space<'_>),
     ) {
-        let (kernels, key) = (context.kernels, &self.light.key);
+        let (kernels, key) = (context.kernels, &self.low_rank.key);
         let (scale, stride) = (context.model.config().attention_scale, columns.len());
         let slots = rows.chunks_exact_mut(stride.max(PANEL)).zip(space.scales.iter_mut());
         for ((slot, scale), query) in slots.zip(queries.clone()) {
@@ -261,7 +262,7 @@ impl Packed<'_> {
         columns: &Range<usize>,
         space: &mut Space<'_>,
     ) {
-        let (kernels, value) = (context.kernels, &self.light.value);
+        let (kernels, value) = (context.kernels, &self.low_rank.value);
         let lhs = RowsInt8 { values: weights, scales: space.scales, stride };
         let mut low = MatrixMut::new(space.floats, value.rank);
         for (low, rest) in low.rows_from(0).zip(space.rests.iter()) {
@@ -274,9 +275,9 @@ impl Packed<'_> {
             let scales = space.scales.iter().zip(space.rests.iter());
             let weights = weights.chunks(stride.max(1)).zip(scales);
             for (mixed, (weights, (scale, rest))) in out.rows_from(0).zip(weights) {
-                let weights = weights.iter().take(self.light.rows);
+                let weights = weights.iter().take(self.low_rank.rows);
                 let sum = weights.map(|weight| i32::from(*weight)).sum::<i32>() as f32 * scale;
-                let sum = sum + rest * self.light.rows as f32;
+                let sum = sum + rest * self.low_rank.rows as f32;
                 mixed.iter_mut().zip(bias).for_each(|(slot, bias)| *slot += bias * sum);
             }
         }

@@ -57,15 +57,15 @@ pub(super) fn forward(
 ) {
     let config = context.model.config();
     let width = config.attention_width();
-    let (exact, all, light) = match key_rows {
+    let (exact, all, low_rank) = match key_rows {
         KeyRows::InOrder(rows) | KeyRows::ByPosition(rows) => (rows, rows, None),
-        KeyRows::LowRank(light) => (queries, queries + light.rows, Some(light)),
+        KeyRows::LowRank(low_rank) => (queries, queries + low_rank.rows, Some(low_rank)),
     };
     let (keys, low) = buffers.keys.split_at_mut_checked(exact * width).unwrap_or_default();
     let (values, space) = buffers.values.split_at_mut_checked(exact * width).unwrap_or_default();
-    let light = light.filter(|_| cfg!(feature = "low-rank"));
-    let light =
-        light.and_then(|light| Packed::new(context.kernels, light, low, space, config.head_dim));
+    let low_rank = low_rank.filter(|_| cfg!(feature = "low-rank"));
+    let low_rank = low_rank
+        .and_then(|low_rank| Packed::new(context.kernels, low_rank, low, space, config.head_dim));
     let bias = context.model.relative_bias().ok().filter(|_| config.relative_distance > 0);
     let bias = bias.map(|values| RelativeBias { values, distance: config.relative_distance });
     let order: &[u32] = buffers.order;
@@ -78,8 +78,8 @@ pub(super) fn forward(
     let rows = (order, MatrixMut::new(data, width));
     for_parts(context.workers, buffers.scratch.reborrow(), rows, &|scratch, (order, mut rows)| {
         if config.int8_attention || !cfg!(feature = "float") {
-            let light = light.as_ref().filter(|_| cfg!(feature = "low-rank"));
-            int8::attend(context, scratch, (keys, light), order, &mut rows);
+            let low_rank = low_rank.as_ref().filter(|_| cfg!(feature = "low-rank"));
+            int8::attend(context, scratch, (keys, low_rank), order, &mut rows);
         } else {
             float::attend(context, scratch, keys, order, &mut rows);
         }

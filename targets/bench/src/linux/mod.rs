@@ -22,7 +22,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: coda-bench [OPTION...] [PACKAGES]
 
-PACKAGES is a directory with base.coda and k-to-k.coda, k-to-all.coda, k-to-light.coda, or one package;
+PACKAGES is a directory with base.coda and k-to-k.coda, k-to-all.coda, k-to-low-rank.coda, or one package;
 without it the bundled model is measured.
 
   --json                       a JSON array instead of CSV
@@ -140,8 +140,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some(path) if path.is_dir() => {
             let base = Bytes::read(&path.join("base.coda"))?;
             let tasks = MODES.map(|mode| Bytes::read(&path.join(mode).with_extension("coda")));
-            let [k_to_k, k_to_all, k_to_light] = tasks;
-            let tasks = [k_to_k?, k_to_all?, k_to_light?];
+            let [k_to_k, k_to_all, k_to_low_rank] = tasks;
+            let tasks = [k_to_k?, k_to_all?, k_to_low_rank?];
             let tasks = [0, 1, 2].map(|index| (MODES[index], tasks[index].get()));
             let mut arena = Bytes::zero(arena_bytes(base.get(), &tasks, options.tokens)?);
             let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
@@ -150,7 +150,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some(path) => {
             let bytes = Bytes::read(path)?;
             let package = Package::parse(bytes.get())?;
-            let model = Model::open(&package).or_else(|_| Model::dense(&package))?;
+            let model = Model::from_package(&package).or_else(|_| Model::dense(&package))?;
             let mut arena = Bytes::zero(arena_of(&model, options.tokens)?);
             let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
             bench.model(&model, name(path), options.tokens, &mut { memory })?;

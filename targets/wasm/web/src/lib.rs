@@ -73,7 +73,7 @@ pub extern "C" fn run(reduction: f32) -> i32 {
 fn classify(reduction: f32) -> Result<(), i32> {
     let State { arena, pixels, scores, routed, .. } = &mut *STATE.borrow_mut();
     let package = Package::parse(model_bytes()).map_err(|_| 1)?;
-    let model = Model::open(&package).map_err(|_| 2)?;
+    let model = Model::from_package(&package).map_err(|_| 2)?;
     let mut executor = Executor::new(&model, Kernels::best(), PLAN, &mut arena.0).map_err(|_| 3)?;
     let (input, budget) = (Input::Pixels(pixels), Budget::Reduction(reduction));
     let output = executor.run_observed(input, budget, routed).map_err(|_| 4)?;
@@ -128,7 +128,7 @@ pub extern "C" fn labels() -> *const u8 {
     let State { labels, .. } = &mut *STATE.borrow_mut();
     labels.fill(0);
     let package = Package::parse(model_bytes());
-    let model = package.as_ref().ok().and_then(|package| Model::open(package).ok());
+    let model = package.as_ref().ok().and_then(|package| Model::from_package(package).ok());
     if let Some(names) = model.and_then(|model| model.labels()) {
         let text = names.iter().flat_map(|name| name.bytes().chain([b'\n']));
         let room = labels.len() - 1;
