@@ -70,7 +70,7 @@ pub fn macs(model: &Model<'_>, tokens: usize, reduction: f32) -> Result<Macs> {
 pub fn macs_of(model: &Model<'_>, tokens: usize, routed: usize) -> Result<Macs> {
     let layers = 0..model.config().layers;
     let layers = layers.map(|index| -> Result<Macs> {
-        let layer = model.layer(index)?;
+        let layer = model.layer(index);
         Ok(layer.macs(tokens, if layer.routing.is_some() { routed } else { tokens }))
     });
     layers.sum()

@@ -6,12 +6,7 @@
 //! without `std`, without an allocator, in one scratch buffer whose exact size is known beforehand.
 //!
 //! ```
-//! use coda_runtime::executor::{Executor, Input};
-//! use coda_runtime::format::Package;
-//! use coda_runtime::kernels::Kernels;
-//! use coda_runtime::memory::{Arena, Capacity, Plan};
-//! use coda_runtime::model::Model;
-//! use coda_runtime::routing::Budget;
+//! use coda_runtime::{Arena, Budget, Capacity, Executor, Input, Kernels, Model, Package, Plan};
 //!
 //! # macro_rules! model { () => {
 //! #     concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/bert-int8-v1.0.coda")
@@ -43,6 +38,7 @@
 //! | [`memory`] | the exact size of the scratch buffer, and its division |
 //! | [`model`] | a view to layers with a meaning |
 //! | [`routing`] | budgets, scores, soft top-k, selection |
+//! | `block` | what layers are made of: rows into maps, attention over given keys, feed-forward |
 //! | [`executor`] | one inference |
 //!
 //! Off unless a feature asks for them: `slots`, an update of a task in flash that survives a power cut
@@ -65,6 +61,7 @@ compile_error!(
     "packages are little-endian and used in place: big-endian targets are not supported"
 );
 
+mod block;
 pub mod config;
 pub mod executor;
 pub mod format;
@@ -80,3 +77,10 @@ pub mod signature;
 pub mod slots;
 pub mod tensor;
 pub mod text;
+
+pub use executor::{Executor, Input, Output};
+pub use format::Package;
+pub use kernels::Kernels;
+pub use memory::{Arena, Capacity, Plan};
+pub use model::Model;
+pub use routing::Budget;

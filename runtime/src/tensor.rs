@@ -1,5 +1,32 @@
 //! Two-dimensional views of floats, and nothing more general.
 
+use core::ops::Range;
+
+/// Parts of slices, where an earlier check has established that they are inside.
+///
+/// A build with debug assertions panics where one is not; another gives an empty part, so that no
+/// panic is left in the hot path.
+pub(crate) trait Part<T> {
+    /// The values of `range`.
+    fn part(&self, range: Range<usize>) -> &[T];
+    /// The same, to write.
+    fn part_mut(&mut self, range: Range<usize>) -> &mut [T];
+}
+
+impl<T> Part<T> for [T] {
+    #[inline(always)]
+    fn part(&self, range: Range<usize>) -> &[T] {
+        debug_assert!(self.get(range.clone()).is_some(), "{range:?} of {} values", self.len());
+        self.get(range).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn part_mut(&mut self, range: Range<usize>) -> &mut [T] {
+        debug_assert!(self.get(range.clone()).is_some(), "{range:?} of {} values", self.len());
+        self.get_mut(range).unwrap_or_default()
+    }
+}
+
 /// A row-major matrix view; a row may be longer than its columns (`stride`).
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
@@ -100,6 +127,12 @@ impl<'a> MatrixMut<'a> {
         rest.chunks_mut(stride).filter_map(move |row| row.get_mut(..columns))
     }
 
+    /// The same view for a shorter time.
+    #[must_use]
+    pub fn reborrow(&mut self) -> MatrixMut<'_> {
+        MatrixMut { data: self.data, columns: self.columns, stride: self.stride }
+    }
+
     /// The same rows without their first `first` columns; none if there are fewer.
     #[must_use]
     pub fn columns_from(self, first: usize) -> MatrixMut<'a> {
@@ -137,8 +170,15 @@ impl<'a> MatrixMut<'a> {
     /// The first `count` rows.
     #[must_use]
     pub fn first_rows(&mut self, count: usize) -> MatrixMut<'_> {
-        let end = count.saturating_mul(self.stride).min(self.data.len());
-        let data = self.data.get_mut(..end).unwrap_or_default();
+        self.row_range(0..count)
+    }
+
+    /// Rows of a range, as far as they are there.
+    #[must_use]
+    pub fn row_range(&mut self, rows: Range<usize>) -> MatrixMut<'_> {
+        let end = rows.end.saturating_mul(self.stride).min(self.data.len());
+        let start = rows.start.saturating_mul(self.stride).min(end);
+        let data = self.data.get_mut(start..end).unwrap_or_default();
         MatrixMut { data, columns: self.columns, stride: self.stride }
     }
 

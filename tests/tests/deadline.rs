@@ -28,7 +28,7 @@ fn with_bert(test: impl FnOnce(&Model<'_>, &[u32], &[u8])) {
 fn time(model: &Model<'_>, tokens: usize, k: usize, layers: usize) -> f32 {
     let macs = (0..model.config().layers).map(|index| {
         let more = if index < layers { token_step(k) } else { 0 };
-        model.layer(index).unwrap().macs(tokens, (k + more).min(tokens))
+        model.layer(index).macs(tokens, (k + more).min(tokens))
     });
     COSTS.predict(tokens, &macs.sum::<Macs>()) * (1.0 + COSTS.margin)
 }

@@ -1,7 +1,7 @@
 //! Soft top-k against its definition, selection against a plain sort.
 
 use coda_runtime::config::Gate;
-use coda_runtime::routing::{RouteScratch, exact, iterated, route};
+use coda_runtime::routing::{CoordinateAscent, RouteScratch, exact, iterated, route};
 use coda_tests::tolerance::Tolerance;
 use proptest::prelude::*;
 
@@ -92,7 +92,8 @@ proptest! {
         eps in prop::sample::select(vec![0.03f32, 0.3, 1.0]),
     ) {
         let mut lambda = vec![0.0; scores.len()];
-        iterated(&scores, k, (20, eps, 4.0, 0.7), &mut lambda);
+        let settings = CoordinateAscent { sweeps: 20, eps, eps_start: 4.0, decay: 0.7 };
+        iterated(&scores, k, settings, &mut lambda);
         assert_close(&lambda, &iterated_by_definition(&scores, k, f64::from(eps)), GATES);
     }
 

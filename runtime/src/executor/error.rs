@@ -1,6 +1,5 @@
 //! Why an executor cannot be made, and why a run is refused.
 
-use crate::model::ModelError;
 use crate::routing::{BudgetError, DeadlineError};
 use core::fmt;
 
@@ -102,8 +101,6 @@ pub enum RunError {
         /// Tokens of the plan.
         capacity: usize,
     },
-    /// A tensor could not be viewed; after a successful bind this does not happen.
-    Model(ModelError),
 }
 
 impl From<BudgetError> for RunError {
@@ -115,12 +112,6 @@ impl From<BudgetError> for RunError {
 impl From<DeadlineError> for RunError {
     fn from(error: DeadlineError) -> Self {
         Self::Deadline(error)
-    }
-}
-
-impl From<ModelError> for RunError {
-    fn from(error: ModelError) -> Self {
-        Self::Model(error)
     }
 }
 
@@ -157,7 +148,6 @@ impl fmt::Display for RunError {
             Self::SelectedAboveCapacity { needed, capacity } => {
                 write!(f, "the budget selects {needed} tokens, the plan holds {capacity}")
             }
-            Self::Model(error) => write!(f, "{error}"),
         }
     }
 }

@@ -1,51 +1,47 @@
 //! Final norm, pooling, classifier or embedding.
 
-use super::embed::norm_rows;
-use super::gemm::{Rows, apply};
-use super::{Context, RunError};
-use crate::config::{HeadKind, Pooling};
-use crate::kernels::Epilogue;
+use super::layer::Pass;
+use crate::block::{PreparedRows, apply, norm_rows, rows_of};
+use crate::config::{Head, HeadKind, Pooling};
 use crate::kernels::math::sqrt;
-use crate::memory::{Buffers, typed};
-use crate::tensor::{Matrix, MatrixMut};
+use crate::kernels::{Epilogue, Kernels};
+use crate::memory::typed;
+use crate::model::Linear;
+use crate::tensor::{Matrix, MatrixMut, Part};
 
 /// Finishes the hidden states and writes the answer.
-pub(super) fn forward(
-    context: &Context<'_>,
-    buffers: &mut Buffers<'_>,
-    tokens: usize,
-) -> Result<(), RunError> {
-    let d = context.model.config().hidden;
-    if context.model.config().final_norm {
-        let weights = context.model.final_norm()?;
-        let mut hidden = MatrixMut::new(buffers.hidden, d);
-        let rows = &mut hidden.first_rows(tokens);
-        norm_rows(context, rows, buffers.scratch.tile.floats, weights);
+pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
+    let (context, d) = (pass.context, pass.context.config.hidden);
+    if let Some(weights) = pass.globals.final_norm {
+        let mut rows = rows_of(pass.buffers.hidden, 0..pass.tokens, d);
+        norm_rows(&context, &mut rows, pass.scratch.tile.floats, weights);
     }
-    let Some(head) = context.model.head() else { return Ok(()) };
-    let hidden = Matrix::new(buffers.hidden, d).first_rows(tokens);
-    let stage: &mut [f32] = typed(buffers.scratch.stage);
-    let pooled = stage.get_mut(..d).unwrap_or_default();
+    let Some(head) = head else { return };
+    let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
+    let stage: &mut [f32] = typed(pass.scratch.stage);
+    let pooled = stage.part_mut(0..d);
     match head.pooling {
         Pooling::ClassToken => pooled.copy_from_slice(hidden.row(0)),
         Pooling::Mean => mean(pooled, hidden),
     }
-    match head.kind {
-        HeadKind::Classification { labels } => {
-            let classifier = context.model.classifier()?;
-            let rows = Rows::Float(Matrix::new(pooled, d));
-            let mut out = MatrixMut::new(buffers.output, labels);
-            let epilogue = Epilogue::overwrite(classifier.bias);
-            apply(context.kernels, &mut out, rows, &classifier, &epilogue);
-        }
-        HeadKind::Embedding { normalize } => {
-            buffers.output.copy_from_slice(pooled);
+    let answer = &mut *pass.buffers.output;
+    match (head.kind, &pass.globals.classifier) {
+        (HeadKind::Embedding { normalize }, _) => {
+            answer.copy_from_slice(pooled);
             if normalize {
-                scale_to_unit_length(context, buffers.output);
+                scale_to_unit_length(context.kernels, answer);
             }
         }
+        (_, Some(classifier)) => classify(context.kernels, answer, pooled, classifier),
+        _ => debug_assert!(false, "binding has viewed the classifier of such a head"),
     }
-    Ok(())
+}
+
+/// One logit for each label.
+fn classify(kernels: &Kernels, logits: &mut [f32], pooled: &[f32], classifier: &Linear<'_>) {
+    let rows = PreparedRows::Float(Matrix::new(pooled, classifier.inputs));
+    let mut logits = MatrixMut::new(logits, classifier.outputs);
+    apply(kernels, &mut logits, rows, classifier, &Epilogue::overwrite(classifier.bias));
 }
 
 /// The mean of all rows, summed in order.
@@ -59,7 +55,7 @@ fn mean(out: &mut [f32], rows: Matrix<'_>) {
 }
 
 /// Divides by the Euclidean norm, at least 1e-12.
-fn scale_to_unit_length(context: &Context<'_>, vector: &mut [f32]) {
-    let length = sqrt((context.kernels.dot)(vector, vector)).max(1e-12);
+fn scale_to_unit_length(kernels: &Kernels, vector: &mut [f32]) {
+    let length = sqrt((kernels.dot)(vector, vector)).max(1e-12);
     vector.iter_mut().for_each(|x| *x /= length);
 }

@@ -3,36 +3,37 @@
 //! | file | stage |
 //! |---|---|
 //! | `embed` | ids or patches to hidden states |
-//! | `layer` | one encoder layer, as in `coda.md`, "One layer" |
-//! | `attention` | scores, softmax, context |
-//! | `gemm` | rows into a linear map |
+//! | `route` | which tokens pass a layer |
+//! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
+//! | `keys` | what the selected tokens of a layer attend to |
 //! | `head` | pooling, classifier, embedding |
-//! | `workers` | rows shared out among cores |
 
-mod attention;
 mod embed;
 mod error;
-mod gemm;
 mod head;
 mod input;
+mod keys;
 mod layer;
 mod observer;
-mod workers;
+mod route;
 
 pub use error::{ExecutorError, RunError};
 pub use input::Input;
 pub use observer::Observer;
-#[cfg(feature = "std")]
-pub use workers::ThreadPool;
-pub use workers::{ThisCore, Workers};
 
+#[cfg(feature = "std")]
+pub use crate::block::ThreadPool;
+pub use crate::block::{ThisCore, Workers};
+
+use crate::block::{Context, Cores};
 use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
 use crate::model::Model;
 use crate::routing::{Budget, Choice, CostModel, DeadlineError};
 use crate::tensor::Matrix;
 use core::time::Duration;
-use workers::Cores;
+use layer::Pass;
+use route::{Router, tokens_of_layer};
 
 /// Runs a model in a caller's scratch buffer.
 pub struct Executor<'m, 'a> {
@@ -51,14 +52,6 @@ impl core::fmt::Debug for Executor<'_, '_> {
             .field("plan", &self.plan)
             .finish_non_exhaustive()
     }
-}
-
-/// What every stage needs to know.
-#[derive(Clone, Copy)]
-struct Context<'m> {
-    model: &'m Model<'m>,
-    kernels: &'m Kernels,
-    workers: Cores<'m>,
 }
 
 /// The answer of one inference, in the arena until the next.
@@ -162,23 +155,32 @@ impl<'m, 'a> Executor<'m, 'a> {
         };
         let budget = choice.map_or(budget, Budget::from);
         self.check_budget(&budget, tokens)?;
-        let Self { model, kernels, workers, .. } = *self;
-        let context = Context { model, kernels, workers };
-        let d = self.model.config().hidden;
-        let mut buffers = Buffers::divide(&self.plan, self.arena);
-        embed::forward(&context, &mut buffers, &input, tokens)?;
-        observer.embedded(layer::hidden(&buffers, tokens, d));
-        for index in 0..self.model.config().layers {
-            let layer = self.model.layer(index)?;
-            let k =
-                layer::route(&context, &mut buffers, &layer, (index, tokens), &budget, observer);
-            observer.selected(index, &layer::selection(&buffers, &layer, tokens, k));
-            layer::forward(&context, &mut buffers, &layer, tokens, k);
-            observer.layer(index, layer::hidden(&buffers, tokens, d));
+        let (model, layers) = (self.model, self.model.config().layers);
+        let mut pass = self.begin(tokens);
+        let mut router = Router::new(model, budget, &mut pass.buffers, tokens);
+        embed::forward(&mut pass, model, &input);
+        observer.embedded(pass.hidden());
+        for index in 0..layers {
+            let layer = model.layer(index);
+            let selected = router.route(&mut pass, &layer, index, observer);
+            layer::forward(&mut pass, &layer, selected);
+            observer.layer(index, pass.hidden());
         }
-        head::forward(&context, &mut buffers, tokens)?;
-        let hidden = Matrix::new(buffers.hidden.get(..tokens * d).unwrap_or_default(), d);
+        head::forward(&mut pass, model.head());
+        let Pass { buffers, context, .. } = pass;
+        let hidden = Matrix::new(buffers.hidden, context.config.hidden).first_rows(tokens);
         Ok(Output { values: buffers.output, hidden, choice })
+    }
+
+    /// The buffers of an inference, and what its stages need to know.
+    fn begin(&mut self, tokens: usize) -> Pass<'_, '_> {
+        let Self { model, kernels, workers, .. } = *self;
+        let config = model.config();
+        let adapter_activation = model.task_config().map(|task| task.adapter_activation);
+        let context = Context { config, kernels, workers, adapter_activation };
+        let mut buffers = Buffers::divide(&self.plan, self.arena);
+        let scratch = buffers.take_scratch(self.plan.workers());
+        Pass { context, globals: model.globals(), buffers, scratch, tokens }
     }
 
     /// What a deadline comes to for an input of `tokens` tokens.
@@ -197,7 +199,7 @@ impl<'m, 'a> Executor<'m, 'a> {
         budget.check(self.model.config().layers)?;
         let capacity = self.plan.capacity().selected;
         for index in 0..self.model.config().layers {
-            let needed = layer::tokens_of_layer(self.model, index, tokens, budget);
+            let needed = tokens_of_layer(self.model, index, tokens, budget);
             if needed.is_some_and(|needed| needed > capacity) {
                 return Err(RunError::SelectedAboveCapacity {
                     needed: needed.unwrap_or(0),

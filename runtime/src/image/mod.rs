@@ -16,7 +16,7 @@ pub struct InputNormalization {
 }
 
 /// Where the patches of an image are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PatchGrid {
     /// Patches from left to right.
     pub columns: usize,

@@ -161,7 +161,7 @@ impl WeightScale {
 }
 
 /// Weights of a norm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NormWeights<'a> {
     /// Factor of each column.
     pub weight: &'a [f32],

@@ -1,9 +1,11 @@
 //! The scratch buffer and the typed buffers carved from it.
 
-use super::plan::{self, Plan};
+use super::ARENA_ALIGNMENT;
+use super::buffers::Cutter;
+use super::plan::{Buffers, Plan};
 use crate::panel::RowsInt8;
-use crate::tensor::Matrix;
-use bytemuck::{AnyBitPattern, NoUninit, try_cast_slice_mut};
+use crate::tensor::{Matrix, Part};
+use core::mem::take;
 
 /// `N` bytes with the alignment that an executor needs, for a `static` in a firmware.
 #[derive(Clone, Debug)]
@@ -22,31 +24,6 @@ impl<const N: usize> Default for Arena<N> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The buffers of one inference. Shapes are in the plan: n tokens, k selected rows, m key rows.
-#[derive(Debug)]
-pub(crate) struct Buffers<'a> {
-    /// X, `[n, d]`.
-    pub(crate) hidden: &'a mut [f32],
-    /// Router scores, `[n]`.
-    pub(crate) scores: &'a mut [f32],
-    /// lambda of every token, `[n]`.
-    pub(crate) gates: &'a mut [f32],
-    /// Selected tokens ascending, then the rest ascending, `[n]`.
-    pub(crate) order: &'a mut [u32],
-    /// `[m, attention width]`.
-    pub(crate) keys: &'a mut [f32],
-    /// `[m, attention width]`.
-    pub(crate) values: &'a mut [f32],
-    /// Queries, then the attention context in their place, `[k, attention width]`.
-    pub(crate) queries: &'a mut [f32],
-    /// The layer's output for the selected tokens, `[k, d]`.
-    pub(crate) update: &'a mut [f32],
-    /// Scratch of every worker.
-    pub(crate) scratch: Scratch<'a>,
-    /// The answer.
-    pub(crate) output: &'a mut [f32],
 }
 
 /// Scratch of one or more workers; the parts of a worker are adjacent.
@@ -110,80 +87,34 @@ impl Scratch<'_> {
 impl Tile<'_> {
     /// The first `rows` float rows.
     pub(crate) fn float_rows(&self, rows: usize, columns: usize) -> Matrix<'_> {
-        Matrix::new(self.floats.get(..rows * columns).unwrap_or(&[]), columns)
+        Matrix::new(self.floats.part(0..rows * columns), columns)
     }
 
     /// The first `rows` int8 rows.
     pub(crate) fn int8_rows(&self, rows: usize, stride: usize) -> RowsInt8<'_> {
         RowsInt8 {
-            values: self.int8.get(..rows * stride).unwrap_or(&[]),
-            scales: self.scales.get(..rows).unwrap_or(&[]),
+            values: self.int8.part(0..rows * stride),
+            scales: self.scales.part(0..rows),
             stride,
         }
     }
 }
 
-/// A byte slice as values of another type; empty if it is misaligned, which a plan never makes it.
-pub(crate) fn typed<T: AnyBitPattern + NoUninit>(bytes: &mut [u8]) -> &mut [T] {
-    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
-    let bytes = bytes.get_mut(..whole).unwrap_or_default();
-    try_cast_slice_mut(bytes).unwrap_or_default()
-}
-
-/// The bytes of some floats.
-pub(crate) fn bytes_of(values: &mut [f32]) -> &mut [u8] {
-    try_cast_slice_mut(values).unwrap_or_default()
-}
-
-/// Cuts buffers off the front of the arena, in the order of the plan.
-struct Cutter<'p, 'a> {
-    plan: &'p Plan,
-    rest: &'a mut [u8],
-    position: usize,
-}
-
-impl<'a> Cutter<'_, 'a> {
-    fn cut(&mut self, index: usize) -> &'a mut [u8] {
-        let Some(buffer) = self.plan.buffers().get(index) else { return &mut [] };
-        let padding = buffer.offset.saturating_sub(self.position);
-        let rest = core::mem::take(&mut self.rest);
-        let taken = rest.split_at_mut_checked(padding + buffer.bytes);
-        let Some((taken, rest)) = taken else { return &mut [] };
-        self.rest = rest;
-        self.position = buffer.offset + buffer.bytes;
-        taken.get_mut(padding..).unwrap_or_default()
-    }
-
-    fn typed<T: AnyBitPattern + NoUninit>(&mut self, index: usize) -> &'a mut [T] {
-        typed(self.cut(index))
-    }
-}
-
 impl<'a> Buffers<'a> {
-    /// Divides an arena of at least [`Plan::arena_bytes`] bytes, aligned to
-    /// [`ARENA_ALIGNMENT`](super::ARENA_ALIGNMENT).
+    /// Divides an arena of at least [`Plan::arena_bytes`] bytes, aligned to [`ARENA_ALIGNMENT`].
     pub(crate) fn divide(plan: &Plan, arena: &'a mut [u8]) -> Self {
-        let mut cutter = Cutter { plan, rest: arena, position: 0 };
-        Self {
-            hidden: cutter.typed(plan::HIDDEN),
-            scores: cutter.typed(plan::SCORES),
-            gates: cutter.typed(plan::GATES),
-            order: cutter.typed(plan::ORDER),
-            keys: cutter.typed(plan::KEYS),
-            values: cutter.typed(plan::VALUES),
-            queries: cutter.typed(plan::QUERIES),
-            update: cutter.typed(plan::UPDATE),
-            scratch: Scratch {
-                workers: plan.workers(),
-                tile: Tile {
-                    floats: cutter.typed(plan::TILE_FLOAT),
-                    int8: cutter.typed(plan::TILE_INT8),
-                    scales: cutter.typed(plan::TILE_SCALES),
-                },
-                stage: cutter.cut(plan::STAGE),
-            },
-            output: cutter.typed(plan::OUTPUT),
-        }
+        let mut cutter = Cutter::new(arena, ARENA_ALIGNMENT);
+        Self::cut(&mut cutter, plan.buffers.each_ref().map(|buffer| buffer.bytes))
+    }
+
+    /// Takes the scratch of `workers` workers out of the buffers.
+    pub(crate) fn take_scratch(&mut self, workers: usize) -> Scratch<'a> {
+        let tile = Tile {
+            floats: take(&mut self.tile_floats),
+            int8: take(&mut self.tile_int8),
+            scales: take(&mut self.tile_scales),
+        };
+        Scratch { workers, tile, stage: take(&mut self.stage) }
     }
 }
 
@@ -231,10 +162,10 @@ mod tests {
             size_of_val(&*buffers.values),
             size_of_val(&*buffers.queries),
             size_of_val(&*buffers.update),
-            size_of_val(&*buffers.scratch.tile.floats),
-            size_of_val(&*buffers.scratch.tile.int8),
-            size_of_val(&*buffers.scratch.tile.scales),
-            size_of_val(&*buffers.scratch.stage),
+            size_of_val(&*buffers.tile_floats),
+            size_of_val(&*buffers.tile_int8),
+            size_of_val(&*buffers.tile_scales),
+            size_of_val(&*buffers.stage),
             size_of_val(&*buffers.output),
         ];
         assert_eq!(found, core::array::from_fn(|i| PLAN.buffers()[i].bytes));

@@ -4,11 +4,18 @@
 //! the same number, and [`Executor::new`](crate::executor::Executor::new) refuses a smaller buffer.
 
 mod arena;
+mod attention;
+mod buffers;
 mod plan;
+mod size;
 
 pub use arena::Arena;
-pub(crate) use arena::{Buffers, Scratch, Tile, bytes_of, typed};
-pub(crate) use plan::{ATTENTION_TILE, AttentionScratch, Int8AttentionScratch};
+pub(crate) use arena::{Scratch, Tile};
+pub(crate) use attention::{
+    ATTENTION_TILE, FloatTile, HeadExtent, Int8Keys, Int8Rows, Int8Tile, divide_float, divide_int8,
+};
+pub(crate) use buffers::{bytes_of, typed};
+pub(crate) use plan::Buffers;
 pub use plan::{Buffer, Capacity, Dimensions, Plan, PlanError};
 
 /// The arena and every buffer in it start at multiples of this many bytes.

@@ -1,6 +1,9 @@
 //! Which buffers an inference needs, and where they lie.
 
 use super::ARENA_ALIGNMENT;
+use super::attention::HeadExtent;
+use super::buffers::{Cutter, buffers, typed};
+use super::size::{largest, panels, product};
 use crate::kernels::ROW_TILE;
 use crate::panel::PANEL;
 use core::fmt;
@@ -70,46 +73,15 @@ pub struct Buffer {
 /// Where every buffer of an inference lies in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    pub(super) dimensions: Dimensions,
+    dimensions: Dimensions,
     capacity: Capacity,
     workers: usize,
-    buffers: [Buffer; COUNT],
+    pub(super) buffers: [Buffer; COUNT],
     arena_bytes: usize,
 }
 
-/// Queries whose scores are in memory together.
-pub(crate) const ATTENTION_TILE: usize = 32;
-
-pub(super) const COUNT: usize = 13;
-pub(super) const HIDDEN: usize = 0;
-pub(super) const SCORES: usize = 1;
-pub(super) const GATES: usize = 2;
-pub(super) const ORDER: usize = 3;
-pub(super) const KEYS: usize = 4;
-pub(super) const VALUES: usize = 5;
-pub(super) const QUERIES: usize = 6;
-pub(super) const UPDATE: usize = 7;
-pub(super) const TILE_FLOAT: usize = 8;
-pub(super) const TILE_INT8: usize = 9;
-pub(super) const TILE_SCALES: usize = 10;
-pub(super) const STAGE: usize = 11;
-pub(super) const OUTPUT: usize = 12;
-
-const NAMES: [&str; COUNT] = [
-    "hidden states",
-    "router scores",
-    "gates",
-    "token order",
-    "keys",
-    "values",
-    "queries and context",
-    "layer output",
-    "row tile f32",
-    "row tile int8",
-    "row tile scales",
-    "stage scratch",
-    "answer",
-];
+/// Buffers of a plan.
+const COUNT: usize = Buffers::NAMES.len();
 
 /// Why there is no plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,119 +117,92 @@ impl fmt::Display for PlanError {
 
 impl core::error::Error for PlanError {}
 
-const fn product(factors: &[usize]) -> usize {
-    let (mut result, mut index) = (1usize, 0);
-    while index < factors.len() {
-        result = result.saturating_mul(factors[index]);
-        index += 1;
-    }
-    result
+/// What the sizes of an inference's buffers depend on.
+pub(super) struct Extent<'d> {
+    of: &'d Dimensions,
+    workers: usize,
+    tokens: usize,
+    /// Rows that pass a layer.
+    rows: usize,
+    /// Rows that are attended to.
+    key_rows: usize,
+    /// Rows on their way into a GEMM, of one worker.
+    tile: usize,
 }
 
-const fn largest(values: &[usize]) -> usize {
-    let (mut result, mut index) = (0, 0);
-    while index < values.len() {
-        if values[index] > result {
-            result = values[index];
-        }
-        index += 1;
-    }
-    result
-}
-
-/// Panels of [`PANEL`] values that hold `count`.
-const fn panels(count: usize) -> usize {
-    count.saturating_add(PANEL - 1) / PANEL
-}
-
-/// Scratch of the attention stage, in floats: one head's keys and values as panels, a tile of
-/// queries, their scores and their context.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionScratch {
-    pub(crate) keys: usize,
-    pub(crate) values: usize,
-    pub(crate) queries: usize,
-    pub(crate) scores: usize,
-    pub(crate) context: usize,
-}
-
-impl AttentionScratch {
-    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time.
-    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize) -> Self {
-        let tile = if rows < ATTENTION_TILE { rows } else { ATTENTION_TILE };
-        Self {
-            keys: product(&[panels(key_rows), PANEL, head_dim]),
-            values: product(&[panels(head_dim), PANEL, key_rows]),
-            queries: product(&[tile, head_dim]),
-            scores: product(&[tile, key_rows]),
-            context: product(&[tile, head_dim]),
-        }
-    }
-
-    const fn floats(self) -> usize {
-        let sum = self.keys.saturating_add(self.values).saturating_add(self.queries);
-        sum.saturating_add(self.scores).saturating_add(self.context)
+buffers! {
+    /// The buffers of one inference, in the order of the arena: n tokens, k rows that pass a layer, m
+    /// key rows.
+    pub(crate) struct Buffers for of: Extent<'_> {
+        /// X, `[n, d]`.
+        hidden: f32 = product(&[of.tokens, of.of.hidden]), "hidden states";
+        /// Router scores, `[n]`.
+        scores: f32 = of.tokens, "router scores";
+        /// lambda of every token, `[n]`.
+        gates: f32 = of.tokens, "gates";
+        /// Selected tokens ascending, then the rest ascending, `[n]`.
+        order: u32 = of.tokens, "token order";
+        /// `[m, attention width]`.
+        keys: f32 = product(&[of.key_rows, of.of.attention_width]), "keys";
+        /// `[m, attention width]`.
+        values: f32 = product(&[of.key_rows, of.of.attention_width]), "values";
+        /// Queries, then the attention context in their place, `[k, attention width]`.
+        queries: f32 = product(&[of.rows, of.of.attention_width]), "queries and context";
+        /// The layer's output for the selected tokens, `[k, d]`.
+        update: f32 = product(&[of.rows, of.of.hidden]), "layer output";
+        /// Rows on their way into a GEMM, of every worker.
+        tile_floats: f32 = product(&[of.workers, of.tile, of.float_width()]), "row tile f32";
+        /// The same as int8.
+        tile_int8: i8 = product(&[of.workers, of.int8_tile(), of.int8_width()]), "row tile int8";
+        /// Their scales.
+        tile_scales: f32 = product(&[of.workers, of.int8_tile()]), "row tile scales";
+        /// Scratch of one stage, of every worker.
+        stage: u8 = product(&[of.workers, of.stage()]), "stage scratch";
+        /// The answer.
+        output: f32 = of.of.outputs, "answer";
     }
 }
 
-/// Scratch of the int8 attention stage: one head's keys and values as panels, a tile of queries or
-/// softmax weights, in bytes; the scales of all of them, scores and context, in floats.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Int8AttentionScratch {
-    pub(crate) key_scales: usize,
-    pub(crate) value_scales: usize,
-    /// Sums of the values' columns.
-    pub(crate) value_sums: usize,
-    pub(crate) row_scales: usize,
-    /// What is added to each softmax weight of a row.
-    pub(crate) row_rests: usize,
-    pub(crate) scores: usize,
-    pub(crate) context: usize,
-    pub(crate) keys: usize,
-    pub(crate) values: usize,
-    pub(crate) rows: usize,
-    /// Low-rank queries and mixes of a tile, as floats.
-    pub(crate) low: usize,
-    /// The same as int8 rows.
-    pub(crate) low_rows: usize,
-}
-
-impl Int8AttentionScratch {
-    /// For `rows` queries, at most [`ATTENTION_TILE`] at a time, and low-rank keys of `rank`; 0 for
-    /// none. The key rows are all, the low-rank ones included.
-    pub(crate) const fn new(head_dim: usize, rows: usize, key_rows: usize, rank: usize) -> Self {
-        let tile = if rows < ATTENTION_TILE { rows } else { ATTENTION_TILE };
-        let (key_panels, head_panels) = (panels(key_rows), panels(head_dim));
-        let panel_bytes = product(&[key_panels, head_panels, PANEL, PANEL]);
-        Self {
-            key_scales: product(&[key_panels, PANEL]),
-            value_scales: product(&[head_panels, PANEL]),
-            value_sums: head_dim,
-            row_scales: tile,
-            row_rests: tile,
-            scores: product(&[tile, key_rows]),
-            context: product(&[tile, head_dim]),
-            keys: panel_bytes,
-            values: panel_bytes,
-            // The rows of low-rank keys start anywhere in a row, so that the last may end behind it.
-            rows: product(&[tile, largest(&[key_panels, head_panels]), PANEL])
-                .saturating_add(if rank == 0 { 0 } else { PANEL }),
-            low: product(&[tile, rank]),
-            low_rows: product(&[tile, panels(rank), PANEL]),
-        }
+impl<'d> Extent<'d> {
+    const fn new(of: &'d Dimensions, capacity: Capacity, workers: usize) -> Self {
+        let Capacity { tokens, selected } = capacity;
+        let rows = if of.dense_layers { tokens } else { selected };
+        let key_rows = if of.keys_of_all { tokens } else { rows };
+        let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
+        Self { of, workers, tokens, rows, key_rows, tile }
     }
 
-    pub(crate) const fn floats(self) -> usize {
-        let sum = self.key_scales.saturating_add(self.value_scales).saturating_add(self.value_sums);
-        let sum = sum.saturating_add(self.row_scales).saturating_add(self.row_rests);
-        let sum = sum.saturating_add(self.scores).saturating_add(self.context);
-        sum.saturating_add(self.low)
+    const fn float_width(&self) -> usize {
+        largest(&[self.of.hidden, self.of.patch_inputs])
     }
 
-    const fn bytes(self) -> usize {
-        let sum = self.keys.saturating_add(self.values).saturating_add(self.rows);
-        let sum = sum.saturating_add(self.low_rows);
-        sum.saturating_add(product(&[self.floats(), 4]))
+    /// Columns of a row of int8 values, a multiple of [`PANEL`].
+    const fn int8_width(&self) -> usize {
+        let of = self.of;
+        let widths = [of.hidden, of.attention_width, of.feed_forward, of.adapter, of.low_rank];
+        panels(largest(&widths)).saturating_mul(PANEL)
+    }
+
+    const fn int8_tile(&self) -> usize {
+        if self.of.int8 { self.tile } else { 0 }
+    }
+
+    /// The stages of a layer come one after the other and share one buffer; a multiple of 8 bytes.
+    const fn stage(&self) -> usize {
+        let of = self.of;
+        let head = HeadExtent {
+            head_dim: of.head_dim,
+            queries: self.rows,
+            packed: self.key_rows,
+            key_rows: self.key_rows,
+            rank: of.low_rank,
+        };
+        let routing = product(&[self.tokens, 8 + 4]);
+        let attention = if of.int8_attention { head.int8_bytes() } else { head.float_bytes() };
+        let widest = largest(&[of.feed_forward, of.adapter, of.low_rank]);
+        let rows = product(&[self.tile, widest, 4]);
+        let pooled = product(&[of.hidden, 4]);
+        largest(&[routing, attention, rows, pooled]).saturating_add(7) / 8 * 8
     }
 }
 
@@ -290,14 +235,14 @@ impl Plan {
         if selected > tokens {
             return Err(PlanError::SelectedAboveTokens { selected, tokens });
         }
-        let sizes = Self::sizes(dimensions, capacity, workers);
+        let sizes = Buffers::bytes(&Extent::new(dimensions, capacity, workers));
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
         let (mut end, mut index) = (0usize, 0);
         while index < COUNT {
             let Some(offset) = end.checked_next_multiple_of(ARENA_ALIGNMENT) else {
                 return Err(PlanError::TooLarge);
             };
-            buffers[index] = Buffer { name: NAMES[index], offset, bytes: sizes[index] };
+            buffers[index] = Buffer { name: Buffers::NAMES[index], offset, bytes: sizes[index] };
             end = offset.saturating_add(sizes[index]);
             index += 1;
         }
@@ -305,52 +250,6 @@ impl Plan {
             return Err(PlanError::TooLarge);
         }
         Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
-    }
-
-    const fn sizes(
-        of: &Dimensions,
-        Capacity { tokens, selected }: Capacity,
-        workers: usize,
-    ) -> [usize; COUNT] {
-        let rows = if of.dense_layers { tokens } else { selected };
-        let key_rows = if of.keys_of_all { tokens } else { rows };
-        let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
-        let int8_width =
-            largest(&[of.hidden, of.attention_width, of.feed_forward, of.adapter, of.low_rank]);
-        let int8_tile = if of.int8 { tile } else { 0 };
-        let keys = product(&[key_rows, of.attention_width, 4]);
-        let mut sizes = [0; COUNT];
-        sizes[HIDDEN] = product(&[tokens, of.hidden, 4]);
-        sizes[SCORES] = product(&[tokens, 4]);
-        sizes[GATES] = product(&[tokens, 4]);
-        sizes[ORDER] = product(&[tokens, 4]);
-        sizes[KEYS] = keys;
-        sizes[VALUES] = keys;
-        sizes[QUERIES] = product(&[rows, of.attention_width, 4]);
-        sizes[UPDATE] = product(&[rows, of.hidden, 4]);
-        sizes[TILE_FLOAT] = product(&[workers, tile, largest(&[of.hidden, of.patch_inputs]), 4]);
-        sizes[TILE_INT8] = product(&[workers, int8_tile, panels(int8_width), PANEL]);
-        sizes[TILE_SCALES] = product(&[workers, int8_tile, 4]);
-        sizes[STAGE] = product(&[workers, Self::stage(of, tokens, rows, key_rows)]);
-        sizes[OUTPUT] = product(&[of.outputs, 4]);
-        sizes
-    }
-
-    /// The stages of a layer come one after the other and share one buffer; a multiple of 8 bytes.
-    const fn stage(of: &Dimensions, tokens: usize, rows: usize, key_rows: usize) -> usize {
-        let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
-        let routing = product(&[tokens, 8 + 4]);
-        let attention = if of.int8_attention {
-            Int8AttentionScratch::new(of.head_dim, rows, key_rows, of.low_rank).bytes()
-        } else {
-            product(&[AttentionScratch::new(of.head_dim, rows, key_rows).floats(), 4])
-        };
-        let feed_forward = product(&[tile, of.feed_forward, 4]);
-        let adapter = product(&[tile, of.adapter, 4]);
-        let low_rank = product(&[tile, of.low_rank, 4]);
-        let head = product(&[of.hidden, 4]);
-        let bytes = largest(&[routing, attention, feed_forward, adapter, low_rank, head]);
-        bytes.saturating_add(7) / 8 * 8
     }
 
     /// Workers that have scratch.

@@ -43,7 +43,7 @@ impl Layer<'_> {
     /// Multiply-accumulates for `tokens` tokens of which `selected` pass the layer.
     #[must_use]
     pub fn macs(&self, tokens: usize, selected: usize) -> Macs {
-        let (maps, wide) = (&self.attention, &self.feed_forward);
+        let (maps, wide) = (&self.block.attention, &self.block.feed_forward);
         let mode = self.routing.map(|routing| routing.attention).filter(|_| selected < tokens);
         let (n, k) = (tokens as u64, selected as u64);
         let exact_keys = if mode == Some(AttentionMode::KToAll) { n } else { k };
@@ -51,7 +51,8 @@ impl Layer<'_> {
         let gate = wide.gate.map_or(0, |gate| gate.macs());
         let row = maps.query.macs() + maps.output.macs();
         let row = row + wide.expand.macs() + gate + wide.contract.macs();
-        let adapter = self.adapter.map_or(0, |adapter| adapter.down.macs() + adapter.up.macs());
+        let adapter =
+            self.block.adapter.map_or(0, |adapter| adapter.down.macs() + adapter.up.macs());
         let low_rank = match (mode, &self.low_rank) {
             (Some(AttentionMode::KToLowRank), Some(low_rank)) => {
                 low_rank.down.macs() + low_rank.key.macs() + low_rank.value.macs()

@@ -1,27 +1,17 @@
 //! One encoder layer, frozen parts and task parts.
 
-use super::{Linear, Model, ModelError, view};
+use super::error::ModelError;
+use super::packages::Packages;
+use super::view::{self, Linear, Shape};
 use crate::config::{AttentionMode, Routing};
 use crate::format::Role;
 use crate::kernels::NormWeights;
 
 /// One encoder layer as the executor reads it. Empty slices are absent parts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Layer<'a> {
-    /// Attention.
-    pub attention: Projections<'a>,
-    /// Norm before (pre-norm) or after (post-norm) attention.
-    pub attention_norm: NormWeights<'a>,
-    /// LayerScale of the attention update, `[d]`; empty for none.
-    pub attention_scale: &'a [f32],
-    /// Feed-forward.
-    pub feed_forward: FeedForward<'a>,
-    /// Norm before (pre-norm) or after (post-norm) the feed-forward layer.
-    pub feed_forward_norm: NormWeights<'a>,
-    /// LayerScale of the feed-forward update, `[d]`; empty for none.
-    pub feed_forward_scale: &'a [f32],
-    /// The task's adapter.
-    pub adapter: Option<Adapter<'a>>,
+    /// The layer and the task's adapter beside it.
+    pub block: Block<'a>,
     /// The task's router vector, `[d]`.
     pub router: &'a [f32],
     /// The task's low-rank keys and values.
@@ -30,9 +20,24 @@ pub struct Layer<'a> {
     pub routing: Option<Routing>,
 }
 
-/// The four linear maps of attention.
-#[derive(Clone, Copy, Debug)]
-pub struct Projections<'a> {
+/// What encoder and decoder layers have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Block<'a> {
+    /// Attention.
+    pub attention: Attention<'a>,
+    /// The feed-forward layer.
+    pub feed_forward: FeedForward<'a>,
+    /// The task's adapter.
+    pub adapter: Option<Adapter<'a>>,
+}
+
+/// Attention: its norm, its four linear maps and the scale of its update.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attention<'a> {
+    /// Norm before (pre-norm) or after (post-norm) attention.
+    pub norm: NormWeights<'a>,
+    /// LayerScale of the update, `[d]`; empty for none.
+    pub scale: &'a [f32],
     /// Factor on each input of `query`, `key` and `value`, `[d]`; empty for none. It evens out the
     /// columns of a row before the row is quantised; the weights are divided by it.
     pub input_scale: &'a [f32],
@@ -46,9 +51,13 @@ pub struct Projections<'a> {
     pub output: Linear<'a>,
 }
 
-/// The linear maps of the feed-forward layer.
-#[derive(Clone, Copy, Debug)]
+/// The feed-forward layer: its norm, its linear maps and the scale of its update.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FeedForward<'a> {
+    /// Norm before (pre-norm) or after (post-norm) the feed-forward layer.
+    pub norm: NormWeights<'a>,
+    /// LayerScale of the update, `[d]`; empty for none.
+    pub scale: &'a [f32],
     /// Factor on each input of the expansion and the gate, `[d]`; empty for none.
     pub input_scale: &'a [f32],
     /// d to feed-forward width.
@@ -79,7 +88,11 @@ pub struct LowRankKeys<'a> {
     pub value: Linear<'a>,
 }
 
-impl Layer<'_> {
+/// Attention width from which int8 attention may meet low-rank keys by their rank (`FORMAT.md`);
+/// products of smaller models are too short to pay for it.
+pub(crate) const LOW_RANK_WIDTH: usize = 128;
+
+impl Block<'_> {
     /// The frozen weights are int8 or int4, which both read int8 rows; a layer has no float ones
     /// beside them.
     #[must_use]
@@ -88,59 +101,35 @@ impl Layer<'_> {
     }
 }
 
-impl Layer<'_> {
-    /// Some map of the layer or of the task in it reads int8 rows.
-    pub(super) fn reads_int8(&self) -> bool {
-        let adapter = self
-            .adapter
-            .is_some_and(|adapter| adapter.down.is_integer() || adapter.up.is_integer());
-        let low_rank = self
-            .low_rank
-            .is_some_and(|low_rank| low_rank.down.is_integer() || low_rank.key.is_integer());
-        self.is_int8() || adapter || low_rank
-    }
-}
-
-/// Attention width from which int8 attention may meet low-rank keys by their rank (`FORMAT.md`); products of
-/// smaller models are too short to pay for it.
-pub(crate) const LOW_RANK_WIDTH: usize = 128;
-
-impl<'a> Model<'a> {
-    /// Layer `index`.
-    ///
-    /// # Errors
-    /// None for an index below the layer count: [`Model::bind`] has viewed every layer.
-    pub fn layer(&self, index: usize) -> Result<Layer<'a>, ModelError> {
-        let at = index as u16;
-        let routing = self.routing(index);
-        let d = self.config.hidden;
+impl<'a> Layer<'a> {
+    /// Views layer `index` of `packages`.
+    pub(super) fn view(packages: &Packages<'a>, index: usize) -> Result<Self, ModelError> {
+        let (at, d) = (index as u16, packages.config.hidden);
+        let routing = packages.routing(index);
         let layer = Layer {
-            attention: self.projections(at)?,
-            attention_norm: self.norm((Role::AttentionNormWeight, Role::AttentionNormBias), at)?,
-            attention_scale: self.optional(Role::AttentionScale, at, d)?,
-            feed_forward: self.feed_forward(at)?,
-            feed_forward_norm: self
-                .norm((Role::FeedForwardNormWeight, Role::FeedForwardNormBias), at)?,
-            feed_forward_scale: self.optional(Role::FeedForwardScale, at, d)?,
-            adapter: self.adapter(at)?,
+            block: Block {
+                attention: Attention::view(packages, at)?,
+                feed_forward: FeedForward::view(packages, at)?,
+                adapter: Adapter::view(packages, at)?,
+            },
             router: match routing {
-                Some(_) => self.vector(Role::Router, at, d)?,
+                Some(_) => packages.vector(Role::Router, at, d)?,
                 None => &[],
             },
             low_rank: match routing.map(|routing| routing.attention) {
-                Some(AttentionMode::KToLowRank) => Some(self.low_rank_keys(at)?),
+                Some(AttentionMode::KToLowRank) => Some(LowRankKeys::view(packages, at)?),
                 _ => None,
             },
             routing,
         };
-        Self::check_one_type(&layer, at)?;
+        layer.check_one_type(at)?;
         Ok(layer)
     }
 
     /// A row is quantised once for all maps that read it, so a layer's weights are of one type.
-    fn check_one_type(layer: &Layer<'a>, at: u16) -> Result<(), ModelError> {
-        let Projections { key, value, output, .. } = layer.attention;
-        let FeedForward { expand, gate, contract, .. } = layer.feed_forward;
+    fn check_one_type(&self, at: u16) -> Result<(), ModelError> {
+        let Attention { key, value, output, .. } = self.block.attention;
+        let FeedForward { expand, gate, contract, .. } = self.block.feed_forward;
         let maps = [
             (Role::Key, Some(key)),
             (Role::Value, Some(value)),
@@ -150,88 +139,91 @@ impl<'a> Model<'a> {
             (Role::FeedForwardOut, Some(contract)),
         ];
         for (role, linear) in maps {
-            if linear.is_some_and(|linear| linear.is_integer() != layer.is_int8()) {
+            if linear.is_some_and(|linear| linear.is_integer() != self.block.is_int8()) {
                 return Err(ModelError::Encoding { role, layer: at });
             }
         }
         Ok(())
     }
 
-    fn projections(&self, at: u16) -> Result<Projections<'a>, ModelError> {
-        let (d, width) = (self.config.hidden, self.config.attention_width());
-        Ok(Projections {
-            input_scale: self.optional(Role::AttentionInputScale, at, d)?,
-            query: self.linear((Role::Query, Role::QueryBias), at, (width, d))?,
-            key: self.linear((Role::Key, Role::KeyBias), at, (width, d))?,
-            value: self.linear((Role::Value, Role::ValueBias), at, (width, d))?,
-            output: self.linear(
-                (Role::AttentionOutput, Role::AttentionOutputBias),
-                at,
-                (d, width),
-            )?,
+    /// Some map of the layer or of the task in it reads int8 rows.
+    pub(super) fn reads_int8(&self) -> bool {
+        let adapter = self.block.adapter;
+        let adapter = adapter.is_some_and(|maps| maps.down.is_integer() || maps.up.is_integer());
+        let low_rank =
+            self.low_rank.is_some_and(|maps| maps.down.is_integer() || maps.key.is_integer());
+        self.block.is_int8() || adapter || low_rank
+    }
+}
+
+impl<'a> Attention<'a> {
+    fn view(packages: &Packages<'a>, at: u16) -> Result<Self, ModelError> {
+        let (d, width) = (packages.config.hidden, packages.config.attention_width());
+        let inner = Shape { rows: width, columns: d };
+        let outer = Shape { rows: d, columns: width };
+        Ok(Self {
+            norm: packages.norm(Role::AttentionNormWeight, Role::AttentionNormBias, at)?,
+            scale: packages.optional(Role::AttentionScale, at, d)?,
+            input_scale: packages.optional(Role::AttentionInputScale, at, d)?,
+            query: packages.linear(Role::Query, Role::QueryBias, at, inner)?,
+            key: packages.linear(Role::Key, Role::KeyBias, at, inner)?,
+            value: packages.linear(Role::Value, Role::ValueBias, at, inner)?,
+            output: packages.linear(Role::AttentionOutput, Role::AttentionOutputBias, at, outer)?,
         })
     }
+}
 
-    fn feed_forward(&self, at: u16) -> Result<FeedForward<'a>, ModelError> {
-        let (d, width) = (self.config.hidden, self.config.feed_forward);
-        let gate = (Role::FeedForwardGate, Role::FeedForwardGateBias);
-        Ok(FeedForward {
-            input_scale: self.optional(Role::FeedForwardInputScale, at, d)?,
-            expand: self.linear((Role::FeedForwardIn, Role::FeedForwardInBias), at, (width, d))?,
-            gate: match self.config.gated {
-                true => Some(self.linear(gate, at, (width, d))?),
+impl<'a> FeedForward<'a> {
+    fn view(packages: &Packages<'a>, at: u16) -> Result<Self, ModelError> {
+        let (d, width) = (packages.config.hidden, packages.config.feed_forward);
+        let wide = Shape { rows: width, columns: d };
+        let narrow = Shape { rows: d, columns: width };
+        let map = |weight, bias, shape| packages.linear(weight, bias, at, shape);
+        Ok(Self {
+            norm: packages.norm(Role::FeedForwardNormWeight, Role::FeedForwardNormBias, at)?,
+            scale: packages.optional(Role::FeedForwardScale, at, d)?,
+            input_scale: packages.optional(Role::FeedForwardInputScale, at, d)?,
+            expand: map(Role::FeedForwardIn, Role::FeedForwardInBias, wide)?,
+            gate: match packages.config.gated {
+                true => Some(map(Role::FeedForwardGate, Role::FeedForwardGateBias, wide)?),
                 false => None,
             },
-            contract: self.linear(
-                (Role::FeedForwardOut, Role::FeedForwardOutBias),
-                at,
-                (d, width),
-            )?,
+            contract: map(Role::FeedForwardOut, Role::FeedForwardOutBias, narrow)?,
         })
     }
+}
 
-    fn adapter(&self, at: u16) -> Result<Option<Adapter<'a>>, ModelError> {
-        let Some(down) = self.tensor(Role::AdapterDown, at) else { return Ok(None) };
-        let (d, h) = (self.config.hidden, down.rows);
-        Ok(Some(Adapter {
-            down: self.linear((Role::AdapterDown, Role::AdapterDownBias), at, (h, d))?,
-            up: self.linear((Role::AdapterUp, Role::AdapterUpBias), at, (d, h))?,
+impl<'a> Adapter<'a> {
+    fn view(packages: &Packages<'a>, at: u16) -> Result<Option<Self>, ModelError> {
+        let Some(down) = packages.tensor(Role::AdapterDown, at) else { return Ok(None) };
+        let (d, h) = (packages.config.hidden, down.rows);
+        let (down, up) = (Shape { rows: h, columns: d }, Shape { rows: d, columns: h });
+        Ok(Some(Self {
+            down: packages.linear(Role::AdapterDown, Role::AdapterDownBias, at, down)?,
+            up: packages.linear(Role::AdapterUp, Role::AdapterUpBias, at, up)?,
         }))
     }
+}
 
-    fn low_rank_keys(&self, at: u16) -> Result<LowRankKeys<'a>, ModelError> {
-        let rank = self.required(Role::LowRankDown, at)?.rows;
-        let (d, width) = (self.config.hidden, self.config.attention_width());
-        let low_rank = LowRankKeys {
-            down: view::linear(&self.required(Role::LowRankDown, at)?, (rank, d), &[])?,
-            key: self.linear((Role::LowRankKey, Role::LowRankKeyBias), at, (width, rank))?,
-            value: self.linear((Role::LowRankValue, Role::LowRankValueBias), at, (width, rank))?,
+impl<'a> LowRankKeys<'a> {
+    fn view(packages: &Packages<'a>, at: u16) -> Result<Self, ModelError> {
+        let down = packages.required(Role::LowRankDown, at)?;
+        let (d, width) = (packages.config.hidden, packages.config.attention_width());
+        let up = Shape { rows: width, columns: down.rows };
+        let maps = Self {
+            down: view::linear(&down, Shape { rows: down.rows, columns: d }, &[])?,
+            key: packages.linear(Role::LowRankKey, Role::LowRankKeyBias, at, up)?,
+            value: packages.linear(Role::LowRankValue, Role::LowRankValueBias, at, up)?,
         };
         let wide = width >= LOW_RANK_WIDTH;
-        let by_rank = wide && self.config.int8_attention && low_rank.key.is_integer();
+        let by_rank = wide && packages.config.int8_attention && maps.key.is_integer();
         if by_rank && !cfg!(feature = "low-rank") {
             return Err(ModelError::LeftOut { feature: "low-rank" });
         }
         // The same rows enter both.
-        if low_rank.key.is_integer() != low_rank.value.is_integer() {
+        if maps.key.is_integer() != maps.value.is_integer() {
             return Err(ModelError::Encoding { role: Role::LowRankValue, layer: at });
         }
-        Ok(low_rank)
-    }
-
-    /// A linear map that reads float rows: patches, the head.
-    pub(super) fn float_linear(
-        &self,
-        weight: Role,
-        bias: Option<Role>,
-        at: u16,
-        shape: (usize, usize),
-    ) -> Result<Linear<'a>, ModelError> {
-        let bias = bias.map_or(Ok(&[][..]), |role| self.optional(role, at, shape.0))?;
-        let linear = view::linear(&self.required(weight, at)?, shape, bias)?;
-        if linear.is_integer() {
-            return Err(ModelError::Encoding { role: weight, layer: at });
-        }
-        Ok(linear)
+        Ok(maps)
     }
 }

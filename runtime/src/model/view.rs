@@ -6,8 +6,15 @@ use crate::kernels::{Int4Group, Kernels};
 use bytemuck::{AnyBitPattern, try_cast_slice};
 use half::f16;
 
-/// A linear map `y = W x + b`, weights in panels.
+/// Rows and columns of a tensor.
 #[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+/// A linear map `y = W x + b`, weights in panels.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Linear<'a> {
     /// Output channels.
     pub outputs: usize,
@@ -37,6 +44,12 @@ pub enum Weights<'a> {
     Int4(&'a [Int4Group]),
 }
 
+impl Default for Weights<'_> {
+    fn default() -> Self {
+        Self::F16(&[])
+    }
+}
+
 impl Linear<'_> {
     /// The weights are int8 or int4, which both read int8 rows.
     #[must_use]
@@ -46,7 +59,7 @@ impl Linear<'_> {
 }
 
 /// A table whose rows are looked up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Table<'a> {
     columns: usize,
     values: Values<'a>,
@@ -57,6 +70,12 @@ enum Values<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
     Int8 { values: &'a [i8], scales: &'a [f32] },
+}
+
+impl Default for Values<'_> {
+    fn default() -> Self {
+        Self::F16(&[])
+    }
 }
 
 impl Table<'_> {
@@ -79,7 +98,8 @@ impl Table<'_> {
     }
 }
 
-fn check_shape(tensor: &Tensor<'_>, expected: (usize, usize)) -> Result<(), ModelError> {
+fn check_shape(tensor: &Tensor<'_>, expected: Shape) -> Result<(), ModelError> {
+    let expected = (expected.rows, expected.columns);
     let found = (tensor.rows, tensor.columns);
     if found == expected {
         return Ok(());
@@ -106,10 +126,7 @@ fn parts<'a, T: AnyBitPattern>(tensor: &Tensor<'a>) -> Result<(&'a [T], &'a [f32
 }
 
 /// A matrix of plain f32 rows.
-pub(super) fn floats<'a>(
-    tensor: &Tensor<'a>,
-    shape: (usize, usize),
-) -> Result<&'a [f32], ModelError> {
+pub(super) fn floats<'a>(tensor: &Tensor<'a>, shape: Shape) -> Result<&'a [f32], ModelError> {
     check_shape(tensor, shape)?;
     match tensor.encoding {
         Encoding::RowsF32 => Ok(parts(tensor)?.0),
@@ -119,13 +136,13 @@ pub(super) fn floats<'a>(
 
 /// A vector: one row of f32.
 pub(super) fn vector<'a>(tensor: &Tensor<'a>, length: usize) -> Result<&'a [f32], ModelError> {
-    floats(tensor, (1, length))
+    floats(tensor, Shape { rows: 1, columns: length })
 }
 
 /// A linear map.
 pub(super) fn linear<'a>(
     tensor: &Tensor<'a>,
-    shape: (usize, usize),
+    shape: Shape,
     bias: &'a [f32],
 ) -> Result<Linear<'a>, ModelError> {
     check_shape(tensor, shape)?;
@@ -145,14 +162,11 @@ pub(super) fn linear<'a>(
         Encoding::Panel8x8Int4 => Weights::Int4(tensor.bytes.as_chunks().0),
         _ => return Err(encoding_error(tensor)),
     };
-    Ok(Linear { outputs: shape.0, inputs: shape.1, weights, bias })
+    Ok(Linear { outputs: shape.rows, inputs: shape.columns, weights, bias })
 }
 
 /// A lookup table.
-pub(super) fn table<'a>(
-    tensor: &Tensor<'a>,
-    shape: (usize, usize),
-) -> Result<Table<'a>, ModelError> {
+pub(super) fn table<'a>(tensor: &Tensor<'a>, shape: Shape) -> Result<Table<'a>, ModelError> {
     check_shape(tensor, shape)?;
     let values = match tensor.encoding {
         Encoding::RowsF32 => Values::F32(parts(tensor)?.0),
@@ -163,5 +177,5 @@ pub(super) fn table<'a>(
         }
         _ => return Err(encoding_error(tensor)),
     };
-    Ok(Table { columns: shape.1, values })
+    Ok(Table { columns: shape.columns, values })
 }

@@ -1,6 +1,6 @@
 //! How long an inference takes, and the most tokens that a deadline leaves (ours).
 
-use crate::model::{Macs, Model, ModelError};
+use crate::model::{Macs, Model};
 use core::fmt;
 use core::time::Duration;
 
@@ -60,14 +60,6 @@ pub enum DeadlineError {
         /// The deadline.
         given: Duration,
     },
-    /// A layer could not be viewed; after a successful bind this does not happen.
-    Model(ModelError),
-}
-
-impl From<ModelError> for DeadlineError {
-    fn from(error: ModelError) -> Self {
-        Self::Model(error)
-    }
 }
 
 impl fmt::Display for DeadlineError {
@@ -80,7 +72,6 @@ impl fmt::Display for DeadlineError {
                 given.as_micros(),
                 needed.as_micros()
             ),
-            Self::Model(error) => error.fmt(f),
         }
     }
 }
@@ -111,7 +102,7 @@ impl CostModel {
         deadline: Duration,
     ) -> Result<Choice, DeadlineError> {
         let available = deadline.as_nanos() as f32 / (1.0 + self.margin);
-        let curve = Curve::new(model, tokens)?;
+        let curve = Curve::new(model, tokens);
         let limit = limit.clamp(1, tokens.max(1));
         let group = |k: usize| match k < TOKEN_GROUP {
             true => k.min(limit),
@@ -133,7 +124,7 @@ impl CostModel {
         let next = (low + token_step(low)).min(tokens);
         while next <= limit && low < next && layers < model.config().layers {
             let of = |k| layer_macs(model, layers, tokens, k);
-            let more = plus(macs, of(next)?, of(low)?);
+            let more = plus(macs, of(next), of(low));
             if self.predict(tokens, &more) > available {
                 break;
             }
@@ -157,12 +148,12 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(model: &Model<'_>, tokens: usize) -> Result<Self, ModelError> {
+    fn new(model: &Model<'_>, tokens: usize) -> Self {
         let pinned = model.pinned().filter(|position| *position < tokens).count();
         let first = pinned.max(1);
         let (mut least, mut all) = ([Macs::default(); 3], Macs::default());
         for index in 0..model.config().layers {
-            let layer = model.layer(index)?;
+            let layer = model.layer(index);
             let of = |k: usize| {
                 let selected = if layer.routing.is_some() { k.min(tokens) } else { tokens };
                 layer.macs(tokens, selected)
@@ -172,7 +163,7 @@ impl Curve {
             }
             all = [all, of(tokens)].into_iter().sum();
         }
-        Ok(Self { tokens, first, least, all })
+        Self { tokens, first, least, all }
     }
 
     fn at(&self, k: usize) -> Macs {
@@ -203,16 +194,11 @@ const fn plus(sum: Macs, more: Macs, less: Macs) -> Macs {
 }
 
 /// Multiply-accumulates of layer `index` if it selects `k` of `tokens` tokens, all if it is dense.
-fn layer_macs(
-    model: &Model<'_>,
-    index: usize,
-    tokens: usize,
-    k: usize,
-) -> Result<Macs, ModelError> {
-    let layer = model.layer(index)?;
+fn layer_macs(model: &Model<'_>, index: usize, tokens: usize, k: usize) -> Macs {
+    let layer = model.layer(index);
     let pinned = model.pinned().filter(|position| *position < tokens).count();
     let selected = if layer.routing.is_some() { k.max(pinned).min(tokens) } else { tokens };
-    Ok(layer.macs(tokens, selected))
+    layer.macs(tokens, selected)
 }
 
 fn nanoseconds(value: f32) -> Duration {

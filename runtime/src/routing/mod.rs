@@ -1,11 +1,13 @@
-//! Which tokens pass a layer, and how much of its update they keep (`coda.md`, "One layer").
+//! Which tokens pass a layer, and how much of its update they keep (`docs/method.md`, "One layer").
 
 mod budget;
 mod deadline;
 mod select;
+mod selected;
 mod soft_top_k;
 
 pub use budget::{Budget, BudgetError, tokens_for_reduction};
 pub use deadline::{Choice, CostModel, DeadlineError, TOKEN_GROUP, token_step};
 pub use select::{RouteScratch, Selection, route};
-pub use soft_top_k::{exact, iterated};
+pub(crate) use selected::Selected;
+pub use soft_top_k::{CoordinateAscent, exact, iterated};

@@ -1,6 +1,6 @@
 //! The k highest scores, and the gates of all.
 
-use super::soft_top_k::{exact, iterated};
+use super::soft_top_k::{CoordinateAscent, exact, iterated};
 use crate::config::Gate;
 use crate::kernels::math::sigmoid;
 
@@ -179,7 +179,8 @@ fn solve(scores: &[f32], keys: &[u64], k: usize, gate: Gate, gates: &mut [f32], 
     }
     match gate {
         Gate::Iterated { sweeps, eps, eps_start, decay } => {
-            iterated(sorted, k, (sweeps, eps, eps_start, decay), tails);
+            let settings = CoordinateAscent { sweeps, eps, eps_start, decay };
+            iterated(sorted, k, settings, tails);
         }
         Gate::Exact { eps } => exact(sorted, k, eps, tails),
         Gate::Sigmoid | Gate::Ones => {}

@@ -1,4 +1,4 @@
-//! The two soft top-k solvers (`coda.md`, "Soft top-k").
+//! The two soft top-k solvers (`docs/method.md`, "Soft top-k").
 //!
 //! Both maximise `s . lambda + eps H(lambda)` subject to `sum lambda = k`, `0 <= lambda <= 1`.
 
@@ -9,7 +9,7 @@ use crate::kernels::math::{exp, ln};
 ///
 /// With j saturated entries, the others are `(k - j) / t_j * exp((s_i - s_j) / eps)` where
 /// `t_j = sum_{i >= j} exp((s_i - s_j) / eps)`; j is the smallest with `k - j <= t_j`. That is the
-/// form of `coda.md` without logarithms: `s_j + a_j <= 0` is `k - j <= t_j`.
+/// form of `docs/method.md` without logarithms: `s_j + a_j <= 0` is `k - j <= t_j`.
 ///
 /// **Shapes**: `sorted` and `lambda` `[n]`; k at least 1 and below n.
 pub fn exact(sorted: &[f32], k: usize, eps: f32, lambda: &mut [f32]) {
@@ -29,6 +29,19 @@ pub fn exact(sorted: &[f32], k: usize, eps: f32, lambda: &mut [f32]) {
     }
 }
 
+/// How [`iterated`] runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoordinateAscent {
+    /// Number of sweeps T.
+    pub sweeps: u32,
+    /// Final entropy weight.
+    pub eps: f32,
+    /// Entropy weight of the first sweep.
+    pub eps_start: f32,
+    /// Factor on the entropy weight after each sweep.
+    pub decay: f32,
+}
+
 /// Coordinate ascent on the dual (paper): `sweeps` times
 /// `a = e ln k - e logsumexp((s + b) / e)`, `b = min(-s - a, 0)`, the entropy weight e starting at
 /// `eps_start` and multiplied by `decay` after each sweep but the last, never below `eps`.
@@ -37,12 +50,8 @@ pub fn exact(sorted: &[f32], k: usize, eps: f32, lambda: &mut [f32]) {
 /// stored: `s + b = min(s, -a)`.
 ///
 /// **Shapes**: `scores` and `lambda` `[n]`; k at least 1 and below n.
-pub fn iterated(
-    scores: &[f32],
-    k: usize,
-    (sweeps, eps, eps_start, decay): (u32, f32, f32, f32),
-    lambda: &mut [f32],
-) {
+pub fn iterated(scores: &[f32], k: usize, settings: CoordinateAscent, lambda: &mut [f32]) {
+    let CoordinateAscent { sweeps, eps, eps_start, decay } = settings;
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (mut a, mut weight, mut bound) = (0.0, eps.max(eps_start), f32::INFINITY);
     for sweep in 0..sweeps {

@@ -29,7 +29,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         tokens: usize,
         arena: &mut [u8],
     ) -> Result<(), BenchError> {
-        let layer = model.layer(0)?;
+        let layer = model.layer(0);
         let (query, wide) = (layer.attention.query, layer.feed_forward);
         let gemm = Row::of("kernel", "gemm_f32_qd8_qc8w");
         for linear in [query, wide.expand, wide.contract] {

@@ -131,13 +131,13 @@ impl Workers for ThreadPool {
 /// How an executor holds its workers: without the feature there is nothing to call, and no call
 /// through a pointer.
 #[cfg(feature = "workers")]
-pub(super) type Cores<'m> = &'m dyn Workers;
+pub(crate) type Cores<'m> = &'m dyn Workers;
 /// As above.
 #[cfg(not(feature = "workers"))]
-pub(super) type Cores<'m> = &'m ThisCore;
+pub(crate) type Cores<'m> = &'m ThisCore;
 
 /// Rows that can be cut in two.
-pub(super) trait Split: Send + Sized {
+pub(crate) trait Split: Send + Sized {
     /// Rows left.
     fn rows(&self) -> usize;
     /// The first `at` rows, and the rest.
@@ -229,7 +229,7 @@ pub(super) fn for_parts<T: Split>(
 }
 
 /// Runs `work` for tiles of at most [`ROW_TILE`] rows, shared out among the workers.
-pub(super) fn for_row_tiles<T: Split>(
+pub(crate) fn for_row_tiles<T: Split>(
     workers: Cores<'_>,
     scratch: Scratch<'_>,
     rows: T,

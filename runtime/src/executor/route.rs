@@ -1,0 +1,116 @@
+//! Scores and selection of one layer (`docs/method.md`, "One layer").
+
+use super::layer::Pass;
+use crate::block::{for_row_tiles, rows_of};
+use crate::config::{RouterInput, TaskConfig};
+use crate::executor::Observer;
+use crate::kernels::math::sqrt;
+use crate::memory::{Buffers, typed};
+use crate::model::{Layer, Model};
+use crate::routing::{Budget, RouteScratch, Selected, Selection};
+use crate::tensor::{Matrix, Part};
+use core::mem::take;
+
+/// Added to the mean square of the router's rms input.
+const ROUTER_RMS_EPS: f32 = 1e-6;
+
+/// Chooses the tokens that pass each layer.
+pub(super) struct Router<'r, 'b> {
+    model: &'r Model<'r>,
+    budget: Budget<'r>,
+    scores: &'b mut [f32],
+    gates: &'b mut [f32],
+    order: &'b mut [u32],
+}
+
+impl<'r, 'b> Router<'r, 'b> {
+    /// Takes its buffers out of those of an inference of `tokens` tokens.
+    pub(super) fn new(
+        model: &'r Model<'r>,
+        budget: Budget<'r>,
+        buffers: &mut Buffers<'b>,
+        tokens: usize,
+    ) -> Self {
+        Self {
+            model,
+            budget,
+            scores: take(&mut buffers.scores).part_mut(0..tokens),
+            gates: take(&mut buffers.gates).part_mut(0..tokens),
+            order: take(&mut buffers.order).part_mut(0..tokens),
+        }
+    }
+
+    /// Scores the tokens and selects those that pass layer `index`.
+    pub(super) fn route(
+        &mut self,
+        pass: &mut Pass<'_, '_>,
+        layer: &Layer<'_>,
+        index: usize,
+        observer: &mut impl Observer,
+    ) -> Selected<'_> {
+        let tokens = self.order.len();
+        let k = tokens_of_layer(self.model, index, tokens, &self.budget);
+        let (Some(task), Some(k)) = (self.model.task_config(), k) else {
+            self.order.iter_mut().zip(0..).for_each(|(slot, token)| *slot = token);
+            let (selected, scores) = (&*self.order, &[][..]);
+            observer.selected(index, &Selection { selected, scores, gates: &[] });
+            return Selected { order: selected, count: tokens, gates: &[] };
+        };
+        score(pass, layer, task, self.scores);
+        observer.scored(index, self.scores);
+        let (keys, rest) = pass.scratch.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
+        let mut scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
+        let (pinned, order, gates) = (self.model.pinned(), &mut *self.order, &mut *self.gates);
+        let count =
+            crate::routing::route(self.scores, k, pinned, task.gate, order, gates, &mut scratch);
+        let selected = Selected { order, count, gates };
+        let (computed, scores) = (selected.computed(), &*self.scores);
+        observer.selected(index, &Selection { selected: computed, scores, gates });
+        selected
+    }
+}
+
+/// k of layer `index`, pinned tokens counted; `None` if the layer is dense.
+pub(super) fn tokens_of_layer(
+    model: &Model<'_>,
+    index: usize,
+    tokens: usize,
+    budget: &Budget<'_>,
+) -> Option<usize> {
+    let routing = model.routing(index)?;
+    let pinned = model.pinned().filter(|position| *position < tokens).count();
+    let k = budget.selected(tokens, index, &routing, model.task_config()?);
+    Some(k.max(pinned))
+}
+
+/// `s = R w` for every token; R as the task says.
+fn score(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, task: &TaskConfig, scores: &mut [f32]) {
+    let context = pass.context;
+    let (dot, d) = (context.kernels.dot, context.config.hidden);
+    let norm = context.norm_before(layer.block.attention.norm);
+    let norm = norm.filter(|_| task.router_input == RouterInput::Norm);
+    let x = Matrix::new(pass.buffers.hidden, d);
+    let rows = (0..scores.len(), rows_of(scores, 0..scores.len(), 1));
+    for_row_tiles(
+        context.workers,
+        pass.scratch.reborrow(),
+        rows,
+        |scratch, (tokens, mut scores)| {
+            for (token, score) in tokens.zip(scores.rows_from(0)) {
+                let row = x.row(token);
+                let value = match (norm, scratch.tile.floats.get_mut(..d)) {
+                    (Some(weights), Some(normed)) => {
+                        context.norm(normed, row, weights);
+                        dot(normed, layer.router)
+                    }
+                    _ if task.router_input == RouterInput::Rms => {
+                        let mean_square = dot(row, row) / d as f32;
+                        dot(row, layer.router) / sqrt(mean_square + ROUTER_RMS_EPS)
+                    }
+                    _ => dot(row, layer.router),
+                };
+                score.fill(value);
+            }
+        },
+    );
+}

@@ -1,0 +1,123 @@
+//! A base and a task as one set of tensors: the task's before the base's.
+
+use super::error::ModelError;
+use super::view::{self, Linear, Shape, Table};
+use crate::config::{Config, LayerPlan, Norm, Routing, TaskConfig};
+use crate::format::{GLOBAL_LAYER, Package, Role, Tensor};
+use crate::kernels::NormWeights;
+
+/// The packages of a model, and what the base describes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packages<'a> {
+    pub(super) base: Package<'a>,
+    pub(super) task: Option<Package<'a>>,
+    pub(super) config: Config,
+}
+
+impl<'a> Packages<'a> {
+    /// The task's settings; `None` when the base runs alone.
+    pub(super) fn task_config(&self) -> Option<&TaskConfig> {
+        self.task.as_ref().and_then(Package::task_config)
+    }
+
+    /// Tensors of both.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'a>> {
+        self.base.tensors().chain(self.task.into_iter().flat_map(|task| task.tensors()))
+    }
+
+    /// How each layer is executed; every layer is dense without a task.
+    pub(super) fn layer_plans(&self) -> impl Iterator<Item = LayerPlan> + use<'a> {
+        let packages = *self;
+        (0..self.config.layers).map(move |index| LayerPlan { routing: packages.routing(index) })
+    }
+
+    /// How layer `index` is routed; `None` where it is dense.
+    pub(super) fn routing(&self, index: usize) -> Option<Routing> {
+        self.task?.layers().nth(index)?.routing
+    }
+
+    /// Positions that are always selected, ascending.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = usize> + Clone + use<'a> {
+        self.task.map(|task| task.pinned()).into_iter().flatten()
+    }
+
+    /// The tensor of a role: the task's, or the base's.
+    pub(super) fn tensor(&self, role: Role, layer: u16) -> Option<Tensor<'a>> {
+        self.task
+            .and_then(|task| task.tensor(role, layer))
+            .or_else(|| self.base.tensor(role, layer))
+    }
+
+    pub(super) fn required(&self, role: Role, layer: u16) -> Result<Tensor<'a>, ModelError> {
+        self.tensor(role, layer).ok_or(ModelError::MissingTensor { role, layer })
+    }
+
+    /// A vector of `length` values.
+    pub(super) fn vector(
+        &self,
+        role: Role,
+        layer: u16,
+        length: usize,
+    ) -> Result<&'a [f32], ModelError> {
+        view::vector(&self.required(role, layer)?, length)
+    }
+
+    /// A vector that may be absent: then it is empty.
+    pub(super) fn optional(
+        &self,
+        role: Role,
+        layer: u16,
+        length: usize,
+    ) -> Result<&'a [f32], ModelError> {
+        self.tensor(role, layer).map_or(Ok(&[]), |tensor| view::vector(&tensor, length))
+    }
+
+    /// A linear map and its optional bias.
+    pub(super) fn linear(
+        &self,
+        weight: Role,
+        bias: Role,
+        layer: u16,
+        shape: Shape,
+    ) -> Result<Linear<'a>, ModelError> {
+        let bias = self.optional(bias, layer, shape.rows)?;
+        view::linear(&self.required(weight, layer)?, shape, bias)
+    }
+
+    /// A linear map of the model that reads float rows: patches, the head.
+    pub(super) fn float_linear(
+        &self,
+        weight: Role,
+        bias: Role,
+        shape: Shape,
+    ) -> Result<Linear<'a>, ModelError> {
+        let linear = self.linear(weight, bias, GLOBAL_LAYER, shape)?;
+        match linear.is_integer() {
+            true => Err(ModelError::Encoding { role: weight, layer: GLOBAL_LAYER }),
+            false => Ok(linear),
+        }
+    }
+
+    pub(super) fn norm(
+        &self,
+        weight: Role,
+        bias: Role,
+        layer: u16,
+    ) -> Result<NormWeights<'a>, ModelError> {
+        let d = self.config.hidden;
+        Ok(NormWeights {
+            weight: self.vector(weight, layer, d)?,
+            bias: match self.config.norm {
+                Norm::LayerNorm => self.vector(bias, layer, d)?,
+                Norm::RmsNorm => &[],
+            },
+            eps: self.config.norm_eps,
+        })
+    }
+
+    /// A table of the model whose rows are looked up.
+    pub(super) fn table(&self, role: Role, rows: usize) -> Result<Table<'a>, ModelError> {
+        let shape = Shape { rows, columns: self.config.hidden };
+        view::table(&self.required(role, GLOBAL_LAYER)?, shape)
+    }
+}
