@@ -33,17 +33,17 @@
 //! | [`tensor`] | two-dimensional views of floats |
 //! | [`text`] | WordPiece: a text to token ids |
 //! | [`image`] | pixels to normalised patches |
+//! | `slots` | an update of a task in flash that survives a power cut at any moment |
 //! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
 //! | [`format`] | bytes to a checked view of a package |
+//! | `signature` | packages that a device takes only from one sender, and none older than the one it has |
 //! | [`memory`] | the exact size of the scratch buffer, and its division |
 //! | [`model`] | a view to layers with a meaning |
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | `block` | what layers are made of: rows into maps, attention over given keys, feed-forward |
 //! | [`executor`] | one inference |
 //!
-//! Off unless a feature asks for them: `slots`, an update of a task in flash that survives a power cut
-//! at any moment; `signature`, packages that a device takes only from one sender, and none that is
-//! older than the one it has.
+//! `slots` and `signature` are off unless a feature asks for them; `block` is not public.
 //!
 //! # Numbers
 //!

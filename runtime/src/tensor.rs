@@ -11,6 +11,8 @@ pub(crate) trait Part<T> {
     fn part(&self, range: Range<usize>) -> &[T];
     /// The same, to write.
     fn part_mut(&mut self, range: Range<usize>) -> &mut [T];
+    /// The first `count` values and the rest, to write.
+    fn parts_mut(&mut self, count: usize) -> (&mut [T], &mut [T]);
 }
 
 impl<T> Part<T> for [T] {
@@ -24,6 +26,12 @@ impl<T> Part<T> for [T] {
     fn part_mut(&mut self, range: Range<usize>) -> &mut [T] {
         debug_assert!(self.get(range.clone()).is_some(), "{range:?} of {} values", self.len());
         self.get_mut(range).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn parts_mut(&mut self, count: usize) -> (&mut [T], &mut [T]) {
+        debug_assert!(count <= self.len(), "{count} of {} values", self.len());
+        self.split_at_mut_checked(count).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What follows attention in a layer, and the adapter beside it.
 
-use super::Context;
+use super::context::Context;
 use super::rows::{PreparedRows, Transform, apply, norm_rows, rows_of, stage_rows};
 use crate::config::NormPlacement;
 use crate::kernels::{Epilogue, NormWeights, Store};

@@ -2,51 +2,23 @@
 //!
 //! | file | part |
 //! |---|---|
+//! | `context` | what every stage needs to know |
 //! | `rows` | rows into a linear map |
 //! | `attention` | scores, softmax and context over given keys |
 //! | `feed_forward` | what follows attention, and the adapter |
 //! | `workers` | rows shared out among cores |
 
 mod attention;
+mod context;
 mod feed_forward;
 mod rows;
 mod workers;
 
 pub(crate) use attention::{Keys, LowRank, PackedLowRank, Queries, RelativeBias, attend};
+pub(crate) use context::Context;
 pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_attended};
 pub(crate) use rows::{PreparedRows, Transform, apply, norm_rows, rows_of, stage_rows};
 #[cfg(feature = "std")]
 pub use workers::ThreadPool;
 pub(crate) use workers::{Cores, for_row_tiles};
 pub use workers::{ThisCore, Workers};
-
-use crate::config::{Activation, Config, Norm, NormPlacement};
-use crate::kernels::{Kernels, NormWeights};
-
-/// What every stage needs to know.
-#[derive(Clone, Copy)]
-pub(crate) struct Context<'m> {
-    pub(crate) config: &'m Config,
-    pub(crate) kernels: &'m Kernels,
-    pub(crate) workers: Cores<'m>,
-    /// Activation between the two maps of an adapter.
-    pub(crate) adapter_activation: Option<Activation>,
-}
-
-impl Context<'_> {
-    /// Normalises one row.
-    pub(crate) fn norm(&self, out: &mut [f32], row: &[f32], weights: NormWeights<'_>) {
-        match self.config.norm {
-            Norm::LayerNorm => (self.kernels.layer_norm)(out, row, weights),
-            Norm::RmsNorm => (self.kernels.rms_norm)(out, row, weights),
-        }
-    }
-
-    /// The norm before a part of a layer; `None` in a post-norm layer, which reads X itself.
-    pub(crate) fn norm_before<'a>(&self, weights: NormWeights<'a>) -> Option<NormWeights<'a>> {
-        match self.config.placement {
-            NormPlacement::Pre => Some(weights),
-            NormPlacement::Post => None,
-        }
-    }
-}

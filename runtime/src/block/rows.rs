@@ -1,6 +1,6 @@
 //! Rows into a linear map. Gathering, normalising and quantising a row is one pass over it.
 
-use super::Context;
+use super::context::Context;
 use crate::config::Norm;
 use crate::kernels::{Activation, Epilogue, Kernels, NormWeights};
 use crate::memory::Tile;

@@ -58,8 +58,8 @@ impl<'a> LayerKeys<'a> {
             Self::ByPosition => (selected.tokens(), None),
             Self::LowRank(_) => (selected.count, Some(selected.order)),
         };
-        let (keys, low) = keys.split_at_mut_checked(exact * width).unwrap_or_default();
-        let (values, space) = values.split_at_mut_checked(exact * width).unwrap_or_default();
+        let (keys, low) = keys.parts_mut(exact * width);
+        let (values, space) = values.parts_mut(exact * width);
         let low_rank = match self {
             Self::LowRank(maps) if cfg!(feature = "low-rank") => {
                 PackedLowRank::new(context, maps, low, space)

@@ -30,7 +30,7 @@ use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
 use crate::model::Model;
 use crate::routing::{Budget, Choice, CostModel, DeadlineError};
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, Part};
 use core::time::Duration;
 use layer::Pass;
 use route::{Router, tokens_of_layer};
@@ -99,7 +99,7 @@ impl<'m, 'a> Executor<'m, 'a> {
         if !arena.as_ptr().addr().is_multiple_of(ARENA_ALIGNMENT) {
             return Err(ExecutorError::ArenaMisaligned);
         }
-        let arena = arena.get_mut(..needed).unwrap_or_default();
+        let arena = arena.part_mut(0..needed);
         Ok(Self { model, kernels, workers: &ThisCore, plan, costs: None, arena })
     }
 

@@ -58,7 +58,7 @@ impl<'r, 'b> Router<'r, 'b> {
         };
         score(pass, layer, task, self.scores);
         observer.scored(index, self.scores);
-        let (keys, rest) = pass.scratch.stage.split_at_mut_checked(tokens * 8).unwrap_or_default();
+        let (keys, rest) = pass.scratch.stage.parts_mut(tokens * 8);
         let mut scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
         let (pinned, order, gates) = (self.model.pinned(), &mut *self.order, &mut *self.gates);
         let count =

@@ -64,7 +64,7 @@ impl Scratch<'_> {
     pub(crate) fn split(&mut self, workers: usize, left: usize) -> (Scratch<'_>, Scratch<'_>) {
         fn cut<T>(values: &mut [T], workers: usize, left: usize) -> (&mut [T], &mut [T]) {
             let middle = values.len() / workers.max(1) * left;
-            values.split_at_mut_checked(middle).unwrap_or_default()
+            values.parts_mut(middle)
         }
         let unit = self.workers;
         let Tile { floats, int8, scales } = &mut self.tile;

@@ -1,5 +1,6 @@
 //! Buffers that lie one after the other, each said once: its name, its type and its length.
 
+use crate::tensor::Part;
 use bytemuck::{AnyBitPattern, NoUninit, try_cast_slice_mut};
 
 /// Declares a struct of buffers for a shape. From the one list come the sizes ([`Cutter`] cuts them off
@@ -65,14 +66,14 @@ impl<'a> Cutter<'a> {
             return &mut [];
         };
         (self.rest, self.position) = (rest, start + bytes);
-        taken.get_mut(padding..).unwrap_or_default()
+        taken.parts_mut(padding).1
     }
 }
 
 /// A byte slice as values of another type; a rest shorter than a value is left out.
 pub(crate) fn typed<T: AnyBitPattern + NoUninit>(bytes: &mut [u8]) -> &mut [T] {
     let whole = bytes.len() / size_of::<T>() * size_of::<T>();
-    let bytes = bytes.get_mut(..whole).unwrap_or_default();
+    let bytes = bytes.part_mut(0..whole);
     let values = try_cast_slice_mut(bytes);
     debug_assert!(values.is_ok(), "buffers start at multiples of their values' alignment");
     values.unwrap_or_default()

@@ -2,7 +2,9 @@
 
 use super::error::ModelError;
 use crate::format::{ALIGNMENT, Encoding, Tensor};
-use crate::kernels::{Int4Group, Kernels};
+use crate::kernels::Kernels;
+use crate::panel::Int4Group;
+use crate::tensor::Part;
 use bytemuck::{AnyBitPattern, try_cast_slice};
 use half::f16;
 
@@ -84,15 +86,15 @@ impl Table<'_> {
         let range = index * self.columns..(index + 1) * self.columns;
         match self.values {
             Values::F32(values) => {
-                let row = values.get(range).unwrap_or(&[]);
+                let row = values.part(range);
                 out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x);
             }
             Values::F16(values) => {
-                (kernels.add_f16)(out, values.get(range).unwrap_or(&[]));
+                (kernels.add_f16)(out, values.part(range));
             }
             Values::Int8 { values, scales } => {
                 let scale = scales.get(index).copied().unwrap_or(0.0);
-                (kernels.add_int8)(out, values.get(range).unwrap_or(&[]), scale);
+                (kernels.add_int8)(out, values.part(range), scale);
             }
         }
     }

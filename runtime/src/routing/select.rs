@@ -3,6 +3,7 @@
 use super::soft_top_k::{CoordinateAscent, exact, iterated};
 use crate::config::Gate;
 use crate::kernels::math::sigmoid;
+use crate::tensor::Part;
 
 /// What a layer decided, for an [`Observer`](crate::executor::Observer).
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,7 @@ pub fn route(
         return k;
     }
     let candidates = sort_candidates(scores, pinned.clone(), scratch.keys);
-    let keys = scratch.keys.get(..candidates).unwrap_or(&[]);
+    let keys = scratch.keys.part(0..candidates);
     soft_gates(scores, keys, k - fixed, gate, gates, scratch.tails);
     let chosen = keys.iter().take(k - fixed).map(|key| token_of(*key));
     let pinned = pinned.map(|position| position as u32);

@@ -1,7 +1,8 @@
 //! Products of f32 values.
 
-use super::super::Context;
-use super::{Head, Keys, Queries};
+use super::super::context::Context;
+use super::head::Head;
+use super::keys::{Keys, Queries};
 use crate::kernels::Epilogue;
 use crate::memory::{ATTENTION_TILE, FloatTile, HeadExtent, Scratch, divide_float};
 use crate::panel::{PANEL, Panels};
@@ -27,7 +28,7 @@ pub(super) fn attend(
     let extent =
         HeadExtent { head_dim, queries: queries.len(), packed: key_rows, key_rows, rank: 0 };
     let (packed, mut tile) = divide_float(scratch.stage, &extent);
-    for head in context.heads() {
+    for head in Head::all(context.config) {
         pack_keys(packed.keys, keys.keys, &head);
         pack_values(packed.values, keys.values, &head);
         let panels = HeadKeys {

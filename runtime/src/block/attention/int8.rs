@@ -7,8 +7,10 @@
 //! context = ws vs (w . v) + o sum(V)      v: int8 columns; vs: their scales; V: the values
 //! ```
 
-use super::super::Context;
-use super::{Head, Keys, Queries, add_rows};
+use super::super::context::Context;
+use super::head::Head;
+use super::keys::{Keys, Queries};
+use super::sums::add_rows;
 use crate::kernels::{Epilogue, Kernels, Store, WeightScale};
 use crate::memory::{
     ATTENTION_TILE, HeadExtent, Int8Keys, Int8Rows, Int8Tile, Scratch, divide_int8,
@@ -42,7 +44,7 @@ pub(super) fn attend(
         rank: keys.rank(),
     };
     let (mut packed, mut tile, mut rows) = divide_int8(scratch.stage, &extent);
-    for head in context.heads() {
+    for head in Head::all(context.config) {
         let panels = HeadKeys::pack(context.kernels, &mut packed, keys, &head);
         for first in (0..queries.len()).step_by(ATTENTION_TILE) {
             let mut stage = Stage { context, head: &head, keys, panels, rows: &mut rows };

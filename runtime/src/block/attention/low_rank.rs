@@ -6,8 +6,9 @@
 //! `V (sum of w c) + b (sum of w)` likewise. With few queries that is less work than expanding every key;
 //! [`LowRank::new`] decides by counts alone, so that every CPU decides alike.
 
-use super::super::Context;
-use super::{Head, add_rows};
+use super::super::context::Context;
+use super::head::Head;
+use super::sums::add_rows;
 use crate::kernels::{Epilogue, Kernels, Store};
 use crate::memory::{Int8Rows, bytes_of, typed};
 use crate::model::{LOW_RANK_WIDTH, Linear, LowRankKeys, Weights};

@@ -1,0 +1,109 @@
+//! Queries, and what they attend to.
+
+use super::super::workers::Split;
+use super::head::Head;
+use super::low_rank::PackedLowRank;
+use crate::tensor::{Matrix, MatrixMut, Part};
+
+/// What queries attend to, whoever made it: a row for each token, all heads side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<'k> {
+    pub(crate) keys: Matrix<'k>,
+    pub(crate) values: Matrix<'k>,
+    /// Keys of further tokens, by their rank.
+    pub(crate) low_rank: Option<PackedLowRank<'k>>,
+    /// Position of each row, those of low rank included; without, row j is at position j.
+    pub(crate) positions: Option<&'k [u32]>,
+    pub(crate) bias: Option<RelativeBias<'k>>,
+}
+
+/// Rows that attend. Each is replaced by its context.
+pub(crate) struct Queries<'q> {
+    pub(crate) positions: &'q [u32],
+    pub(crate) rows: MatrixMut<'q>,
+}
+
+/// Relative position bias of one model.
+#[derive(Clone, Copy)]
+pub(crate) struct RelativeBias<'a> {
+    /// `[heads, 2 D + 1]`.
+    pub(crate) table: &'a [f32],
+    /// D.
+    pub(crate) distance: usize,
+}
+
+impl Queries<'_> {
+    /// Query rows.
+    pub(super) const fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// At most `count` rows from `first` on.
+    pub(super) fn tile(&mut self, first: usize, count: usize) -> Queries<'_> {
+        let rows = first..self.len().min(first + count);
+        Queries { positions: self.positions.part(rows.clone()), rows: self.rows.row_range(rows) }
+    }
+
+    /// Puts the context of one head, `[tile, head]`, into its columns.
+    pub(super) fn put_context(&mut self, head: &Head, context: &[f32]) {
+        let context = context.chunks_exact(head.columns.len().max(1));
+        for (row, context) in self.rows.rows_from(0).zip(context) {
+            row.part_mut(head.columns.clone()).copy_from_slice(context);
+        }
+    }
+}
+
+impl Split for Queries<'_> {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let (positions, other_positions) = Split::split(self.positions, at);
+        let (rows, other_rows) = self.rows.split(at);
+        let other = Self { positions: other_positions, rows: other_rows };
+        (Self { positions, rows }, other)
+    }
+}
+
+impl Keys<'_> {
+    /// Key rows, those of low rank included.
+    pub(super) fn rows(&self) -> usize {
+        self.keys.rows() + self.low_rank.map_or(0, |low_rank| low_rank.rows())
+    }
+
+    /// Rank of the low-rank keys; 0 for none.
+    pub(super) fn rank(&self) -> usize {
+        self.low_rank.map_or(0, |low_rank| low_rank.rank())
+    }
+
+    /// Adds the relative bias of one query, if the model has one, to its scores with every key.
+    pub(super) fn add_bias(&self, scores: &mut [f32], head: &Head, query: u32) {
+        if let Some(bias) = self.bias {
+            bias.add_to_scores(scores, head, query, self.positions);
+        }
+    }
+}
+
+impl RelativeBias<'_> {
+    /// Adds the bias of one query to its scores. Without `positions` key j stands at position j.
+    fn add_to_scores(
+        &self,
+        scores: &mut [f32],
+        head: &Head,
+        query: u32,
+        positions: Option<&[u32]>,
+    ) {
+        let (entries, last) = (2 * self.distance + 1, 2 * self.distance);
+        let table = self.table.part(head.index * entries..(head.index + 1) * entries);
+        for (index, score) in scores.iter_mut().enumerate() {
+            let key = match positions {
+                Some(positions) => positions.get(index).copied().unwrap_or_default() as usize,
+                None => index,
+            };
+            // The clamped distance from query to key, plus D.
+            let ahead = (key + self.distance).saturating_sub(query as usize).min(last);
+            *score += table.get(ahead).copied().unwrap_or_default();
+        }
+    }
+}
