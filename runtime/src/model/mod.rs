@@ -37,10 +37,11 @@ fn check_layers(packages: &Packages<'_>) -> Result<(), ModelError> {
     if of_task != expected {
         return Err(ModelError::LayerCount { expected, found: of_task });
     }
-    let layers = packages.tensors().map(|tensor| tensor.layer);
-    let mut layers = layers.filter(|layer| *layer != GLOBAL_LAYER).map(usize::from);
-    if let Some(layer) = layers.find(|layer| *layer >= expected) {
-        return Err(ModelError::LayerCount { expected, found: layer + 1 });
+    for tensor in packages.tensors() {
+        let layer = usize::from(tensor.layer);
+        if tensor.layer != GLOBAL_LAYER && layer >= expected {
+            return Err(ModelError::LayerCount { expected, found: layer + 1 });
+        }
     }
     (0..expected).try_for_each(|index| Layer::view(packages, index).map(drop))
 }
@@ -247,11 +248,9 @@ impl<'a> Model<'a> {
     /// Layer `index`; empty past the last one.
     #[must_use]
     pub fn layer(&self, index: usize) -> Layer<'a> {
-        if index >= self.config().layers {
-            return Layer::default();
-        }
         let layer = Layer::view(&self.packages, index);
-        debug_assert!(layer.is_ok(), "binding has viewed every layer");
+        let exists = index < self.config().layers;
+        debug_assert!(layer.is_ok() || !exists, "binding has viewed every layer");
         layer.unwrap_or_default()
     }
 
