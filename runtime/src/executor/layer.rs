@@ -8,7 +8,7 @@ use crate::block::{
 use crate::memory::{Buffers, Scratch, typed};
 use crate::model::{Globals, Layer, Linear};
 use crate::routing::Selected;
-use crate::tensor::{Matrix, MatrixMut};
+use crate::tensor::Matrix;
 
 /// One inference at work.
 pub(super) struct Pass<'p, 'b> {
@@ -97,19 +97,21 @@ impl Pass<'_, '_> {
         let rows = (0..self.tokens, rows_of(self.buffers.hidden, 0..self.tokens, d));
         let scratch = self.scratch.reborrow();
         for_row_tiles(context.workers, scratch, rows, |scratch, (tokens, mut x)| {
-            let first = tokens.start;
-            let scatter = |x: &mut MatrixMut<'_>| {
-                for update in selected.updates(tokens) {
-                    blend(x.row_mut(update.token - first), outputs.row(update.row), update.gate);
-                }
-            };
-            let Some(adapter) = &layer.block.adapter else { return scatter(&mut x) };
             let Scratch { tile, stage, .. } = scratch;
-            let mut low = rows_of(typed(stage), 0..x.rows(), adapter.down.outputs);
-            let input = task_input(&context, layer, &adapter.down);
-            adapter_down(&context, tile, adapter, x.as_matrix(), input, &mut low);
-            scatter(&mut x);
-            adapter_up(&context, tile, adapter, low.as_matrix(), &mut x);
+            let adapter = layer.block.adapter.as_ref();
+            let width = adapter.map_or(0, |adapter| adapter.down.outputs);
+            let mut low = rows_of(typed(stage), 0..tokens.len(), width);
+            if let Some(adapter) = adapter {
+                let input = task_input(&context, layer, &adapter.down);
+                adapter_down(&context, tile, adapter, x.as_matrix(), input, &mut low);
+            }
+            let first = tokens.start;
+            for update in selected.updates(tokens) {
+                blend(x.row_mut(update.token - first), outputs.row(update.row), update.gate);
+            }
+            if let Some(adapter) = adapter {
+                adapter_up(&context, tile, adapter, low.as_matrix(), &mut x);
+            }
         });
     }
 }
