@@ -6,7 +6,7 @@ use crate::evaluate::median;
 use crate::session::Session;
 use anyhow::{Context, Result, ensure};
 use coda_runtime::model::{Macs, Model};
-use coda_runtime::routing::{Budget, Choice, CostModel, TOKEN_GROUP, tokens_for_reduction};
+use coda_runtime::routing::{Budget, CostModel, DeadlineChoice, TOKEN_GROUP, tokens_for_reduction};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -249,7 +249,7 @@ pub fn check_deadlines(
     ensure!(tokens_for_reduction(tokens, 8.0) < tokens, "an input of {tokens} tokens is too short");
     let deadline = |index: usize| least + (most - least) * index as f64 / (DEADLINES - 1) as f64;
     let mut series = vec![(Vec::new(), Vec::new()); DEADLINES];
-    let mut choices: Vec<Option<Choice>> = vec![None; DEADLINES];
+    let mut choices: Vec<Option<DeadlineChoice>> = vec![None; DEADLINES];
     for _ in 0..runs {
         for (index, (given, fixed)) in series.iter_mut().enumerate() {
             let time = Duration::from_nanos(deadline(index) as u64);

@@ -8,7 +8,7 @@ use coda_converter::draw::{self, Trace};
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
-use coda_runtime::routing::{Budget, Choice, token_step};
+use coda_runtime::routing::{Budget, DeadlineChoice, token_step};
 use image::imageops::FilterType;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ struct InputArguments {
 /// The answer of a run.
 struct Answer {
     values: Vec<f32>,
-    choice: Option<Choice>,
+    choice: Option<DeadlineChoice>,
     trace: Trace,
     milliseconds: f64,
 }
@@ -95,7 +95,7 @@ impl Run {
         print_values(&model, &answer.values);
         let ms = answer.milliseconds;
         println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
-        if let Some(Choice { tokens: k, layers, predicted }) = answer.choice {
+        if let Some(DeadlineChoice { tokens: k, layers, predicted }) = answer.choice {
             let predicted = predicted.as_secs_f64() * 1000.0;
             let more = token_step(k);
             println!(

@@ -61,11 +61,11 @@ fn embed_patches(
     pixels: &[u8],
     normalization: &InputNormalization,
 ) {
-    let PatchWeights { grid, projection, positions, class_token } = weights;
+    let PatchWeights { grid, projection, .. } = weights;
     let (context, d) = (pass.context, pass.context.config.hidden);
     let hidden = pass.buffers.hidden.part_mut(0..pass.tokens * d);
     let first = pass.tokens - grid.patches();
-    hidden.iter_mut().zip(*class_token).for_each(|(slot, x)| *slot = *x);
+    hidden.iter_mut().zip(weights.class_token).for_each(|(slot, x)| *slot = *x);
     let out = MatrixMut::new(hidden.part_mut(first * d..pass.tokens * d), d);
     let scratch = pass.scratch.reborrow();
     for_row_tiles(
@@ -82,7 +82,6 @@ fn embed_patches(
             apply(context.kernels, &mut out, rows, projection, &epilogue);
         },
     );
-    for (position, row) in hidden.chunks_exact_mut(d.max(1)).enumerate() {
-        positions.add_row(context.kernels, position, row);
-    }
+    let rows = hidden.chunks_exact_mut(d.max(1)).enumerate();
+    rows.for_each(|(position, row)| weights.positions.add_row(context.kernels, position, row));
 }

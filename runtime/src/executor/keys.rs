@@ -83,10 +83,10 @@ impl Pass<'_, '_> {
             self.project_keys_of_all(layer);
         }
         self.project_selected(layer, selected, !matches!(keys, LayerKeys::ByPosition));
-        match (keys, &layer.low_rank) {
-            (LayerKeys::InOrder, Some(maps)) => self.expand_low_rank(layer, maps, selected),
-            (LayerKeys::LowRank(_), Some(maps)) if cfg!(feature = "low-rank") => {
-                self.project_low_rank(layer, maps, selected);
+        match keys {
+            LayerKeys::InOrder => self.expand_low_rank(layer, selected),
+            LayerKeys::LowRank(_) if cfg!(feature = "low-rank") => {
+                self.project_low_rank(layer, selected);
             }
             _ => {}
         }
@@ -146,13 +146,8 @@ impl Pass<'_, '_> {
 
     /// What the keys and values of the tokens that are not selected are made of, `[n - k, rank]`,
     /// after the exact keys.
-    fn project_low_rank(
-        &mut self,
-        layer: &Layer<'_>,
-        maps: &LowRankKeys<'_>,
-        selected: Selected<'_>,
-    ) {
-        let context = self.context;
+    fn project_low_rank(&mut self, layer: &Layer<'_>, selected: Selected<'_>) {
+        let (context, Some(maps)) = (self.context, &layer.low_rank) else { return };
         let x = Matrix::new(self.buffers.hidden, context.config.hidden);
         let first = selected.count * context.config.attention_width();
         let low = self.buffers.keys.part_mut(first..self.buffers.keys.len());
@@ -166,13 +161,8 @@ impl Pass<'_, '_> {
     }
 
     /// Keys and values of the tokens that are not selected, through the rank, after the exact ones.
-    fn expand_low_rank(
-        &mut self,
-        layer: &Layer<'_>,
-        maps: &LowRankKeys<'_>,
-        selected: Selected<'_>,
-    ) {
-        let (context, kernels) = (self.context, self.context.kernels);
+    fn expand_low_rank(&mut self, layer: &Layer<'_>, selected: Selected<'_>) {
+        let (context, Some(maps)) = (self.context, &layer.low_rank) else { return };
         let x = Matrix::new(self.buffers.hidden, context.config.hidden);
         let (after, width) = (selected.count..self.tokens, context.config.attention_width());
         let keys = rows_of(self.buffers.keys, after.clone(), width);
@@ -189,14 +179,9 @@ impl Pass<'_, '_> {
                 let source = tokens.iter().map(|token| x.row(*token as usize));
                 project_down(&context, tile, layer, maps, source, &mut low);
                 let low = stage_rows(&context, tile, low.as_matrix(), &maps.key);
-                apply(kernels, &mut keys, low, &maps.key, &Epilogue::overwrite(maps.key.bias));
-                apply(
-                    kernels,
-                    &mut values,
-                    low,
-                    &maps.value,
-                    &Epilogue::overwrite(maps.value.bias),
-                );
+                let (key, value) = (Epilogue::overwrite(maps.key.bias), maps.value.bias);
+                apply(context.kernels, &mut keys, low, &maps.key, &key);
+                apply(context.kernels, &mut values, low, &maps.value, &Epilogue::overwrite(value));
             },
         );
     }

@@ -29,7 +29,7 @@ use crate::block::{Context, Cores};
 use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
 use crate::model::Model;
-use crate::routing::{Budget, Choice, CostModel, DeadlineError};
+use crate::routing::{Budget, CostModel, DeadlineChoice, DeadlineError};
 use crate::tensor::{Matrix, Part};
 use core::time::Duration;
 use layer::Pass;
@@ -62,7 +62,7 @@ pub struct Output<'r> {
     /// Hidden states after the last layer and the final norm, `[n, d]`.
     pub hidden: Matrix<'r>,
     /// What was chosen for a deadline; `None` under another budget.
-    pub choice: Option<Choice>,
+    pub choice: Option<DeadlineChoice>,
 }
 
 impl Output<'_> {
@@ -188,7 +188,11 @@ impl<'m, 'a> Executor<'m, 'a> {
     /// # Errors
     /// [`DeadlineError::NoCostModel`] without `with_costs`,
     /// [`DeadlineError::TooShort`].
-    pub fn choose(&self, tokens: usize, deadline: Duration) -> Result<Choice, DeadlineError> {
+    pub fn choose(
+        &self,
+        tokens: usize,
+        deadline: Duration,
+    ) -> Result<DeadlineChoice, DeadlineError> {
         let costs = self.costs.filter(|_| cfg!(feature = "deadline"));
         let costs = costs.ok_or(DeadlineError::NoCostModel)?;
         costs.choose(self.model, tokens, self.plan.capacity().selected, deadline)

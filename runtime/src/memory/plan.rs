@@ -57,6 +57,16 @@ impl Capacity {
     pub const fn any_budget(tokens: usize) -> Self {
         Self { tokens, selected: tokens }
     }
+
+    /// Why no plan can hold it.
+    const fn error(self) -> Option<PlanError> {
+        let Self { tokens, selected } = self;
+        match tokens == 0 || selected == 0 {
+            true => Some(PlanError::Empty),
+            false if selected > tokens => Some(PlanError::SelectedAboveTokens { selected, tokens }),
+            false => None,
+        }
+    }
 }
 
 /// One buffer of a plan.
@@ -225,15 +235,11 @@ impl Plan {
         capacity: Capacity,
         workers: usize,
     ) -> Result<Self, PlanError> {
-        let Capacity { tokens, selected } = capacity;
-        if tokens == 0 || selected == 0 {
-            return Err(PlanError::Empty);
+        if let Some(error) = capacity.error() {
+            return Err(error);
         }
         if workers == 0 {
             return Err(PlanError::NoWorker);
-        }
-        if selected > tokens {
-            return Err(PlanError::SelectedAboveTokens { selected, tokens });
         }
         let sizes = Buffers::bytes(&Extent::new(dimensions, capacity, workers));
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];

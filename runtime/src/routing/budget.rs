@@ -1,6 +1,6 @@
 //! How many tokens may pass the routed layers of one call.
 
-use super::{Choice, token_step};
+use super::{DeadlineChoice, token_step};
 use crate::config::{Routing, TaskConfig};
 use core::fmt;
 use core::time::Duration;
@@ -80,8 +80,8 @@ fn ceil_tokens(tokens: usize, value: f32) -> usize {
     libm::ceilf(value).clamp(1.0, tokens.max(1) as f32) as usize
 }
 
-impl From<Choice> for Budget<'_> {
-    fn from(choice: Choice) -> Self {
+impl From<DeadlineChoice> for Budget<'_> {
+    fn from(choice: DeadlineChoice) -> Self {
         Self::Stepped { tokens: choice.tokens, layers: choice.layers }
     }
 }

@@ -38,7 +38,7 @@ pub struct CostModel {
 
 /// What was chosen for a deadline.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct DeadlineChoice {
     /// k of the routed layers.
     pub tokens: usize,
     /// The routed layers among so many first ones take [`token_step`] tokens more, at most all.
@@ -100,15 +100,11 @@ impl CostModel {
         tokens: usize,
         limit: usize,
         deadline: Duration,
-    ) -> Result<Choice, DeadlineError> {
+    ) -> Result<DeadlineChoice, DeadlineError> {
         let available = deadline.as_nanos() as f32 / (1.0 + self.margin);
         let curve = Curve::new(model, tokens);
         let limit = limit.clamp(1, tokens.max(1));
-        let group = |k: usize| match k < TOKEN_GROUP {
-            true => k.min(limit),
-            false => k.next_multiple_of(TOKEN_GROUP).min(limit),
-        };
-        let time = |k: usize| self.predict(tokens, &curve.at(group(k)));
+        let time = |k: usize| self.predict(tokens, &curve.at(in_groups(k, limit)));
         let least = time(1);
         if least > available {
             let needed = nanoseconds(least * (1.0 + self.margin));
@@ -120,8 +116,8 @@ impl CostModel {
             let middle = low.midpoint(high);
             if time(middle) <= available { low = middle } else { high = middle }
         }
-        let (mut layers, mut macs) = (0, curve.at(low));
         let next = (low + token_step(low)).min(tokens);
+        let (mut layers, mut macs) = (0, curve.at(low));
         while next <= limit && low < next && layers < model.config().layers {
             let of = |k| layer_macs(model, layers, tokens, k);
             let more = plus(macs, of(next), of(low));
@@ -131,8 +127,14 @@ impl CostModel {
             (layers, macs) = (layers + 1, more);
         }
         let predicted = nanoseconds(self.predict(tokens, &macs));
-        Ok(Choice { tokens: low, layers, predicted })
+        Ok(DeadlineChoice { tokens: low, layers, predicted })
     }
+}
+
+/// k, or from [`TOKEN_GROUP`] on the next multiple of it; at most `limit`.
+fn in_groups(k: usize, limit: usize) -> usize {
+    let k = if k < TOKEN_GROUP { k } else { k.next_multiple_of(TOKEN_GROUP) };
+    k.min(limit)
 }
 
 /// Multiply-accumulates of all layers as a function of k, from one look at each layer: they are a

@@ -7,7 +7,7 @@ mod selected;
 mod soft_top_k;
 
 pub use budget::{Budget, BudgetError, tokens_for_reduction};
-pub use deadline::{Choice, CostModel, DeadlineError, TOKEN_GROUP, token_step};
+pub use deadline::{CostModel, DeadlineChoice, DeadlineError, TOKEN_GROUP, token_step};
 pub use select::{RouteScratch, Selection, route};
 pub(crate) use selected::Selected;
 pub use soft_top_k::{CoordinateAscent, exact, iterated};

@@ -56,12 +56,8 @@ pub fn route(
     soft_gates(scores, keys, k - fixed, gate, gates, scratch.tails);
     let chosen = keys.iter().take(k - fixed).map(|key| token_of(*key));
     let pinned = pinned.map(|position| position as u32);
-    for (slot, token) in order.iter_mut().zip(pinned.clone().chain(chosen)) {
-        *slot = token;
-    }
-    for position in pinned {
-        gates.get_mut(position as usize).into_iter().for_each(|gate| *gate = 1.0);
-    }
+    order.iter_mut().zip(pinned.clone().chain(chosen)).for_each(|(slot, token)| *slot = token);
+    pinned.for_each(|position| gates.part_mut(position as usize..position as usize + 1).fill(1.0));
     split_order(order, k);
     k
 }

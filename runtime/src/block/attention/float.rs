@@ -1,7 +1,7 @@
 //! Products of f32 values.
 
 use super::super::context::Context;
-use super::head::Head;
+use super::head::HeadColumns;
 use super::keys::{Keys, Queries};
 use crate::kernels::Epilogue;
 use crate::memory::{ATTENTION_TILE, FloatTile, HeadExtent, Scratch, divide_float};
@@ -28,7 +28,7 @@ pub(super) fn attend(
     let extent =
         HeadExtent { head_dim, queries: queries.len(), packed: key_rows, key_rows, rank: 0 };
     let (packed, mut tile) = divide_float(scratch.stage, &extent);
-    for head in Head::all(context.config) {
+    for head in HeadColumns::all(context.config) {
         pack_keys(packed.keys, keys.keys, &head);
         pack_values(packed.values, keys.values, &head);
         let panels = HeadKeys {
@@ -47,7 +47,7 @@ fn attend_tile(
     context: &Context<'_>,
     tile: &mut FloatTile<'_>,
     mut queries: Queries<'_>,
-    head: &Head,
+    head: &HeadColumns,
     panels: HeadKeys<'_>,
     keys: &Keys<'_>,
 ) {
@@ -77,7 +77,7 @@ fn multiply(context: &Context<'_>, out: &mut [f32], lhs: &[f32], panels: Panels<
 }
 
 /// One head's keys as panels of 8 keys: `[ceil(keys / 8), head_dim, 8]`, zero padded.
-fn pack_keys(out: &mut [f32], keys: Matrix<'_>, head: &Head) {
+fn pack_keys(out: &mut [f32], keys: Matrix<'_>, head: &HeadColumns) {
     let panel = (head.columns.len() * PANEL).max(1);
     for (panel, first) in out.chunks_exact_mut(panel).zip((0..).step_by(PANEL)) {
         for lane in 0..PANEL {
@@ -90,7 +90,7 @@ fn pack_keys(out: &mut [f32], keys: Matrix<'_>, head: &Head) {
 }
 
 /// One head's values as panels of 8 columns: `[ceil(head_dim / 8), keys, 8]`, zero padded.
-fn pack_values(out: &mut [f32], values: Matrix<'_>, head: &Head) {
+fn pack_values(out: &mut [f32], values: Matrix<'_>, head: &HeadColumns) {
     let panels = out.chunks_exact_mut((values.rows() * PANEL).max(1));
     for (panel, column) in panels.zip(head.columns.clone().step_by(PANEL)) {
         let columns = column..head.columns.end.min(column + PANEL);

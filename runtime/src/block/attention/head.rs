@@ -5,12 +5,12 @@ use core::ops::Range;
 
 /// One head: its number, and its columns of a row.
 #[derive(Clone, Debug)]
-pub(super) struct Head {
+pub(super) struct HeadColumns {
     pub(super) index: usize,
     pub(super) columns: Range<usize>,
 }
 
-impl Head {
+impl HeadColumns {
     /// Every head of a model.
     pub(super) fn all(config: &Config) -> impl Iterator<Item = Self> + use<> {
         let width = config.head_dim;

@@ -8,7 +8,7 @@
 //! ```
 
 use super::super::context::Context;
-use super::head::Head;
+use super::head::HeadColumns;
 use super::keys::{Keys, Queries};
 use super::sums::add_rows;
 use crate::kernels::{Epilogue, Kernels, Store, WeightScale};
@@ -44,7 +44,7 @@ pub(super) fn attend(
         rank: keys.rank(),
     };
     let (mut packed, mut tile, mut rows) = divide_int8(scratch.stage, &extent);
-    for head in Head::all(context.config) {
+    for head in HeadColumns::all(context.config) {
         let panels = HeadKeys::pack(context.kernels, &mut packed, keys, &head);
         for first in (0..queries.len()).step_by(ATTENTION_TILE) {
             let mut stage = Stage { context, head: &head, keys, panels, rows: &mut rows };
@@ -55,7 +55,12 @@ pub(super) fn attend(
 
 impl<'k> HeadKeys<'k> {
     /// Packs the columns of one head.
-    fn pack(kernels: &Kernels, packed: &'k mut Int8Keys<'_>, keys: &Keys<'_>, head: &Head) -> Self {
+    fn pack(
+        kernels: &Kernels,
+        packed: &'k mut Int8Keys<'_>,
+        keys: &Keys<'_>,
+        head: &HeadColumns,
+    ) -> Self {
         let (first, width, rows) = (head.columns.start, head.columns.len(), keys.keys.rows());
         let values = keys.values.column_range(first, width);
         (kernels.pack_rows)(packed.keys, packed.key_scales, keys.keys.column_range(first, width));
@@ -74,7 +79,7 @@ impl<'k> HeadKeys<'k> {
 /// One head at work on a tile of queries.
 struct Stage<'s, 'r> {
     context: &'s Context<'s>,
-    head: &'s Head,
+    head: &'s HeadColumns,
     keys: &'s Keys<'s>,
     panels: HeadKeys<'s>,
     rows: &'s mut Int8Rows<'r>,

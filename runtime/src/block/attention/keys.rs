@@ -1,7 +1,7 @@
 //! Queries, and what they attend to.
 
 use super::super::workers::Split;
-use super::head::Head;
+use super::head::HeadColumns;
 use super::low_rank::PackedLowRank;
 use crate::tensor::{Matrix, MatrixMut, Part};
 
@@ -45,7 +45,7 @@ impl Queries<'_> {
     }
 
     /// Puts the context of one head, `[tile, head]`, into its columns.
-    pub(super) fn put_context(&mut self, head: &Head, context: &[f32]) {
+    pub(super) fn put_context(&mut self, head: &HeadColumns, context: &[f32]) {
         let context = context.chunks_exact(head.columns.len().max(1));
         for (row, context) in self.rows.rows_from(0).zip(context) {
             row.part_mut(head.columns.clone()).copy_from_slice(context);
@@ -78,7 +78,7 @@ impl Keys<'_> {
     }
 
     /// Adds the relative bias of one query, if the model has one, to its scores with every key.
-    pub(super) fn add_bias(&self, scores: &mut [f32], head: &Head, query: u32) {
+    pub(super) fn add_bias(&self, scores: &mut [f32], head: &HeadColumns, query: u32) {
         if let Some(bias) = self.bias {
             bias.add_to_scores(scores, head, query, self.positions);
         }
@@ -90,7 +90,7 @@ impl RelativeBias<'_> {
     fn add_to_scores(
         &self,
         scores: &mut [f32],
-        head: &Head,
+        head: &HeadColumns,
         query: u32,
         positions: Option<&[u32]>,
     ) {

@@ -7,7 +7,7 @@
 //! [`LowRank::new`] decides by counts alone, so that every CPU decides alike.
 
 use super::super::context::Context;
-use super::head::Head;
+use super::head::HeadColumns;
 use super::sums::add_rows;
 use crate::kernels::{Epilogue, Kernels, Store};
 use crate::memory::{Int8Rows, bytes_of, typed};
@@ -94,7 +94,7 @@ impl<'a> Map<'a> {
     }
 
     /// The panels of one head.
-    fn panels(&self, head: &Head) -> PanelsInt8<'a> {
+    fn panels(&self, head: &HeadColumns) -> PanelsInt8<'a> {
         let rank = self.rank.next_multiple_of(PANEL);
         let columns = &head.columns;
         PanelsInt8 {
@@ -106,7 +106,7 @@ impl<'a> Map<'a> {
     }
 
     /// The bias of one head; empty for none.
-    fn bias_of(&self, head: &Head) -> &'a [f32] {
+    fn bias_of(&self, head: &HeadColumns) -> &'a [f32] {
         self.bias.get(head.columns.clone()).unwrap_or_default()
     }
 }
@@ -153,7 +153,7 @@ impl<'p> PackedLowRank<'p> {
     }
 
     /// `U^T` of one head.
-    fn transposed(&self, head: &Head) -> PanelsInt8<'_> {
+    fn transposed(&self, head: &HeadColumns) -> PanelsInt8<'_> {
         let (columns, wide_rank) = (&head.columns, self.rank().next_multiple_of(PANEL));
         PanelsInt8 {
             values: self.to_rank.part(columns.start * wide_rank..columns.end * wide_rank),
@@ -225,7 +225,7 @@ impl PackedLowRank<'_> {
     pub(super) fn score(
         &self,
         context: &Context<'_>,
-        head: &Head,
+        head: &HeadColumns,
         mut scores: MatrixMut<'_>,
         queries: Matrix<'_>,
         rows: &mut Int8Rows<'_>,
@@ -257,7 +257,7 @@ impl PackedLowRank<'_> {
     pub(super) fn mix(
         &self,
         context: &Context<'_>,
-        head: &Head,
+        head: &HeadColumns,
         mut mixed: MatrixMut<'_>,
         first: usize,
         rows: &mut Int8Rows<'_>,
@@ -280,7 +280,7 @@ impl PackedLowRank<'_> {
     /// Adds the bias of the values of one head, times the sum of each row's `weights`.
     fn add_bias(
         &self,
-        head: &Head,
+        head: &HeadColumns,
         mixed: &mut MatrixMut<'_>,
         weights: RowsInt8<'_>,
         offsets: &[f32],
