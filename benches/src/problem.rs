@@ -19,13 +19,11 @@ pub enum Kind {
     F16,
     /// f32 weights, f32 rows.
     F32,
-    /// int8 weights, f32 rows.
-    Int8FloatRows,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::F32, Self::Int8FloatRows];
+    pub const ALL: [Self; 4] = [Self::Int8, Self::Int4, Self::F16, Self::F32];
 
     /// Name of the kernel.
     #[must_use]
@@ -35,7 +33,6 @@ impl Kind {
             Self::Int4 => "gemm_f32_qd8_qc4w",
             Self::F16 => "gemm_f32_f32_f16w",
             Self::F32 => "gemm_f32_f32_f32w",
-            Self::Int8FloatRows => "gemm_f32_f32_qc8w",
         }
     }
 }
@@ -67,7 +64,6 @@ impl Gemm {
         let channels = outputs.next_multiple_of(PANEL);
         let weights = channels * padded;
         let only = |wanted: Kind, count: usize| if kind == wanted { count } else { 0 };
-        let int8 = only(Kind::Int8, weights) + only(Kind::Int8FloatRows, weights);
         let groups = channels / PANEL * inputs.div_ceil(INT4_GROUP);
         let mut group = [0x5a; INT4_GROUP_BYTES];
         group[..2 * PANEL].fill(0x2c); // f16 scales of about 0.066
@@ -86,7 +82,11 @@ impl Gemm {
                     .map(f16::from_f32)
                     .collect::<Vec<_>>(),
             ),
-            int8: Stored::new(&(0..int8).map(|index| (index * 37 % 255) as i8).collect::<Vec<_>>()),
+            int8: Stored::new(
+                &(0..only(Kind::Int8, weights))
+                    .map(|index| (index * 37 % 255) as i8)
+                    .collect::<Vec<_>>(),
+            ),
             int4: Stored::new(&vec![group; only(Kind::Int4, groups)]),
             scales: vec![0.01; channels],
             bias: floats(outputs),
@@ -118,7 +118,6 @@ impl Gemm {
         let weights = PanelsInt8 { values, scales, outputs, inputs };
         match self.kind {
             Kind::Int8 => (kernels.gemm_f32_qd8_qc8w)(&mut out, int8, weights, &epilogue),
-            Kind::Int8FloatRows => (kernels.gemm_f32_f32_qc8w)(&mut out, lhs, weights, &epilogue),
             Kind::Int4 => {
                 let weights = PanelsInt4 { groups: self.int4.values(), outputs, inputs };
                 (kernels.gemm_f32_qd8_qc4w)(&mut out, int8, weights, &epilogue);

@@ -17,17 +17,7 @@ pub static KERNELS: Kernels = Kernels {
     name: "compact",
     gemm_f32_f32_f32w: if cfg!(feature = "float") { gemm_float::<f32> } else { |_, _, _, _| {} },
     gemm_f32_f32_f16w: gemm_float::<f16>,
-    gemm_f32_f32_qc8w: if cfg!(feature = "float") {
-        scalar::gemm_f32_f32_qc8w
-    } else {
-        |_, _, _, _| {}
-    },
     gemm_f32_qd8_qc8w: gemm_int8::<CompactSums>,
-    gemm_f32_f32_qc4w: if cfg!(all(feature = "float", feature = "int4")) {
-        scalar::gemm_f32_f32_qc4w
-    } else {
-        |_, _, _, _| {}
-    },
     gemm_f32_qd8_qc4w: if cfg!(feature = "int4") {
         gemm_int4::<CompactSums>
     } else {

@@ -96,12 +96,8 @@ pub struct Kernels {
     pub gemm_f32_f32_f32w: GemmF32<f32>,
     /// `out = epilogue(lhs rhs^T)`, f16 weights, widened exactly.
     pub gemm_f32_f32_f16w: GemmF32<f16>,
-    /// `out = epilogue(lhs rhs^T)`, int8 weights, f32 rows.
-    pub gemm_f32_f32_qc8w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt8<'_>, &Epilogue<'_>),
     /// `out = epilogue(lhs rhs^T)`, int8 weights, int8 rows.
     pub gemm_f32_qd8_qc8w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt8<'_>, &Epilogue<'_>),
-    /// `out = epilogue(lhs rhs^T)`, int4 weights, f32 rows.
-    pub gemm_f32_f32_qc4w: fn(&mut MatrixMut<'_>, Matrix<'_>, PanelsInt4<'_>, &Epilogue<'_>),
     /// `out = epilogue(lhs rhs^T)`, int4 weights, int8 rows.
     pub gemm_f32_qd8_qc4w: fn(&mut MatrixMut<'_>, RowsInt8<'_>, PanelsInt4<'_>, &Epilogue<'_>),
     /// Quantises a row times its factors; see [`scalar::quantize_row`].

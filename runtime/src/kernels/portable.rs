@@ -16,9 +16,7 @@ pub static KERNELS: Kernels = Kernels {
     name: "portable",
     gemm_f32_f32_f32w: gemm_float::<4, f32, PortableSums>,
     gemm_f32_f32_f16w: gemm_float::<4, f16, PortableSums>,
-    gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
-    gemm_f32_f32_qc4w,
     gemm_f32_qd8_qc4w: gemm_int4::<TILE, PortableSums>,
     quantize_row,
     layer_norm,
@@ -781,82 +779,10 @@ pub(super) fn widen_group(group: &Int4Group) -> [Block; GROUP_BLOCKS] {
     blocks
 }
 
-/// int4 weights, f32 rows; see [`scalar::gemm_f32_f32_qc4w`].
-#[inline(always)]
-pub fn gemm_f32_f32_qc4w(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: PanelsInt4<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    for (index, panel) in
-        rhs.groups.chunks_exact(rhs.inputs.div_ceil(INT4_GROUP).max(1)).enumerate()
-    {
-        let finish = Finish::new(epilogue, index * PANEL);
-        for first in (0..lhs.rows()).step_by(ROW_TILE) {
-            let count = ROW_TILE.min(lhs.rows() - first);
-            let mut sums = [[0.0; PANEL]; ROW_TILE];
-            for (number, group) in panel.iter().enumerate() {
-                let weights = float_group(group);
-                for (row, sum) in sums[..count].iter_mut().enumerate() {
-                    let inputs = lhs.row(first + row).get(number * INT4_GROUP..).unwrap_or(&[]);
-                    accumulate(sum, inputs.iter().copied(), &weights);
-                }
-            }
-            for (row, sum) in sums[..count].iter().enumerate() {
-                finish.store(out, first + row, [[*sum]]);
-            }
-        }
-    }
-}
-
-/// The weights of a group, exact, the eight channels of an input side by side.
-#[inline(always)]
-fn float_group(group: &Int4Group) -> [Lanes; INT4_GROUP] {
-    let (blocks, scales) = (widen_group(group), group_scales(group));
-    let mut weights = [[0.0; PANEL]; INT4_GROUP];
-    for (input, lanes) in weights.iter_mut().enumerate() {
-        let block = &blocks[input / PANEL];
-        for (lane, (channel, scale)) in lanes.iter_mut().zip(block.iter().zip(scales)) {
-            *lane = f32::from(channel[input % PANEL]) * scale;
-        }
-    }
-    weights
-}
-
 /// Blocks of an int8 panel that are widened to floats together.
 const CHUNK: usize = 16;
 /// Inputs of such a chunk. The sum of so many int8 products stays below 2^24, so it is exact in f32.
 const CHUNK_INPUTS: usize = CHUNK * PANEL;
-
-/// int8 weights, f32 rows; see [`scalar::gemm_f32_f32_qc8w`].
-#[inline(always)]
-pub fn gemm_f32_f32_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
-        let finish = Finish::new(epilogue, index * PANEL);
-        for first in (0..lhs.rows()).step_by(ROW_TILE) {
-            let count = ROW_TILE.min(lhs.rows() - first);
-            let mut sums = [[0.0; PANEL]; ROW_TILE];
-            let sums = &mut sums[..count];
-            for_chunks(panel, |start, weights| {
-                let rows = sums.iter_mut().enumerate();
-                rows.for_each(|(row, sum)| {
-                    let inputs = lhs.row(first + row).get(start..).unwrap_or(&[]);
-                    accumulate(sum, inputs.iter().copied(), weights);
-                });
-            });
-            for (row, sum) in sums.iter().enumerate() {
-                let values = core::array::from_fn(|lane| sum[lane] * scales[lane]);
-                finish.store(out, first + row, [[values]]);
-            }
-        }
-    }
-}
 
 /// int8 weights, int8 rows; see [`scalar::gemm_f32_qd8_qc8w`].
 ///
@@ -920,16 +846,6 @@ fn for_chunks(panel: &[[[i8; PANEL]; PANEL]], mut work: impl FnMut(usize, &[Lane
             }
         }
         work(index * CHUNK_INPUTS, &weights[..blocks.len() * PANEL]);
-    }
-}
-
-/// Adds the products of one row, in order.
-#[inline(always)]
-fn accumulate(sum: &mut Lanes, inputs: impl Iterator<Item = f32>, weights: &[Lanes]) {
-    for (x, weights) in inputs.zip(weights) {
-        for (lane, weight) in sum.iter_mut().zip(weights) {
-            *lane += x * weight;
-        }
     }
 }
 

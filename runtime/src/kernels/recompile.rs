@@ -51,9 +51,7 @@ macro_rules! recompiled_table {
             name: NAME,
             gemm_f32_f32_f32w,
             gemm_f32_f32_f16w,
-            gemm_f32_f32_qc8w,
             gemm_f32_qd8_qc8w,
-            gemm_f32_f32_qc4w,
             gemm_f32_qd8_qc4w,
             quantize_row,
             layer_norm,
@@ -74,12 +72,8 @@ macro_rules! recompiled_table {
                 = portable::gemm_float::<$float_rows, f32, $float_sums>;
             fn gemm_f32_f32_f16w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, half::f16>, epilogue: &Epilogue<'_>)
                 = portable::gemm_float::<$float_rows, half::f16, $float_sums>;
-            fn gemm_f32_f32_qc8w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
-                = portable::gemm_f32_f32_qc8w;
             fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
                 = portable::gemm_int8::<$rows, $sums>;
-            fn gemm_f32_f32_qc4w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
-                = portable::gemm_f32_f32_qc4w;
             fn gemm_f32_qd8_qc4w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
                 = portable::gemm_int4::<$rows, $sums>;
             fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 = portable::quantize_row;

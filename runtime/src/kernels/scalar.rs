@@ -13,9 +13,7 @@ pub static KERNELS: Kernels = Kernels {
     name: "scalar",
     gemm_f32_f32_f32w,
     gemm_f32_f32_f16w,
-    gemm_f32_f32_qc8w,
     gemm_f32_qd8_qc8w,
-    gemm_f32_f32_qc4w,
     gemm_f32_qd8_qc4w,
     quantize_row,
     layer_norm,
@@ -71,26 +69,6 @@ fn gemm_float<W: Copy>(
     }
 }
 
-/// int8 weights, f32 rows: products with the integer, summed in order, then scaled.
-pub fn gemm_f32_f32_qc8w(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: PanelsInt8<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    for row in 0..lhs.rows() {
-        let inputs = lhs.row(row);
-        for column in 0..rhs.outputs {
-            let mut sum = 0.0;
-            for (index, x) in inputs.iter().enumerate() {
-                sum += x * f32::from(weight_at(&rhs, column, index));
-            }
-            let scale = rhs.scales.get(column).copied().unwrap_or(0.0);
-            store(out, row, column, sum * scale, epilogue);
-        }
-    }
-}
-
 /// int8 weights, int8 rows: exact i32 sums, then one scale.
 pub fn gemm_f32_qd8_qc8w(
     out: &mut MatrixMut<'_>,
@@ -108,26 +86,6 @@ pub fn gemm_f32_qd8_qc8w(
             }
             let scale = rhs.scales.get(column).copied().unwrap_or(0.0);
             store(out, row, column, sum as f32 * (row_scale * scale), epilogue);
-        }
-    }
-}
-
-/// int4 weights, f32 rows: products with the exact weight, summed in order.
-pub fn gemm_f32_f32_qc4w(
-    out: &mut MatrixMut<'_>,
-    lhs: Matrix<'_>,
-    rhs: PanelsInt4<'_>,
-    epilogue: &Epilogue<'_>,
-) {
-    for row in 0..lhs.rows() {
-        let inputs = lhs.row(row);
-        for column in 0..rhs.outputs {
-            let mut sum = 0.0;
-            for (index, x) in inputs.iter().enumerate() {
-                let group = group_at(&rhs, column, index);
-                sum += x * (f32::from(int4_at(group, column, index)) * scale_at(group, column));
-            }
-            store(out, row, column, sum, epilogue);
         }
     }
 }
