@@ -48,7 +48,7 @@ fn expand(
     rows: PreparedRows<'_>,
     maps: &FeedForward<'_>,
 ) {
-    let (kernels, activation) = (context.kernels, context.config.activation.into());
+    let (kernels, activation) = (context.kernels, context.config.activation);
     let expand = Epilogue::overwrite(maps.expand.bias);
     let Some(gate) = &maps.gate else {
         return apply(kernels, wide, rows, &maps.expand, &expand.activation(activation));
@@ -84,7 +84,7 @@ pub(crate) fn adapter_down(
         true => stage_rows(context, tile, x, down),
         false => context.load(tile, x.iter(), transform, down),
     };
-    let activation = context.adapter_activation.map(Into::into);
+    let activation = context.adapter_activation;
     let epilogue = Epilogue { activation, ..Epilogue::overwrite(down.bias) };
     apply(context.kernels, low, rows, down, &epilogue);
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::config::Norm;
-use crate::kernels::{Activation, Epilogue, Kernels, NormWeights};
+use crate::kernels::{Epilogue, Kernels, NormWeights};
 use crate::memory::Tile;
 use crate::model::{Linear, Weights};
 use crate::panel::{PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8};
@@ -113,11 +113,6 @@ pub(crate) fn apply(
     epilogue: &Epilogue<'_>,
 ) {
     let Linear { outputs, inputs, .. } = *linear;
-    let mut epilogue = *epilogue;
-    if let (PreparedRows::Int8(_), Some(Activation::GeluErf)) = (rows, epilogue.activation) {
-        epilogue.activation = Some(Activation::GeluErf8Bit);
-    }
-    let epilogue = &epilogue;
     match (rows, linear.weights) {
         (PreparedRows::Float(lhs), Weights::F32(values)) => {
             (kernels.gemm_f32_f32_f32w)(out, lhs, Panels { values, outputs, inputs }, epilogue);

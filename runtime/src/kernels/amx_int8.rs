@@ -13,7 +13,7 @@
 
 use super::avx512_vnni::{self, finish_registers, scaled, slots};
 use super::portable::{Block, Finish, Lanes};
-use super::{Epilogue, Kernels, PANEL, PanelsInt8, ROW_TILE, RowsInt8};
+use super::{Epilogue, Kernels, PANEL, PanelsInt8, Precision, ROW_TILE, RowsInt8};
 use crate::tensor::MatrixMut;
 use core::arch::asm;
 use core::arch::x86_64::{__m512, __m512i, _mm512_permutex2var_epi32, _mm512_shuffle_i64x2};
@@ -349,7 +349,7 @@ fn multiply<const STEP: usize>(
             let end = panels.count().min(panel + 2);
             let new = panel.max(finished)..end;
             if !new.is_empty() {
-                let finish = Finish::new(epilogue, new.start * PANEL);
+                let finish = Finish::new(epilogue, Precision::Int8, new.start * PANEL);
                 let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
                 let pair = FinishPair {
                     finish: &finish,

@@ -11,7 +11,8 @@ use super::portable::{
     same_length,
 };
 use super::scalar::inverse_scale;
-use super::{Activation, PANEL, WEIGHT_STEPS, WeightScale, fold as fold_lanes};
+use super::{PANEL, Precision, WEIGHT_STEPS, WeightScale, fold as fold_lanes};
+use crate::config::Activation;
 use core::arch::x86_64::{
     __m256, __m512, __m512i, _CMP_LT_OQ, _CMP_NEQ_OQ, _CMP_NLT_UQ, _MM_HINT_T0, _mm_cvtss_f32,
     _mm_prefetch, _mm_set_ss, _mm_sqrt_ss, _mm256_add_ps, _mm256_mask_add_ps,
@@ -321,6 +322,9 @@ fn finished<const N: usize>(finish: &Finish<2>, mut values: [__m512; N]) -> [__m
     }
     match finish.activation {
         None => {}
+        Some(Activation::GeluErf) if finish.precision == Precision::Int8 => {
+            values = gelu_erf_8bit(values);
+        }
         Some(Activation::GeluErf) => {
             let (fours, rest) = values.as_chunks_mut::<4>();
             for values in fours {
@@ -330,14 +334,13 @@ fn finished<const N: usize>(finish: &Finish<2>, mut values: [__m512; N]) -> [__m
                 [*values] = gelu_erf([*values]);
             }
         }
-        Some(Activation::GeluErf8Bit) => values = gelu_erf_8bit(values),
         Some(activation) => {
             // A copy: the loop is not unrolled, and what it goes over stays in memory.
             let mut all: [[f32; WIDE]; N] = values.map(bytemuck::must_cast);
             for lanes in &mut all {
                 match activation {
-                    Activation::Relu => activate_all(lanes, Activation::Relu),
-                    _ => activate_all(lanes, Activation::GeluTanh),
+                    Activation::Relu => activate_all(lanes, Activation::Relu, Precision::Int8),
+                    _ => activate_all(lanes, Activation::GeluTanh, Precision::Int8),
                 }
             }
             values = all.map(bytemuck::must_cast);

@@ -5,8 +5,8 @@
 
 use super::portable::{self, Block, FloatWeight, GROUP_BLOCKS, Lanes};
 use super::{
-    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, ROW_TILE, RowsInt8,
-    Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
+    Epilogue, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, Precision, ROW_TILE,
+    RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
 use crate::panel::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
@@ -61,7 +61,7 @@ fn gemm_float<W: FloatWeight>(
                 let weights = W::widen_all(weights);
                 eight!(|I| sums[I] += x * weights[I]);
             }
-            finish((out, row), index * PANEL, &mut sums, epilogue);
+            finish(out, row, index * PANEL, &mut sums, epilogue, Precision::F32);
         }
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn gemm_int8<S: RowSums>(
             for ((row, row_scale), sums) in row_scales.iter().enumerate().zip(&sums) {
                 let mut values = [0.0; PANEL];
                 eight!(|I| values[I] = sums[I] as f32 * (row_scale * scales[I]));
-                finish((out, 2 * pair + row), index * PANEL, &mut values, epilogue);
+                finish(out, 2 * pair + row, index * PANEL, &mut values, epilogue, Precision::Int8);
             }
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn gemm_int4<S: RowSums>(
             }
             for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
                 eight!(|I| sums[I] *= row_scale);
-                finish((out, first + row), index * PANEL, sums, epilogue);
+                finish(out, first + row, index * PANEL, sums, epilogue, Precision::Int8);
             }
         }
     }
@@ -165,10 +165,12 @@ impl RowSums for CompactSums {
 /// Finishes the values of a row and panel, and puts them where the epilogue says.
 #[inline(never)]
 fn finish(
-    (out, row): (&mut MatrixMut<'_>, usize),
+    out: &mut MatrixMut<'_>,
+    row: usize,
     column: usize,
     values: &mut Lanes,
     epilogue: &Epilogue<'_>,
+    precision: Precision,
 ) {
     let bias = epilogue.bias.get(column..).unwrap_or(&[]);
     match bias.first_chunk::<PANEL>() {
@@ -176,7 +178,7 @@ fn finish(
         None => values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias),
     }
     if let Some(activation) = epilogue.activation {
-        values.iter_mut().for_each(|value| *value = activate(activation, *value));
+        values.iter_mut().for_each(|value| *value = activate(activation, precision, *value));
     }
     if let Store::Add { scale } = epilogue.store {
         let scale = scale.get(column..).unwrap_or(&[]);

@@ -76,6 +76,7 @@ mod neon_i8mm;
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod simd128;
 
+use crate::config::Activation;
 use crate::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -172,34 +173,11 @@ pub struct NormWeights<'a> {
 pub struct Epilogue<'a> {
     /// Added to each output channel; empty for none.
     pub bias: &'a [f32],
-    /// Applied after the bias.
+    /// Applied after the bias. Of int8 rows and weights the exact GELU is computed to 8 bits, which is
+    /// more than the products have: see [`math::gelu_erf_8bit`].
     pub activation: Option<Activation>,
     /// Where the value goes.
     pub store: Store<'a>,
-}
-
-/// What is applied to a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-    /// The exact GELU, to the precision of f32.
-    GeluErf,
-    /// The exact GELU to 1.92e-4, of values that come from int8 products (ours).
-    GeluErf8Bit,
-    /// The tanh form of GELU.
-    GeluTanh,
-}
-
-impl From<crate::config::Activation> for Activation {
-    fn from(activation: crate::config::Activation) -> Self {
-        use crate::config::Activation as Configured;
-        match activation {
-            Configured::Relu => Self::Relu,
-            Configured::GeluErf => Self::GeluErf,
-            Configured::GeluTanh => Self::GeluTanh,
-        }
-    }
 }
 
 /// Where a GEMM's value goes. Row i is the i-th row of the left side.
@@ -340,14 +318,23 @@ impl core::fmt::Debug for Kernels {
     }
 }
 
+/// To what an activation is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// The precision of f32, of sums of float products.
+    F32,
+    /// 8 bits, of sums of int8 products.
+    Int8,
+}
+
 /// One activation.
 #[inline(always)]
-pub(crate) fn activate(activation: Activation, x: f32) -> f32 {
-    match activation {
-        Activation::Relu => math::relu(x),
-        Activation::GeluErf => math::gelu_erf(x),
-        Activation::GeluErf8Bit => math::gelu_erf_8bit(x),
-        Activation::GeluTanh => math::gelu_tanh(x),
+pub(crate) fn activate(activation: Activation, precision: Precision, x: f32) -> f32 {
+    match (activation, precision) {
+        (Activation::Relu, _) => math::relu(x),
+        (Activation::GeluErf, Precision::F32) => math::gelu_erf(x),
+        (Activation::GeluErf, Precision::Int8) => math::gelu_erf_8bit(x),
+        (Activation::GeluTanh, _) => math::gelu_tanh(x),
     }
 }
 

@@ -2,9 +2,10 @@
 //! rows. No intrinsics, so every instruction set's table can be these bodies, compiled for it.
 
 use super::{
-    Activation, Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8,
+    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, Precision,
     ROW_TILE, RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math, scalar,
 };
+use crate::config::Activation;
 use crate::panel::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
 use core::marker::PhantomData;
@@ -53,11 +54,11 @@ pub(super) fn gemm_float<const TILE: usize, W: Copy, S: FloatSums<W>>(
         let (column, by) = (index * PANEL, PhantomData::<S>);
         let second = if S::PAIRS { panels.next() } else { None };
         if let Some((_, second)) = second {
-            let finish = Finish::new(epilogue, column);
+            let finish = Finish::new(epilogue, Precision::F32, column);
             let mut tile = FloatPairTile { out, lhs, panels: [panel, second], finish, by };
             for_row_tiles::<TILE>(lhs.rows(), &mut tile);
         } else {
-            let finish = Finish::new(epilogue, column);
+            let finish = Finish::new(epilogue, Precision::F32, column);
             let mut tile = FloatTile { out, lhs, panel, finish, by };
             for_row_tiles::<TILE>(lhs.rows(), &mut tile);
         }
@@ -470,7 +471,7 @@ fn int8_row_tile<const TILE: usize, S: BlockSums>(
         if let (true, [first, second]) = (S::PAIRS, scales) {
             let Some(panels) = values.split_at_checked(blocks) else { return };
             let (panels, scales) = ([panels.0, panels.1], [*first, *second]);
-            let finish = Finish::new(epilogue, column);
+            let finish = Finish::new(epilogue, Precision::Int8, column);
             let mut tile = Int8PairTile { out, rows, panels, scales, finish, by };
             for_row_tiles::<TILE>(count, &mut tile);
         } else {
@@ -559,7 +560,7 @@ impl<S: BlockSums> RowTile for Int8Tile<'_, '_, '_, S> {
             } else {
                 sums.as_flattened_mut().copy_from_slice(&S::examined_sums(lines, examined, panel));
             }
-            let finish = Finish::new(self.epilogue, self.column + index * PANEL);
+            let finish = Finish::new(self.epilogue, Precision::Int8, self.column + index * PANEL);
             finish.store(self.out, self.rows.first + first, scaling.apply(&sums));
         }
     }
@@ -691,7 +692,7 @@ pub(super) fn gemm_int4<const TILE: usize, S: BlockSums>(
             packed = pack_groups::<S>(&mut space, values, stride, blocks, row_scales.len());
         }
         for (index, panel) in rhs.groups.chunks_exact(panel_groups).enumerate() {
-            let finish = Finish::new(epilogue, index * PANEL);
+            let finish = Finish::new(epilogue, Precision::Int8, index * PANEL);
             let mut sums = [[0.0; PANEL]; ROW_TILE];
             for (number, group) in panel.iter().enumerate() {
                 let (weights, scales) = (widen_group(group), group_scales(group));
@@ -796,7 +797,7 @@ pub fn gemm_f32_qd8_qc8w(
 ) {
     let stride = lhs.stride.max(1);
     for (index, (panel, scales)) in int8_panels(rhs).enumerate() {
-        let finish = Finish::new(epilogue, index * PANEL);
+        let finish = Finish::new(epilogue, Precision::Int8, index * PANEL);
         let tiles = lhs.values.chunks((ROW_TILE * stride).max(1)).zip(lhs.scales.chunks(ROW_TILE));
         for (tile, (rows, row_scales)) in tiles.enumerate() {
             let mut sums = [[0i32; PANEL]; ROW_TILE];
@@ -899,6 +900,7 @@ pub(super) struct Finish<const PANELS: usize> {
     pub(super) column: usize,
     pub(super) bias: Option<[Lanes; PANELS]>,
     pub(super) activation: Option<Activation>,
+    pub(super) precision: Precision,
     pub(super) store: FinishStore<PANELS>,
 }
 
@@ -912,7 +914,7 @@ pub(super) enum FinishStore<const PANELS: usize> {
 
 impl<const PANELS: usize> Finish<PANELS> {
     #[inline(always)]
-    pub(super) fn new(epilogue: &Epilogue<'_>, column: usize) -> Self {
+    pub(super) fn new(epilogue: &Epilogue<'_>, precision: Precision, column: usize) -> Self {
         let lanes = |values: &[f32]| {
             let values = values.get(column..).filter(|values| !values.is_empty())?;
             Some(padded(values))
@@ -922,7 +924,8 @@ impl<const PANELS: usize> Finish<PANELS> {
             Store::Add { scale } => FinishStore::Add(lanes(scale)),
             Store::Multiply => FinishStore::Multiply,
         };
-        Self { column, bias: lanes(epilogue.bias), activation: epilogue.activation, store }
+        let (bias, activation) = (lanes(epilogue.bias), epilogue.activation);
+        Self { column, bias, activation, precision, store }
     }
 
     /// Finishes the values of some rows, all together: one after the other, each would wait for the
@@ -941,12 +944,8 @@ impl<const PANELS: usize> Finish<PANELS> {
             }
         }
         let all = values.as_flattened_mut().as_flattened_mut();
-        match self.activation {
-            None => {}
-            Some(Activation::Relu) => activate_all(all, Activation::Relu),
-            Some(Activation::GeluErf) => activate_all(all, Activation::GeluErf),
-            Some(Activation::GeluErf8Bit) => activate_all(all, Activation::GeluErf8Bit),
-            Some(Activation::GeluTanh) => activate_all(all, Activation::GeluTanh),
+        if let Some(activation) = self.activation {
+            activate_all(all, activation, self.precision);
         }
         for (row, values) in out.rows_from(first).zip(&values) {
             let slots = row.get_mut(self.column..).unwrap_or_default();
@@ -1009,11 +1008,15 @@ fn padded_tail<const PANELS: usize>(values: &[f32]) -> [Lanes; PANELS] {
     lanes
 }
 
-/// One known activation.
+/// One activation of many values: a loop for each, or it would be chosen anew for every value.
 #[inline(always)]
-pub(super) fn activate_all(values: &mut [f32], activation: Activation) {
-    for value in values {
-        *value = activate(activation, *value);
+pub(super) fn activate_all(values: &mut [f32], activation: Activation, precision: Precision) {
+    let values = values.iter_mut();
+    match (activation, precision) {
+        (Activation::Relu, _) => values.for_each(|x| *x = math::relu(*x)),
+        (Activation::GeluErf, Precision::F32) => values.for_each(|x| *x = math::gelu_erf(*x)),
+        (Activation::GeluErf, Precision::Int8) => values.for_each(|x| *x = math::gelu_erf_8bit(*x)),
+        (Activation::GeluTanh, _) => values.for_each(|x| *x = math::gelu_tanh(*x)),
     }
 }
 

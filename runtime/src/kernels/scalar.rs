@@ -1,8 +1,8 @@
 //! The specification: plain loops, one element after the other. Every other table gives these bits.
 
 use super::{
-    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, RowsInt8,
-    Store, WEIGHT_STEPS, WeightScale, activate, fold, math,
+    Epilogue, Int4Group, Kernels, NormWeights, PANEL, Panels, PanelsInt4, PanelsInt8, Precision,
+    RowsInt8, Store, WEIGHT_STEPS, WeightScale, activate, fold, math,
 };
 use crate::panel::INT4_GROUP;
 use crate::tensor::{Matrix, MatrixMut};
@@ -64,7 +64,7 @@ fn gemm_float<W: Copy>(
                 let at = panel + index * PANEL + column % PANEL;
                 sum += x * rhs.values.get(at).map_or(0.0, |weight| widen(*weight));
             }
-            store(out, row, column, sum, epilogue);
+            store(out, row, column, sum, epilogue, Precision::F32);
         }
     }
 }
@@ -85,7 +85,7 @@ pub fn gemm_f32_qd8_qc8w(
                 sum += i32::from(*x) * i32::from(weight_at(&rhs, column, index));
             }
             let scale = rhs.scales.get(column).copied().unwrap_or(0.0);
-            store(out, row, column, sum as f32 * (row_scale * scale), epilogue);
+            store(out, row, column, sum as f32 * (row_scale * scale), epilogue, Precision::Int8);
         }
     }
 }
@@ -109,7 +109,7 @@ pub fn gemm_f32_qd8_qc4w(
                     .map(|(index, x)| i32::from(*x) * i32::from(int4_at(group, column, index)));
                 sum += products.sum::<i32>() as f32 * scale_at(group, column);
             }
-            store(out, row, column, sum * row_scale, epilogue);
+            store(out, row, column, sum * row_scale, epilogue, Precision::Int8);
         }
     }
 }
@@ -143,13 +143,20 @@ fn weight_at(rhs: &PanelsInt8<'_>, column: usize, index: usize) -> i8 {
 }
 
 /// Finishes one value and puts it where the epilogue says.
-fn store(out: &mut MatrixMut<'_>, row: usize, column: usize, sum: f32, epilogue: &Epilogue<'_>) {
+fn store(
+    out: &mut MatrixMut<'_>,
+    row: usize,
+    column: usize,
+    sum: f32,
+    epilogue: &Epilogue<'_>,
+    precision: Precision,
+) {
     let mut value = sum;
     if let Some(bias) = epilogue.bias.get(column) {
         value += bias;
     }
     if let Some(activation) = epilogue.activation {
-        value = activate(activation, value);
+        value = activate(activation, precision, value);
     }
     let Some(slot) = out.row_mut(row).get_mut(column) else { return };
     match epilogue.store {

@@ -3,7 +3,8 @@
 use crate::report::{Console, Row};
 use crate::{Bench, BenchError, Counter};
 use bytemuck::try_cast_slice_mut;
-use coda_runtime::kernels::{Activation, Epilogue, NormWeights, PANEL, PanelsInt8, RowsInt8};
+use coda_runtime::config::Activation;
+use coda_runtime::kernels::{Epilogue, NormWeights, PANEL, PanelsInt8, RowsInt8};
 use coda_runtime::model::{Linear, Model, Weights};
 use coda_runtime::tensor::MatrixMut;
 
@@ -41,7 +42,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
             }
         }
         let plain = self.gemm(&wide.expand, GELU_ROWS, None, arena);
-        let gelu = self.gemm(&wide.expand, GELU_ROWS, Some(Activation::GeluErf8Bit), arena);
+        let gelu = self.gemm(&wide.expand, GELU_ROWS, Some(Activation::GeluErf), arena);
         if let (Some(plain), Some(gelu)) = (plain, gelu) {
             let (rows, inputs) = (GELU_ROWS, wide.expand.outputs);
             let count = gelu.saturating_sub(plain);
