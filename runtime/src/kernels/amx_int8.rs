@@ -11,8 +11,11 @@
 //! Tiles are configured for some rows times all panels and released behind: a thread that holds none
 //! has nothing more to save when the system switches to another.
 
-use super::avx512_vnni::{self, finish_registers, scaled, slots};
-use super::portable::{Block, Finish, Lanes};
+use super::avx512_vnni::{
+    self,
+    epilogue::{scaled, slots, store_registers},
+};
+use super::portable::{Block, Lanes, LoadedEpilogue};
 use super::{Epilogue, Kernels, PANEL, PanelsInt8, Precision, ROW_TILE, RowsInt8};
 use crate::tensor::MatrixMut;
 use core::arch::asm;
@@ -349,17 +352,17 @@ fn multiply<const STEP: usize>(
             let end = panels.count().min(panel + 2);
             let new = panel.max(finished)..end;
             if !new.is_empty() {
-                let finish = Finish::new(epilogue, Precision::Int8, new.start * PANEL);
+                let epilogue = LoadedEpilogue::new(epilogue, Precision::Int8, new.start * PANEL);
                 let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
-                let pair = FinishPair {
-                    finish: &finish,
+                let pair = PairOfPanels {
+                    epilogue: &epilogue,
                     channels: [scales(new.start), scales(new.start + 1)],
                     second_only: new.start > panel,
                     columns: new.len() * PANEL,
                 };
                 for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
                     // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-                    unsafe { pair.finish(out, first + at, sums, row_scales) };
+                    unsafe { pair.store(out, first + at, sums, row_scales) };
                 }
             }
             finished = end.max(finished);
@@ -368,8 +371,8 @@ fn multiply<const STEP: usize>(
 }
 
 /// What makes outputs of the sums with two panels.
-struct FinishPair<'f> {
-    finish: &'f Finish<2>,
+struct PairOfPanels<'f> {
+    epilogue: &'f LoadedEpilogue<2>,
     channels: [Lanes; 2],
     /// The first panel is finished.
     second_only: bool,
@@ -377,28 +380,28 @@ struct FinishPair<'f> {
     columns: usize,
 }
 
-impl FinishPair<'_> {
+impl PairOfPanels<'_> {
     /// Finishes a tile of rows, from row `first` of the output on.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn finish(
+    fn store(
         &self,
         out: &mut MatrixMut<'_>,
         first: usize,
         sums: &[Line; TILE_ROWS],
         row_scales: &[f32],
     ) {
-        let mut slots = slots(out, first, self.finish.column, self.columns);
+        let mut slots = slots(out, first, self.epilogue.column, self.columns);
         let (fours, rest) = row_scales.as_chunks::<4>();
         let (sums_of_fours, sums) = sums.as_chunks::<4>();
         for ([a, b, c, d], [p, q, r, s]) in sums_of_fours.iter().zip(fours) {
             let values =
                 [self.value(*a, *p), self.value(*b, *q), self.value(*c, *r), self.value(*d, *s)];
-            finish_registers(self.finish, &mut slots, values);
+            store_registers(self.epilogue, &mut slots, values);
         }
         let sums = sums_of_fours.as_flattened().iter().chain(sums).skip(fours.len() * 4);
         for (sums, row_scale) in sums.zip(rest) {
-            finish_registers(self.finish, &mut slots, [self.value(*sums, *row_scale)]);
+            store_registers(self.epilogue, &mut slots, [self.value(*sums, *row_scale)]);
         }
     }
 

@@ -4,7 +4,7 @@
 //! unit and keep their bits. The intrinsics are not stable, hence assembly. Two products of i8 are
 //! at most 2 * 127 * 128 = 32,512 and fit an i16, as in the 64-bit table.
 
-use super::portable::{self, Block, BlockSums};
+use super::portable::{self, Block, BlockSums, Sums};
 use super::{Kernels, PANEL};
 use core::arch::asm;
 
@@ -46,13 +46,8 @@ struct Neon;
 type Partial = [[i32; 4]; PANEL];
 
 impl BlockSums for Neon {
-    type Examined = ();
-
     #[inline(always)]
-    fn sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        panel: &[Block],
-    ) -> [[i32; PANEL]; ROWS] {
+    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         let mut folded = [[0; PANEL]; ROWS];
         for (slot, row) in folded.iter_mut().zip(rows) {
             for (sum, partial) in slot.iter_mut().zip(row_sums(row, panel)) {

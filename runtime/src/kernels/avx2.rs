@@ -1,7 +1,7 @@
 //! x86-64 with AVX2 and F16C (Intel since 2013, AMD since 2015).
 //!
 //! int8 products: `vpmaddubsw` adds two products of an unsigned left with a signed right side in an
-//! i16. Exact sums, in one of three ways for each block of four rows:
+//! i16. Exact sums, in one of three kinds for each block of four rows:
 //! - |w| times the row with the signs of w (`vpsignb`): two products are at most 2 * 128 * 127 =
 //!   32,512. Fits whatever the values are.
 //! - w + 128 times the row: fits if the positive ones of two adjacent values have a sum of at most
@@ -13,8 +13,10 @@
 //! rows of 384 values of a MiniLM that reads a text 37 % of the blocks are in pairs and 14 % take signs, of
 //! those of 1,536 behind its GELU 96 % and 1 %, of uniform ones nearly all take signs.
 
-use super::PANEL;
-use super::portable::{Block, BlockSums, EXAMINED_ROWS, FloatSums, Lanes, Sums, same_length};
+use super::portable::{
+    self, Block, BlockSums, FloatSums, Lanes, RowChunk, Sums, TileSums, same_length,
+};
+use super::{PANEL, ROW_TILE};
 use core::arch::x86_64::{
     __m256, __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
     _mm256_cmpgt_epi16, _mm256_cvtph_ps, _mm256_hadd_epi32, _mm256_madd_epi16,
@@ -26,63 +28,110 @@ use core::arch::x86_64::{
 
 use half::f16;
 
-recompiled_table!("avx2", "avx2,f16c", rows: 4, Avx2, float_rows: 8, Avx2);
+recompiled_table! {
+    "avx2", "avx2,f16c", rows: portable,
+    f32: portable::gemm_float::<8, f32, Avx2>,
+    f16: portable::gemm_float::<8, f16, Avx2>,
+    int8: gemm_int8,
+    int4: portable::gemm_int4::<TILE, Avx2>,
+}
+
+/// Rows whose sums are in registers together, and that are classified together.
+const TILE: usize = 4;
 
 /// The table, if this CPU and its operating system have AVX2 and F16C.
 pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("avx2", "f16c").then_some(&KERNELS)
 }
 
+/// int8 weights, int8 rows; see [`super::scalar::gemm_f32_qd8_qc8w`].
+#[inline(always)]
+fn gemm_int8(
+    out: &mut MatrixMut<'_>,
+    lhs: RowsInt8<'_>,
+    rhs: PanelsInt8<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let blocks = rhs.inputs.div_ceil(PANEL);
+    for rows in RowChunk::split(lhs, ROW_TILE) {
+        let mut ready = ClassifiedRows::new(rows);
+        if blocks >= FEWEST_BLOCKS && rhs.scales.len() >= FEWEST_PANELS * PANEL {
+            ready.classify(blocks);
+        }
+        portable::multiply_int8::<TILE>(out, rows, &ready, rhs, panel_group(blocks), epilogue);
+    }
+}
+
+/// How many panels meet one tile of rows before the next tile does: as many as a small second-level
+/// cache holds. The loops over the blocks of a tile then end where they did with the panel before,
+/// which the CPU foresees.
+const fn panel_group(blocks: usize) -> usize {
+    const BYTES: usize = 192 << 10;
+    let panel = blocks * size_of::<Block>();
+    if panel == 0 { BYTES } else { BYTES / panel }
+}
+
+/// Rows, the kinds of the blocks of each four of them, and by how much the sums of each are too large.
+struct ClassifiedRows<'a> {
+    rows: RowChunk<'a>,
+    kinds: [BlockKinds; ROW_TILE / TILE],
+    zero_points: [i32; ROW_TILE],
+}
+
+impl<'a> ClassifiedRows<'a> {
+    /// Rows of which nothing is known: every block takes the signs of the weights.
+    #[inline(always)]
+    fn new(rows: RowChunk<'a>) -> Self {
+        let kinds = [BlockKinds::default(); ROW_TILE / TILE];
+        Self { rows, kinds, zero_points: [0; ROW_TILE] }
+    }
+
+    /// Classifies the blocks of each four rows.
+    #[inline(always)]
+    fn classify(&mut self, blocks: usize) {
+        let (zero_points, _) = self.zero_points.as_chunks_mut::<TILE>();
+        let whole = self.rows.scales.len() / TILE;
+        let tiles = zero_points.iter_mut().zip(&mut self.kinds).take(whole).enumerate();
+        for (tile, (zero_points, kinds)) in tiles {
+            let Some(rows) = self.rows.blocks(tile * TILE, 0, blocks) else { break };
+            // SAFETY: the rows have one length. Only functions of this file's table come here; `detect`
+            // found AVX2.
+            *zero_points = unsafe { classify(rows, kinds) };
+        }
+    }
+}
+
+impl TileSums for ClassifiedRows<'_> {
+    #[inline(always)]
+    fn sums<const ROWS: usize>(
+        &self,
+        first: usize,
+        start: usize,
+        panel: &[Block],
+    ) -> Option<Sums<ROWS>> {
+        let rows = self.rows.blocks::<ROWS>(first, start, panel.len())?;
+        let kinds = if ROWS == TILE { self.kinds.get(first / TILE) } else { None };
+        // 0 says that the lists are of no use.
+        let kinds = kinds.filter(|kinds| kinds.blocks == panel.len() && kinds.blocks != 0);
+        let Some(kinds) = kinds else {
+            // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
+            // `detect` found AVX2.
+            return Some(unsafe { block_sums(rows, panel) });
+        };
+        let zero_points: &[i32; ROWS] = self.zero_points.get(first..)?.first_chunk()?;
+        // SAFETY: the rows are as long as the panel, and as those that were classified. Only functions of
+        // this file's table come here; `detect` found AVX2.
+        let mut sums = unsafe { sums_by_kind(rows, kinds, panel) };
+        for (sums, zero_point) in sums.iter_mut().zip(zero_points) {
+            sums.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(*zero_point));
+        }
+        Some(sums)
+    }
+}
+
 struct Avx2;
 
 impl BlockSums for Avx2 {
-    type Examined = Ways;
-
-    /// As many as a small second-level cache holds. The loops over the ways of a tile then end where
-    /// they did with the panel before, which the CPU foresees.
-    #[inline(always)]
-    fn together(blocks: usize) -> usize {
-        const BYTES: usize = 192 << 10;
-        BYTES / (blocks * size_of::<Block>()).max(1)
-    }
-
-    #[inline(always)]
-    fn examine(
-        rows: [&[[i8; PANEL]]; EXAMINED_ROWS],
-        panels: usize,
-        ways: &mut Ways,
-    ) -> [i32; EXAMINED_ROWS] {
-        let [first, others @ ..] = &rows;
-        let blocks = first.len();
-        let whole = others.iter().all(|row| row.len() == blocks);
-        if !whole || blocks < EXAMINED_BLOCKS || panels < EXAMINED_PANELS {
-            return [0; EXAMINED_ROWS];
-        }
-        // SAFETY: the rows have one length. Only functions of this file's table come here; `detect`
-        // found AVX2.
-        unsafe { examine(rows, ways) }
-    }
-
-    #[inline(always)]
-    fn examined_sums<const ROWS: usize>(
-        rows: [&[[i8; PANEL]]; ROWS],
-        examined: Option<&Self::Examined>,
-        panel: &[Block],
-    ) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        match examined {
-            // SAFETY: the rows are as long as the panel, and as the rows that were examined: not 0, which
-            // says that lists are of no use. Only functions of this file's table come here; `detect` found
-            // AVX2.
-            Some(ways) if ways.blocks == panel.len() && ways.blocks != 0 => unsafe {
-                sums_by(rows, ways, panel)
-            },
-            _ => <Self as BlockSums>::sums(rows, panel),
-        }
-    }
-
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {
@@ -98,16 +147,16 @@ impl BlockSums for Avx2 {
 /// Of the negative ones it is at least -32,640.
 const LARGEST: i16 = 128;
 
-/// Shorter rows are not examined, nor rows that meet fewer panels: it takes the time of a few panels.
-const EXAMINED_BLOCKS: usize = 16;
-const EXAMINED_PANELS: usize = 6;
+/// Shorter rows are not classified, nor rows that meet fewer panels: it takes the time of a few panels.
+const FEWEST_BLOCKS: usize = 16;
+const FEWEST_PANELS: usize = 6;
 
-/// Most blocks in the lists of [`Ways`]: 2,048 values of a row.
+/// Most blocks in the lists of [`BlockKinds`]: 2,048 values of a row.
 const LISTED: usize = 256;
 
 /// In which way each block of some rows is multiplied: every block of their length once.
 #[derive(Clone, Copy)]
-struct Ways {
+struct BlockKinds {
     /// Blocks of a row; 0 if all take the signs of the weights, whatever the lists have.
     blocks: usize,
     /// Pairs of adjacent blocks, by the first one.
@@ -117,7 +166,7 @@ struct Ways {
     signed: List<LISTED>,
 }
 
-impl Default for Ways {
+impl Default for BlockKinds {
     #[inline(always)]
     fn default() -> Self {
         Self { blocks: 0, pairs: List::EMPTY, singles: List::EMPTY, signed: List::EMPTY }
@@ -159,7 +208,7 @@ impl<const MOST: usize> List<MOST> {
 /// Every row has the block.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> __m256i {
+unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; TILE], index: usize) -> __m256i {
     // SAFETY: every row has the block.
     let [a, b, c, d] =
         rows.map(|row| bytemuck::must_cast::<_, i64>(unsafe { *row.get_unchecked(index) }));
@@ -173,7 +222,7 @@ unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> 
 /// Every row has the block.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn signed_sums(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], index: usize) -> [__m256i; 2] {
+unsafe fn signed_sums(rows: [&[[i8; PANEL]]; TILE], index: usize) -> [__m256i; 2] {
     let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
     // SAFETY: every row has the block.
     let values = unsafe { block_of_rows(rows, index) };
@@ -189,17 +238,17 @@ fn fits([positive, negative]: [__m256i; 2]) -> bool {
     _mm256_movemask_epi8(_mm256_cmpgt_epi16(sums, _mm256_set1_epi16(LARGEST))) == 0
 }
 
-/// Finds the ways of the blocks of rows, and the excess of each row.
+/// Finds the kinds of the blocks of rows, and the zero points of each row.
 ///
 /// # Safety
 /// The rows have one length.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i32; EXAMINED_ROWS] {
+unsafe fn classify(rows: [&[[i8; PANEL]]; TILE], kinds: &mut BlockKinds) -> [i32; TILE] {
     let blocks = rows[0].len();
     let listed = blocks.min(LISTED);
-    (ways.blocks, ways.pairs.count, ways.singles.count, ways.signed.count) = (0, 0, 0, 0);
-    let mut excess = _mm256_setzero_si256();
+    (kinds.blocks, kinds.pairs.count, kinds.singles.count, kinds.signed.count) = (0, 0, 0, 0);
+    let mut zero_points = _mm256_setzero_si256();
     for first in (0..listed & !1).step_by(2) {
         let [sums, next] = [first, first + 1].map(|block| {
             // SAFETY: the rows have so many blocks.
@@ -207,26 +256,26 @@ unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i3
         });
         let fit = [fits(sums), fits(next)];
         let both = fits([_mm256_add_epi16(sums[0], next[0]), _mm256_add_epi16(sums[1], next[1])]);
-        ways.pairs.add(first, both);
+        kinds.pairs.add(first, both);
         for (block, fit) in (first..).zip(fit) {
-            ways.singles.add(block, fit & !both);
-            ways.signed.add(block, !fit);
+            kinds.singles.add(block, fit & !both);
+            kinds.signed.add(block, !fit);
         }
         for ([positive, negative], fit) in [sums, next].into_iter().zip(fit) {
             let factor = _mm256_set1_epi16(i16::from(fit) * 128);
             let totals = _mm256_madd_epi16(_mm256_sub_epi16(positive, negative), factor);
-            excess = _mm256_add_epi32(excess, totals);
+            zero_points = _mm256_add_epi32(zero_points, totals);
         }
     }
     if listed % 2 == 1 {
-        ways.signed.add(listed - 1, true);
+        kinds.signed.add(listed - 1, true);
     }
     // The loop over whole rows is a little faster than the one over a list.
-    if 2 * ways.pairs.count + ways.singles.count < listed / 4 {
-        return [0; EXAMINED_ROWS];
+    if 2 * kinds.pairs.count + kinds.singles.count < listed / 4 {
+        return [0; TILE];
     }
-    ways.blocks = blocks;
-    let halves: [[i32; 2]; EXAMINED_ROWS] = bytemuck::must_cast(excess);
+    kinds.blocks = blocks;
+    let halves: [[i32; 2]; TILE] = bytemuck::must_cast(zero_points);
     halves.map(|[low, high]| low.wrapping_add(high))
 }
 
@@ -234,12 +283,12 @@ unsafe fn examine(rows: [&[[i8; PANEL]]; EXAMINED_ROWS], ways: &mut Ways) -> [i3
 type Partial<const ROWS: usize> = [[__m256i; 2]; ROWS];
 
 /// # Safety
-/// Every row is as long as the panel, and so are the rows that have these ways.
+/// Every row is as long as the panel, and so are the rows that have these kinds.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn sums_by<const ROWS: usize>(
+unsafe fn sums_by_kind<const ROWS: usize>(
     rows: [&[[i8; PANEL]]; ROWS],
-    ways: &Ways,
+    kinds: &BlockKinds,
     panel: &[Block],
 ) -> Sums<ROWS> {
     let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
@@ -253,7 +302,7 @@ unsafe fn sums_by<const ROWS: usize>(
         _mm256_set1_epi64x(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }))
     };
     let mut sums: Partial<ROWS> = [[_mm256_setzero_si256(); 2]; ROWS];
-    for index in ways.pairs.iter() {
+    for index in kinds.pairs.iter() {
         let (weights, next) = (unsigned(index), unsigned(index + 1));
         for (sums, row) in sums.iter_mut().zip(rows) {
             let (row, row_next) = (value(row, index), value(row, index + 1));
@@ -266,7 +315,7 @@ unsafe fn sums_by<const ROWS: usize>(
             }
         }
     }
-    for index in ways.singles.iter() {
+    for index in kinds.singles.iter() {
         let weights = unsigned(index);
         for (sums, row) in sums.iter_mut().zip(rows) {
             let row = value(row, index);
@@ -276,7 +325,7 @@ unsafe fn sums_by<const ROWS: usize>(
             }
         }
     }
-    for index in ways.signed.iter() {
+    for index in kinds.signed.iter() {
         // SAFETY: the rows and the panel have the block.
         unsafe { add_signed(&mut sums, rows, panel, index) };
     }

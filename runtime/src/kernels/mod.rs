@@ -72,6 +72,8 @@ mod neon_dotprod;
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod neon_i8mm;
+#[cfg(any(target_arch = "aarch64", test))]
+mod neon_packed;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[allow(unsafe_code, reason = "instruction-set file")]
 mod simd128;
@@ -135,16 +137,16 @@ pub type GemmF32<W> = fn(&mut MatrixMut<'_>, Matrix<'_>, Panels<'_, W>, &Epilogu
 /// The largest softmax weight before it is rounded to int8.
 pub(crate) const WEIGHT_STEPS: f32 = 127.0 * 128.0;
 
-/// What makes quantised softmax weights q of a row add up to 1: `scale q + rest`.
+/// What makes quantised softmax weights q of a row add up to 1: `scale q + offset`.
 ///
-/// In a long row many small weights round to zero, together a good part of the whole: `rest` gives it back
-/// to all of them evenly. The mix of values is `scale sum(q v) + rest sum(v)`.
+/// In a long row many small weights round to zero, together a good part of the whole: `offset` gives it back
+/// to all of them evenly. The mix of values is `scale sum(q v) + offset sum(v)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightScale {
     /// Factor of each q.
     pub scale: f32,
     /// Added to each weight; negative where more was rounded up than down.
-    pub rest: f32,
+    pub offset: f32,
 }
 
 impl WeightScale {
@@ -152,8 +154,8 @@ impl WeightScale {
     #[inline(always)]
     pub(crate) fn new(fine: i32, coarse: i32, count: usize) -> Self {
         let total = fine as f32;
-        let rest = (fine - (coarse << 7)) as f32 / (count as f32 * total);
-        Self { scale: 128.0 / total, rest }
+        let offset = (fine - (coarse << 7)) as f32 / (count as f32 * total);
+        Self { scale: 128.0 / total, offset }
     }
 }
 

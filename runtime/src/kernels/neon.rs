@@ -5,15 +5,22 @@
 //! 8 products an instruction and nothing else waits for it.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Sums, same_length};
+use super::portable::{self, Block, BlockSums, PortableSums, Sums, same_length};
 use core::arch::aarch64::{
     int8x16_t, int16x8_t, int32x4_t, vdupq_n_s32, vdupq_n_s64, vget_low_s8, vmlal_high_s8,
     vmlal_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s32, vreinterpretq_s8_s64,
 };
 use core::arch::asm;
 use core::num::NonZeroUsize;
+use half::f16;
 
-recompiled_table!("neon", "neon", rows: 2, float_rows: 8, Neon);
+recompiled_table! {
+    "neon", "neon", rows: portable,
+    f32: portable::gemm_float::<8, f32, PortableSums>,
+    f16: portable::gemm_float::<8, f16, PortableSums>,
+    int8: portable::gemm_int8::<TILE, Neon>,
+    int4: portable::gemm_int4::<TILE, Neon>,
+}
 
 /// Rows of the scheduled loop.
 const TILE: usize = 2;
@@ -26,8 +33,6 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct Neon;
 
 impl BlockSums for Neon {
-    type Examined = ();
-
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {

@@ -6,15 +6,23 @@
 //! that: there a block is read with `ld2`, and the lanes are the row's.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Group, Sums, same_length};
+use super::neon_packed::{self, Group, GroupSums};
+use super::portable::{self, Block, BlockSums, PortableSums, Sums, same_length};
 use core::arch::aarch64::{
     int8x8_t, int32x4_t, vdupq_n_s32, vld2q_s32, vuzp1q_s32, vuzp2q_s32, vzip1q_s32, vzip2q_s32,
 };
 use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
+use half::f16;
 
-recompiled_table!("neon_dotprod", "neon,dotprod", rows: 8, float_rows: 8, Dotprod);
+recompiled_table! {
+    "neon_dotprod", "neon,dotprod", rows: portable,
+    f32: portable::gemm_float::<8, f32, PortableSums>,
+    f16: portable::gemm_float::<8, f16, PortableSums>,
+    int8: neon_packed::gemm_int8::<Dotprod>,
+    int4: neon_packed::gemm_int4::<Dotprod>,
+}
 
 /// The table, if this CPU has dot products.
 pub(super) fn detect() -> Option<&'static Kernels> {
@@ -24,8 +32,6 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct Dotprod;
 
 impl BlockSums for Dotprod {
-    type Examined = ();
-
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {
@@ -35,9 +41,9 @@ impl BlockSums for Dotprod {
         // `detect` found dot products.
         unsafe { block_sums(rows, panel) }
     }
+}
 
-    const PACKS: bool = true;
-
+impl GroupSums for Dotprod {
     #[inline(always)]
     fn pack<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
         if rows.iter().any(|row| row.len() != packed.len()) {

@@ -4,12 +4,20 @@
 //! a register of `Panel8x8` as it lies in a package.
 
 use super::PANEL;
-use super::portable::{Block, BlockSums, Group, Sums, same_length};
+use super::neon_packed::{self, Group, GroupSums};
+use super::portable::{self, Block, BlockSums, PortableSums, Sums, same_length};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
 use core::arch::asm;
 use core::mem::MaybeUninit;
+use half::f16;
 
-recompiled_table!("neon_i8mm", "neon,dotprod,i8mm", rows: 8, float_rows: 8, MatrixProducts);
+recompiled_table! {
+    "neon_i8mm", "neon,dotprod,i8mm", rows: portable,
+    f32: portable::gemm_float::<8, f32, PortableSums>,
+    f16: portable::gemm_float::<8, f16, PortableSums>,
+    int8: neon_packed::gemm_int8::<MatrixProducts>,
+    int4: neon_packed::gemm_int4::<MatrixProducts>,
+}
 
 /// The table, if this CPU has int8 matrix products.
 pub(super) fn detect() -> Option<&'static Kernels> {
@@ -19,8 +27,6 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 struct MatrixProducts;
 
 impl BlockSums for MatrixProducts {
-    type Examined = ();
-
     #[inline(always)]
     fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
         if !same_length(&rows, &[panel]) {
@@ -30,9 +36,9 @@ impl BlockSums for MatrixProducts {
         // `detect` found matrix products.
         unsafe { block_sums(rows, panel) }
     }
+}
 
-    const PACKS: bool = true;
-
+impl GroupSums for MatrixProducts {
     #[inline(always)]
     fn pack<'p>(rows: Group<'_>, packed: &'p mut [MaybeUninit<Block>]) -> &'p [Block] {
         if rows.iter().any(|row| row.len() != packed.len()) {

@@ -31,17 +31,15 @@ macro_rules! recompiled {
     )*};
 }
 
-/// The static `KERNELS` of an instruction set: the portable bodies, and the int8 GEMM by `$sums`.
+/// The static `KERNELS` of an instruction set: its GEMMs, and the passes over rows of the module
+/// `$rows`, all compiled for its features.
 macro_rules! recompiled_table {
-    ($name:literal, $features:literal, rows: $rows:literal, float_rows: $float_rows:literal, $sums:ty) => {
-        recompiled_table!(
-            $name, $features, rows: $rows, $sums,
-            float_rows: $float_rows, crate::kernels::portable::PortableSums
-        );
-    };
-    ($name:literal, $features:literal, rows: $rows:literal, $sums:ty, float_rows: $float_rows:literal, $float_sums:ty) => {
+    (
+        $name:literal, $features:literal, rows: $rows:ident,
+        f32: $f32:expr, f16: $f16:expr, int8: $int8:expr, int4: $int4:expr $(,)?
+    ) => {
         use crate::kernels::{
-            Epilogue, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, portable,
+            Epilogue, Kernels, NormWeights, Panels, PanelsInt4, PanelsInt8, RowsInt8, WeightScale,
         };
         use crate::tensor::{Matrix, MatrixMut};
 
@@ -68,24 +66,20 @@ macro_rules! recompiled_table {
 
         recompiled! {
             $features;
-            fn gemm_f32_f32_f32w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, f32>, epilogue: &Epilogue<'_>)
-                = portable::gemm_float::<$float_rows, f32, $float_sums>;
-            fn gemm_f32_f32_f16w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, half::f16>, epilogue: &Epilogue<'_>)
-                = portable::gemm_float::<$float_rows, half::f16, $float_sums>;
-            fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>)
-                = portable::gemm_int8::<$rows, $sums>;
-            fn gemm_f32_qd8_qc4w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>)
-                = portable::gemm_int4::<$rows, $sums>;
-            fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 = portable::quantize_row;
-            fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::layer_norm;
-            fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = portable::rms_norm;
-            fn softmax(row: &mut [f32]) = portable::softmax;
-            fn softmax_int8(out: &mut [i8], row: &[f32]) -> crate::kernels::WeightScale = portable::softmax_int8;
-            fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_rows;
-            fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = portable::pack_columns;
-            fn add_f16(out: &mut [f32], row: &[half::f16]) = portable::add_f16;
-            fn add_int8(out: &mut [f32], row: &[i8], scale: f32) = portable::add_int8;
-            fn dot(left: &[f32], right: &[f32]) -> f32 = portable::dot;
+            fn gemm_f32_f32_f32w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, f32>, epilogue: &Epilogue<'_>) = $f32;
+            fn gemm_f32_f32_f16w(out: &mut MatrixMut<'_>, lhs: Matrix<'_>, rhs: Panels<'_, half::f16>, epilogue: &Epilogue<'_>) = $f16;
+            fn gemm_f32_qd8_qc8w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt8<'_>, epilogue: &Epilogue<'_>) = $int8;
+            fn gemm_f32_qd8_qc4w(out: &mut MatrixMut<'_>, lhs: RowsInt8<'_>, rhs: PanelsInt4<'_>, epilogue: &Epilogue<'_>) = $int4;
+            fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 = $rows::quantize_row;
+            fn layer_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = $rows::layer_norm;
+            fn rms_norm(out: &mut [f32], row: &[f32], weights: NormWeights<'_>) = $rows::rms_norm;
+            fn softmax(row: &mut [f32]) = $rows::softmax;
+            fn softmax_int8(out: &mut [i8], row: &[f32]) -> WeightScale = $rows::softmax_int8;
+            fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = $rows::pack_rows;
+            fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) = $rows::pack_columns;
+            fn add_f16(out: &mut [f32], row: &[half::f16]) = $rows::add_f16;
+            fn add_int8(out: &mut [f32], row: &[i8], scale: f32) = $rows::add_int8;
+            fn dot(left: &[f32], right: &[f32]) -> f32 = $rows::dot;
         }
     };
 }

@@ -358,7 +358,7 @@ fn rows(
         quantized("quantize_row", int8, expected_int8)?;
     }
     let scales = [(table.softmax_int8)(int8, row), scalar::softmax_int8(expected_int8, row)];
-    let [found, expected] = scales.map(|own| [own.scale, own.rest]);
+    let [found, expected] = scales.map(|own| [own.scale, own.offset]);
     check("softmax_int8", &found, &expected)?;
     quantized("softmax_int8", int8, expected_int8)?;
     Ok(8 + usize::from(table.layer_norm_rows.is_some()))

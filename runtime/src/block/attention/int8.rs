@@ -128,7 +128,7 @@ impl Stage<'_, '_> {
             scores.rows_from(0).zip(positions).zip(slots)
         {
             self.keys.add_bias(row, self.head, *position);
-            WeightScale { scale: *scale, rest: *offset } =
+            WeightScale { scale: *scale, offset: *offset } =
                 (self.context.kernels.softmax_int8)(slot, row);
             let sums = context.iter_mut().zip(self.panels.value_sums);
             sums.for_each(|(slot, sum)| *slot = *offset * *sum);
