@@ -1,9 +1,8 @@
 //! Made-up operands, where those of a model are: weights at a multiple of 64 bytes.
 
+use coda_conformance::problem::{self, Product, quantize_rows};
 use coda_runtime::format::ALIGNMENT;
-use coda_runtime::kernels::{
-    Epilogue, Int4Group, Kernels, Panels, PanelsInt4, PanelsInt8, RowsInt8,
-};
+use coda_runtime::kernels::{Epilogue, Int4Group, Kernels, Panels, PanelsInt4, PanelsInt8};
 use coda_runtime::panel::{INT4_GROUP, INT4_GROUP_BYTES, PANEL};
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
@@ -40,55 +39,58 @@ impl Kind {
 /// One linear map and its rows.
 #[derive(Debug)]
 pub struct Gemm {
-    kind: Kind,
     rows: usize,
     inputs: usize,
     outputs: usize,
     lhs: Vec<f32>,
     lhs_int8: Vec<i8>,
     lhs_scales: Vec<f32>,
-    f32: Stored<f32>,
-    f16: Stored<f16>,
-    int8: Stored<i8>,
-    int4: Stored<Int4Group>,
+    weights: Weights,
     scales: Vec<f32>,
     bias: Vec<f32>,
     out: Vec<f32>,
+}
+
+/// Weights of one kind.
+#[derive(Debug)]
+enum Weights {
+    F32(Stored<f32>),
+    F16(Stored<f16>),
+    Int8(Stored<i8>),
+    Int4(Stored<Int4Group>),
+}
+
+impl Weights {
+    fn new(kind: Kind, inputs: usize, outputs: usize) -> Self {
+        let channels = outputs.next_multiple_of(PANEL);
+        let count = channels * inputs.next_multiple_of(PANEL);
+        match kind {
+            Kind::F32 => Self::F32(Stored::new(floats(count))),
+            Kind::F16 => Self::F16(Stored::new(floats(count).into_iter().map(f16::from_f32))),
+            Kind::Int8 => Self::Int8(Stored::new((0..count).map(|at| (at * 37 % 255) as i8))),
+            Kind::Int4 => {
+                let mut group = [0x5a; INT4_GROUP_BYTES];
+                group[..2 * PANEL].fill(0x2c); // f16 scales of about 0.066
+                let groups = channels / PANEL * inputs.div_ceil(INT4_GROUP);
+                Self::Int4(Stored::new((0..groups).map(|_| group)))
+            }
+        }
+    }
 }
 
 impl Gemm {
     /// `rows` rows of `inputs` values times `outputs` channels.
     #[must_use]
     pub fn new(kind: Kind, rows: usize, inputs: usize, outputs: usize) -> Self {
-        let padded = inputs.next_multiple_of(PANEL);
-        let channels = outputs.next_multiple_of(PANEL);
-        let weights = channels * padded;
-        let only = |wanted: Kind, count: usize| if kind == wanted { count } else { 0 };
-        let groups = channels / PANEL * inputs.div_ceil(INT4_GROUP);
-        let mut group = [0x5a; INT4_GROUP_BYTES];
-        group[..2 * PANEL].fill(0x2c); // f16 scales of about 0.066
         Self {
-            kind,
             rows,
             inputs,
             outputs,
             lhs: Rows::chosen().values(rows * inputs),
-            lhs_int8: vec![0; rows * padded],
+            lhs_int8: vec![0; rows * inputs.next_multiple_of(PANEL)],
             lhs_scales: vec![0.0; rows],
-            f32: Stored::new(&floats(only(Kind::F32, weights))),
-            f16: Stored::new(
-                &floats(only(Kind::F16, weights))
-                    .into_iter()
-                    .map(f16::from_f32)
-                    .collect::<Vec<_>>(),
-            ),
-            int8: Stored::new(
-                &(0..only(Kind::Int8, weights))
-                    .map(|index| (index * 37 % 255) as i8)
-                    .collect::<Vec<_>>(),
-            ),
-            int4: Stored::new(&vec![group; only(Kind::Int4, groups)]),
-            scales: vec![0.01; channels],
+            weights: Weights::new(kind, inputs, outputs),
+            scales: vec![0.01; outputs.next_multiple_of(PANEL)],
             bias: floats(outputs),
             out: vec![0.0; rows * outputs],
         }
@@ -102,35 +104,27 @@ impl Gemm {
 
     /// Runs the kernel of `kernels` once.
     pub fn run(&mut self, kernels: &Kernels) {
-        let Self { rows, inputs, outputs, .. } = *self;
-        let stride = inputs.next_multiple_of(PANEL);
-        if matches!(self.kind, Kind::Int8 | Kind::Int4) {
-            let slots = self.lhs_int8.chunks_exact_mut(stride).zip(&mut self.lhs_scales);
-            for ((slot, scale), row) in slots.zip(self.lhs.chunks_exact(inputs)) {
-                *scale = (kernels.quantize_row)(slot, row, &[]);
+        let Self { inputs, outputs, lhs_int8, lhs_scales, scales, .. } = self;
+        let (inputs, outputs, lhs) = (*inputs, *outputs, Matrix::new(&self.lhs, *inputs));
+        let product = match &self.weights {
+            Weights::F32(values) => {
+                Product::F32(lhs, Panels { values: values.values(), outputs, inputs })
             }
-        }
+            Weights::F16(values) => {
+                Product::F16(lhs, Panels { values: values.values(), outputs, inputs })
+            }
+            Weights::Int8(values) => {
+                let rhs = PanelsInt8 { values: values.values(), scales, outputs, inputs };
+                let lhs = quantize_rows(kernels, lhs_int8, lhs_scales, lhs.iter(), inputs);
+                Product::Int8(lhs, rhs)
+            }
+            Weights::Int4(groups) => {
+                let lhs = quantize_rows(kernels, lhs_int8, lhs_scales, lhs.iter(), inputs);
+                Product::Int4(lhs, PanelsInt4 { groups: groups.values(), outputs, inputs })
+            }
+        };
         let mut out = MatrixMut::new(&mut self.out, outputs);
-        let epilogue = Epilogue::overwrite(&self.bias);
-        let lhs = Matrix::new(&self.lhs, inputs).first_rows(rows);
-        let int8 = RowsInt8 { values: &self.lhs_int8, scales: &self.lhs_scales, stride };
-        let (values, scales) = (self.int8.values(), &*self.scales);
-        let weights = PanelsInt8 { values, scales, outputs, inputs };
-        match self.kind {
-            Kind::Int8 => (kernels.gemm_f32_qd8_qc8w)(&mut out, int8, weights, &epilogue),
-            Kind::Int4 => {
-                let weights = PanelsInt4 { groups: self.int4.values(), outputs, inputs };
-                (kernels.gemm_f32_qd8_qc4w)(&mut out, int8, weights, &epilogue);
-            }
-            Kind::F16 => {
-                let weights = Panels { values: self.f16.values(), outputs, inputs };
-                (kernels.gemm_f32_f32_f16w)(&mut out, lhs, weights, &epilogue);
-            }
-            Kind::F32 => {
-                let weights = Panels { values: self.f32.values(), outputs, inputs };
-                (kernels.gemm_f32_f32_f32w)(&mut out, lhs, weights, &epilogue);
-            }
-        }
+        product.run(kernels, &mut out, &Epilogue::overwrite(&self.bias));
     }
 }
 
@@ -143,12 +137,13 @@ struct Stored<T> {
 }
 
 impl<T: Copy> Stored<T> {
-    fn new(values: &[T]) -> Self {
+    fn new(values: impl IntoIterator<Item = T>) -> Self {
+        let values: Vec<T> = values.into_iter().collect();
         let mut space: Vec<T> = Vec::with_capacity(values.len() + ALIGNMENT);
         let first = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         if let Some(filler) = values.first() {
             space.resize(first, *filler);
-            space.extend_from_slice(values);
+            space.extend_from_slice(&values);
         }
         Self { space, first }
     }
@@ -161,7 +156,7 @@ impl<T: Copy> Stored<T> {
 /// Values between -1 and 1.
 #[must_use]
 pub fn floats(count: usize) -> Vec<f32> {
-    (0..count).map(|index| (index * 7919 % 2001) as f32 / 1000.0 - 1.0).collect()
+    problem::floats().take(count).collect()
 }
 
 /// How the values of made-up rows are distributed: the time of a table may depend on how many of them are

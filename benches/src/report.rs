@@ -41,35 +41,36 @@ pub fn print(directory: &Path, start: SystemTime, peaks: &[Measured]) {
     for peak in peaks {
         println!("peak of one core, {}: {:.1} GMAC/s", peak.name, peak.macs_per_second / 1e9);
     }
-    let rate_of = |name: &str| peaks.iter().find(|peak| peak.name == name);
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["benchmark", "median", "G/s", "of f32 FMA peak", "of the table's int8 peak"]);
-    for (benchmark, nanoseconds) in found {
-        let macs = benchmark.throughput.and_then(|throughput| throughput.elements);
-        let rate = macs.map(|macs| macs as f64 / nanoseconds * 1e9);
-        // Only products are compared with the peak of products.
-        let gemm = benchmark.full_id.contains("gemm");
-        let share = |peak: Option<&Measured>| match (rate, peak) {
-            (Some(rate), Some(peak)) if gemm => format!("{:.2}x", rate / peak.macs_per_second),
-            _ => String::new(),
-        };
-        let table_name = benchmark.full_id.split('/').nth(1).unwrap_or("");
-        let int8 = benchmark.full_id.contains("qd8").then(|| peak::of_table(table_name)).flatten();
-        let own = share(int8.and_then(rate_of));
-        table.add_row([
-            benchmark.full_id.clone(),
-            time(nanoseconds),
-            rate.map_or_else(String::new, |rate| format!("{:.2}", rate / 1e9)),
-            share(rate_of(peak::FMA)),
-            own,
-        ]);
+    for (benchmark, nanoseconds) in &found {
+        table.add_row(row(benchmark, *nanoseconds, peaks));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");
     println!("G/s: 10^9 multiply-accumulates (products) or values (the rest) a second.");
+}
+
+/// The cells of a benchmark. Only products are compared with the peak of products.
+fn row(benchmark: &Benchmark, nanoseconds: f64, peaks: &[Measured]) -> [String; 5] {
+    let name = &benchmark.full_id;
+    let macs = benchmark.throughput.as_ref().and_then(|throughput| throughput.elements);
+    let rate = macs.map(|macs| macs as f64 / nanoseconds * 1e9);
+    let share = |peak: Option<&str>| {
+        let peak = peak.and_then(|name| peaks.iter().find(|peak| peak.name == name));
+        match (rate, peak) {
+            (Some(rate), Some(peak)) if name.contains("gemm") => {
+                format!("{:.2}x", rate / peak.macs_per_second)
+            }
+            _ => String::new(),
+        }
+    };
+    let int8 = name.split('/').nth(1).filter(|_| name.contains("qd8")).and_then(peak::of_table);
+    let in_billions = rate.map_or_else(String::new, |rate| format!("{:.2}", rate / 1e9));
+    [name.clone(), time(nanoseconds), in_billions, share(Some(peak::FMA)), share(int8)]
 }
 
 fn time(nanoseconds: f64) -> String {

@@ -160,17 +160,19 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// Values from the first to the last of a block of `rows` rows and `columns` columns that begins at
-    /// row and column `from`, and the distance of its rows; `None` if it is not inside.
+    /// a row and column, and the distance of its rows; `None` if it is not inside.
     #[must_use]
     pub fn block(
         &mut self,
-        (rows, columns): (usize, usize),
-        from: (usize, usize),
+        first_row: usize,
+        first_column: usize,
+        rows: usize,
+        columns: usize,
     ) -> Option<(&mut [f32], usize)> {
-        if from.1.checked_add(columns)? > self.columns {
+        if first_column.checked_add(columns)? > self.columns {
             return None;
         }
-        let start = from.0.checked_mul(self.stride)?.checked_add(from.1)?;
+        let start = first_row.checked_mul(self.stride)?.checked_add(first_column)?;
         let length = rows.checked_sub(1)?.checked_mul(self.stride)?.checked_add(columns)?;
         Some((self.data.get_mut(start..start.checked_add(length)?)?, self.stride))
     }

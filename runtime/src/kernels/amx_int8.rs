@@ -4,12 +4,21 @@
 //! row for each such group, of 16 channels, and adds to a tile of 16 x 16 sums. Two blocks of the same
 //! inputs, of two panels, are two rows of the right side: the even groups of four, then the odd ones.
 //!
-//! Up to 32 rows are multiplied with four panels at a time, step by step of 8 blocks each. While tiles
-//! are multiplied, the blocks of a later step are brought into their order: a ring of four steps stays
-//! in the first cache, and what is brought there costs no time of its own.
+//! ```text
+//! for each chunk of up to 32 rows, copied if they do not lie in whole cache lines:
+//!     configure the tiles; bring the blocks of the first AHEAD steps into their order, in the ring
+//!     for each group of four panels:
+//!         sums = 0
+//!         for each step of 8 blocks:
+//!             sums += rows * the step's right sides, of the ring
+//!             meanwhile bring the blocks of the step AHEAD of it into their order
+//!         out = epilogue(sums * (row scale * channel scale))
+//!     release the tiles
+//! ```
 //!
-//! Tiles are configured for some rows times all panels and released behind: a thread that holds none
-//! has nothing more to save when the system switches to another.
+//! The ring of four steps stays in the first cache, and what is brought there while tiles are multiplied
+//! costs no time of its own. A thread that holds no tiles has nothing more to save when the system
+//! switches to another.
 
 use super::avx512_vnni::{
     self,
@@ -106,7 +115,7 @@ fn gemm_in_steps<const STEP: usize>(
             false => space.copy::<STEP>(values, stride, scales.len(), &panels),
         };
         let Some(rows) = rows else { break };
-        multiply(out, (first, scales), rows, &panels, epilogue, &mut work);
+        multiply(out, first, scales, rows, &panels, epilogue, &mut work);
         first += scales.len();
     }
     By::Tiles
@@ -328,7 +337,8 @@ fn even_and_odd(first: &Block, second: &Block) -> [Line; 2] {
 #[inline(always)]
 fn multiply<const STEP: usize>(
     out: &mut MatrixMut<'_>,
-    (first, row_scales): (usize, &[f32]),
+    first: usize,
+    row_scales: &[f32],
     rows: Rows<'_>,
     panels: &Panels<'_, STEP>,
     epilogue: &Epilogue<'_>,

@@ -70,6 +70,28 @@ fn row_sums(row: &[[i8; PANEL]], panel: &[Block]) -> Partial {
     sums
 }
 
+/// The products of a pair of blocks with four channels, whose weights it loads, added to their sums.
+macro_rules! add_four_channels {
+    ($a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "vld1.8 {{d4-d7}}, [{first}]!\n",
+            "vld1.8 {{d8-d11}}, [{second}]!\n",
+            add_four_channels!(@two "d4" "d5" "d8" "d9" $a $b),
+            add_four_channels!(@two "d6" "d7" "d10" "d11" $c $d),
+        )
+    };
+    (@two $first:literal $next:literal $second:literal $last:literal $a:literal $b:literal) => {
+        concat!(
+            "vmull.s8 q6, d0, ", $first, "\n",
+            "vmull.s8 q7, d0, ", $next, "\n",
+            "vmlal.s8 q6, d1, ", $second, "\n",
+            "vmlal.s8 q7, d1, ", $last, "\n",
+            "vpadal.s16 ", $a, ", q6\n",
+            "vpadal.s16 ", $b, ", q7\n",
+        )
+    };
+}
+
 /// Adds the products of pairs of blocks with the eight channels.
 fn add_pairs(sums: &mut Partial, inputs: &[[[i8; PANEL]; 2]], blocks: &[[Block; 2]]) {
     let count = inputs.len().min(blocks.len());
@@ -85,37 +107,11 @@ fn add_pairs(sums: &mut Partial, inputs: &[[[i8; PANEL]; 2]], blocks: &[[Block; 
             "vldmia {sums}, {{d16-d31}}",
             "2:",
             "vld1.8 {{d0-d1}}, [{input}]!",
-            "vld1.8 {{d4-d7}}, [{first}]!",
-            "vld1.8 {{d8-d11}}, [{second}]!",
-            "vmull.s8 q6, d0, d4",
-            "vmull.s8 q7, d0, d5",
-            "vmlal.s8 q6, d1, d8",
-            "vmlal.s8 q7, d1, d9",
-            "vpadal.s16 q8, q6",
-            "vpadal.s16 q9, q7",
-            "vmull.s8 q6, d0, d6",
-            "vmull.s8 q7, d0, d7",
-            "vmlal.s8 q6, d1, d10",
-            "vmlal.s8 q7, d1, d11",
-            "vpadal.s16 q10, q6",
-            "vpadal.s16 q11, q7",
-            "vld1.8 {{d4-d7}}, [{first}]!",
-            "vld1.8 {{d8-d11}}, [{second}]!",
-            "subs {count}, {count}, #1",
-            "vmull.s8 q6, d0, d4",
-            "vmull.s8 q7, d0, d5",
-            "vmlal.s8 q6, d1, d8",
-            "vmlal.s8 q7, d1, d9",
+            add_four_channels!("q8" "q9" "q10" "q11"),
+            add_four_channels!("q12" "q13" "q14" "q15"),
             "add {first}, {first}, #64",
-            "vpadal.s16 q12, q6",
-            "vpadal.s16 q13, q7",
-            "vmull.s8 q6, d0, d6",
-            "vmull.s8 q7, d0, d7",
-            "vmlal.s8 q6, d1, d10",
-            "vmlal.s8 q7, d1, d11",
             "add {second}, {second}, #64",
-            "vpadal.s16 q14, q6",
-            "vpadal.s16 q15, q7",
+            "subs {count}, {count}, #1",
             "bne 2b",
             "vstmia {sums}, {{d16-d31}}",
             sums = in(reg) sums.as_mut_ptr(),

@@ -1,17 +1,27 @@
 //! x86-64 with AVX2 and F16C (Intel since 2013, AMD since 2015).
 //!
 //! int8 products: `vpmaddubsw` adds two products of an unsigned left with a signed right side in an
-//! i16. Exact sums, in one of three kinds for each block of four rows:
-//! - |w| times the row with the signs of w (`vpsignb`): two products are at most 2 * 128 * 127 =
-//!   32,512. Fits whatever the values are.
-//! - w + 128 times the row: fits if the positive ones of two adjacent values have a sum of at most
-//!   [`LARGEST`], and the negative ones. Most do: a row's scale is that of its largest value. The sums
-//!   are 128 times the sum of the row's values too large, which is taken off at the end.
-//! - The same for two adjacent blocks, whose sums are added as i16, if both together fit.
+//! i16. Exact sums, by the kind of each block of four rows:
+//! - signed: |w| times the row with the signs of w (`vpsignb`). Two products are at most
+//!   2 * 128 * 127 = 32,512, which fits whatever the values are.
+//! - single: w + 128 times the row. It fits if the positive ones of two adjacent values have a sum of at
+//!   most [`LARGEST`], and the negative ones. Most do: a row's scale is that of its largest value. The
+//!   sums are 128 times the sum of the row's values too large, which is taken off at the end.
+//! - pair: the same for two adjacent blocks, whose sums are added as i16, if both together fit.
 //!
-//! Which one is found once for all panels. So the time depends on the values, and the sums do not: of the
-//! rows of 384 values of a MiniLM that reads a text 37 % of the blocks are in pairs and 14 % take signs, of
-//! those of 1,536 behind its GELU 96 % and 1 %, of uniform ones nearly all take signs.
+//! ```text
+//! for each chunk of ROW_TILE rows:
+//!     for each four rows: classify their blocks, sum up zero points       // once for all panels
+//!     for each group of panels that the second-level cache holds:
+//!         for each four rows, for each panel of the group:
+//!             for each pair, single and signed block: sums += products of its kind
+//!             out = epilogue((sums - zero points) * (row scale * channel scale))
+//! ```
+//!
+//! So the time depends on the values, here alone of all tables, and the sums do not: of the rows of 384
+//! values of a MiniLM that reads a text 37 % of the blocks are in pairs and 14 % take signs, of those of
+//! 1,536 after its GELU 96 % and 1 %. Of rows whose values are spread evenly nearly all take signs, and
+//! their products take up to a third longer.
 
 use super::portable::{
     self, Block, BlockSums, FloatSums, Lanes, RowChunk, Sums, TileSums, same_length,
@@ -65,10 +75,9 @@ fn gemm_int8(
 /// How many panels meet one tile of rows before the next tile does: as many as a small second-level
 /// cache holds. The loops over the blocks of a tile then end where they did with the panel before,
 /// which the CPU foresees.
-const fn panel_group(blocks: usize) -> usize {
+fn panel_group(blocks: usize) -> usize {
     const BYTES: usize = 192 << 10;
-    let panel = blocks * size_of::<Block>();
-    if panel == 0 { BYTES } else { BYTES / panel }
+    BYTES / (blocks * size_of::<Block>()).max(1)
 }
 
 /// Rows, the kinds of the blocks of each four of them, and by how much the sums of each are too large.
@@ -192,9 +201,7 @@ impl<const MOST: usize> List<MOST> {
         }
         self.count += usize::from(listed);
     }
-}
 
-impl<const MOST: usize> List<MOST> {
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = usize> {
         let listed = self.blocks.get(..self.count).unwrap_or_default();
@@ -291,39 +298,14 @@ unsafe fn sums_by_kind<const ROWS: usize>(
     kinds: &BlockKinds,
     panel: &[Block],
 ) -> Sums<ROWS> {
-    let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
-    let unsigned = |index: usize| {
-        // SAFETY: the panel has the block.
-        let weights: [__m256i; 2] = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
-        weights.map(|weights| _mm256_xor_si256(weights, offset))
-    };
-    let value = |row: &[[i8; PANEL]], index: usize| {
-        // SAFETY: the row has the block.
-        _mm256_set1_epi64x(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }))
-    };
     let mut sums: Partial<ROWS> = [[_mm256_setzero_si256(); 2]; ROWS];
     for index in kinds.pairs.iter() {
-        let (weights, next) = (unsigned(index), unsigned(index + 1));
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let (row, row_next) = (value(row, index), value(row, index + 1));
-            for (sum, (weights, next)) in sums.iter_mut().zip(weights.into_iter().zip(next)) {
-                let pairs = _mm256_add_epi16(
-                    _mm256_maddubs_epi16(weights, row),
-                    _mm256_maddubs_epi16(next, row_next),
-                );
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-            }
-        }
+        // SAFETY: the rows and the panel have the block and the next one.
+        unsafe { add_pair(&mut sums, rows, panel, index) };
     }
     for index in kinds.singles.iter() {
-        let weights = unsigned(index);
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let row = value(row, index);
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                let pairs = _mm256_maddubs_epi16(weights, row);
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-            }
-        }
+        // SAFETY: the rows and the panel have the block.
+        unsafe { add_single(&mut sums, rows, panel, index) };
     }
     for index in kinds.signed.iter() {
         // SAFETY: the rows and the panel have the block.
@@ -334,6 +316,80 @@ unsafe fn sums_by_kind<const ROWS: usize>(
         unsafe { add_signed(&mut sums, rows, panel, index) };
     }
     fold(&sums)
+}
+
+/// The weights of a block plus 128, of channels 0 to 3 and 4 to 7.
+///
+/// # Safety
+/// The panel has the block.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn unsigned_weights(panel: &[Block], index: usize) -> [__m256i; 2] {
+    // SAFETY: the panel has the block.
+    let weights: [__m256i; 2] = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
+    weights.map(|weights| _mm256_xor_si256(weights, _mm256_set1_epi8(-128)))
+}
+
+/// The values of a block of a row, for each channel.
+///
+/// # Safety
+/// The row has the block.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn row_block(row: &[[i8; PANEL]], index: usize) -> __m256i {
+    // SAFETY: the row has the block.
+    _mm256_set1_epi64x(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }))
+}
+
+/// Adds the sums of two adjacent blocks that fit together.
+///
+/// # Safety
+/// Every row and the panel have the block and the next one.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn add_pair<const ROWS: usize>(
+    sums: &mut Partial<ROWS>,
+    rows: [&[[i8; PANEL]]; ROWS],
+    panel: &[Block],
+    index: usize,
+) {
+    // SAFETY: the panel has both blocks.
+    let [weights, next] = [index, index + 1].map(|at| unsafe { unsigned_weights(panel, at) });
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        // SAFETY: the row has both blocks.
+        let [row, row_next] = [index, index + 1].map(|at| unsafe { row_block(row, at) });
+        for (sum, (weights, next)) in sums.iter_mut().zip(weights.into_iter().zip(next)) {
+            let pairs = _mm256_add_epi16(
+                _mm256_maddubs_epi16(weights, row),
+                _mm256_maddubs_epi16(next, row_next),
+            );
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        }
+    }
+}
+
+/// Adds the sums of one block that fits.
+///
+/// # Safety
+/// Every row and the panel have the block.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn add_single<const ROWS: usize>(
+    sums: &mut Partial<ROWS>,
+    rows: [&[[i8; PANEL]]; ROWS],
+    panel: &[Block],
+    index: usize,
+) {
+    // SAFETY: the panel has the block.
+    let weights = unsafe { unsigned_weights(panel, index) };
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        // SAFETY: the row has the block.
+        let row = unsafe { row_block(row, index) };
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            let pairs = _mm256_maddubs_epi16(weights, row);
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        }
+    }
 }
 
 /// Adds the sums of one block, whatever its values are.
@@ -354,7 +410,7 @@ unsafe fn add_signed<const ROWS: usize>(
     let magnitudes = [_mm256_abs_epi8(weights[0]), _mm256_abs_epi8(weights[1])];
     for (sums, row) in sums.iter_mut().zip(&rows) {
         // SAFETY: the row has the block.
-        let row = _mm256_set1_epi64x(bytemuck::must_cast(unsafe { *row.get_unchecked(index) }));
+        let row = unsafe { row_block(row, index) };
         for ((sum, weights), magnitudes) in sums.iter_mut().zip(weights).zip(magnitudes) {
             let signed = _mm256_sign_epi8(row, weights);
             let pairs = _mm256_maddubs_epi16(magnitudes, signed);

@@ -1,4 +1,13 @@
-//! x86-64 with AVX-VNNI (Intel since Alder Lake, AMD since Zen 5): `avx512_vnni` in 256 bits.
+//! x86-64 with AVX-VNNI (Intel since Alder Lake, AMD since Zen 5): `avx512_vnni` in 256 bits, a panel
+//! at a time.
+//!
+//! ```text
+//! for each chunk of ROW_TILE rows:
+//!     zero point of each row = 128 times the sum of its values        // once for all panels
+//!     for each panel, for each tile of 4, 2 or 1 rows:
+//!         sums = (weights + 128) * row, by vpdpbusd
+//!         out = epilogue((sums - zero point) * (row scale * channel scale))
+//! ```
 
 use super::portable::{
     self, Block, BlockSums, PortableSums, RowChunk, Sums, TileSums, same_length,

@@ -1,7 +1,7 @@
 //! 64-bit Arm with dot products (Armv8.2: Cortex-A55, A76, Neoverse N1).
 //!
 //! `sdot` adds four int8 products to each of four sums, its right side in one lane. Eight rows are
-//! packed once for all panels, the first four inputs of four rows in one register and their last four
+//! packed once for all panels (`neon_packed`), the first four inputs of four rows in one register and their last four
 //! in another, and take a channel's values from lanes of the panel as it lies. Fewer rows do not repay
 //! that: there a block is read with `ld2`, and the lanes are the row's.
 
@@ -146,6 +146,51 @@ macro_rules! block {
     };
 }
 
+/// The whole loop: pointers, the first loads, sums of zero, rounds of four blocks, and the last four.
+macro_rules! quads {
+    () => {
+        concat!(
+            "add x1, x0, #8\n",
+            "add x2, x0, #16\n",
+            "add x3, x0, #24\n",
+            "add x4, x0, #32\n",
+            "add x5, x0, #40\n",
+            "add x6, x0, #48\n",
+            "add x7, x0, #56\n",
+            "add x9, x8, #16\n",
+            "add x10, x8, #32\n",
+            "add x11, x8, #48\n",
+            "add x13, x12, #64\n",
+            "add x14, x12, #128\n",
+            "add x15, x12, #192\n",
+            "add x16, x12, #256\n",
+            load!("d8" "x0" "x12"), load!("d9" "x1" "x12"), load!("d10" "x2" "x12"), load!("d11" "x3" "x12"),
+            load!("q0" "x8" "x12"), load!("q1" "x9" "x12"),
+            "movi v16.4s, #0\n", "movi v17.4s, #0\n", "movi v18.4s, #0\n", "movi v19.4s, #0\n",
+            "movi v20.4s, #0\n", "movi v21.4s, #0\n", "movi v22.4s, #0\n", "movi v23.4s, #0\n",
+            "movi v24.4s, #0\n", "movi v25.4s, #0\n", "movi v26.4s, #0\n", "movi v27.4s, #0\n",
+            "movi v28.4s, #0\n", "movi v29.4s, #0\n", "movi v30.4s, #0\n", "movi v31.4s, #0\n",
+            "cbz x12, 3f\n",
+            "2:\n",
+            block!("x12" then "x13"),
+            block!("x13" then "x14"),
+            block!("x14" then "x15"),
+            block!("x15" then "x16"),
+            "adds x12, x12, #256\n",
+            "add x13, x13, #256\n",
+            "add x14, x14, #256\n",
+            "add x15, x15, #256\n",
+            "add x16, x16, #256\n",
+            "b.ne 2b\n",
+            "3:\n",
+            block!("x12" then "x13"),
+            block!("x13" then "x14"),
+            block!("x14" then "x15"),
+            block!("x15" then ""),
+        )
+    };
+}
+
 /// The sums of a packed group with a panel of `4 * quads` blocks: of each channel, those of rows 0 to
 /// 3 and of rows 4 to 7.
 ///
@@ -172,43 +217,7 @@ unsafe fn quad_sums(
     // for; the last four blocks are followed by no load.
     unsafe {
         asm!(
-            "add x1, x0, #8",
-            "add x2, x0, #16",
-            "add x3, x0, #24",
-            "add x4, x0, #32",
-            "add x5, x0, #40",
-            "add x6, x0, #48",
-            "add x7, x0, #56",
-            "add x9, x8, #16",
-            "add x10, x8, #32",
-            "add x11, x8, #48",
-            "add x13, x12, #64",
-            "add x14, x12, #128",
-            "add x15, x12, #192",
-            "add x16, x12, #256",
-            load!("d8" "x0" "x12"), load!("d9" "x1" "x12"), load!("d10" "x2" "x12"), load!("d11" "x3" "x12"),
-            load!("q0" "x8" "x12"), load!("q1" "x9" "x12"),
-            "movi v16.4s, #0", "movi v17.4s, #0", "movi v18.4s, #0", "movi v19.4s, #0",
-            "movi v20.4s, #0", "movi v21.4s, #0", "movi v22.4s, #0", "movi v23.4s, #0",
-            "movi v24.4s, #0", "movi v25.4s, #0", "movi v26.4s, #0", "movi v27.4s, #0",
-            "movi v28.4s, #0", "movi v29.4s, #0", "movi v30.4s, #0", "movi v31.4s, #0",
-            "cbz x12, 3f",
-            "2:",
-            block!("x12" then "x13"),
-            block!("x13" then "x14"),
-            block!("x14" then "x15"),
-            block!("x15" then "x16"),
-            "adds x12, x12, #256",
-            "add x13, x13, #256",
-            "add x14, x14, #256",
-            "add x15, x15, #256",
-            "add x16, x16, #256",
-            "b.ne 2b",
-            "3:",
-            block!("x12" then "x13"),
-            block!("x13" then "x14"),
-            block!("x14" then "x15"),
-            block!("x15" then ""),
+            quads!(),
             inout("x0") panel.byte_add(last) => _,
             inout("x8") packed.byte_add(last) => _,
             inout("x12") last.wrapping_neg() => _,

@@ -3,10 +3,12 @@
 use crate::report::{Console, Row};
 use crate::{Bench, BenchError, Counter};
 use bytemuck::try_cast_slice_mut;
+use coda_conformance::problem::{Product, floats, quantize_rows};
 use coda_runtime::config::Activation;
-use coda_runtime::kernels::{Epilogue, NormWeights, PANEL, PanelsInt8, RowsInt8};
+use coda_runtime::kernels::{Epilogue, NormWeights, PANEL, PanelsInt8};
 use coda_runtime::model::{Linear, Model, Weights};
 use coda_runtime::tensor::MatrixMut;
+use core::hint::black_box;
 
 /// Rows of a GEMM: a decoder's one, the few that routing leaves, a whole input.
 const ROWS: [usize; 4] = [1, 8, 16, 64];
@@ -49,7 +51,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
             self.report.row(&Row { rows, inputs, count, ..Row::of("kernel", "gelu_erf") })?;
         }
         let d = model.config().hidden;
-        self.rows(layer.attention_norm, (d, tokens, wide.expand.outputs), arena)
+        self.rows(layer.attention_norm, d, tokens, wide.expand.outputs, arena)
     }
 
     /// The count of one int8 GEMM, the rows quantised before, if it fits.
@@ -66,16 +68,13 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         let buffers = buffers(arena, rows * stride, inputs, rows * outputs)?;
         fill(buffers.floats);
         let (kernels, mut row_scales) = (self.kernels, buffers.scales);
-        for (slot, scale) in buffers.rows.chunks_exact_mut(stride).zip(&mut row_scales) {
-            *scale = (kernels.quantize_row)(slot, buffers.floats, &[]);
-        }
-        let scales_of_rows = row_scales.get(..rows).unwrap_or(&[]);
-        let lhs = RowsInt8 { values: buffers.rows, scales: scales_of_rows, stride };
-        let weights = PanelsInt8 { values, scales, outputs, inputs };
+        let row = core::iter::repeat(&*buffers.floats);
+        let row_scales = row_scales.get_mut(..rows).unwrap_or_default();
+        let lhs = quantize_rows(kernels, buffers.rows, row_scales, row, inputs);
+        let product = Product::Int8(lhs, PanelsInt8 { values, scales, outputs, inputs });
         let epilogue = Epilogue { activation, ..Epilogue::overwrite(bias) };
         Some(self.measure(|| {
-            let mut out = MatrixMut::new(buffers.out, outputs);
-            (kernels.gemm_f32_qd8_qc8w)(&mut out, lhs, weights, &epilogue);
+            product.run(kernels, &mut MatrixMut::new(buffers.out, outputs), &epilogue);
         }))
     }
 
@@ -84,45 +83,63 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
     fn rows(
         &mut self,
         norm: NormWeights<'_>,
-        (d, tokens, wide): (usize, usize, usize),
+        d: usize,
+        tokens: usize,
+        wide: usize,
         arena: &mut [u8],
     ) -> Result<(), BenchError> {
         let longest = wide.max(tokens).next_multiple_of(PANEL);
-        let Some(Buffers { rows: int8, floats, out, .. }) =
-            buffers(arena, longest, longest, longest)
-        else {
-            return Ok(());
-        };
-        fill(floats);
-        let kernels = self.kernels;
-        let print = |this: &mut Self, name, inputs, body: &mut dyn FnMut(usize)| {
-            let count = this.measure(|| body(inputs));
-            this.report.row(&Row { rows: 1, inputs, count, ..Row::of("kernel", name) })
-        };
-        let floats = &*floats;
-        print(self, "layer_norm", d, &mut |n| {
-            (kernels.layer_norm)(&mut out[..n], &floats[..n], norm)
-        })?;
-        print(self, "rms_norm", d, &mut |n| (kernels.rms_norm)(&mut out[..n], &floats[..n], norm))?;
-        print(self, "softmax", tokens, &mut |n| {
+        let Some(mut buffers) = buffers(arena, longest, longest, longest) else { return Ok(()) };
+        fill(buffers.floats);
+        self.float_rows(norm, d, tokens, &mut buffers)?;
+        self.int8_rows(tokens, [d, wide], &mut buffers)
+    }
+
+    fn float_rows(
+        &mut self,
+        norm: NormWeights<'_>,
+        d: usize,
+        tokens: usize,
+        buffers: &mut Buffers<'_>,
+    ) -> Result<(), BenchError> {
+        let (kernels, floats, out) = (self.kernels, &*buffers.floats, &mut *buffers.out);
+        self.row("layer_norm", d, |n| (kernels.layer_norm)(&mut out[..n], &floats[..n], norm))?;
+        self.row("rms_norm", d, |n| (kernels.rms_norm)(&mut out[..n], &floats[..n], norm))?;
+        self.row("softmax", tokens, |n| {
             out[..n].copy_from_slice(&floats[..n]);
             (kernels.softmax)(&mut out[..n]);
-        })?;
-        print(self, "softmax_int8", tokens, &mut |n| {
+        })
+    }
+
+    fn int8_rows(
+        &mut self,
+        tokens: usize,
+        quantized: [usize; 2],
+        buffers: &mut Buffers<'_>,
+    ) -> Result<(), BenchError> {
+        let (kernels, floats, int8) = (self.kernels, &*buffers.floats, &mut *buffers.rows);
+        self.row("softmax_int8", tokens, |n| {
             let padded = n.next_multiple_of(PANEL);
-            core::hint::black_box((kernels.softmax_int8)(&mut int8[..padded], &floats[..n]));
+            black_box((kernels.softmax_int8)(&mut int8[..padded], &floats[..n]));
         })?;
-        for inputs in [d, wide] {
-            print(self, "quantize_row", inputs, &mut |n| {
+        for inputs in quantized {
+            self.row("quantize_row", inputs, |n| {
                 let padded = n.next_multiple_of(PANEL);
-                core::hint::black_box((kernels.quantize_row)(
-                    &mut int8[..padded],
-                    &floats[..n],
-                    &[],
-                ));
+                black_box((kernels.quantize_row)(&mut int8[..padded], &floats[..n], &[]));
             })?;
         }
         Ok(())
+    }
+
+    /// The count of a kernel on one row.
+    fn row(
+        &mut self,
+        name: &'static str,
+        inputs: usize,
+        mut body: impl FnMut(usize),
+    ) -> Result<(), BenchError> {
+        let count = self.measure(|| body(inputs));
+        self.report.row(&Row { rows: 1, inputs, count, ..Row::of("kernel", name) })
     }
 }
 
@@ -140,7 +157,5 @@ fn buffers(arena: &mut [u8], rows: usize, floats: usize, out: usize) -> Option<B
 
 /// Values between -1 and 1.
 fn fill(values: &mut [f32]) {
-    (0..)
-        .zip(values)
-        .for_each(|(at, value): (usize, _)| *value = (at * 7919 % 2001) as f32 / 1000.0 - 1.0);
+    values.iter_mut().zip(floats()).for_each(|(slot, value)| *slot = value);
 }

@@ -11,11 +11,11 @@ mod steps;
 
 pub use report::{Console, Format};
 
+use coda_runtime::config::Embedding;
 use coda_runtime::executor::{Executor, ExecutorError, Input, RunError};
 use coda_runtime::format::{FormatError, Package};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan, PlanError};
-use coda_runtime::config::Embedding;
 use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
 use core::fmt;

@@ -33,7 +33,7 @@ pub(super) fn store_pair<const ROWS: usize>(
     values: [[Lanes; 2]; ROWS],
 ) {
     let values = activated(epilogue, values.map(bytemuck::must_cast));
-    let Some((block, stride)) = out.block((ROWS, WIDE), (first, epilogue.column)) else {
+    let Some((block, stride)) = out.block(first, epilogue.column, ROWS, WIDE) else {
         store_rows(epilogue, &mut slots(out, first, epilogue.column, WIDE), values);
         return;
     };
@@ -91,37 +91,44 @@ fn activated<const N: usize>(epilogue: &LoadedEpilogue<2>, mut values: [__m512; 
             *values = _mm512_add_ps(*values, bias);
         }
     }
-    match epilogue.activation {
-        None => {}
-        Some(Activation::GeluErf) if epilogue.precision == Precision::Int8 => {
-            values = gelu_erf_8bit(values);
-        }
-        Some(Activation::GeluErf) => {
-            let (fours, rest) = values.as_chunks_mut::<4>();
-            for values in fours {
-                *values = gelu_erf(*values);
-            }
-            for values in rest {
-                [*values] = gelu_erf([*values]);
-            }
-        }
-        Some(activation) => {
-            // A copy: the loop is not unrolled, and what it goes over stays in memory.
-            let mut all: [[f32; WIDE]; N] = values.map(bytemuck::must_cast);
-            for lanes in &mut all {
-                match activation {
-                    Activation::Relu => activate_all(lanes, Activation::Relu, Precision::Int8),
-                    _ => activate_all(lanes, Activation::GeluTanh, Precision::Int8),
-                }
-            }
-            values = all.map(bytemuck::must_cast);
-        }
-    }
+    values = match epilogue.activation {
+        None => values,
+        Some(Activation::GeluErf) if epilogue.precision == Precision::Int8 => gelu_erf_8bit(values),
+        Some(Activation::GeluErf) => gelu_erf_in_fours(values),
+        Some(Activation::Relu) => by_lanes(values, Activation::Relu),
+        Some(Activation::GeluTanh) => by_lanes(values, Activation::GeluTanh),
+    };
     if let LoadedStore::Add(Some(scale)) = epilogue.store {
         let scale = bytemuck::must_cast(scale);
         for values in &mut values {
             *values = _mm512_mul_ps(*values, scale);
         }
+    }
+    values
+}
+
+/// An activation that compilers turn into vector code.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn by_lanes<const N: usize>(values: [__m512; N], activation: Activation) -> [__m512; N] {
+    // A copy: the loop is not unrolled, and what it goes over stays in memory.
+    let mut all: [[f32; WIDE]; N] = values.map(bytemuck::must_cast);
+    for lanes in &mut all {
+        activate_all(lanes, activation, Precision::Int8);
+    }
+    all.map(bytemuck::must_cast)
+}
+
+/// [`gelu_erf`] of four registers at a time.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn gelu_erf_in_fours<const N: usize>(mut values: [__m512; N]) -> [__m512; N] {
+    let (fours, rest) = values.as_chunks_mut::<4>();
+    for values in fours {
+        *values = gelu_erf(*values);
+    }
+    for values in rest {
+        [*values] = gelu_erf([*values]);
     }
     values
 }

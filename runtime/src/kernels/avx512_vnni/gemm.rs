@@ -300,11 +300,22 @@ unsafe fn block_sums<const ROWS: usize, const PANELS: usize, const EXACT: bool>(
             }
         }
     }
-    let mut folded = [[[0; PANEL]; PANELS]; ROWS];
-    for (folded, (sums, zero_point)) in folded.iter_mut().zip(sums.iter_mut().zip(&zero_points)) {
-        if EXACT {
-            sums.iter_mut().for_each(|sum| *sum = _mm512_sub_epi32(*sum, *zero_point));
+    if EXACT {
+        for (sums, zero_point) in sums.iter_mut().zip(zero_points) {
+            sums.iter_mut().for_each(|sum| *sum = _mm512_sub_epi32(*sum, zero_point));
         }
+    }
+    fold_all(&sums)
+}
+
+/// The sums of each row and panel.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fold_all<const ROWS: usize, const PANELS: usize>(
+    sums: &[[__m512i; PANELS]; ROWS],
+) -> [[[i32; PANEL]; PANELS]; ROWS] {
+    let mut folded = [[[0; PANEL]; PANELS]; ROWS];
+    for (folded, sums) in folded.iter_mut().zip(sums) {
         match (folded.as_mut_slice(), sums.as_slice()) {
             ([first, second], [sums, more]) => [*first, *second] = fold_pair(*sums, *more),
             (folded, sums) => {

@@ -1,7 +1,7 @@
 //! Passes over rows.
 
 use super::{WIDE, first_lanes, load, polynomial};
-use crate::kernels::portable::{self, ROUNDER};
+use crate::kernels::portable::{self, Block, ROUNDER};
 pub(super) use crate::kernels::portable::{add_f16, add_int8, dot, softmax};
 use crate::kernels::scalar::inverse_scale;
 use crate::kernels::{NormWeights, PANEL, WEIGHT_STEPS, WeightScale, fold, math};
@@ -11,8 +11,8 @@ use core::arch::x86_64::{
     _mm256_mask_add_ps, _mm256_maskz_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
     _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
     _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_div_ps,
-    _mm512_fpclass_ps_mask, _mm512_mask_add_epi32, _mm512_mask_max_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_div_ps, _mm512_maskz_mov_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
+    _mm512_fpclass_ps_mask, _mm512_mask_max_ps, _mm512_mask_storeu_ps, _mm512_maskz_div_ps,
+    _mm512_maskz_mov_epi32, _mm512_maskz_mov_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
     _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
     _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi32,
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi32,
@@ -220,49 +220,57 @@ pub(super) fn softmax_int8(out: &mut [i8], row: &[f32]) -> WeightScale {
     let (slots, padding) = out.split_at_mut(row.len().min(out.len()));
     padding.fill(0);
     let (chunks, rest) = row.as_chunks::<WIDE>();
-    let rest_lanes = first_lanes(rest.len());
-    // The maximum of a NaN and another number is the second one here.
-    let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
-    for chunk in chunks {
-        largest = _mm512_max_ps(bytemuck::must_cast(*chunk), largest);
-    }
-    largest = _mm512_mask_max_ps(largest, rest_lanes, load(rest), largest);
-    let largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    let (mut fine, mut coarse) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let largest = largest_value(chunks, rest);
+    let mut sums = WeightSums { fine: _mm512_setzero_si512(), coarse: _mm512_setzero_si512() };
     let (slots, last) = slots.as_chunks_mut::<WIDE>();
     let ((fours, chunks), (slots_of_fours, slots)) =
         (chunks.as_chunks::<4>(), slots.as_chunks_mut::<4>());
     for (slots, four) in slots_of_fours.iter_mut().zip(fours) {
         let weights = exp_steps::<4>(bytemuck::must_cast(*four), largest);
-        for (slots, weights) in slots.iter_mut().zip(weights) {
-            let rounded = seven_bits(weights);
-            (fine, coarse) = (_mm512_add_epi32(fine, weights), _mm512_add_epi32(coarse, rounded));
-            *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
-        }
+        slots.iter_mut().zip(weights).for_each(|(slots, weights)| *slots = sums.add(weights));
     }
     for (slots, chunk) in slots.iter_mut().zip(chunks) {
         let [weights] = exp_steps([bytemuck::must_cast(*chunk)], largest);
-        let rounded = seven_bits(weights);
-        (fine, coarse) = (_mm512_add_epi32(fine, weights), _mm512_add_epi32(coarse, rounded));
-        *slots = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
+        *slots = sums.add(weights);
     }
     if !rest.is_empty() {
         let [weights] = exp_steps([load(rest)], largest);
-        let rounded = seven_bits(weights);
-        fine = _mm512_mask_add_epi32(fine, rest_lanes, fine, weights);
-        coarse = _mm512_mask_add_epi32(coarse, rest_lanes, coarse, rounded);
-        let bytes: [i8; WIDE] = bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded));
+        let bytes = sums.add(_mm512_maskz_mov_epi32(first_lanes(rest.len()), weights));
         last.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = byte);
     }
-    let [fine, coarse] = [fine, coarse].map(|sum| _mm512_reduce_add_epi32(sum));
+    let [fine, coarse] = [sums.fine, sums.coarse].map(|sum| _mm512_reduce_add_epi32(sum));
     WeightScale::new(fine, coarse, row.len())
 }
 
-/// `round(w / 128)`, ties up.
+/// The largest value of a row, in every lane; NaN counts for nothing.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn seven_bits(weights: __m512i) -> __m512i {
-    _mm512_srai_epi32::<7>(_mm512_add_epi32(weights, _mm512_set1_epi32(64)))
+fn largest_value(chunks: &[[f32; WIDE]], rest: &[f32]) -> __m512 {
+    // The maximum of a NaN and another number is the second one here.
+    let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
+    for chunk in chunks {
+        largest = _mm512_max_ps(bytemuck::must_cast(*chunk), largest);
+    }
+    largest = _mm512_mask_max_ps(largest, first_lanes(rest.len()), load(rest), largest);
+    _mm512_set1_ps(_mm512_reduce_max_ps(largest))
+}
+
+/// Sums of weights, and of those rounded to int8.
+struct WeightSums {
+    fine: __m512i,
+    coarse: __m512i,
+}
+
+impl WeightSums {
+    /// Adds sixteen weights; gives them rounded: `round(w / 128)`, ties up.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn add(&mut self, weights: __m512i) -> [i8; WIDE] {
+        let rounded = _mm512_srai_epi32::<7>(_mm512_add_epi32(weights, _mm512_set1_epi32(64)));
+        self.fine = _mm512_add_epi32(self.fine, weights);
+        self.coarse = _mm512_add_epi32(self.coarse, rounded);
+        bytemuck::must_cast(_mm512_cvtepi32_epi8(rounded))
+    }
 }
 
 /// `round(127 * 128 exp_8bit(x - largest))` of `N` registers side by side; see [`math::exp_8bit`].
@@ -298,16 +306,7 @@ pub(super) fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
     let (blocks, _) = lines.as_chunks_mut::<PANEL>();
     let panels = blocks.chunks_exact_mut(rows.columns().div_ceil(PANEL).max(1));
     for (index, (panel, scales)) in panels.zip(scales.as_chunks_mut::<PANEL>().0).enumerate() {
-        let mut largest = [_mm512_setzero_si512(); PANEL];
-        for (lane, largest) in largest.iter_mut().enumerate() {
-            let (chunks, rest) = rows.row(index * PANEL + lane).as_chunks::<WIDE>();
-            for chunk in chunks {
-                *largest = larger(*largest, bytemuck::must_cast(*chunk));
-            }
-            if !rest.is_empty() {
-                *largest = larger(*largest, load(rest));
-            }
-        }
+        let largest = magnitudes(rows, index * PANEL);
         let (of_row, inverses) = scales_of(largest_of_each(largest));
         for (lane, scale) in scales.iter_mut().enumerate() {
             let row = rows.row(index * PANEL + lane);
@@ -331,6 +330,23 @@ pub(super) fn pack_rows(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
             last.zip(halves(load(rest))).for_each(|(block, half)| block[lane] = half);
         }
     }
+}
+
+/// The largest magnitudes of eight rows, each spread over a register.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn magnitudes(rows: Matrix<'_>, first: usize) -> [__m512i; PANEL] {
+    let mut largest = [_mm512_setzero_si512(); PANEL];
+    for (lane, largest) in largest.iter_mut().enumerate() {
+        let (chunks, rest) = rows.row(first + lane).as_chunks::<WIDE>();
+        for chunk in chunks {
+            *largest = larger(*largest, bytemuck::must_cast(*chunk));
+        }
+        if !rest.is_empty() {
+            *largest = larger(*largest, load(rest));
+        }
+    }
+    largest
 }
 
 /// Where [`largest_of_each`] puts the maximum of each row.
@@ -375,8 +391,6 @@ fn scales_of(largest: __m512i) -> ([f32; WIDE], [f32; WIDE]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 pub(super) fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
-    const LOW: [i32; WIDE] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
-    const HIGH: [i32; WIDE] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
     scales.fill(0.0);
     let (lines, _) = out.as_chunks_mut::<PANEL>();
     let (blocks, _) = lines.as_chunks_mut::<PANEL>();
@@ -400,22 +414,33 @@ pub(super) fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>)
         let (first, second) = blocks.split_at_mut(of_panel.min(blocks.len()));
         let mut second = second.iter_mut();
         for (number, block) in first.iter_mut().enumerate() {
-            let mut words = [_mm512_setzero_si512(); 2];
-            for (half, word) in words.iter_mut().enumerate() {
-                let byte = |byte: usize| {
-                    let row = number * PANEL + half * PANEL / 2 + byte;
-                    _mm512_and_si512(rounded(part(row), inverses), low_byte)
-                };
-                let low = _mm512_or_si512(byte(0), _mm512_slli_epi32::<8>(byte(1)));
-                let high = _mm512_or_si512(byte(2), _mm512_slli_epi32::<8>(byte(3)));
-                *word = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+            let mut bytes = [_mm512_setzero_si512(); PANEL];
+            for (row, bytes) in bytes.iter_mut().enumerate() {
+                let values = part(number * PANEL + row);
+                *bytes = _mm512_and_si512(rounded(values, inverses), low_byte);
             }
-            let [low, high] = words;
-            let of = |order| _mm512_permutex2var_epi32(low, bytemuck::must_cast(order), high);
-            *block = bytemuck::must_cast(of(LOW));
+            let [low, high] = two_blocks(bytes);
+            *block = low;
             if let Some(block) = second.next() {
-                *block = bytemuck::must_cast(of(HIGH));
+                *block = high;
             }
         }
     }
+}
+
+/// Blocks of sixteen columns, from the values of eight rows in the low bytes of lanes.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn two_blocks([a, b, c, d, e, f, g, h]: [__m512i; PANEL]) -> [Block; 2] {
+    const LOW: [i32; WIDE] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+    const HIGH: [i32; WIDE] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+    let word = |a, b, c, d| {
+        let low = _mm512_or_si512(a, _mm512_slli_epi32::<8>(b));
+        let high = _mm512_or_si512(c, _mm512_slli_epi32::<8>(d));
+        _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+    };
+    let (first, last) = (word(a, b, c, d), word(e, f, g, h));
+    [LOW, HIGH].map(|order| {
+        bytemuck::must_cast(_mm512_permutex2var_epi32(first, bytemuck::must_cast(order), last))
+    })
 }

@@ -1,13 +1,19 @@
 //! Passes over rows: norms, softmax, quantisation, embeddings.
 //!
-//! Softmax to int8 and quantisation round by adding [`ROUNDER`]; packing quantises the rows or the
-//! columns of a matrix into panels:
+//! Softmax to int8, whose weights add up to 1, and panels of the rows (columns) of a matrix:
 //!
 //! ```text
-//! for each panel of eight rows (columns):
+//! for each x of a row:
+//!     w = round(127 * 128 * exp(x - largest)); q = round(w / 128)
+//!     fine += w; coarse += q
+//! scale = 128 / fine; offset = (fine - 128 coarse) / (count fine)
+//!
+//! for each eight rows (columns):
 //!     scale of each = its largest magnitude / 127
-//!     for each block of eight columns (rows): the block's 8 x 8 values / scale, rounded
+//!     for each eight columns (rows): block = round(the 8 x 8 values / scale)
 //! ```
+//!
+//! Rounding is adding [`ROUNDER`].
 
 use super::Lanes;
 use super::gemm::{padded, widen};
