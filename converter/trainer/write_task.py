@@ -3,7 +3,12 @@
 
 STATE.pt is what torch.save wrote: a mapping of names to tensors with the names of README.md
 ("Tensor names"), or the same below one prefix, given with --prefix. SETTINGS.json is the `coda`
-metadata: attention, gate, router_input, adapter_activation, pooling, labels, pinned and so on.
+metadata, for instance
+
+{"attention": "k-to-all", "router_input": "rms", "gate": "exact", "eps": 0.25,
+ "adapter_activation": "relu", "pooling": "class token", "labels": ["no", "yes"],
+ "pinned": [0], "reduction": 4.0, "max_tokens": 128}
+
 Needs torch and safetensors; not part of the build.
 """
 

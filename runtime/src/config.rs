@@ -172,6 +172,19 @@ pub enum Gate {
     Ones,
 }
 
+/// A [`Gate`] without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateKind {
+    /// [`Gate::Exact`].
+    Exact,
+    /// [`Gate::Iterated`].
+    Iterated,
+    /// [`Gate::Sigmoid`].
+    Sigmoid,
+    /// [`Gate::Ones`].
+    Ones,
+}
+
 /// How one layer of a task is executed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerPlan {
@@ -231,4 +244,73 @@ pub enum HeadKind {
         /// Divide by the Euclidean norm.
         normalize: bool,
     },
+}
+
+/// A setting whose values have names: in task files, on command lines, in records.
+pub trait Named: Copy + 'static {
+    /// What it is called in messages.
+    const WHAT: &'static str;
+    /// Every value.
+    const ALL: &'static [Self];
+
+    /// The name of the value.
+    fn name(self) -> &'static str;
+
+    /// The value of a name, older spellings included.
+    fn from_name(name: &str) -> Option<Self>;
+}
+
+macro_rules! named {
+    ($($kind:ident is $what:literal: $($value:ident $name:literal $(| $older:literal)*),+;)+) => {
+        $(impl Named for $kind {
+            const WHAT: &'static str = $what;
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            fn name(self) -> &'static str {
+                match self { $(Self::$value => $name),+ }
+            }
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name $(| $older)* => Some(Self::$value),)+
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+named! {
+    Activation is "activation":
+        Relu "relu",
+        GeluErf "gelu" | "gelu_erf",
+        GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh";
+    RouterInput is "router_input": Norm "norm", Raw "raw", Rms "rms";
+    GateKind is "gate":
+        Exact "exact", Iterated "iterated" | "iter20", Sigmoid "sigmoid", Ones "ones";
+    AttentionMode is "attention":
+        KToK "k-to-k" | "k2k",
+        KToAll "k-to-all" | "k2all",
+        KToLowRank "k-to-low-rank" | "k-to-light";
+}
+
+impl Named for Pooling {
+    const WHAT: &'static str = "pooling";
+    const ALL: &'static [Self] = &[Self::ClassToken, Self::Mean];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClassToken => "class token",
+            Self::Mean => "mean",
+        }
+    }
+
+    /// What follows the name's first word is a remark.
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            _ if name.starts_with("class") => Some(Self::ClassToken),
+            _ if name.starts_with("mean") => Some(Self::Mean),
+            _ => None,
+        }
+    }
 }

@@ -187,17 +187,16 @@ impl Vectors {
     /// # Errors
     /// The settings do not fit the file.
     pub fn task(&self, mode: &str, gate: &str) -> Result<Task> {
-        let metadata = TaskMetadata {
-            adapter_activation: Some(self.config.adapter_activation.clone()),
-            router_input: Some(self.config.router_input.clone()),
-            gate: Some(gate.to_owned()),
-            eps: Some(self.config.eps),
-            sweeps: Some(self.config.sweeps),
-            eps_start: Some(self.config.eps_start),
-            decay: Some(self.config.decay),
-            attention: Some(mode.to_owned()),
-            ..TaskMetadata::default()
-        };
+        let metadata: TaskMetadata = serde_json::from_value(json!({
+            "adapter_activation": self.config.adapter_activation,
+            "router_input": self.config.router_input,
+            "gate": gate,
+            "eps": self.config.eps,
+            "iter_T": self.config.sweeps,
+            "iter_eps0": self.config.eps_start,
+            "iter_decay": self.config.decay,
+            "attention": mode,
+        }))?;
         Ok(Task::from_file(&self.file, &self.base, &metadata)?)
     }
 

@@ -1,7 +1,7 @@
 //! `config.json` of Hugging Face models: the fields that decide what is computed.
 
 use super::error::SourceError;
-use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
+use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ impl Reader<'_> {
 
     fn activation(&self, default: &str) -> Result<Activation, SourceError> {
         let name = self.fields.hidden_act.as_deref().unwrap_or(default);
-        activation(name).ok_or_else(|| {
+        Activation::from_name(name).ok_or_else(|| {
             self.setting("hidden_act", name, "supported are gelu, gelu_new and relu")
         })
     }
@@ -256,16 +256,6 @@ impl Reader<'_> {
             .collect();
         labels.sort_unstable();
         labels.into_iter().map(|(_, name)| name).collect()
-    }
-}
-
-/// An activation by the name Hugging Face gives it.
-pub(super) fn activation(name: &str) -> Option<Activation> {
-    match name {
-        "relu" => Some(Activation::Relu),
-        "gelu" | "gelu_erf" => Some(Activation::GeluErf),
-        "gelu_new" | "gelu_tanh" | "gelu_pytorch_tanh" => Some(Activation::GeluTanh),
-        _ => None,
     }
 }
 

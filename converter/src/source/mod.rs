@@ -3,6 +3,7 @@
 mod base;
 mod config;
 mod error;
+mod metadata;
 mod positions;
 mod relative;
 mod task;
@@ -11,7 +12,8 @@ mod tokenizer;
 
 pub use base::{Base, Place};
 pub use error::{SourceError, TensorProblem};
+pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use relative::bias_by_distance;
-pub use task::{LayerMetadata, Task, TaskMetadata};
+pub use task::Task;
 pub use tensors::{FloatTensor, TensorFile};
 pub use tokenizer::TokenizerFiles;

@@ -1,19 +1,13 @@
 //! A CoDA task file: adapters, routers, low-rank keys, changed norms, head.
 
 use super::base::{Base, Place, classifier_entries, matrix};
-use super::config::activation;
 use super::error::{SourceError, TensorProblem};
+use super::metadata::{TaskMetadata, missing};
 use super::tensors::{FloatTensor, TensorFile};
-use coda_runtime::config::{
-    AttentionMode, Gate, Head, HeadKind, LayerPlan, Pooling, RouterInput, Routing, TaskConfig,
-};
+use coda_runtime::config::{AttentionMode, Head, HeadKind, LayerPlan, Pooling, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Reduction of a task that names none.
-const DEFAULT_REDUCTION: f32 = 4.0;
 
 /// A CoDA task for one base.
 #[derive(Clone, Debug)]
@@ -32,53 +26,6 @@ pub struct Task {
     pub tensors: BTreeMap<Place, FloatTensor>,
     /// The name of each tensor in the file.
     pub names: BTreeMap<Place, String>,
-}
-
-/// The `coda` metadata of a task file: a JSON string in the safetensors header.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct TaskMetadata {
-    /// Class names.
-    pub labels: Vec<String>,
-    /// `relu` or `gelu`.
-    pub adapter_activation: Option<String>,
-    /// `norm`, `raw` or `rms`.
-    pub router_input: Option<String>,
-    /// `exact`, `iterated` (`iter20`), `sigmoid`, `ones`, or `dense` for a parallel adapter.
-    pub gate: Option<String>,
-    /// Entropy weight of the soft top-k.
-    pub eps: Option<f32>,
-    /// Sweeps of the iterated solver.
-    #[serde(rename = "iter_T")]
-    pub sweeps: Option<u32>,
-    /// Entropy weight of the first sweep.
-    #[serde(rename = "iter_eps0")]
-    pub eps_start: Option<f32>,
-    /// Factor on the entropy weight after each sweep.
-    #[serde(rename = "iter_decay")]
-    pub decay: Option<f32>,
-    /// `k-to-k`, `k-to-all`, `k-to-low-rank` or `dense`.
-    pub attention: Option<String>,
-    /// Positions always selected.
-    pub pinned: Vec<u32>,
-    /// Begins with `class token` or `mean`.
-    pub pooling: Option<String>,
-    /// Reduction when a call names none.
-    pub reduction: Option<f32>,
-    /// Longest input.
-    pub max_tokens: Option<usize>,
-    /// A setting for each layer where they differ.
-    pub layers: Vec<LayerMetadata>,
-}
-
-/// One layer of [`TaskMetadata::layers`].
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct LayerMetadata {
-    /// As [`TaskMetadata::attention`]; absent: the task's.
-    pub attention: Option<String>,
-    /// The layer's own reduction.
-    pub reduction: Option<f32>,
 }
 
 impl Task {
@@ -115,8 +62,9 @@ impl Task {
         metadata: &TaskMetadata,
     ) -> Result<Self, SourceError> {
         let json = |problem| SourceError::Json { path: file.path().to_owned(), problem };
-        let layers = layer_plans(metadata, base.config.layers).map_err(json)?;
-        let config = task_config(metadata, &layers).map_err(json)?;
+        let layers = metadata.plans(base.config.layers).map_err(json)?;
+        let routed = layers.iter().any(|plan| plan.routing.is_some());
+        let config = metadata.config(routed).map_err(json)?;
         let mut task = Self {
             config,
             pinned: metadata.pinned.clone(),
@@ -239,15 +187,7 @@ impl Task {
         for (role, name, shape) in classifier_entries(labels, base.config.hidden) {
             self.insert(file, (GLOBAL_LAYER, role), name.to_owned(), shape)?;
         }
-        let pooling = match metadata.pooling.as_deref() {
-            Some(text) if text.starts_with("class") => Pooling::ClassToken,
-            Some(text) if text.starts_with("mean") => Pooling::Mean,
-            other => {
-                return Err(json(format!(
-                    "pooling {other:?} is not supported; supported are \"class token\" and \"mean\""
-                )));
-            }
-        };
+        let pooling = metadata.pooling.ok_or_else(|| json(missing::<Pooling>()))?;
         self.head = Some(Head { pooling, kind: HeadKind::Classification { labels } });
         Ok(())
     }
@@ -255,86 +195,4 @@ impl Task {
 
 fn rows_of(file: &TensorFile, name: &str) -> Result<usize, SourceError> {
     Ok(file.tensor(name)?.shape.first().copied().unwrap_or(0))
-}
-
-fn layer_plans(metadata: &TaskMetadata, layers: usize) -> Result<Vec<LayerPlan>, String> {
-    if !metadata.layers.is_empty() && metadata.layers.len() != layers {
-        let found = metadata.layers.len();
-        return Err(format!("settings for {found} layers, the base has {layers}"));
-    }
-    let own = |index: usize| metadata.layers.get(index).cloned().unwrap_or_default();
-    let plan = |index| {
-        let LayerMetadata { attention, reduction } = own(index);
-        let name = attention.as_ref().or(metadata.attention.as_ref());
-        let attention = match name.map(String::as_str) {
-            Some("k-to-k" | "k2k") => AttentionMode::KToK,
-            Some("k-to-all" | "k2all") => AttentionMode::KToAll,
-            Some("k-to-low-rank" | "k-to-light") => AttentionMode::KToLowRank,
-            Some("dense") => return Ok(LayerPlan { routing: None }),
-            other => {
-                return Err(format!(
-                    "attention {other:?} is not supported; supported are \"k-to-k\", \"k-to-all\", \
-                     \"k-to-low-rank\" and \"dense\""
-                ));
-            }
-        };
-        if let Some(r) = reduction.filter(|r| !r.is_finite() || *r < 1.0) {
-            return Err(format!("layer {index} has reduction {r}; it must be at least 1"));
-        }
-        Ok(LayerPlan { routing: Some(Routing { attention, reduction }) })
-    };
-    (0..layers).map(plan).collect()
-}
-
-fn task_config(metadata: &TaskMetadata, layers: &[LayerPlan]) -> Result<TaskConfig, String> {
-    let routed = layers.iter().any(|plan| plan.routing.is_some());
-    let adapter = metadata.adapter_activation.as_deref().unwrap_or("relu");
-    let reduction = metadata.reduction.unwrap_or(DEFAULT_REDUCTION);
-    if !reduction.is_finite() || reduction < 1.0 {
-        return Err(format!("reduction {reduction} must be at least 1"));
-    }
-    Ok(TaskConfig {
-        adapter_activation: activation(adapter)
-            .ok_or_else(|| format!("adapter_activation \"{adapter}\" is not supported"))?,
-        router_input: match metadata.router_input.as_deref() {
-            Some("norm") => RouterInput::Norm,
-            Some("raw") => RouterInput::Raw,
-            Some("rms") => RouterInput::Rms,
-            None if !routed => RouterInput::Norm,
-            other => {
-                return Err(format!(
-                    "router_input {other:?} is not supported; supported are \"norm\", \"raw\", \"rms\""
-                ));
-            }
-        },
-        gate: gate(metadata, routed)?,
-        reduction,
-        max_tokens: metadata.max_tokens.unwrap_or(0),
-    })
-}
-
-fn gate(metadata: &TaskMetadata, routed: bool) -> Result<Gate, String> {
-    let eps = || {
-        let eps = metadata.eps.filter(|eps| eps.is_finite() && *eps > 0.0);
-        eps.ok_or("this gate needs an \"eps\" above 0".to_owned())
-    };
-    match metadata.gate.as_deref() {
-        Some("ones") => Ok(Gate::Ones),
-        Some("dense") | None if !routed => Ok(Gate::Ones),
-        Some("sigmoid") => Ok(Gate::Sigmoid),
-        Some("exact") => Ok(Gate::Exact { eps: eps()? }),
-        Some("iterated" | "iter20") => {
-            let eps = eps()?;
-            Ok(Gate::Iterated {
-                sweeps: metadata.sweeps.unwrap_or(20),
-                eps,
-                eps_start: metadata.eps_start.unwrap_or(4.0).max(eps),
-                decay: metadata.decay.unwrap_or(0.7),
-            })
-        }
-        other => Err(format!(
-            "gate {other:?} is not supported; supported are \"exact\", \"iterated\", \"sigmoid\" \
-             and \"ones\""
-        )),
-    }
 }

@@ -6,22 +6,51 @@ use crate::model::{Method, TaskSpec};
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
-use coda_runtime::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
-use serde::Serialize;
+use coda_runtime::config::{Activation, AttentionMode, Embedding, Named, Pooling, RouterInput};
+use serde::{Serialize, Serializer};
 
-/// Whose keys and values selected tokens attend to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Attention {
-    /// Those of the selected tokens
-    KToK,
-    /// Those of all tokens
-    KToAll,
-    /// Exact ones of the selected tokens, low-rank ones of the rest
-    #[value(alias = "k-to-light")]
-    KToLowRank,
+/// An argument that names a setting; each value with what it means.
+fn named<T: Named + Send + Sync>(
+    values: impl IntoIterator<Item = (T, &'static str)>,
+) -> impl TypedValueParser<Value = T> {
+    let values = values.into_iter().map(|(value, help)| {
+        // The older spelling of the one value that has been renamed on the command line.
+        let old = (value.name() == "k-to-low-rank").then_some("k-to-light");
+        PossibleValue::new(value.name()).help(help).aliases(old)
+    });
+    PossibleValuesParser::new(values)
+        .try_map(|name| T::from_name(&name).ok_or("the setting has no such value"))
+}
+
+/// Writes a setting by its name.
+fn by_name<T: Named, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.name())
+}
+
+fn attention() -> impl TypedValueParser<Value = AttentionMode> {
+    named([
+        (AttentionMode::KToK, "Those of the selected tokens"),
+        (AttentionMode::KToAll, "Those of all tokens"),
+        (AttentionMode::KToLowRank, "Exact ones of the selected tokens, low-rank ones of the rest"),
+    ])
+}
+
+fn router_input() -> impl TypedValueParser<Value = RouterInput> {
+    named([
+        (RouterInput::Norm, "The layer's normalised input"),
+        (RouterInput::Raw, "The layer's input"),
+        (RouterInput::Rms, "The layer's input divided by its root mean square"),
+    ])
+}
+
+fn adapter_activation() -> impl TypedValueParser<Value = Activation> {
+    named([(Activation::Relu, "max(x, 0)"), (Activation::GeluErf, "The erf form")])
 }
 
 /// How router scores become gates.
@@ -84,28 +113,6 @@ impl RouterStart {
     }
 }
 
-/// What the routers read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Read {
-    /// The layer's normalised input
-    Norm,
-    /// The layer's input
-    Raw,
-    /// The layer's input divided by its root mean square
-    Rms,
-}
-
-/// Activation inside the adapters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdapterActivation {
-    /// max(x, 0)
-    Relu,
-    /// The erf form
-    Gelu,
-}
-
 /// Type of the written weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -124,8 +131,9 @@ pub struct Settings {
     #[arg(long, value_enum, default_value_t = Method::Coda)]
     pub method: Method,
     /// Attention of routed layers
-    #[arg(long, value_enum, default_value_t = Attention::KToLowRank)]
-    pub attention: Attention,
+    #[arg(long, value_parser = attention(), default_value = AttentionMode::KToLowRank.name())]
+    #[serde(serialize_with = "by_name")]
+    pub attention: AttentionMode,
     /// Rank of low-rank keys and values; 0: an eighth of the model dimension
     #[arg(long, alias = "light-rank", value_name = "N", default_value_t = 0)]
     pub low_rank: usize,
@@ -152,14 +160,16 @@ pub struct Settings {
     #[arg(long, value_name = "X", default_value_t = 0.7)]
     pub eps_decay: f32,
     /// What routers read
-    #[arg(long, value_enum, default_value_t = Read::Rms)]
-    pub router_input: Read,
+    #[arg(long, value_parser = router_input(), default_value = RouterInput::Rms.name())]
+    #[serde(serialize_with = "by_name")]
+    pub router_input: RouterInput,
     /// Hidden units of the adapters
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub adapter_hidden: usize,
     /// Activation inside the adapters
-    #[arg(long, value_enum, default_value_t = AdapterActivation::Relu)]
-    pub adapter_activation: AdapterActivation,
+    #[arg(long, value_parser = adapter_activation(), default_value = Activation::Relu.name())]
+    #[serde(serialize_with = "by_name")]
+    pub adapter_activation: Activation,
     /// Layers that stay dense, counted from 0
     #[arg(long, value_name = "I,I,...", value_delimiter = ',')]
     pub dense_layers: Vec<usize>,
@@ -358,22 +368,11 @@ impl Settings {
         let routed = self.method == Method::Coda;
         Ok(TaskSpec {
             adapter_hidden: self.adapter_hidden,
-            adapter_activation: match self.adapter_activation {
-                AdapterActivation::Relu => Activation::Relu,
-                AdapterActivation::Gelu => Activation::GeluErf,
-            },
-            router_input: match self.router_input {
-                Read::Norm => RouterInput::Norm,
-                Read::Raw => RouterInput::Raw,
-                Read::Rms => RouterInput::Rms,
-            },
+            adapter_activation: self.adapter_activation,
+            router_input: self.router_input,
             gate: self.gate(),
             selection: self.selection,
-            attention: routed.then_some(match self.attention {
-                Attention::KToK => AttentionMode::KToK,
-                Attention::KToAll => AttentionMode::KToAll,
-                Attention::KToLowRank => AttentionMode::KToLowRank,
-            }),
+            attention: routed.then_some(self.attention),
             low_rank: rank,
             pooled_keys: self.pooled_keys,
             dense_layers: self.dense_layers.iter().copied().collect(),

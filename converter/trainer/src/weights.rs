@@ -1,17 +1,15 @@
 //! Weights as the converter reads them: a task, or a whole base.
 
 use crate::model::{TaskSpec, Tensors};
-use crate::ops::SoftTopK;
 use crate::settings::Precision;
 use anyhow::{Context, Result, ensure};
 use coda_converter::output::write_whole;
-use coda_converter::source::{Base, Place};
-use coda_runtime::config::{Activation, AttentionMode, Embedding, Pooling, RouterInput};
+use coda_converter::source::{Base, LayerMetadata, OrDense, Place, TaskMetadata};
+use coda_runtime::config::Embedding;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
-use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -33,7 +31,8 @@ pub fn write_task(
     (tensors, precision): (&Tensors, Precision),
     default: (f32, usize),
 ) -> Result<()> {
-    let metadata = metadata(spec, labels, base, default).to_string();
+    // As a value first: keys stand in order of their names.
+    let metadata = serde_json::to_value(metadata(spec, labels, base, default))?.to_string();
     let mut named = BTreeMap::new();
     for (place, tensor) in tensors {
         let Some(name) = task_name(base, *place) else { continue };
@@ -79,78 +78,38 @@ fn metadata(
     labels: &[String],
     base: &Base,
     (reduction, max_tokens): (f32, usize),
-) -> Value {
-    let mut object = Map::new();
-    let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
-    put("labels", json!(labels));
-    put("adapter_activation", json!(activation_name(spec.adapter_activation)));
-    put(
-        "pooling",
-        json!(match spec.pooling {
-            Pooling::ClassToken => "class token",
-            Pooling::Mean => "mean",
-        }),
-    );
-    if matches!(base.config.embedding, Embedding::Tokens { .. }) {
-        put("max_tokens", json!(max_tokens));
-    }
-    let Some(mode) = spec.attention else {
-        put("attention", json!("dense"));
-        put("gate", json!("dense"));
-        return Value::Object(object);
+) -> TaskMetadata {
+    let text = matches!(base.config.embedding, Embedding::Tokens { .. });
+    let shared = TaskMetadata {
+        labels: labels.to_vec(),
+        adapter_activation: Some(spec.adapter_activation),
+        pooling: Some(spec.pooling),
+        max_tokens: text.then_some(max_tokens),
+        ..TaskMetadata::default()
     };
-    put("attention", json!(mode_name(mode)));
-    put(
-        "router_input",
-        json!(match spec.router_input {
-            RouterInput::Norm => "norm",
-            RouterInput::Raw => "raw",
-            RouterInput::Rms => "rms",
-        }),
-    );
-    put("pinned", json!(spec.pinned));
-    put("reduction", json!(reduction));
-    match spec.gate {
-        SoftTopK::StraightThrough { .. } => put("gate", json!("ones")),
-        SoftTopK::Sigmoid => put("gate", json!("sigmoid")),
-        SoftTopK::Exact { eps } => {
-            put("gate", json!("exact"));
-            put("eps", json!(eps));
-        }
-        SoftTopK::Iterated { sweeps, eps, eps_start, decay } => {
-            put("gate", json!("iterated"));
-            put("eps", json!(eps));
-            put("iter_T", json!(sweeps));
-            put("iter_eps0", json!(eps_start));
-            put("iter_decay", json!(decay));
-        }
-    }
-    if !(spec.dense_layers.is_empty() && spec.reductions.is_empty()) {
-        let layer = |index| match spec.routing(index) {
-            Some(mode) => {
-                json!({ "attention": mode_name(mode), "reduction": spec.reductions.get(index) })
-            }
-            None => json!({ "attention": "dense" }),
-        };
-        put("layers", (0..base.config.layers).map(layer).collect());
-    }
-    Value::Object(object)
+    let Some(mode) = spec.attention else {
+        let (attention, gate) = (Some(OrDense::Dense), Some(OrDense::Dense));
+        return TaskMetadata { attention, gate, ..shared };
+    };
+    let differ = !(spec.dense_layers.is_empty() && spec.reductions.is_empty());
+    let routed = TaskMetadata {
+        attention: Some(OrDense::Routed(mode)),
+        router_input: Some(spec.router_input),
+        pinned: spec.pinned.clone(),
+        reduction: Some(reduction),
+        layers: (0..base.config.layers)
+            .filter(|_| differ)
+            .map(|index| layer(spec, index))
+            .collect(),
+        ..shared
+    };
+    routed.with_gate(spec.gate.into())
 }
 
-const fn mode_name(mode: AttentionMode) -> &'static str {
-    match mode {
-        AttentionMode::KToK => "k-to-k",
-        AttentionMode::KToAll => "k-to-all",
-        AttentionMode::KToLowRank => "k-to-low-rank",
-    }
-}
-
-const fn activation_name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Relu => "relu",
-        Activation::GeluErf => "gelu",
-        Activation::GeluTanh => "gelu_tanh",
-    }
+fn layer(spec: &TaskSpec, index: usize) -> LayerMetadata {
+    let attention = spec.routing(index).map_or(OrDense::Dense, OrDense::Routed);
+    let reduction = spec.reductions.get(index).copied().filter(|_| attention != OrDense::Dense);
+    LayerMetadata { attention: Some(attention), reduction }
 }
 
 /// Writes `model.safetensors` of a base with its classifier.

@@ -52,6 +52,23 @@ impl From<Gate> for SoftTopK {
     }
 }
 
+impl From<SoftTopK> for Gate {
+    /// The gate that a task of this training is run with.
+    fn from(kind: SoftTopK) -> Self {
+        match kind {
+            SoftTopK::Exact { eps } => Self::Exact { eps: eps as f32 },
+            SoftTopK::Iterated { sweeps, eps, eps_start, decay } => Self::Iterated {
+                sweeps,
+                eps: eps as f32,
+                eps_start: eps_start as f32,
+                decay: decay as f32,
+            },
+            SoftTopK::Sigmoid => Self::Sigmoid,
+            SoftTopK::StraightThrough { .. } => Self::Ones,
+        }
+    }
+}
+
 /// What one sequence selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
