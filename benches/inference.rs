@@ -5,6 +5,7 @@ use coda_benches::{run, tables};
 use coda_converter::bench::{input, macs};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
+use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, Task};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -54,7 +55,7 @@ fn inference(criterion: &mut Criterion, name: &str, weights: WeightType) -> Resu
 fn pack(weights: WeightType) -> Result<PackageBytes> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
     let source = Base::open(&directory, None)?;
-    let base = pack_base(&source, weights, "benches")?.bytes;
+    let base = pack_base(smooth(&source, weights)?.as_ref(), weights, "benches")?.bytes;
     let task = Task::open(&directory.join("coda.safetensors"), &source)?;
     let task = pack_task(&task, &base.parse()?, weights, "benches")?.bytes;
     Ok(bundle(&base.parse()?, &task.parse()?)?)

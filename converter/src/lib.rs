@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`source`] | reads Hugging Face directories and CoDA task files |
 //! | [`quantize`] | f32 to f16 and int8, rows to panels |
-//! | [`smooth`] | evens out what is quantised to int8 |
+//! | [`bytes`] | the bytes of a package, of memory or of a file |
 //! | [`pack`] | writes packages |
+//! | [`smooth`] | evens out what is quantised to int8, before it is packed |
 //! | [`sign`] | keys, and packages signed with them |
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
@@ -18,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod bench;
+pub mod bytes;
 pub mod calibrate;
 pub mod dataset;
 pub mod draw;

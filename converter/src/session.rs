@@ -1,5 +1,6 @@
 //! A bound model with its arena: what a firmware sets up once, for host programs.
 
+use crate::bytes::PackageBytes;
 use anyhow::{Context, Result, anyhow, bail};
 use coda_runtime::executor::{Executor, Input, Observer, Output, ThreadPool};
 use coda_runtime::format::Package;
@@ -7,8 +8,6 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, CostModel};
-
-use crate::pack::PackageBytes;
 use memmap2::MmapMut;
 
 /// An arena from which on the system is asked for large pages: they come with fewer faults.

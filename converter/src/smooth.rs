@@ -9,15 +9,17 @@
 
 use crate::pack::{PackError, WeightType, pack_base};
 use crate::session::Session;
-use crate::source::{Base, FloatTensor, Place, Task};
+use crate::source::{Base, FloatTensor, Place};
 use coda_runtime::config::{Embedding, NormPlacement};
 use coda_runtime::executor::{Input, Observer};
-use coda_runtime::format::{Package, Role};
+use coda_runtime::format::Role;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::tensor::Matrix;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use thiserror::Error;
 
 /// Sequences that are run.
 const SEQUENCES: u32 = 8;
@@ -27,44 +29,39 @@ const TOKENS: usize = 64;
 /// kept the worst of 100 MiniLM embeddings closest to the float ones.
 const STRENGTH: f32 = 0.7;
 
-/// The tensors of `base` for int8 weights: post-norm layers get an input scale for their query, key
-/// and value projections and one for their feed-forward layer, other tensors are as they were. (In a
-/// pre-norm layer the norm before the projections leaves no large columns.)
+/// Why the columns of a base cannot be measured.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SmoothError {
+    /// The float model cannot be packed.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The float model could not be run.
+    #[error("the float model cannot be run: {0}")]
+    Run(String),
+}
+
+/// `base` as it is packed with `weights`. For integer weights post-norm layers get an input scale for
+/// their query, key and value projections and one for their feed-forward layer, other tensors are as
+/// they were. (In a pre-norm layer the norm before the projections leaves no large columns.)
 ///
 /// # Errors
-/// The float model cannot be packed.
-pub fn smooth(base: &Base) -> Result<BTreeMap<Place, FloatTensor>, PackError> {
-    let mut tensors = base.tensors.clone();
-    if base.config.placement != NormPlacement::Post {
-        return Ok(tensors);
+/// [`SmoothError`].
+pub fn smooth(base: &Base, weights: WeightType) -> Result<Cow<'_, Base>, SmoothError> {
+    if !weights.is_integer() || base.config.placement != NormPlacement::Post {
+        return Ok(Cow::Borrowed(base));
     }
+    let mut smoothed = base.clone();
+    let tensors = &mut smoothed.tensors;
     let sizes = column_sizes(base)?;
     for (layer, sizes) in (0u16..).zip(sizes).take(base.config.layers) {
         let readers = [Role::Query, Role::Key, Role::Value];
-        scale_inputs(&mut tensors, layer, &sizes, &readers, Role::AttentionInputScale);
+        scale_inputs(tensors, layer, &sizes, &readers, Role::AttentionInputScale);
         let Some(sizes) = norm_sizes(base, layer) else { continue };
         let readers = [Role::FeedForwardIn, Role::FeedForwardGate];
-        scale_inputs(&mut tensors, layer, &sizes, &readers, Role::FeedForwardInputScale);
+        scale_inputs(tensors, layer, &sizes, &readers, Role::FeedForwardInputScale);
     }
-    Ok(tensors)
-}
-
-/// The tensors of `task` for int8 weights: adapters and low-rank keys read the rows that query, key
-/// and value of `base` read, and their weights are divided by the same input scale.
-#[must_use]
-pub fn follow_base(task: &Task, base: &Package<'_>) -> BTreeMap<Place, FloatTensor> {
-    let mut tensors = task.tensors.clone();
-    for ((layer, role), tensor) in &mut tensors {
-        let reads_input = matches!(role, Role::AdapterDown | Role::LowRankDown);
-        let scale = base.tensor(Role::AttentionInputScale, *layer).filter(|_| reads_input);
-        let Some(scale) = scale else { continue };
-        let factors = scale.bytes.as_chunks::<4>().0;
-        for row in tensor.values.chunks_exact_mut(factors.len().max(1)) {
-            let pairs = row.iter_mut().zip(factors);
-            pairs.for_each(|(weight, factor)| *weight /= f32::from_le_bytes(*factor));
-        }
-    }
-    tensors
+    Ok(Cow::Owned(smoothed))
 }
 
 /// Divides the weights that read columns of these sizes by factors, which become the tensor `role`.
@@ -123,16 +120,16 @@ impl Observer for Columns {
 }
 
 /// The largest magnitude of each column of the input of each layer, `[layers + 1, d]`.
-fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, PackError> {
+fn column_sizes(base: &Base) -> Result<Vec<Vec<f32>>, SmoothError> {
     let Embedding::Tokens { vocabulary, .. } = base.config.embedding else {
         return Ok(Vec::new());
     };
     let packed = pack_base(base, WeightType::F32, "")?.bytes;
-    let package = packed.parse()?;
-    let model = Model::dense(&package)?;
+    let package = packed.parse().map_err(PackError::from)?;
+    let model = Model::dense(&package).map_err(PackError::from)?;
     let tokens = model.max_tokens().map_or(TOKENS, |limit| limit.min(TOKENS));
     let mut columns = Columns::default();
-    let unusable = |error: anyhow::Error| PackError::Smoothing(error.to_string());
+    let unusable = |error: anyhow::Error| SmoothError::Run(error.to_string());
     let mut session = Session::new(&model, Capacity::any_budget(tokens)).map_err(unusable)?;
     let mut state = 1u32;
     for _ in 0..SEQUENCES {

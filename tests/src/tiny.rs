@@ -6,6 +6,7 @@ pub mod golden;
 use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
+use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Task, TokenizerFiles};
 use coda_runtime::config::{
     Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
@@ -297,7 +298,7 @@ impl Tiny {
     /// # Errors
     /// The converter refuses them, which would be a bug of the converter.
     pub fn pack(&self, weights: WeightType) -> Result<Packages> {
-        let base = pack_base(&self.base, weights, PROVENANCE)?.bytes;
+        let base = pack_base(smooth(&self.base, weights)?.as_ref(), weights, PROVENANCE)?.bytes;
         let task = pack_task(&self.task, &base.parse()?, weights, PROVENANCE)?.bytes;
         let bundle = bundle(&base.parse()?, &task.parse()?)?;
         Ok(Packages { base, task, bundle })

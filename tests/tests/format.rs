@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use coda_converter::pack::{self, PackError, PackageBytes, WeightType, pack_base};
-use coda_converter::smooth::{follow_base, smooth};
+use coda_converter::pack::{self, PackError, PackageBytes, WeightType, follow_base, pack_base};
+use coda_converter::smooth::smooth;
 use coda_converter::source::Base;
 use coda_runtime::config::{Config, LayerPlan};
 use coda_runtime::format::{
@@ -445,10 +445,7 @@ fn what_a_base_says_comes_back() {
             assert_eq!(package.pinned().count(), 0);
             assert!(package.task_config().is_none());
             // int8 bases are evened out before they are quantised.
-            match weights.is_integer() {
-                true => check_tensors(&package, &smooth(&tiny.base).unwrap()),
-                false => check_tensors(&package, &tiny.base.tensors),
-            }
+            check_tensors(&package, &smooth(&tiny.base, weights).unwrap().tensors);
         }
     }
 }

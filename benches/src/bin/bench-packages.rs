@@ -12,6 +12,7 @@
 use anyhow::{Context, Result, bail};
 use coda_converter::output::write_whole;
 use coda_converter::pack::{WeightType, pack_base, pack_task};
+use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Place, Task};
 use coda_runtime::config::{
     Activation, AttentionMode, Gate, Head, HeadKind, LayerPlan, Pooling, RouterInput, Routing,
@@ -154,7 +155,8 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
 
 fn write(out: &Path, base: &Base, task: impl Fn(AttentionMode) -> Task) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let packed = pack_base(base, WeightType::Int8, PROVENANCE)?.bytes;
+    let packed =
+        pack_base(smooth(base, WeightType::Int8)?.as_ref(), WeightType::Int8, PROVENANCE)?.bytes;
     let package = packed.parse()?;
     save(&out.join("base.coda"), &packed)?;
     let mut arena = 0;

@@ -4,6 +4,7 @@ use super::table::{grouped, hex, plan_table, table};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::output::write_whole;
 use coda_converter::pack::{PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task};
+use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, Task};
 use coda_runtime::format::PackageKind;
 use coda_runtime::memory::{Capacity, Plan};
@@ -89,7 +90,7 @@ pub(super) fn pack_source(
     weights: WeightType,
     provenance: &str,
 ) -> Result<Packages> {
-    let packed = pack_base(source, weights, provenance)?;
+    let packed = pack_base(smooth(source, weights)?.as_ref(), weights, provenance)?;
     let (mut tensors, mut task_bytes) = (packed.tensors, None);
     if let Some(path) = task {
         let task = Task::open(path, source)?;
