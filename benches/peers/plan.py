@@ -73,7 +73,7 @@ for tokens, onnx, inputs, peers_inputs in images() if vision else texts():
         ours = lambda package, *more: rust("coda", work / f"{name}-{package}.coda", inputs, *more)
         add("coda int8", ours("int8"), tokens, threads)
         add("coda f32", ours("f32"), tokens, threads)
-        for mode in ("k-to-k", "k-to-all", "k-to-light"):
+        for mode in ("k-to-k", "k-to-all", "k-to-low-rank"):
             for reduction in (4, 8):
                 add(f"coda int8 {mode} @{reduction}", ours(mode, reduction), tokens, threads, dense=False)
         theirs = lambda title, file, precision="": add(

@@ -32,8 +32,8 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         tokens: usize,
         arena: &mut [u8],
     ) -> Result<(), BenchError> {
-        let layer = model.layer(0);
-        let (query, wide) = (layer.attention.query, layer.feed_forward);
+        let block = model.layer(0).block;
+        let (query, wide) = (block.attention.query, block.feed_forward);
         let gemm = Row::of("kernel", "gemm_f32_qd8_qc8w");
         for linear in [query, wide.expand, wide.contract] {
             let Linear { inputs, outputs, .. } = linear;
@@ -51,7 +51,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
             self.report.row(&Row { rows, inputs, count, ..Row::of("kernel", "gelu_erf") })?;
         }
         let d = model.config().hidden;
-        self.rows(layer.attention_norm, d, tokens, wide.expand.outputs, arena)
+        self.rows(block.attention.norm, d, tokens, wide.expand.outputs, arena)
     }
 
     /// The count of one int8 GEMM, the rows quantised before, if it fits.
