@@ -1,4 +1,4 @@
-//! Routed patches and tokens, drawn for a terminal.
+//! Routed patches, tokens and numbers, drawn for a terminal.
 
 use coda_runtime::executor::Observer;
 use coda_runtime::image::PatchGrid;
@@ -110,6 +110,20 @@ pub fn tokens(ids: &[u32], vocabulary: Option<&Vocabulary<'_>>, trace: &Trace) -
         let count = selected.len();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "layer {index}: {count} of {}  {}", ids.len(), words.join(" "));
+    }
+    text
+}
+
+/// An integer with separated thousands.
+#[must_use]
+pub fn grouped(value: usize) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
     text
 }

@@ -15,7 +15,8 @@
 //! | [`evaluate`] | accuracy and latency at several reductions |
 //! | [`oracle`] | the dense encoder built with tract-core's graph API |
 //! | [`verify`] | a model against the oracle, layer by layer |
-//! | [`draw`] | routed patches and tokens for a terminal |
+//! | [`draw`] | routed patches, tokens and numbers for a terminal |
+//! | [`firmware`] | constants of a plan for a firmware to compile |
 #![deny(unsafe_code)]
 
 pub mod bench;
@@ -24,6 +25,7 @@ pub mod calibrate;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
+pub mod firmware;
 #[allow(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
 pub mod oracle;

@@ -1,4 +1,4 @@
-//! Hands the memory map to the linker, and says where the files of `coda demo --swap DIR` are: in
+//! Hands the memory map to the linker, and says where the files of `firmware-files --swap DIR` are: in
 //! `CODA_SWAP`, else in `target/swap`.
 
 use std::{env, path::PathBuf};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => PathBuf::from(here).join("../../target/swap"),
     };
     let directory = directory.canonicalize().map_err(|error| {
-        format!("{}: {error}; `coda demo --swap` writes it", directory.display())
+        format!("{}: {error}; `firmware-files --swap` writes it, see README.md", directory.display())
     })?;
     println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rustc-env=CODA_SWAP={}", directory.display());

@@ -1,4 +1,4 @@
-//! Where the files of `coda demo --firmware DIR` are: in `CODA_FIRMWARE`, else in `target/firmware`.
+//! Where the files of `firmware-files DIR` are: in `CODA_FIRMWARE`, else in `target/firmware`.
 
 use std::{env, path::PathBuf};
 
@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../target/firmware"),
     };
     let directory = directory.canonicalize().map_err(|error| {
-        format!("{}: {error}; `coda demo --firmware` writes it", directory.display())
+        format!("{}: {error}; `firmware-files` writes it, see README.md of the board", directory.display())
     })?;
     println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rustc-env=CODA_FIRMWARE={}", directory.display());

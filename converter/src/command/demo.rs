@@ -1,10 +1,9 @@
 //! `coda demo`: packs the bundled model and runs it on bundled images.
 
-use super::firmware;
 use super::pack::pack;
 use super::run::{best, drawing, label_name, read_image};
 use super::table::{grouped, table};
-use super::{check_reduction, cpu_name, progress, swap};
+use super::{check_reduction, cpu_name, progress, removed};
 use anyhow::{Context, Result};
 use coda_converter::dataset::{Sample, SampleInput};
 use coda_converter::draw::Trace;
@@ -16,6 +15,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, tokens_for_reduction};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 /// Pack the bundled model and run it on bundled images: labels, routed patches, latency, RAM, flash
@@ -30,13 +30,16 @@ pub(crate) struct Demo {
     /// Keep the packed bundle
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write what the firmware of `targets` embeds to a directory: package, images, answers, plan
-    #[arg(long, value_name = "DIR", conflicts_with = "output")]
-    firmware: Option<PathBuf>,
-    /// Write what `targets/external-ram` embeds to a directory: base, two signed tasks, images, answers
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "firmware"])]
-    swap: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "REMOVED", value_parser = removed(FIXTURES))]
+    firmware: Option<Infallible>,
+    #[arg(long, hide = true, value_name = "REMOVED", value_parser = removed(FIXTURES))]
+    swap: Option<Infallible>,
 }
+
+/// What replaces `--firmware` and `--swap`.
+const FIXTURES: &str = "the files that targets/ embeds are written by \
+     `cargo run --release -p coda-tests --bin firmware-files -- [--swap] DIR`; for a firmware of your \
+     own use `coda pack` and `coda plan --rust`";
 
 /// The bundled model; `converter/default/PROVENANCE.md` says where it comes from.
 const MODEL: [(&str, &[u8]); 4] = [
@@ -85,14 +88,6 @@ impl Demo {
         let tokens = model.max_tokens().context("the bundled model reads images")?;
         check_reduction(self.reduction, tokens)?;
         let samples = samples(&model)?;
-        if let Some(directory) = &self.firmware {
-            return firmware::write(directory, &bundled, &model, &samples);
-        }
-        if let Some(directory) = &self.swap {
-            let model = write_model()?;
-            let task = model.path().join("task.safetensors");
-            return swap::write(directory, model.path(), &task, self.weights, &samples);
-        }
         self.print_answers(&model, &samples, tokens)?;
         print_latency(&self.time(&model, &samples)?);
         self.print_memory(&model, &bundled, tokens)

@@ -6,13 +6,11 @@ mod cold;
 mod cpu;
 mod demo;
 mod eval;
-mod firmware;
 mod inspect;
 mod pack;
 mod plan;
 mod run;
 mod sign;
-mod swap;
 mod table;
 mod verify;
 
@@ -24,6 +22,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -169,15 +168,16 @@ struct Compute {
     /// Threads of one inference; the answer is the same to the bit
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
-    #[arg(long, hide = true, value_name = "REMOVED", value_parser = refuse_activations)]
-    activations: Option<String>,
+    #[arg(long, hide = true, value_name = "REMOVED", value_parser = removed(
+        "rows enter integer weights as int8; \
+         to tell their error from that of the weights, pack with --weights f32"
+    ))]
+    activations: Option<Infallible>,
 }
 
-/// What to do in place of an option that this release no longer has.
-fn refuse_activations(_: &str) -> Result<String, String> {
-    Err("removed in 0.2: rows enter integer weights as int8; \
-         to tell their error from that of the weights, pack with --weights f32"
-        .to_owned())
+/// The parser of an option that this release no longer has: it says what to do instead.
+fn removed(instead: &'static str) -> impl Fn(&str) -> Result<Infallible, String> + Clone {
+    move |_| Err(format!("removed in 0.2: {instead}"))
 }
 
 impl Compute {

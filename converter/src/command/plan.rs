@@ -4,6 +4,7 @@ use super::PackageFiles;
 use super::board::Board;
 use super::table::{grouped, plan_table};
 use anyhow::{Context, Result, ensure};
+use coda_converter::firmware::{c_constants, rust_constants};
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::tokens_for_reduction;
@@ -91,7 +92,7 @@ impl PlanCommand {
             return Ok(());
         }
         if self.rust {
-            print!("{}", constants(&plan));
+            print!("{}", rust_constants(&plan));
             return Ok(());
         }
         if self.c {
@@ -107,36 +108,4 @@ impl PlanCommand {
         }
         Ok(())
     }
-}
-
-/// What a firmware needs to size its arena in a `const`.
-pub(super) fn constants(plan: &Plan) -> String {
-    format!(
-        "use coda_runtime::memory::{{Capacity, Dimensions, Plan}};
-
-const DIMENSIONS: Dimensions = {:#?};
-const CAPACITY: Capacity = {:#?};
-/// An arena of {} bytes.
-const PLAN: Plan = match Plan::new(&DIMENSIONS, CAPACITY) {{
-    Ok(plan) => plan,
-    Err(_) => panic!(\"the plan does not fit\"),
-}};
-",
-        plan.dimensions(),
-        plan.capacity(),
-        grouped(plan.arena_bytes())
-    )
-}
-
-/// The same for C, with the numbers that `coda_start` takes.
-fn c_constants(plan: &Plan) -> String {
-    format!(
-        "#define CODA_MAX_TOKENS {}
-#define CODA_MAX_SELECTED {}
-#define CODA_ARENA_BYTES {}
-",
-        plan.capacity().tokens,
-        plan.capacity().selected,
-        plan.arena_bytes()
-    )
 }

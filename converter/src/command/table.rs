@@ -1,5 +1,6 @@
 //! Tables and numbers for people.
 
+pub(super) use coda_converter::draw::grouped;
 use coda_runtime::memory::Plan;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
@@ -15,19 +16,6 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-/// An integer with separated thousands.
-pub(super) fn grouped(value: usize) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The buffers of a plan.

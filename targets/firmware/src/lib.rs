@@ -30,7 +30,7 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use core::fmt;
 use core::hint::black_box;
-use model::{ANSWERS, IMAGES, REDUCTION_LIST, THE_PLAN};
+use model::{ANSWERS, IMAGES, REDUCTIONS, THE_PLAN};
 
 /// What memory holds before a run.
 const PAINT: u8 = 0xa5;
@@ -128,7 +128,7 @@ pub fn check(
     refuse_bad_input(&model, kernels, memory)?;
     let pixels = model.patch_grid().ok_or(Failure::Bind)?.image_bytes();
     let mut answers = ANSWERS.as_chunks::<4>().0.iter();
-    for reduction in REDUCTION_LIST {
+    for reduction in REDUCTIONS {
         let mut total = 0;
         for (index, image) in IMAGES.chunks_exact(pixels).enumerate() {
             let mut executor = Executor::new(&model, kernels, THE_PLAN, &mut memory.arena.0)

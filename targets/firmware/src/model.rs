@@ -1,4 +1,4 @@
-//! The embedded model, its images and their answers, as `coda demo --firmware` wrote them.
+//! The embedded model, its images and their answers, as `firmware-files` wrote them.
 
 use coda_runtime::format::Aligned;
 
@@ -6,8 +6,10 @@ include!(concat!(env!("CODA_FIRMWARE"), "/plan.rs"));
 
 /// Exact bytes of the arena.
 pub const ARENA_BYTES: usize = PLAN.arena_bytes();
-pub(crate) const REDUCTION_LIST: [f32; REDUCTIONS.len()] = REDUCTIONS;
 pub(crate) const THE_PLAN: Plan = PLAN;
+
+/// Reductions of the answers, in order.
+pub(crate) const REDUCTIONS: [f32; 3] = [1.0, 4.0, 8.0];
 
 const MODEL_BYTES: &[u8] = include_bytes!(concat!(env!("CODA_FIRMWARE"), "/model.coda"));
 
