@@ -1,7 +1,7 @@
 //! `coda bench`: latency at several reductions.
 
 use super::table::{grouped, table};
-use super::{Compute, PackageFiles, check_reduction, cpu_name, progress};
+use super::{Compute, PackageFiles, check_reduction, cpu_name, progress, removed};
 use anyhow::{Context, Result, ensure};
 use coda_converter::bench::{self, ReductionTiming};
 use coda_converter::calibrate::{self, Costs, DeadlineCheck};
@@ -10,6 +10,7 @@ use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{CostModel, token_step};
 use serde_json::json;
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -39,14 +40,10 @@ pub(crate) struct Bench {
     /// it: 200 inferences at ten deadlines
     #[arg(long, conflicts_with = "reductions")]
     calibrate: bool,
-    /// Time fresh processes from mapping the package to their first answer, beside warm inferences in
-    /// each of them; the exit status is 3 if the median of the ratios is above 1.2, or if a process
-    /// holds more than half of the package in memory of its own
-    #[arg(long, conflicts_with = "calibrate")]
-    cold: bool,
-    /// What `--cold` starts
-    #[arg(long, hide = true)]
-    first_answer: bool,
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "", value_parser = removed(
+        "`load_ms` of --json is the time to map and check a package"
+    ))]
+    cold: Option<Infallible>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -55,18 +52,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Does it; false if a cold start is slower than its bound, or copies the package.
-    pub(super) fn run(&self) -> Result<bool> {
-        if self.cold && !self.first_answer {
-            return super::cold::check(self.files.bytes()?, self.runs.get(), self.json);
-        }
-        self.measure().map(|()| true)
-    }
-
-    fn measure(&self) -> Result<()> {
-        if self.first_answer {
-            return super::cold::first_answer(&self.files, self.tokens, &self.compute);
-        }
+    pub(super) fn run(&self) -> Result<()> {
         let start = Instant::now();
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;

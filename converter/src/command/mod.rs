@@ -2,7 +2,6 @@
 
 mod bench;
 mod board;
-mod cold;
 mod cpu;
 mod demo;
 mod eval;
@@ -17,7 +16,6 @@ mod verify;
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
 use coda_converter::session::{Session, bind_packages};
-use coda_runtime::format::{GLOBAL_LAYER, Package};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -54,7 +52,7 @@ impl Command {
             Self::Run(command) => command.run().map(|()| true),
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
-            Self::Bench(command) => command.run(),
+            Self::Bench(command) => command.run().map(|()| true),
             Self::Cpu(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),
             Self::Sign(command) => command.run().map(|()| true),
@@ -77,17 +75,6 @@ impl PackageFiles {
         self.packages.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Bytes of all files.
-    fn bytes(&self) -> Result<u64> {
-        let bytes = |path: &PathBuf| {
-            let metadata = std::fs::metadata(path);
-            metadata
-                .map(|found| found.len())
-                .with_context(|| format!("cannot read {}", path.display()))
-        };
-        self.packages.iter().map(bytes).sum()
-    }
-
     fn read(&self) -> Result<Vec<PackageBytes>> {
         let read = |path: &PathBuf| {
             let bytes = PackageBytes::read(path);
@@ -103,59 +90,6 @@ impl PackageFiles {
             .zip(&self.packages)
             .map(|(bytes, path)| bytes.parse().with_context(|| path.display().to_string()));
         bind_packages(&parsed.collect::<Result<Vec<_>>>()?)
-    }
-
-    /// The same for one answer: `work` begins while another thread brings the pages of the files to memory and
-    /// takes the checksums, because a core alone takes long to read a large package. Nothing that was computed
-    /// from a damaged file is returned.
-    fn bind_for<'a, R>(
-        &self,
-        files: &'a [PackageBytes],
-        work: impl FnOnce(&Model<'a>) -> Result<R>,
-    ) -> Result<(Model<'a>, R)> {
-        let parsed: Result<Vec<_>, _> =
-            files.iter().map(|bytes| Package::parse_unverified(bytes)).collect();
-        let Some((packages, model)) =
-            parsed.ok().and_then(|parsed| bind_packages(&parsed).ok().map(|model| (parsed, model)))
-        else {
-            // A damaged file may be wrong in any way: its checksum says it best.
-            let model = self.bind(files)?;
-            let done = work(&model)?;
-            return Ok((model, done));
-        };
-        let verify = || -> Result<()> {
-            packages.iter().for_each(touch);
-            let mut files = packages.iter().zip(&self.packages);
-            files.try_for_each(|(package, path)| {
-                package.verify().with_context(|| path.display().to_string())
-            })
-        };
-        let done = std::thread::scope(|scope| {
-            let beside = std::thread::Builder::new().spawn_scoped(scope, verify);
-            let done = work(&model);
-            match beside.map(std::thread::ScopedJoinHandle::join) {
-                Ok(Ok(verified)) => verified?,
-                _ => verify()?,
-            }
-            done
-        })?;
-        Ok((model, done))
-    }
-}
-
-/// Reads a byte here and there of every tensor, in the order of their use: an embedding comes before the
-/// layers. Who computes meanwhile then waits for fewer pages of the file.
-fn touch(package: &Package<'_>) {
-    /// A system brings some pages around the one that is read; Linux so many bytes.
-    const AROUND: usize = 64 << 10;
-    let parts = [package.base(), package.task()];
-    let tensors = || parts.iter().flatten().flat_map(Package::tensors);
-    let embeddings = tensors().filter(|tensor| tensor.layer == GLOBAL_LAYER);
-    let layers = tensors().filter(|tensor| tensor.layer != GLOBAL_LAYER);
-    for tensor in embeddings.chain(layers) {
-        for byte in tensor.bytes.iter().step_by(AROUND) {
-            std::hint::black_box(*byte);
-        }
     }
 }
 

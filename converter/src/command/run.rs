@@ -78,13 +78,10 @@ struct Answer {
 impl Run {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
-        let (model, (input, note, answer)) = self.files.bind_for(&files, |model| {
-            let (input, note) = self.input.read(model)?;
-            let budget = self.budget(input.tokens(model))?;
-            let answer = self.infer(model, (&input, budget))?;
-            Ok((input, note, answer))
-        })?;
+        let model = self.files.bind(&files)?;
+        let (input, note) = self.input.read(&model)?;
         let tokens = input.tokens(&model);
+        let answer = self.infer(&model, &input, self.budget(tokens)?)?;
         if self.json {
             println!("{}", self.to_json(&model, tokens, &answer));
             return Ok(());
@@ -128,11 +125,7 @@ impl Run {
         }
     }
 
-    fn infer(
-        &self,
-        model: &Model<'_>,
-        (input, budget): (&SampleInput, Budget<'_>),
-    ) -> Result<Answer> {
+    fn infer(&self, model: &Model<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<Answer> {
         let capacity = Capacity::any_budget(input.tokens(model));
         let mut session = self.compute.session(model, capacity)?;
         if self.deadline_ms.is_some() {
