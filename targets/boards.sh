@@ -82,11 +82,11 @@ emulate() { # MACHINE ELF
 }
 
 # One program of a board.
-build_board() { # FOLDER TRIPLE PROGRAM CARGO_ARGUMENT...
-  local folder=$1 triple=$2 program=$3
-  shift 3
+build_board() { # NAME FOLDER TRIPLE PROGRAM CARGO_ARGUMENT...
+  local name=$1 folder=$2 triple=$3 program=$4
+  shift 4
   (cd "$folder" && cross_cargo build -q --release --locked --target-dir "$built" "$@")
-  cp "$built/$triple/release/coda-$folder" "$lines/$folder-$program.elf"
+  cp "$built/$triple/release/coda-$folder" "$lines/$name-$program.elf"
 }
 
 # What the linker kept says whether anything allocates or formats.
@@ -105,14 +105,14 @@ check_symbols() { # NAME ELF
 
 # A board has four programs: with text; without, for the bundled model; without, for every encoder
 # family; and the one that is given bad input.
-board() { # FOLDER TRIPLE
+board() { # NAME FOLDER TRIPLE
   local name=$1 machine code families painted bound of=$lines/$1
   machine=$(figure "$name" emulated_by)
   echo "== $name $machine, emulated"
-  build_board "$name" "$2" text
-  build_board "$name" "$2" silent --no-default-features
-  build_board "$name" "$2" families --no-default-features --features families
-  build_board "$name" "$2" bad-input --features bad-input
+  build_board "$@" text
+  build_board "$@" silent --no-default-features
+  build_board "$@" families --no-default-features --features families
+  build_board "$@" bad-input --features bad-input
   emulate "$machine" "$of-text.elf" >"$lines/$name.txt" ||
     { cat "$lines/$name.txt"; echo "boards.sh: $name failed" >&2; return 1; }
   compare "$name"
@@ -159,14 +159,15 @@ if [ ${#only[@]} -eq 0 ]; then
   only=(cortex-m4f cortex-m7 cortex-m55 riscv32)
 fi
 for name in "${only[@]}"; do
+  folder=$name
   case $name in
-    cortex-m4f | cortex-m7) triple=thumbv7em-none-eabihf ;;
+    cortex-m4f | cortex-m7) folder=cortex-m triple=thumbv7em-none-eabihf ;;
     cortex-m55) triple=thumbv8m.main-none-eabihf ;;
     riscv32) triple=riscv32imac-unknown-none-elf ;;
     *) echo "boards.sh: no board \"$name\"" >&2; exit 1 ;;
   esac
   ./setup.sh $triple
-  board "$name" $triple
+  board "$name" $folder $triple
 done
 printf "\n$columns\n" target kernels answers "count r=1" "r=4" "r=8" "arena plan/run" stack/bound code families refused
 printf '%s\n' "${rows[@]}"

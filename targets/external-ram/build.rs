@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => PathBuf::from(here).join("../../target/swap"),
     };
     let directory = directory.canonicalize().map_err(|error| {
-        format!("{}: {error}; `firmware-files --swap` writes it, see README.md", directory.display())
+        format!(
+            "{}: {error}; `firmware-files --swap` writes it, see README.md",
+            directory.display()
+        )
     })?;
     println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rustc-env=CODA_SWAP={}", directory.display());

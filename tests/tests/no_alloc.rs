@@ -11,13 +11,13 @@ const ALLOCATORS: [&str; 6] =
 
 /// Builds the program in a target directory of its own.
 fn build() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("no-alloc/Cargo.toml");
+    // There, for its profile.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("no-alloc");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-alloc");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
+        .args(["build", "--release", "--locked", "--target-dir"])
         .arg(&target)
+        .current_dir(folder)
         .status()
         .unwrap();
     assert!(status.success(), "the program without std does not build");

@@ -9,7 +9,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../../target/firmware"),
     };
     let directory = directory.canonicalize().map_err(|error| {
-        format!("{}: {error}; `firmware-files` writes it, see README.md of the board", directory.display())
+        format!(
+            "{}: {error}; `firmware-files` writes it, see README.md of the board",
+            directory.display()
+        )
     })?;
     println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rustc-env=CODA_FIRMWARE={}", directory.display());

@@ -1,4 +1,4 @@
-//! The bundled model on a Cortex-M4F, bare metal, without an allocator.
+//! The bundled model on a Cortex-M4F or M7, bare metal, without an allocator.
 #![no_std]
 #![no_main]
 
