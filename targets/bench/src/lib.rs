@@ -9,7 +9,7 @@ mod kernels;
 mod report;
 mod steps;
 
-pub use report::{Console, Format};
+pub use report::{Console, Format, Setup};
 
 use coda_runtime::config::Embedding;
 use coda_runtime::executor::{Executor, ExecutorError, Input, RunError};
@@ -137,20 +137,18 @@ pub struct Bench<'b, C, O> {
 }
 
 impl<'b, C: Counter, O: Console> Bench<'b, C, O> {
-    /// Starts a report of `target`. Each figure is the least of `runs` runs: what the core does
-    /// undisturbed; one run is enough where instructions are counted.
+    /// Starts a report. The least of some runs is what the core does undisturbed; one run is enough
+    /// where instructions are counted.
     ///
     /// # Errors
     /// The first line cannot be written.
     pub fn start(
-        (target, format): (&'b str, Format),
-        kernels: &'b Kernels,
-        runs: usize,
+        setup: Setup<'b>,
         counter: &'b mut C,
         console: &'b mut O,
     ) -> Result<Self, BenchError> {
-        let report = Report::start((target, format), kernels.name, counter.unit(), console)?;
-        let (groups, runs) = (Groups::ALL, runs.max(1));
+        let report = Report::start(setup, counter.unit(), console)?;
+        let (groups, kernels, runs) = (Groups::ALL, setup.kernels, setup.runs.max(1));
         let mut bench = Self { counter, report, kernels, groups, runs, overhead: 0 };
         bench.overhead = (0..8).map(|_| bench.measure(|| ())).min().unwrap_or(0);
         Ok(bench)
@@ -223,7 +221,7 @@ impl<'b, C: Counter, O: Console> Bench<'b, C, O> {
                 self.report.row(&Row { count, ..row })?;
             }
             if self.groups.layers {
-                self.steps(&mut executor, (input, budget), row)?;
+                self.steps(&mut executor, input, budget, row)?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Rows as CSV or JSON.
 
+use coda_runtime::kernels::Kernels;
 use core::fmt;
 
 /// Where a program prints.
@@ -18,6 +19,19 @@ pub enum Format {
     Csv,
     /// One array, an object for each row.
     Json,
+}
+
+/// What a benchmark runs with, and how it prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'b> {
+    /// Name of the target.
+    pub target: &'b str,
+    /// The kernel table.
+    pub kernels: &'b Kernels,
+    /// How rows are printed.
+    pub format: Format,
+    /// Each figure is the least of so many runs.
+    pub runs: usize,
 }
 
 /// One figure. What does not apply is empty, 0 or `None`, and is left out.
@@ -65,10 +79,8 @@ impl Row<'_> {
 /// Prints rows as they are measured.
 #[derive(Debug)]
 pub(crate) struct Report<'b, O> {
-    target: &'b str,
-    kernels: &'b str,
+    setup: Setup<'b>,
     unit: &'static str,
-    format: Format,
     empty: bool,
     console: &'b mut O,
 }
@@ -97,28 +109,28 @@ const fn some(value: usize) -> Option<usize> {
 
 impl<'b, O: Console> Report<'b, O> {
     pub(crate) fn start(
-        (target, format): (&'b str, Format),
-        kernels: &'b str,
+        setup: Setup<'b>,
         unit: &'static str,
         console: &'b mut O,
     ) -> Result<Self, fmt::Error> {
-        match format {
+        match setup.format {
             Format::Csv => console.line(format_args!(
                 "target,kernels,unit,group,name,mode,tokens,layer,rows,inputs,outputs,r,count"
             ))?,
             Format::Json => console.line(format_args!("["))?,
         }
-        Ok(Self { target, kernels, unit, format, empty: true, console })
+        Ok(Self { setup, unit, empty: true, console })
     }
 
     pub(crate) fn row(&mut self, row: &Row<'_>) -> fmt::Result {
-        let Self { target, kernels, unit, .. } = *self;
+        let Self { setup: Setup { target, kernels, format, .. }, unit, .. } = *self;
+        let kernels = kernels.name;
         let Row { group, name, mode, tokens, layer, rows, inputs, outputs, reduction, count } =
             *row;
         let reduction = (reduction != 0.0).then_some(reduction);
         let [tokens, rows, inputs, outputs] = [tokens, rows, inputs, outputs].map(some);
         let comma = if core::mem::take(&mut self.empty) { "" } else { "," };
-        match self.format {
+        match format {
             Format::Csv => self.console.line(format_args!(
                 "{target},{kernels},{unit},{group},{name},{mode},{},{},{},{},{},{},{count}",
                 Cell(tokens),
@@ -142,7 +154,7 @@ impl<'b, O: Console> Report<'b, O> {
     }
 
     pub(crate) fn finish(&mut self) -> fmt::Result {
-        match self.format {
+        match self.setup.format {
             Format::Csv => Ok(()),
             Format::Json => self.console.line(format_args!("]")),
         }

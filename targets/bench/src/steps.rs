@@ -43,7 +43,8 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
     pub(crate) fn steps(
         &mut self,
         executor: &mut Executor<'_, '_>,
-        (input, budget): (Input<'_>, Budget<'_>),
+        input: Input<'_>,
+        budget: Budget<'_>,
         row: Row<'_>,
     ) -> Result<(), BenchError> {
         let (mut least, mut found) = ([u64::MAX; STEPS], 0);
@@ -53,10 +54,9 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
             executor.run_observed(input, budget, &mut steps)?;
             steps.end();
             found = steps.found.min(STEPS);
-            least
-                .iter_mut()
-                .zip(steps.counts)
-                .for_each(|(least, count)| *least = count.min(*least));
+            for (least, count) in least.iter_mut().zip(steps.counts) {
+                *least = count.min(*least);
+            }
         }
         for (step, count) in least.into_iter().enumerate().take(found) {
             let name = match step {

@@ -1,7 +1,7 @@
 //! A WebAssembly module; `run.mjs` gives it a clock and a console and calls it.
 
 use crate::packages::{self, ARENA, IMAGE};
-use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory};
+use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory, Setup};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Arena;
 use core::fmt::{self, Write};
@@ -66,9 +66,9 @@ extern "C" fn bench(json: i32) -> i32 {
 fn run(format: Format) -> Result<(), BenchError> {
     let (mut arena, mut pixels) = (Arena::<ARENA>::new(), [0; IMAGE]);
     let mut memory = Memory { arena: &mut arena.0, pixels: &mut pixels, ids: &mut [] };
-    let (kernels, target) = (Kernels::best(), (crate::TARGET, format));
+    let setup = Setup { target: crate::TARGET, kernels: Kernels::best(), format, runs: RUNS };
     let (mut clock, mut host) = (Clock, Host);
-    let mut bench = Bench::start(target, kernels, RUNS, &mut clock, &mut host)?;
+    let mut bench = Bench::start(setup, &mut clock, &mut host)?;
     bench.base_and_tasks(packages::base(), &packages::tasks(), None, &mut memory)?;
     bench.finish()
 }

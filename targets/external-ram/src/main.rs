@@ -137,20 +137,8 @@ fn serve(
             Request::End => return Ok(None),
             Request::Classify(image) => classify(&mut executor, &model, image)?,
             Request::Update(expected) => {
-                let found = match device.update(|| next_or_reset(world)) {
-                    Ok(release) => {
-                        hprintln!("update taken: release {}", release);
-                        Outcome::Taken(release)
-                    }
-                    Err(refusal) => {
-                        hprintln!("update refused: {}", refusal);
-                        Outcome::Refused(number(refusal))
-                    }
-                };
-                if found != expected {
-                    return Err(Failure::Outcome);
-                }
-                if source == Source::Slot && matches!(found, Outcome::Taken(_)) {
+                let taken = update(device, world, expected)?;
+                if taken && source == Source::Slot {
                     // On with the new one: the next update overwrites this one.
                     return Ok(Some(source));
                 }
@@ -160,6 +148,21 @@ fn serve(
             Request::PowerCut => reset(),
         }
     }
+}
+
+/// Takes an update or refuses it, as expected; whether it was taken.
+fn update(device: &mut Device, world: &mut World<'_>, expected: Outcome) -> Result<bool, Failure> {
+    let found = match device.update(|| next_or_reset(world)) {
+        Ok(release) => {
+            hprintln!("update taken: release {}", release);
+            Outcome::Taken(release)
+        }
+        Err(refusal) => {
+            hprintln!("update refused: {}", refusal);
+            Outcome::Refused(number(refusal))
+        }
+    };
+    if found == expected { Ok(matches!(found, Outcome::Taken(_))) } else { Err(Failure::Outcome) }
 }
 
 /// The next request; power may fail instead.

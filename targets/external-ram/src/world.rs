@@ -157,16 +157,9 @@ impl<'q> World<'q> {
                 if *cut == Some(offset / PIECE) {
                     return Request::PowerCut;
                 }
-                let bytes = file.get(offset..).unwrap_or_default();
-                let bytes = bytes.get(..PIECE).unwrap_or(bytes);
-                let mut piece = Vec::from_slice(bytes).unwrap_or_default();
-                if let Some(byte) = flip.and_then(|flip| flip.checked_sub(offset))
-                    && let Some(byte) = piece.get_mut(byte)
-                {
-                    *byte ^= 0x10;
-                }
-                self.offset = Some(offset + bytes.len());
-                if offset + bytes.len() < file.len() {
+                let piece = piece(file, offset, *flip);
+                self.offset = Some(offset + piece.len());
+                if offset + piece.len() < file.len() {
                     return Request::Piece(piece);
                 }
                 Request::Piece(piece)
@@ -176,4 +169,15 @@ impl<'q> World<'q> {
         (self.steps, self.offset) = (rest, None);
         request
     }
+}
+
+/// The piece of a file from `offset` on, with a bit flipped if byte `flip` is in it.
+fn piece(file: &[u8], offset: usize, flip: Option<usize>) -> Vec<u8, PIECE> {
+    let bytes = file.get(offset..).unwrap_or_default();
+    let mut piece = Vec::from_slice(bytes.get(..PIECE).unwrap_or(bytes)).unwrap_or_default();
+    let flipped = flip.and_then(|flip| flip.checked_sub(offset));
+    if let Some(byte) = flipped.and_then(|at| piece.get_mut(at)) {
+        *byte ^= 0x10;
+    }
+    piece
 }

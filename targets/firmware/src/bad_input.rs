@@ -138,7 +138,9 @@ fn damaged_packages(memory: &mut Memory, console: &mut impl Console) -> Result<(
     }
     let bytes = copy(memory, WORDS, 1, 0);
     match Package::parse(bytes) {
-        Ok(package) => refused(console, "a misaligned package", Model::from_package(&package).map(drop)),
+        Ok(package) => {
+            refused(console, "a misaligned package", Model::from_package(&package).map(drop))
+        }
         Err(error) => refused(console, "a misaligned package", Err::<(), _>(error)),
     }
 }
@@ -198,38 +200,48 @@ fn every_byte(
     for (name, source) in [("tokens", WORDS), ("pixels", PICTURES)] {
         let bytes = package.0.get_mut(..source.len()).unwrap_or_default();
         bytes.copy_from_slice(source);
-        for end in 0..bytes.len() {
-            if Package::parse(bytes.get(..end).unwrap_or(&[])).is_ok() {
-                return Err(Failure::BadInput);
-            }
-        }
-        for place in 0..bytes.len() {
-            flip(bytes, place);
-            if Package::parse(bytes).is_ok() {
-                return Err(Failure::BadInput);
-            }
-            flip(bytes, place);
-        }
+        cut_and_flipped(bytes)?;
         line!(
             console,
             "refused {name}: cut at each of {0} bytes, a bit flipped in each",
             bytes.len()
         );
-        let mut counts = [0; 4];
-        for place in (0..bytes.len()).step_by(STEP) {
-            flip(bytes, place);
-            renew_checksum(bytes);
-            let end = reach(bytes, kernels, &mut arena.0);
-            counts.get_mut(end as usize).into_iter().for_each(|count| *count += 1);
-            flip(bytes, place);
-        }
-        let [parse, bind, run, ran] = counts;
+        let [parse, bind, run, ran] = renewed(bytes, kernels, &mut arena.0);
         line!(
             console,
             "renewed checksums, {name}: parse refused {parse}, bind {bind}, run {run}, answered {ran}"
         );
     }
     Ok(())
+}
+
+fn cut_and_flipped(bytes: &mut [u8]) -> Result<(), Failure> {
+    for end in 0..bytes.len() {
+        if Package::parse(bytes.get(..end).unwrap_or(&[])).is_ok() {
+            return Err(Failure::BadInput);
+        }
+    }
+    for place in 0..bytes.len() {
+        flip(bytes, place);
+        if Package::parse(bytes).is_ok() {
+            return Err(Failure::BadInput);
+        }
+        flip(bytes, place);
+    }
+    Ok(())
+}
+
+/// How many packages with a flipped bit and the checksum renewed end where.
+fn renewed(bytes: &mut [u8], kernels: &Kernels, arena: &mut [u8]) -> [u32; 4] {
+    let mut counts = [0; 4];
+    for place in (0..bytes.len()).step_by(STEP) {
+        flip(bytes, place);
+        renew_checksum(bytes);
+        let end = reach(bytes, kernels, arena);
+        counts.get_mut(end as usize).into_iter().for_each(|count| *count += 1);
+        flip(bytes, place);
+    }
+    counts
 }
 
 fn flip(bytes: &mut [u8], place: usize) {

@@ -126,37 +126,50 @@ pub fn check(
     memory.guard.fill(PAINT);
     line!(console, "kernels {}", kernels.name);
     refuse_bad_input(&model, kernels, memory)?;
-    let pixels = model.patch_grid().ok_or(Failure::Bind)?.image_bytes();
     let mut answers = ANSWERS.as_chunks::<4>().0.iter();
     for reduction in REDUCTIONS {
-        let mut total = 0;
-        for (index, image) in IMAGES.chunks_exact(pixels).enumerate() {
-            let mut executor = Executor::new(&model, kernels, THE_PLAN, &mut memory.arena.0)
-                .map_err(|_| Failure::Executor)?;
-            let before = console.count();
-            let output = executor
-                .run(black_box(Input::Pixels(image)), black_box(Budget::Reduction(reduction)))
-                .map_err(|_| Failure::Run)?;
-            total += console.count() - before;
-            line!(
-                console,
-                "answer r={reduction} image={index} label={} bits{:?}",
-                output.label().unwrap_or(usize::MAX),
-                Bits(output.values)
-            );
-            for value in output.values {
-                if answers.next() != Some(&value.to_le_bytes()) {
-                    return Err(Failure::Answer);
-                }
-            }
-        }
-        let images = (IMAGES.len() / pixels).max(1) as u64;
-        line!(console, "count r={reduction} per-inference={}", total / images);
+        check_reduction(&model, kernels, memory, console, reduction, &mut answers)?;
     }
     if answers.next().is_some() {
         return Err(Failure::Answer);
     }
     check_memory(memory, console)
+}
+
+/// Classifies every image at one reduction; the logits are the next of `answers`.
+fn check_reduction<'a>(
+    model: &Model<'_>,
+    kernels: &'static Kernels,
+    memory: &mut Memory,
+    console: &mut impl Console,
+    reduction: f32,
+    answers: &mut impl Iterator<Item = &'a [u8; 4]>,
+) -> Result<(), Failure> {
+    let pixels = model.patch_grid().ok_or(Failure::Bind)?.image_bytes();
+    let mut total = 0;
+    for (index, image) in IMAGES.chunks_exact(pixels).enumerate() {
+        let mut executor = Executor::new(model, kernels, THE_PLAN, &mut memory.arena.0)
+            .map_err(|_| Failure::Executor)?;
+        let before = console.count();
+        let output = executor
+            .run(black_box(Input::Pixels(image)), black_box(Budget::Reduction(reduction)))
+            .map_err(|_| Failure::Run)?;
+        total += console.count() - before;
+        line!(
+            console,
+            "answer r={reduction} image={index} label={} bits{:?}",
+            output.label().unwrap_or(usize::MAX),
+            Bits(output.values)
+        );
+        for value in output.values {
+            if answers.next() != Some(&value.to_le_bytes()) {
+                return Err(Failure::Answer);
+            }
+        }
+    }
+    let images = (IMAGES.len() / pixels).max(1) as u64;
+    line!(console, "count r={reduction} per-inference={}", total / images);
+    Ok(())
 }
 
 /// Bits of floats, for people and for `diff`.

@@ -6,7 +6,7 @@ mod cortex_m;
 mod riscv;
 
 use crate::packages::{self, ARENA, IMAGE};
-use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory};
+use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory, Setup};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Arena;
 use core::fmt;
@@ -42,8 +42,8 @@ fn main(
 
 fn run(mut memory: Memory<'_>, counter: &mut impl Counter, runs: usize) -> Result<(), BenchError> {
     let format = if cfg!(feature = "json") { Format::Json } else { Format::Csv };
-    let console = &mut Semihosting;
-    let mut bench = Bench::start((crate::TARGET, format), Kernels::best(), runs, counter, console)?;
+    let setup = Setup { target: crate::TARGET, kernels: Kernels::best(), format, runs };
+    let mut bench = Bench::start(setup, counter, &mut Semihosting)?;
     bench.base_and_tasks(packages::base(), &packages::tasks(), None, &mut memory)?;
     bench.finish()
 }

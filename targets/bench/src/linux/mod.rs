@@ -6,7 +6,7 @@ mod files;
 mod marker;
 
 use crate::packages::{self, MODES};
-use coda_bench::{Bench, Console, Format, Groups, Memory};
+use coda_bench::{Bench, Console, Format, Groups, Memory, Setup};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -14,6 +14,7 @@ use coda_runtime::model::Model;
 use counter::Count;
 use files::Bytes;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// What the command line asks for; `None` for help.
 fn options() -> Result<Option<Options>, String> {
     let mut options = Options {
         format: Format::Csv,
@@ -84,32 +86,48 @@ fn options() -> Result<Option<Options>, String> {
     };
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
-        let text = argument.to_string_lossy().into_owned();
-        let mut number = || -> Result<usize, String> {
-            let value = arguments.next().and_then(|value| value.to_str()?.parse().ok());
-            value.filter(|value| *value > 0).ok_or(format!("{text} needs a number above 0"))
-        };
-        match text.as_str() {
-            "--json" => options.format = Format::Json,
-            "--runs" => options.runs = Some(number()?),
-            "--tokens" => options.tokens = Some(number()?),
-            "--only" => {
-                let value = arguments.next().and_then(|value| groups(value.to_str()?));
-                options.groups =
-                    value.ok_or("--only needs kernels, layers or inferences".to_owned())?;
-            }
-            "--count" => {
-                let value = arguments.next().and_then(|value| Count::of(value.to_str()?));
-                options.count =
-                    Some(value.ok_or("--count needs time, cycles or instructions".to_owned())?);
-            }
-            "-h" | "--help" => return Ok(None),
-            _ if text.starts_with('-') => return Err(format!("{text} is no option")),
+        match argument.to_str() {
+            Some("-h" | "--help") => return Ok(None),
+            Some(option) if option.starts_with('-') => options.set(option, &mut arguments)?,
             _ if options.packages.is_none() => options.packages = Some(argument.into()),
-            _ => return Err(format!("{text}: one directory or package at a time")),
+            _ => return Err(format!("{}: one directory or package at a time", argument.display())),
         }
     }
     Ok(Some(options))
+}
+
+impl Options {
+    /// Sets an option with the value that follows it, if it takes one.
+    fn set(
+        &mut self,
+        option: &str,
+        arguments: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), String> {
+        let mut value = |what| {
+            let value = arguments.next().and_then(|value| value.into_string().ok());
+            value.ok_or(format!("{option} needs {what}"))
+        };
+        let number = |text: String| {
+            let number = text.parse().ok().filter(|number| *number > 0);
+            number.ok_or(format!("{option} needs a number above 0"))
+        };
+        match option {
+            "--json" => self.format = Format::Json,
+            "--runs" => self.runs = Some(number(value("a number above 0")?)?),
+            "--tokens" => self.tokens = Some(number(value("a number above 0")?)?),
+            "--only" => {
+                let known = "kernels, layers or inferences";
+                self.groups = groups(&value(known)?).ok_or(format!("{option} needs {known}"))?;
+            }
+            "--count" => {
+                let known = "time, cycles or instructions";
+                let count = Count::of(&value(known)?);
+                self.count = Some(count.ok_or(format!("{option} needs {known}"))?);
+            }
+            _ => return Err(format!("{option} is no option")),
+        }
+        Ok(())
+    }
 }
 
 fn groups(name: &str) -> Option<Groups> {
@@ -124,39 +142,52 @@ fn groups(name: &str) -> Option<Groups> {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut counter, mut terminal) = (counter::open(options.count)?, Terminal);
-    let runs = options.runs.unwrap_or(counter.runs());
-    let (target, kernels) = ((crate::TARGET, options.format), Kernels::from_environment()?);
-    let bench = Bench::start(target, kernels, runs, &mut counter, &mut terminal)?;
+    let setup = Setup {
+        target: crate::TARGET,
+        kernels: Kernels::from_environment()?,
+        format: options.format,
+        runs: options.runs.unwrap_or(counter.runs()),
+    };
+    let bench = Bench::start(setup, &mut counter, &mut terminal)?;
     let mut bench = bench.only(options.groups);
-    let mut ids = vec![0; options.tokens.unwrap_or(0).max(8192)];
-    let mut pixels = vec![0; 4 << 20];
+    let mut inputs =
+        Inputs { ids: vec![0; options.tokens.unwrap_or(0).max(8192)], pixels: vec![0; 4 << 20] };
     match options.packages.as_deref() {
         None => {
-            let tasks = packages::tasks();
             let mut arena = Bytes::zero(packages::ARENA);
-            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
-            bench.base_and_tasks(packages::base(), &tasks, None, &mut { memory })?;
+            let memory = &mut inputs.with(&mut arena);
+            bench.base_and_tasks(packages::base(), &packages::tasks(), None, memory)?;
         }
         Some(path) if path.is_dir() => {
             let base = Bytes::read(&path.join("base.coda"))?;
-            let tasks = MODES.map(|mode| Bytes::read(&path.join(mode).with_extension("coda")));
-            let [k_to_k, k_to_all, k_to_low_rank] = tasks;
-            let tasks = [k_to_k?, k_to_all?, k_to_low_rank?];
-            let tasks = [0, 1, 2].map(|index| (MODES[index], tasks[index].get()));
+            let read = |mode: &str| Bytes::read(&path.join(mode).with_extension("coda"));
+            let tasks = MODES.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            let tasks: Vec<_> = MODES.into_iter().zip(tasks.iter().map(Bytes::get)).collect();
             let mut arena = Bytes::zero(arena_bytes(base.get(), &tasks, options.tokens)?);
-            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
-            bench.base_and_tasks(base.get(), &tasks, options.tokens, &mut { memory })?;
+            let memory = &mut inputs.with(&mut arena);
+            bench.base_and_tasks(base.get(), &tasks, options.tokens, memory)?;
         }
         Some(path) => {
             let bytes = Bytes::read(path)?;
             let package = Package::parse(bytes.get())?;
             let model = Model::from_package(&package).or_else(|_| Model::dense(&package))?;
             let mut arena = Bytes::zero(arena_of(&model, options.tokens)?);
-            let memory = Memory { arena: arena.get_mut(), pixels: &mut pixels, ids: &mut ids };
-            bench.model(&model, name(path), options.tokens, &mut { memory })?;
+            bench.model(&model, name(path), options.tokens, &mut inputs.with(&mut arena))?;
         }
     }
     Ok(bench.finish()?)
+}
+
+/// Room for inputs.
+struct Inputs {
+    ids: Vec<u32>,
+    pixels: Vec<u8>,
+}
+
+impl Inputs {
+    fn with<'a>(&'a mut self, arena: &'a mut Bytes) -> Memory<'a> {
+        Memory { arena: arena.get_mut(), pixels: &mut self.pixels, ids: &mut self.ids }
+    }
 }
 
 fn name(path: &Path) -> &str {
