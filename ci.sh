@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: ./ci.sh [STAGE...]
-# Stages, in order: setup format lint docs test conformance boards demo. Without arguments all of them run.
+# Stages, in order: setup format lint docs test checked conformance boards demo. Without arguments all of them run.
 # Everything is built with the release profile, so that one build of the dependencies serves all.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -25,7 +25,10 @@ stage_setup() {
   cargo fetch --locked
 }
 
-stage_format() { cargo fmt --all --check; }
+stage_format() {
+  cargo fmt --all --check
+  cargo fmt --manifest-path targets/Cargo.toml --all --check
+}
 
 stage_lint() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
 
@@ -34,6 +37,16 @@ stage_docs() {
 }
 
 stage_test() { cargo test --locked --release --workspace; }
+
+# What cannot happen does not: the runtime's own assertions, which a release leaves out.
+stage_checked() {
+  local checked=(--locked --release --config .ci/checked.toml) tests=() name
+  for name in vectors parity routing workers memory format hostile models deadline kernels; do
+    tests+=(--test "$name")
+  done
+  cargo test "${checked[@]}" -p coda-runtime -p coda-tests --lib "${tests[@]}"
+  cargo run -q "${checked[@]}" -p coda-conformance
+}
 
 stage_conformance() { targets/conformance.sh; }
 
@@ -48,7 +61,7 @@ stage_boards() {
 stage_demo() { cargo run --locked --release --bin coda -- demo; }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup format lint docs test conformance boards demo)
+[ ${#stages[@]} -gt 0 ] || stages=(setup format lint docs test checked conformance boards demo)
 for stage in "${stages[@]}"; do
   echo "== $stage"
   start=$SECONDS
