@@ -3,15 +3,12 @@
 use anyhow::{Context, Result};
 use coda_benches::{run, tables};
 use coda_converter::bench::{input, macs};
-use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
+use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
-use coda_converter::smooth::smooth;
-use coda_converter::source::{Base, Task};
 use coda_runtime::memory::Capacity;
-use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
+use coda_tests::bundled;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use std::path::Path;
 
 const WEIGHTS: [(&str, WeightType); 4] = [
     ("int8", WeightType::Int8),
@@ -30,9 +27,8 @@ fn main() {
 }
 
 fn inference(criterion: &mut Criterion, name: &str, weights: WeightType) -> Result<()> {
-    let bytes = pack(weights)?;
-    let package = bytes.parse()?;
-    let model = Model::from_package(&package)?;
+    let packages = bundled::pack(weights)?;
+    let model = packages.model()?;
     let tokens = model.max_tokens().context("the bundled model reads images")?;
     let image = input(&model, None)?;
     for kernels in tables() {
@@ -50,13 +46,4 @@ fn inference(criterion: &mut Criterion, name: &str, weights: WeightType) -> Resu
         }
     }
     Ok(())
-}
-
-fn pack(weights: WeightType) -> Result<PackageBytes> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
-    let source = Base::open(&directory, None)?;
-    let base = pack_base(smooth(&source, weights)?.as_ref(), weights, "benches")?.bytes;
-    let task = Task::open(&directory.join("coda.safetensors"), &source)?;
-    let task = pack_task(&task, &base.parse()?, weights, "benches")?.bytes;
-    Ok(bundle(&base.parse()?, &task.parse()?)?)
 }

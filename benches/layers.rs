@@ -7,7 +7,6 @@ use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
 use coda_runtime::config::AttentionMode;
 use coda_runtime::memory::Capacity;
-use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::tiny::Tiny;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -31,9 +30,8 @@ fn main() {
 
 fn layer(criterion: &mut Criterion, name: &str, mode: AttentionMode, tokens: usize) -> Result<()> {
     let made = Tiny::minilm_layer(tokens, mode);
-    let bundle = made.pack(WeightType::Int8)?.bundle;
-    let package = bundle.parse()?;
-    let model = Model::from_package(&package)?;
+    let packages = made.pack(WeightType::Int8)?;
+    let model = packages.model()?;
     // The specification takes too long for whole layers.
     for kernels in tables().filter(|kernels| kernels.name != "scalar") {
         let mut session = Session::new(&model, Capacity::any_budget(tokens))?.with_kernels(kernels);

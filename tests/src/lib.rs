@@ -1,5 +1,6 @@
 //! Cross-cutting tests of coda-edge: what the test binaries and heavier commands share.
 
+pub mod bundled;
 pub mod nor;
 pub mod tiny;
 pub mod tolerance;

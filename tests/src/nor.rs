@@ -160,15 +160,27 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
             return Ok(());
         };
         self.off = true;
+        self.tear(start, to, cut.tear);
+        Err(NorError::Off)
+    }
+
+    /// What a change leaves when power fails in it.
+    fn tear(&mut self, start: usize, to: &[u8], tear: Tear) {
         let erase = to.len() == SECTOR && to.iter().all(|byte| *byte == 0xff);
+        if erase && tear == Tear::Cleared {
+            self.cells[start..start + to.len()].fill(0);
+            self.unstable[start..start + to.len()].fill(0);
+            return;
+        }
         let mut spared = false;
         for (index, value) in to.iter().enumerate() {
             let cell = start + index;
             let changing = (self.cells[cell] ^ value) | self.unstable[cell];
-            let (done, unstable) = match cut.tear {
+            let first_half = index < to.len() / 2;
+            let (done, unstable) = match tear {
                 Tear::Before => (0, 0),
                 Tear::After => (0xff, 0),
-                Tear::Half => (if index < to.len() / 2 { 0xff } else { 0 }, 0),
+                Tear::Half => (if first_half { 0xff } else { 0 }, 0),
                 Tear::Bits => (self.chance(), 0),
                 Tear::Unstable => (0, changing),
                 Tear::AllButOne => {
@@ -176,16 +188,11 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
                     spared |= last != 0;
                     (!last, last)
                 }
-                Tear::Cleared => (if index < to.len() / 2 { 0 } else { 0xff }, 0),
+                Tear::Cleared => (if first_half { 0 } else { 0xff }, 0),
             };
-            if erase && cut.tear == Tear::Cleared {
-                (self.cells[cell], self.unstable[cell]) = (0, 0);
-                continue;
-            }
             self.cells[cell] = self.cells[cell] & !done | value & done;
             self.unstable[cell] = self.unstable[cell] & !done | unstable;
         }
-        Err(NorError::Off)
     }
 
     fn check(&self, offset: usize, length: usize, unit: usize) -> Result<(), NorError> {

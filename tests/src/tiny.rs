@@ -27,6 +27,29 @@ use std::path::PathBuf;
 const TINY: TaskSizes = TaskSizes { adapter: 4, low_rank: 2 };
 /// The same at the size of a real one.
 const REAL: TaskSizes = TaskSizes { adapter: 64, low_rank: 32 };
+/// What the encoders have in common.
+const ENCODER: Config = Config {
+    embedding: Embedding::Tokens {
+        vocabulary: TOKENS.len(),
+        positions: 0,
+        token_types: 0,
+        norm: false,
+    },
+    hidden: 8,
+    layers: 2,
+    heads: 2,
+    head_dim: 4,
+    feed_forward: 12,
+    norm: Norm::LayerNorm,
+    norm_eps: 1e-6,
+    placement: NormPlacement::Pre,
+    activation: Activation::GeluErf,
+    gated: false,
+    attention_scale: 0.5,
+    relative_distance: 0,
+    final_norm: true,
+    int8_attention: false,
+};
 /// Class names of every classifier.
 const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
 /// Tokens of the vocabulary, by id.
@@ -78,7 +101,7 @@ pub struct Tiny {
     pub tokens: usize,
 }
 
-/// The packages of a [`Tiny`].
+/// The packages of a model.
 #[derive(Clone, Debug)]
 pub struct Packages {
     /// The base.
@@ -87,6 +110,27 @@ pub struct Packages {
     pub task: PackageBytes,
     /// Both in one file.
     pub bundle: PackageBytes,
+}
+
+impl Packages {
+    /// Packs base, task and bundle.
+    ///
+    /// # Errors
+    /// The converter refuses them.
+    pub fn of(base: &Base, task: &Task, weights: WeightType, provenance: &str) -> Result<Self> {
+        let base = pack_base(smooth(base, weights)?.as_ref(), weights, provenance)?.bytes;
+        let task = pack_task(task, &base.parse()?, weights, provenance)?.bytes;
+        let bundle = bundle(&base.parse()?, &task.parse()?)?;
+        Ok(Self { base, task, bundle })
+    }
+
+    /// The model of the bundle.
+    ///
+    /// # Errors
+    /// The packages do not bind, which would be a bug of the converter.
+    pub fn model(&self) -> Result<Model<'_>> {
+        Ok(Model::from_package(&self.bundle.parse()?)?)
+    }
 }
 
 impl Tiny {
@@ -106,20 +150,10 @@ impl Tiny {
                 token_types: 2,
                 norm: true,
             },
-            hidden: 8,
-            layers: 2,
-            heads: 2,
-            head_dim: 4,
-            feed_forward: 12,
-            norm: Norm::LayerNorm,
             norm_eps: 1e-5,
             placement: NormPlacement::Post,
-            activation: Activation::GeluErf,
-            gated: false,
-            attention_scale: 0.5,
-            relative_distance: 0,
             final_norm: false,
-            int8_attention: false,
+            ..ENCODER
         };
         let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
         let kind = HeadKind::Embedding { normalize: true };
@@ -163,22 +197,13 @@ impl Tiny {
                 class_token: true,
             },
             hidden,
-            layers: 2,
-            heads: 2,
             head_dim,
-            feed_forward: 12,
-            norm: Norm::LayerNorm,
-            norm_eps: 1e-6,
-            placement: NormPlacement::Pre,
-            activation: Activation::GeluErf,
-            gated: false,
-            attention_scale: 0.5,
-            relative_distance: 0,
-            final_norm: true,
-            int8_attention: false,
+            ..ENCODER
         };
         let mut base = base(config, Extras { biases: true, layer_scale: true }, 3);
-        add_classifier(&mut base.tensors, config.hidden, &mut Random::new(4));
+        let mut head = Maker::new(&config, 4);
+        head.add_classifier();
+        base.tensors.append(&mut head.tensors);
         base.head = Some(classifier(Pooling::ClassToken));
         base.labels = LABELS.map(str::to_owned).to_vec();
         base.image = Some(InputNormalization {
@@ -217,26 +242,13 @@ impl Tiny {
 
     fn t5_of(gated: bool) -> Self {
         let config = Config {
-            embedding: Embedding::Tokens {
-                vocabulary: TOKENS.len(),
-                positions: 0,
-                token_types: 0,
-                norm: false,
-            },
-            hidden: 8,
-            layers: 2,
-            heads: 2,
             head_dim: 6,
-            feed_forward: 12,
             norm: Norm::RmsNorm,
-            norm_eps: 1e-6,
-            placement: NormPlacement::Pre,
             activation: if gated { Activation::GeluTanh } else { Activation::Relu },
             gated,
             attention_scale: 1.0,
             relative_distance: 3,
-            final_norm: true,
-            int8_attention: false,
+            ..ENCODER
         };
         let base = base(config, Extras { biases: false, layer_scale: false }, 6);
         let settings = TaskConfig {
@@ -268,15 +280,11 @@ impl Tiny {
             heads: 12,
             head_dim: 32,
             feed_forward: 1536,
-            norm: Norm::LayerNorm,
             norm_eps: 1e-12,
             placement: NormPlacement::Post,
-            activation: Activation::GeluErf,
-            gated: false,
             attention_scale: 0.176_776_7,
-            relative_distance: 0,
             final_norm: false,
-            int8_attention: false,
+            ..ENCODER
         };
         let base = base(config, Extras { biases: true, layer_scale: false }, 8);
         let settings = TaskConfig {
@@ -298,10 +306,7 @@ impl Tiny {
     /// # Errors
     /// The converter refuses them, which would be a bug of the converter.
     pub fn pack(&self, weights: WeightType) -> Result<Packages> {
-        let base = pack_base(smooth(&self.base, weights)?.as_ref(), weights, PROVENANCE)?.bytes;
-        let task = pack_task(&self.task, &base.parse()?, weights, PROVENANCE)?.bytes;
-        let bundle = bundle(&base.parse()?, &task.parse()?)?;
-        Ok(Packages { base, task, bundle })
+        Packages::of(&self.base, &self.task, weights, PROVENANCE)
     }
 
     /// Runs the input through `model` at reduction `r` with `kernels`; `read` sees the answer.
@@ -441,12 +446,13 @@ type Tensors = BTreeMap<(u16, Role), FloatTensor>;
 
 /// A base with every tensor that `config` asks for.
 fn base(config: Config, extras: Extras, seed: u64) -> Base {
-    let mut random = Random::new(seed);
-    let mut tensors = Tensors::new();
-    add_embedding(&mut tensors, &config, &mut random);
+    let mut maker = Maker::new(&config, seed);
+    maker.add_embedding();
+    maker.add_global_norms();
     for layer in 0..config.layers as u16 {
-        add_layer(&mut tensors, &config, extras, layer, &mut random);
+        maker.add_layer(extras, layer);
     }
+    let tensors = maker.tensors;
     Base {
         path: PathBuf::new(),
         config,
@@ -461,93 +467,120 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
     }
 }
 
-fn add_embedding(tensors: &mut Tensors, config: &Config, random: &mut Random) {
-    let d = config.hidden;
-    let mut add = |role, rows, columns, range| {
-        tensors.insert((GLOBAL_LAYER, role), random.tensor(rows, columns, 0.0, range));
-    };
-    match config.embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, .. } => {
-            add(Role::TokenEmbedding, vocabulary, d, 1.0);
-            if positions > 0 {
-                add(Role::PositionEmbedding, positions, d, 0.5);
-            }
-            if token_types > 0 {
-                add(Role::TokenTypeEmbedding, token_types, d, 0.5);
-            }
-        }
-        Embedding::Patches { class_token, .. } => {
-            let inputs = PatchGrid::of(&config.embedding).map_or(0, |grid| grid.inputs());
-            add(Role::PatchWeight, d, inputs, 0.5);
-            add(Role::PatchBias, 1, d, 0.1);
-            add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
-            if class_token {
-                add(Role::ClassToken, 1, d, 1.0);
-            }
-        }
-    }
-    if config.relative_distance > 0 {
-        add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
-    }
-    if matches!(config.embedding, Embedding::Tokens { norm: true, .. }) {
-        let roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
-        add_norm(tensors, config, GLOBAL_LAYER, roles, random);
-    }
-    if config.final_norm {
-        let roles = (Role::FinalNormWeight, Role::FinalNormBias);
-        add_norm(tensors, config, GLOBAL_LAYER, roles, random);
-    }
+/// Makes the tensors of a model, one after the other: the order decides their values.
+struct Maker<'c> {
+    config: &'c Config,
+    random: Random,
+    tensors: Tensors,
 }
 
-fn add_norm(
-    tensors: &mut Tensors,
-    config: &Config,
-    layer: u16,
-    (weight, bias): (Role, Role),
-    random: &mut Random,
-) {
-    tensors.insert((layer, weight), random.tensor(1, config.hidden, 1.0, 0.2));
-    if config.norm == Norm::LayerNorm {
-        tensors.insert((layer, bias), random.tensor(1, config.hidden, 0.0, 0.2));
+impl<'c> Maker<'c> {
+    fn new(config: &'c Config, seed: u64) -> Self {
+        Self { config, random: Random::new(seed), tensors: Tensors::new() }
     }
-}
 
-fn add_layer(
-    tensors: &mut Tensors,
-    config: &Config,
-    extras: Extras,
-    layer: u16,
-    random: &mut Random,
-) {
-    let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
-    let mut maps = vec![
-        (Role::Query, Role::QueryBias, width, d),
-        (Role::Key, Role::KeyBias, width, d),
-        (Role::Value, Role::ValueBias, width, d),
-        (Role::AttentionOutput, Role::AttentionOutputBias, d, width),
-        (Role::FeedForwardIn, Role::FeedForwardInBias, wide, d),
-        (Role::FeedForwardOut, Role::FeedForwardOutBias, d, wide),
-    ];
-    if config.gated {
-        maps.push((Role::FeedForwardGate, Role::FeedForwardGateBias, wide, d));
+    /// Values within `range` of 0.
+    fn add(&mut self, layer: u16, role: Role, rows: usize, columns: usize, range: f32) {
+        self.tensors.insert((layer, role), self.random.tensor(rows, columns, 0.0, range));
     }
-    for (weight, bias, rows, columns) in maps {
-        tensors.insert((layer, weight), random.tensor(rows, columns, 0.0, 0.75));
-        if extras.biases {
-            tensors.insert((layer, bias), random.tensor(1, rows, 0.0, 0.1));
+
+    fn add_norm(&mut self, layer: u16, weight: Role, bias: Role) {
+        let d = self.config.hidden;
+        self.tensors.insert((layer, weight), self.random.tensor(1, d, 1.0, 0.2));
+        if self.config.norm == Norm::LayerNorm {
+            self.add(layer, bias, 1, d, 0.2);
         }
     }
-    let norms = [
-        (Role::AttentionNormWeight, Role::AttentionNormBias),
-        (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
-    ];
-    for roles in norms {
-        add_norm(tensors, config, layer, roles, random);
-    }
-    if extras.layer_scale {
-        for role in [Role::AttentionScale, Role::FeedForwardScale] {
-            tensors.insert((layer, role), random.tensor(1, d, 0.5, 0.25));
+
+    fn add_embedding(&mut self) {
+        let config = self.config;
+        let d = config.hidden;
+        let mut add = |role, rows, columns, range| {
+            self.add(GLOBAL_LAYER, role, rows, columns, range);
+        };
+        match config.embedding {
+            Embedding::Tokens { vocabulary, positions, token_types, .. } => {
+                add(Role::TokenEmbedding, vocabulary, d, 1.0);
+                if positions > 0 {
+                    add(Role::PositionEmbedding, positions, d, 0.5);
+                }
+                if token_types > 0 {
+                    add(Role::TokenTypeEmbedding, token_types, d, 0.5);
+                }
+            }
+            Embedding::Patches { class_token, .. } => {
+                let inputs = PatchGrid::of(&config.embedding).map_or(0, |grid| grid.inputs());
+                add(Role::PatchWeight, d, inputs, 0.5);
+                add(Role::PatchBias, 1, d, 0.1);
+                add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
+                if class_token {
+                    add(Role::ClassToken, 1, d, 1.0);
+                }
+            }
         }
+        if config.relative_distance > 0 {
+            add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
+        }
+    }
+
+    fn add_global_norms(&mut self) {
+        if matches!(self.config.embedding, Embedding::Tokens { norm: true, .. }) {
+            self.add_norm(GLOBAL_LAYER, Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+        }
+        if self.config.final_norm {
+            self.add_norm(GLOBAL_LAYER, Role::FinalNormWeight, Role::FinalNormBias);
+        }
+    }
+
+    fn add_layer(&mut self, extras: Extras, layer: u16) {
+        let config = self.config;
+        let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
+        let gate = (Role::FeedForwardGate, Role::FeedForwardGateBias, wide, d);
+        let maps = [
+            (Role::Query, Role::QueryBias, width, d),
+            (Role::Key, Role::KeyBias, width, d),
+            (Role::Value, Role::ValueBias, width, d),
+            (Role::AttentionOutput, Role::AttentionOutputBias, d, width),
+            (Role::FeedForwardIn, Role::FeedForwardInBias, wide, d),
+            (Role::FeedForwardOut, Role::FeedForwardOutBias, d, wide),
+        ];
+        for (weight, bias, rows, columns) in maps.into_iter().chain(config.gated.then_some(gate)) {
+            self.add(layer, weight, rows, columns, 0.75);
+            if extras.biases {
+                self.add(layer, bias, 1, rows, 0.1);
+            }
+        }
+        self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);
+        self.add_norm(layer, Role::FeedForwardNormWeight, Role::FeedForwardNormBias);
+        if extras.layer_scale {
+            for role in [Role::AttentionScale, Role::FeedForwardScale] {
+                self.tensors.insert((layer, role), self.random.tensor(1, d, 0.5, 0.25));
+            }
+        }
+    }
+
+    fn add_task_layer(&mut self, sizes: TaskSizes, layer: u16, routing: Option<Routing>) {
+        let TaskSizes { adapter, low_rank } = sizes;
+        let (d, width) = (self.config.hidden, self.config.attention_width());
+        let mut add = |role, rows, columns, range| self.add(layer, role, rows, columns, range);
+        add(Role::AdapterDown, adapter, d, 0.5);
+        add(Role::AdapterDownBias, 1, adapter, 0.1);
+        add(Role::AdapterUp, d, adapter, 0.25);
+        add(Role::AdapterUpBias, 1, d, 0.1);
+        let Some(routing) = routing else { return };
+        add(Role::Router, 1, d, 1.0);
+        if routing.attention == AttentionMode::KToLowRank {
+            add(Role::LowRankDown, low_rank, d, 0.5);
+            add(Role::LowRankKey, width, low_rank, 0.5);
+            add(Role::LowRankKeyBias, 1, width, 0.1);
+            add(Role::LowRankValue, width, low_rank, 0.5);
+            add(Role::LowRankValueBias, 1, width, 0.1);
+        }
+    }
+
+    fn add_classifier(&mut self) {
+        self.add(GLOBAL_LAYER, Role::HeadWeight, LABELS.len(), self.config.hidden, 1.0);
+        self.add(GLOBAL_LAYER, Role::HeadBias, 1, LABELS.len(), 0.1);
     }
 }
 
@@ -559,13 +592,6 @@ const fn classifier(pooling: Pooling) -> Head {
     Head { pooling, kind: HeadKind::Classification { labels: LABELS.len() } }
 }
 
-fn add_classifier(tensors: &mut Tensors, d: usize, random: &mut Random) {
-    let weight = random.tensor(LABELS.len(), d, 0.0, 1.0);
-    tensors.insert((GLOBAL_LAYER, Role::HeadWeight), weight);
-    let bias = random.tensor(1, LABELS.len(), 0.0, 0.1);
-    tensors.insert((GLOBAL_LAYER, Role::HeadBias), bias);
-}
-
 /// A task with adapters in every layer, routers, low-rank keys where they are used, and a head.
 fn task(
     config: &Config,
@@ -575,47 +601,19 @@ fn task(
     pooling: Pooling,
     seed: u64,
 ) -> Task {
-    let mut random = Random::new(seed);
-    let mut tensors = Tensors::new();
+    let mut maker = Maker::new(config, seed);
     for (layer, routing) in (0..).zip(layers) {
-        add_task_layer(&mut tensors, config, sizes, (layer, *routing), &mut random);
+        maker.add_task_layer(sizes, layer, *routing);
     }
-    add_classifier(&mut tensors, config.hidden, &mut random);
+    maker.add_classifier();
     Task {
         config: settings,
         layers: layers.iter().map(|routing| LayerPlan { routing: *routing }).collect(),
         pinned: Vec::new(),
         head: Some(classifier(pooling)),
         labels: LABELS.map(str::to_owned).to_vec(),
-        tensors,
+        tensors: maker.tensors,
         names: BTreeMap::new(),
-    }
-}
-
-fn add_task_layer(
-    tensors: &mut Tensors,
-    config: &Config,
-    sizes: TaskSizes,
-    (layer, routing): (u16, Option<Routing>),
-    random: &mut Random,
-) {
-    let TaskSizes { adapter, low_rank } = sizes;
-    let (d, width) = (config.hidden, config.attention_width());
-    let mut add = |role, rows, columns, range| {
-        tensors.insert((layer, role), random.tensor(rows, columns, 0.0, range));
-    };
-    add(Role::AdapterDown, adapter, d, 0.5);
-    add(Role::AdapterDownBias, 1, adapter, 0.1);
-    add(Role::AdapterUp, d, adapter, 0.25);
-    add(Role::AdapterUpBias, 1, d, 0.1);
-    let Some(routing) = routing else { return };
-    add(Role::Router, 1, d, 1.0);
-    if routing.attention == AttentionMode::KToLowRank {
-        add(Role::LowRankDown, low_rank, d, 0.5);
-        add(Role::LowRankKey, width, low_rank, 0.5);
-        add(Role::LowRankKeyBias, 1, width, 0.1);
-        add(Role::LowRankValue, width, low_rank, 0.5);
-        add(Role::LowRankValueBias, 1, width, 0.1);
     }
 }
 

@@ -224,9 +224,8 @@ impl Vectors {
         let settings = settings.context("no such case")?;
         let selected = *settings.k.get(sequence).context("no k")?;
         let bytes = std::fs::read(self.directory.join(case))?;
-        let config = &self.base.config;
-        let sizes = (config.layers, config.hidden);
-        let expected = Expected::read(&SafeTensors::deserialize(&bytes)?, sizes, &self.ids)?;
+        let (file, config) = (SafeTensors::deserialize(&bytes)?, &self.base.config);
+        let expected = Expected::read(&file, config.layers, config.hidden, &self.ids)?;
         if expected.tie_broken_by_rounding(sequence, layers, selected).is_some() {
             return Ok(Comparison::TieBrokenByRounding);
         }
@@ -265,8 +264,8 @@ impl Vectors {
         let task = packed.parse()?;
         let model = Model::bind(&base, &task)?;
         let bytes = std::fs::read(self.directory.join(&case.file))?;
-        let sizes = (model.config().layers, model.config().hidden);
-        let expected = Expected::read(&SafeTensors::deserialize(&bytes)?, sizes, &self.ids)?;
+        let (file, config) = (SafeTensors::deserialize(&bytes)?, model.config());
+        let expected = Expected::read(&file, config.layers, config.hidden, &self.ids)?;
         for (sequence, ids) in self.ids.iter().enumerate() {
             let selected = *case.k.get(sequence).context("no k")?;
             let capacity = Capacity { tokens: ids.len(), selected };
@@ -306,7 +305,8 @@ struct Expected {
 impl Expected {
     fn read(
         file: &SafeTensors<'_>,
-        (layers, hidden_size): (usize, usize),
+        layers: usize,
+        hidden_size: usize,
         ids: &[Vec<u32>],
     ) -> Result<Self> {
         let selected = integers(file, "selected")?;

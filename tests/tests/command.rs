@@ -144,6 +144,13 @@ impl Bench {
         output
     }
 
+    /// Packs the tiny BERT.
+    fn packed_words(&self) -> String {
+        let output = text(&self.input("words.coda"));
+        succeeded(&["pack", "--base", &text(&self.text_model()), "-o", &output]);
+        output
+    }
+
     /// A tiny BERT with a vocabulary and 12 positions.
     fn text_model(&self) -> PathBuf {
         let directory = self.input("bert");
@@ -399,12 +406,10 @@ fn unusable_directories_are_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn inputs_and_budgets_that_do_not_fit_are_refused() {
+fn inputs_that_do_not_fit_are_refused() {
     let bench = Bench::new();
     let picture = bench.packed("picture.coda", &[]);
-    let words = text(&bench.input("words.coda"));
-    let base = text(&bench.text_model());
-    succeeded(&["pack", "--base", &base, "-o", &words]);
+    let words = bench.packed_words();
     let image = image();
     refused(&["run", &words, "--text", ""], INPUT, &["empty"]);
     refused(&["run", &words, "--text", "  \n "], INPUT, &["empty"]);
@@ -412,6 +417,13 @@ fn inputs_and_budgets_that_do_not_fit_are_refused() {
     refused(&["run", &words, "--image", &image], INPUT, &["reads texts"]);
     refused(&["run", &picture, "--text", "a"], INPUT, &["vocabulary"]);
     refused(&["run", &picture, "--ids", "1"], INPUT, &["another kind of input"]);
+}
+
+#[test]
+fn budgets_that_do_not_fit_are_refused() {
+    let bench = Bench::new();
+    let picture = bench.packed("picture.coda", &[]);
+    let image = image();
     for reduction in ["0", "-1", "0.5", "nan", "inf"] {
         refused(
             &["run", &picture, "--image", &image, "--reduction", reduction],
@@ -444,8 +456,7 @@ fn inputs_and_budgets_that_do_not_fit_are_refused() {
 #[test]
 fn a_text_longer_than_the_model_is_cut_and_the_cut_is_told() {
     let bench = Bench::new();
-    let words = text(&bench.input("words.coda"));
-    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    let words = bench.packed_words();
     let told = succeeded(&["run", &words, "--text", &"a b c ".repeat(10), "--trace"]);
     assert!(told.contains("32 tokens, the model reads 12: the last 20 were cut"), "{told}");
     assert!(told.trim_end().ends_with("[[SEP]]"), "{told}");
@@ -529,8 +540,7 @@ fn an_interrupt_leaves_nothing_half_written() {
 fn malformed_data_sets_are_refused() {
     let bench = Bench::new();
     let picture = bench.packed("picture.coda", &[]);
-    let words = text(&bench.input("words.coda"));
-    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    let words = bench.packed_words();
     let check = |package: &str, name: &str, bytes: &[u8], words: &[&str]| {
         let data = bench.write(name, bytes);
         refused(&["eval", package, "--data", &data], INPUT, words);
@@ -557,20 +567,27 @@ fn malformed_data_sets_are_refused() {
 fn json_is_one_object() {
     let bench = Bench::new();
     let package = bench.packed("picture.coda", &["--json"]);
-    let (image, labels) = (image(), [0u8, 0, 8, 1, 0, 0, 0, 1, 8]);
-    bench.write("t-labels-idx1", labels);
-    let header = [0u8, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28];
-    let data = bench.write("t-images-idx3", [header.as_slice(), &[50; 784]].concat());
-    let object = |arguments: &[&str]| -> Value {
-        let value: Value = serde_json::from_str(&succeeded(arguments)).unwrap();
-        assert!(value.is_object());
-        value
-    };
     assert_eq!(object(&["inspect", &package, "--json"])["kind"], "bundle");
     assert!(object(&["plan", &package, "--json"])["arena_bytes"].as_u64() > Some(100_000));
-    let run = object(&["run", &package, "--image", &image, "--trace", "--json"]);
+    let run = object(&["run", &package, "--image", &image(), "--trace", "--json"]);
     assert_eq!(run["label"], "Bag");
     assert_eq!(run["selected"].as_array().unwrap().len(), 4);
+}
+
+/// What a command with `--json` prints.
+fn object(arguments: &[&str]) -> Value {
+    let value: Value = serde_json::from_str(&succeeded(arguments)).unwrap();
+    assert!(value.is_object());
+    value
+}
+
+#[test]
+fn an_evaluation_as_json_has_a_line_for_each_reduction() {
+    let bench = Bench::new();
+    let package = bench.packed("picture.coda", &[]);
+    bench.write("t-labels-idx1", [0u8, 0, 8, 1, 0, 0, 0, 1, 8]);
+    let header = [0u8, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28];
+    let data = bench.write("t-images-idx3", [header.as_slice(), &[50; 784]].concat());
     let eval = object(&["eval", &package, "--data", &data, "--reductions", "1,4", "--json"]);
     let lines = eval["reductions"].as_array().unwrap();
     assert_eq!(lines.len(), 2);
@@ -600,9 +617,8 @@ fn a_benchmark_lists_every_reduction() {
     let package = bench.packed("picture.coda", &[]);
     let arguments = ["bench", &package, "--reductions", "1,4,8", "--runs", "3", "--threads", "2"];
     assert!(succeeded(&arguments).contains("50 tokens, 2 thread(s)"));
-    let shown = succeeded(&[&arguments[..], &["--json"]].concat());
-    let object: Value = serde_json::from_str(&shown).unwrap();
-    let lines = object["reductions"].as_array().unwrap();
+    let shown = object(&[&arguments[..], &["--json"]].concat());
+    let lines = shown["reductions"].as_array().unwrap();
     assert_eq!(lines.len(), 3);
     for (line, reduction) in lines.iter().zip([1.0, 4.0, 8.0]) {
         assert_eq!(line["reduction"], reduction);
@@ -612,8 +628,7 @@ fn a_benchmark_lists_every_reduction() {
     assert!(lines[2]["macs"].as_u64() < lines[1]["macs"].as_u64());
     refused(&["bench", &package, "--reductions", "0.5"], INPUT, &["at least 1"]);
     refused(&["bench", &package, "--tokens", "7"], INPUT, &["50 tokens"]);
-    let words = text(&bench.input("words.coda"));
-    succeeded(&["pack", "--base", &text(&bench.text_model()), "-o", &words]);
+    let words = bench.packed_words();
     succeeded(&["bench", &words, "--tokens", "12", "--runs", "1"]);
     refused(&["bench", &words, "--tokens", "13"], INPUT, &["13", "12"]);
     refused(&["bench", &words, "--tokens", "0"], INPUT, &["from 1"]);
@@ -695,6 +710,21 @@ fn an_existing_package_is_replaced_whole() {
     succeeded(&["pack", "--base", &text(&default_model()), "-o", &bench.output()]);
     assert!(succeeded(&["inspect", &bench.output(), "--tensors"]).contains("query weight"));
     assert_eq!(std::fs::read_dir(bench.outputs.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_removed_option_says_what_to_do_instead() {
+    for (arguments, instead) in [
+        (&["demo", "--firmware", "x"][..], "firmware-files"),
+        (&["demo", "--swap", "x"], "firmware-files"),
+        (&["bench", "x.coda", "--cold"], "load_ms"),
+        (&["run", "x.coda", "--activations", "f32"], "--weights f32"),
+    ] {
+        let output = run(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(USAGE), "{message}");
+        assert!(message.contains("removed in 0.2") && message.contains(instead), "{message}");
+    }
 }
 
 #[test]

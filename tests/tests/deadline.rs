@@ -18,8 +18,7 @@ const COSTS: CostModel =
 fn with_bert(test: impl FnOnce(&Model<'_>, &[u32], &[u8])) {
     let tiny = Tiny::bert();
     let packed = tiny.pack(WeightType::Int8).unwrap();
-    let bundle = packed.bundle.parse().unwrap();
-    let model = Model::from_package(&bundle).unwrap();
+    let model = packed.model().unwrap();
     let TinyInput::Tokens { ids, types } = &tiny.input else { unreachable!() };
     test(&model, ids, types);
 }

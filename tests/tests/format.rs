@@ -761,7 +761,7 @@ fn error_of_base(tiny: &Tiny) -> ModelError {
 }
 
 #[test]
-fn packages_that_are_no_model_are_refused_with_the_reason() {
+fn a_configuration_without_its_tensors_is_refused_with_the_reason() {
     let layers = ModelError::LayerCount { expected: 1, found: 2 };
     assert_eq!(error_with_config(config::LAYERS, 1), layers);
 
@@ -772,7 +772,10 @@ fn packages_that_are_no_model_are_refused_with_the_reason() {
     let (role, layer) = (Role::FeedForwardInBias, 0);
     let shape = ModelError::Shape { role, layer, expected: (1, 13), found: (1, 12) };
     assert_eq!(error_with_config(config::FEED_FORWARD, 13), shape);
+}
 
+#[test]
+fn tensors_in_another_layout_are_refused() {
     // An f32 panel of 8 rows has the length of 8 f32 rows, so only the model can tell.
     let t5 = Tiny::t5().pack(WeightType::F32).unwrap();
     let (role, edit) = (Role::AttentionOutput, Edit::new(&t5.base));
@@ -782,13 +785,19 @@ fn packages_that_are_no_model_are_refused_with_the_reason() {
     let bytes = PackageBytes::new(&bytes);
     let error = Model::dense(&bytes.parse().unwrap()).unwrap_err();
     assert_eq!(error, ModelError::Encoding { role, layer: 0 });
+}
 
+#[test]
+fn a_pinned_position_past_the_longest_input_is_refused() {
     let vit = vit();
     let task = with_field(Edit::new(&vit.task), SectionKind::Pinned, 4..8, 13);
     let (base, task) = (vit.base.parse().unwrap(), PackageBytes::new(&task));
     let error = Model::bind(&base, &task.parse().unwrap()).unwrap_err();
     assert_eq!(error, ModelError::PinnedPosition { position: 13, limit: 13 });
+}
 
+#[test]
+fn bases_that_contradict_themselves_are_refused() {
     let mut tiny = Tiny::bert();
     if let Some(tokenizer) = &mut tiny.base.tokenizer {
         tokenizer.tokens.push("one too many".to_owned());
@@ -856,8 +865,7 @@ fn packing_the_float_golden_models_again_gives_the_golden_bytes() {
 fn every_tiny_model_runs_under_every_budget() {
     for tiny in Tiny::all() {
         let packed = tiny.pack(WeightType::Int8).unwrap();
-        let bundle = packed.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packed.model().unwrap();
         let reductions = [1.5, 3.0];
         let budgets = [
             Budget::Task,

@@ -4,7 +4,6 @@ use coda_converter::pack::WeightType;
 use coda_runtime::executor::{Executor, ExecutorError};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
-use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::tiny::Tiny;
 
@@ -21,8 +20,7 @@ fn aligned(memory: &mut [u8]) -> &mut [u8] {
 fn one_byte_less_is_refused_with_both_numbers() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
-        let bundle = packages.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packages.model().unwrap();
         let tokens = tiny.tokens;
         let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens)).unwrap();
         let needed = plan.arena_bytes();
@@ -41,8 +39,7 @@ fn one_byte_less_is_refused_with_both_numbers() {
 fn a_guard_behind_the_arena_is_untouched_and_its_content_does_not_matter() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
-        let bundle = packages.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packages.model().unwrap();
         let tokens = tiny.tokens;
         let mut answers = Vec::new();
         for fill in [0, GUARD] {
@@ -68,8 +65,7 @@ fn a_guard_behind_the_arena_is_untouched_and_its_content_does_not_matter() {
 fn a_budget_above_the_plan_is_refused_and_every_smaller_one_fits() {
     for tiny in Tiny::all() {
         let packages = tiny.pack(WeightType::F32).unwrap();
-        let bundle = packages.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packages.model().unwrap();
         let tokens = tiny.tokens;
         let capacity = Capacity { tokens, selected: tokens - 1 };
         let plan = Plan::new(&model.dimensions(), capacity).unwrap();

@@ -3,17 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::dataset::SampleInput;
-use coda_converter::pack::{WeightType, bundle, pack_base, pack_task};
+use coda_converter::pack::{WeightType, pack_base, pack_task};
 use coda_converter::session::Session;
-use coda_converter::source::{Base, Task};
 use coda_converter::verify::{against_float, against_oracle, cosine};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
+use coda_tests::bundled;
 use coda_tests::tiny::{Tiny, TinyInput};
 use coda_tests::tolerance::{OTHER_F32, Tolerance};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// int8 logits against the trainer's f32 ones where every token passes every layer.
 const INT8_COSINE: f64 = 0.997;
@@ -22,31 +22,11 @@ const INT8_ROUTED_COSINE: f64 = 0.995;
 /// The float path against tract, whose erf is good to 2e-6.
 const ORACLE: Tolerance = Tolerance::Relative(1e-4);
 
-fn default_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default")
-}
-
-/// The bundled images, one of each class.
-fn images() -> Vec<Vec<u8>> {
-    let read = |label| {
-        let path = default_model().join(format!("images/{label}.png"));
-        image::open(path).unwrap().into_luma8().into_raw()
-    };
-    (0..10).map(read).collect()
-}
-
 /// The trainer's f32 logits of the bundled images.
 fn expected(name: &str) -> Vec<Vec<f64>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion_vit_expected.json");
     let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     serde_json::from_value(json[name].clone()).unwrap()
-}
-
-fn sources() -> (Base, Task) {
-    let directory = default_model().join("fashion-vit");
-    let base = Base::open(&directory, None).unwrap();
-    let task = Task::open(&directory.join("coda.safetensors"), &base).unwrap();
-    (base, task)
 }
 
 fn logits(model: &Model<'_>, reduction: f32) -> Vec<Vec<f32>> {
@@ -56,7 +36,7 @@ fn logits(model: &Model<'_>, reduction: f32) -> Vec<Vec<f32>> {
         let budget = Budget::Reduction(reduction);
         session.run(input.as_input(), budget, &mut (), |out| out.values.to_vec()).unwrap()
     };
-    images().into_iter().map(&mut run).collect()
+    bundled::images().unwrap().into_iter().map(&mut run).collect()
 }
 
 fn assert_close(found: &[Vec<f32>], expected: &[Vec<f64>], what: &str) {
@@ -66,7 +46,7 @@ fn assert_close(found: &[Vec<f32>], expected: &[Vec<f64>], what: &str) {
 
 #[test]
 fn the_dense_base_gives_the_trainers_logits() {
-    let (base, _) = sources();
+    let (base, _) = bundled::open().unwrap();
     let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
     let package = packed.parse().unwrap();
     let model = Model::dense(&package).unwrap();
@@ -75,7 +55,7 @@ fn the_dense_base_gives_the_trainers_logits() {
 
 #[test]
 fn the_routed_task_gives_the_trainers_logits_at_every_reduction() {
-    let (base, task) = sources();
+    let (base, task) = bundled::open().unwrap();
     let base = pack_base(&base, WeightType::F32, "").unwrap().bytes;
     let task = pack_task(&task, &base.parse().unwrap(), WeightType::F32, "").unwrap().bytes;
     let (base, task) = (base.parse().unwrap(), task.parse().unwrap());
@@ -89,12 +69,8 @@ fn the_routed_task_gives_the_trainers_logits_at_every_reduction() {
 
 #[test]
 fn int8_weights_keep_the_direction_of_the_trainers_logits() {
-    let (base, task) = sources();
-    let base = pack_base(&base, WeightType::Int8, "").unwrap().bytes;
-    let task = pack_task(&task, &base.parse().unwrap(), WeightType::Int8, "").unwrap().bytes;
-    let bundled = bundle(&base.parse().unwrap(), &task.parse().unwrap()).unwrap();
-    let package = bundled.parse().unwrap();
-    let model = Model::from_package(&package).unwrap();
+    let packages = bundled::pack(WeightType::Int8).unwrap();
+    let model = packages.model().unwrap();
     for reduction in [1, 2, 3, 4, 6, 8] {
         let found = logits(&model, reduction as f32);
         let expected = expected(&format!("r{reduction}"));
@@ -109,11 +85,12 @@ fn int8_weights_keep_the_direction_of_the_trainers_logits() {
 
 #[test]
 fn the_dense_path_of_the_bundled_model_agrees_with_the_oracle_after_every_layer() {
-    let (base, _) = sources();
+    let (base, _) = bundled::open().unwrap();
     let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
     let package = packed.parse().unwrap();
     let model = Model::dense(&package).unwrap();
-    let inputs: Vec<SampleInput> = images().into_iter().map(SampleInput::Pixels).take(3).collect();
+    let inputs: Vec<SampleInput> =
+        bundled::images().unwrap().into_iter().map(SampleInput::Pixels).take(3).collect();
     let comparison = against_oracle(&base, &model, &inputs, || ()).unwrap();
     // Embedding, each layer, final norm, answer.
     assert_eq!(comparison.stages.len(), base.config.layers + 3);
@@ -145,8 +122,7 @@ fn every_family_agrees_with_the_oracle() {
 fn a_model_compared_with_itself_has_no_error() {
     let tiny = Tiny::bert();
     let packages = tiny.pack(WeightType::F32).unwrap();
-    let bundle = packages.bundle.parse().unwrap();
-    let model = Model::from_package(&bundle).unwrap();
+    let model = packages.model().unwrap();
     let TinyInput::Tokens { ids, .. } = &tiny.input else { panic!("bert reads tokens") };
     let inputs = [SampleInput::Tokens(ids.clone())];
     let budget = Budget::Reduction(2.0);

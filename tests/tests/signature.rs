@@ -63,6 +63,7 @@ fn every_rejection_has_its_number() {
     longer.push(0);
     let found = key_id(other.verifying_key().as_bytes());
     let length = package.len();
+    let wrong_length = |found| SignatureError::WrongLength { expected: length, found };
     let cases = [
         (1, refused(package), SignatureError::Unsigned),
         (2, refused(&file[..191]), SignatureError::TooShort { found: 191 }),
@@ -72,21 +73,25 @@ fn every_rejection_has_its_number() {
         (5, refused(&changed(63, &[1])), SignatureError::NotZero { offset: 63 }),
         (6, refused(&foreign), SignatureError::AnotherKey { expected: key_id(key), found }),
         (7, refused(&changed(16, &[9])), SignatureError::BadSignature),
-        (
-            9,
-            refused(&file[..file.len() - 1]),
-            SignatureError::WrongLength { expected: length, found: length - 1 },
-        ),
-        (9, refused(&longer), SignatureError::WrongLength { expected: length, found: length + 1 }),
+        (9, refused(&file[..file.len() - 1]), wrong_length(length - 1)),
+        (9, refused(&longer), wrong_length(length + 1)),
         (10, refused(&changed(file.len() - 1, &[0x5a])), SignatureError::Altered),
     ];
     for (number, error, expected) in cases {
         assert_eq!(error, expected);
         assert_eq!(error.number(), number);
     }
-    let older = trust().at_least(RELEASE + 1).open(file).unwrap_err();
+}
+
+#[test]
+fn an_older_release_is_refused() {
+    let older = trust().at_least(RELEASE + 1).open(&SIGNED.0).unwrap_err();
     assert_eq!(older, SignatureError::Older { minimum: RELEASE + 1, found: RELEASE });
     assert_eq!(older.number(), 8);
+}
+
+#[test]
+fn keys_that_are_no_points_or_of_small_order_are_refused() {
     // The identity, of small order, and a number that is no point.
     let mut weak = [0; 32];
     weak[0] = 1;

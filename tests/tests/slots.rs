@@ -45,6 +45,21 @@ impl Device {
         device
     }
 
+    /// New flash with the first task in it.
+    fn first<const WORD: usize>(&self, seed: u64) -> Nor<WORD, SECTOR> {
+        let mut slots = slots(Nor::new(2 * SECTORS + 1, seed));
+        assert_eq!(slots.whole().unwrap().len(), 0);
+        update(&mut slots, &self.tasks[0], 100).unwrap();
+        slots.into_flash()
+    }
+
+    /// Slots that both hold a task.
+    fn two_tasks(&self, seed: u64) -> Slots<Nor<4, SECTOR>> {
+        let mut slots = slots(Nor::new(2 * SECTORS + 1, seed));
+        self.tasks.iter().for_each(|task| update(&mut slots, task, 500).unwrap());
+        slots
+    }
+
     /// What the device answers with a task, if it is one for its base.
     fn answer(&self, task: &[u8]) -> Option<Vec<f32>> {
         let task = PackageBytes::new(task);
@@ -107,35 +122,42 @@ fn cut_everywhere<const WORD: usize>(
             let mut device = slots(nor);
             let result = update(&mut device, after, 37);
             assert_eq!(result, Err(SlotError::Flash(NorError::Off)));
-            let mut nor = device.into_flash();
             count.cuts += 1;
-            let starts = if nor.unstable_cells() > 0 { 4 } else { 1 };
-            for start in 1..=starts {
-                nor.power_up(None);
-                let mut device = slots(nor.clone());
-                let found = newest(&mut device).expect("a whole task after a cut");
-                if found == after {
-                    count.new += 1;
-                } else {
-                    assert_eq!(found, before, "step {step}, {tear:?}: half a task");
-                    count.old += 1;
-                }
-                if start == starts {
-                    update(&mut device, after, 64).unwrap();
-                    assert_eq!(newest(&mut device).unwrap(), after);
-                }
-            }
+            start_after_cut(device.into_flash(), before, after, Cut { step, tear }, count);
         }
     }
     whole
 }
 
+/// Starts the device on flash that a cut has left, then updates it.
+fn start_after_cut<const WORD: usize>(
+    mut nor: Nor<WORD, SECTOR>,
+    before: &[u8],
+    after: &[u8],
+    cut: Cut,
+    count: &mut Count,
+) {
+    // Unstable cells read otherwise each time.
+    let starts = if nor.unstable_cells() > 0 { 4 } else { 1 };
+    for start in 1..=starts {
+        nor.power_up(None);
+        let mut device = slots(nor.clone());
+        let found = newest(&mut device).expect("a whole task after a cut");
+        if found == after {
+            count.new += 1;
+        } else {
+            assert_eq!(found, before, "{cut:?}: half a task");
+            count.old += 1;
+        }
+        if start == starts {
+            update(&mut device, after, 64).unwrap();
+            assert_eq!(newest(&mut device).unwrap(), after);
+        }
+    }
+}
+
 fn every_cut<const WORD: usize>(device: &Device) -> Count {
-    let mut nor = Nor::<WORD, SECTOR>::new(2 * SECTORS + 1, WORD as u64);
-    let mut first = slots(nor);
-    assert_eq!(first.whole().unwrap().len(), 0);
-    update(&mut first, &device.tasks[0], 100).unwrap();
-    nor = first.into_flash();
+    let mut nor = device.first::<WORD>(WORD as u64);
     let mut count = Count::default();
     for pair in device.tasks.windows(2) {
         nor.power_up(None);
@@ -165,10 +187,7 @@ fn a_power_cut_at_any_write_or_erase_leaves_a_whole_task() {
 #[test]
 fn power_that_fails_again_and_again_never_leaves_the_device_without_a_task() {
     let device = Device::new(4);
-    let mut nor = Nor::<4, SECTOR>::new(2 * SECTORS + 1, 99);
-    let mut first = slots(nor);
-    update(&mut first, &device.tasks[0], 100).unwrap();
-    nor = first.into_flash();
+    let mut nor = device.first::<4>(99);
     let (mut random, mut generation, mut cuts) = (7u64, 0, 0);
     let mut chance = |most: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -181,15 +200,13 @@ fn power_that_fails_again_and_again_never_leaves_the_device_without_a_task() {
         nor.power_up(Some(Cut { step, tear }));
         let mut running = slots(nor);
         let found = newest(&mut running).expect("a whole task");
-        let old = &device.tasks[generation % device.tasks.len()];
-        let new = &device.tasks[(generation + 1) % device.tasks.len()];
-        if found == **new {
+        let task = |generation: usize| &*device.tasks[generation % device.tasks.len()];
+        if found == *task(generation + 1) {
             generation += 1;
         } else {
-            assert_eq!(found, **old, "half a task");
+            assert_eq!(found, *task(generation), "half a task");
         }
-        let next = &device.tasks[(generation + 1) % device.tasks.len()];
-        match update(&mut running, next, 128) {
+        match update(&mut running, task(generation + 1), 128) {
             Ok(()) => generation += 1,
             Err(error) => {
                 assert_eq!(error, SlotError::Flash(NorError::Off));
@@ -242,8 +259,7 @@ fn two_tasks_over_one_base_answer_in_turn_from_the_slots() {
 #[test]
 fn a_slot_with_any_bit_flipped_does_not_count_and_the_one_before_does() {
     let device = Device::new(2);
-    let mut running = slots(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 2));
-    device.tasks.iter().for_each(|task| update(&mut running, task, 500).unwrap());
+    let mut running = device.two_tasks(2);
     let newest_slot = running.whole().unwrap()[0];
     let nor = running.into_flash();
     let payload = newest_slot.payload();
@@ -264,9 +280,8 @@ fn a_slot_with_any_bit_flipped_does_not_count_and_the_one_before_does() {
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_erased() {
     let device = Device::new(2);
-    let mut running = slots(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 3));
-    device.tasks.iter().for_each(|task| update(&mut running, task, 500).unwrap());
-    let [new, old] = running.whole().unwrap().into_array().unwrap();
+    let mut running = device.two_tasks(3);
+    let new = running.whole().unwrap()[0];
     let most = running.capacity();
     assert_eq!(most, SLOT_BYTES - HEADER_BYTES);
     for length in [0, most + 1, u32::MAX] {
@@ -274,28 +289,39 @@ fn what_does_not_fit_is_refused_before_anything_is_erased() {
         assert_eq!(found, Some(SlotError::Length { most, found: length as usize }));
     }
     assert_eq!(running.whole().unwrap().len(), 2);
+}
 
-    // More pieces than announced, fewer, and a check that fails.
+#[test]
+fn more_pieces_than_announced_or_fewer_are_refused() {
+    let mut running = Device::new(2).two_tasks(3);
+    let [new, old] = running.whole().unwrap().into_array().unwrap();
     let mut short = running.update(Some(&new), 10).unwrap();
     short.write(&[1; 8]).unwrap();
     assert_eq!(short.write(&[1; 3]), Err(SlotError::Length { most: 2, found: 3 }));
     assert_eq!(short.missing(), 2);
     let found = short.finish().err();
     assert_eq!(found, Some(SlotError::Length { most: 10, found: 8 }));
-    {
-        let mut refused = running.update(Some(&new), 10).unwrap();
-        refused.write(&[1; 10]).unwrap();
-        let mut written = refused.finish().unwrap();
-        let mut read = [0; 10];
-        written.read(0, &mut read).unwrap();
-        assert_eq!(read, [1; 10]);
-        assert_eq!(written.payload().len(), 10);
-    }
     assert_eq!(running.whole().unwrap().as_slice(), [new]);
     assert_eq!(running.update(Some(&old), 10).err(), Some(SlotError::Stale));
+}
 
-    // The device prefers the older one, whose check the newer one failed: the newer is overwritten.
-    update(&mut running, &device.tasks[0], 9).unwrap();
+#[test]
+fn an_update_whose_check_fails_is_not_there() {
+    let mut running = Device::new(2).two_tasks(3);
+    let new = running.whole().unwrap()[0];
+    let mut refused = running.update(Some(&new), 10).unwrap();
+    refused.write(&[1; 10]).unwrap();
+    let mut written = refused.finish().unwrap();
+    let mut read = [0; 10];
+    written.read(0, &mut read).unwrap();
+    assert_eq!(read, [1; 10]);
+    assert_eq!(written.payload().len(), 10);
+    assert_eq!(running.whole().unwrap().as_slice(), [new]);
+}
+
+#[test]
+fn the_newer_task_is_overwritten_if_the_device_keeps_the_older() {
+    let mut running = Device::new(2).two_tasks(3);
     let [_, keep] = running.whole().unwrap().into_array().unwrap();
     let mut update = running.update(Some(&keep), 4).unwrap();
     update.write(b"task").unwrap();

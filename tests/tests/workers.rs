@@ -5,7 +5,6 @@ use coda_converter::session::Session;
 use coda_runtime::executor::{Executor, Workers};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
-use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::tiny::{Tiny, TinyInput};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,8 +52,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn any_number_of_threads_gives_the_same_bits() {
     for tiny in models() {
         let packages = tiny.pack(WeightType::Int8).unwrap();
-        let bundle = packages.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packages.model().unwrap();
         for reduction in REDUCTIONS {
             let answers = (1..=MOST_WORKERS).map(|threads| {
                 let session = Session::new(&model, Capacity::any_budget(tiny.tokens)).unwrap();
@@ -78,8 +76,7 @@ fn a_second_core_gives_the_same_bits_within_its_plan() {
     let mut shared_out = 0;
     for tiny in models() {
         let packages = tiny.pack(WeightType::F16).unwrap();
-        let bundle = packages.bundle.parse().unwrap();
-        let model = Model::from_package(&bundle).unwrap();
+        let model = packages.model().unwrap();
         let capacity = Capacity::any_budget(tiny.tokens);
         let mut answers = Vec::new();
         for workers in [1, 2] {
@@ -106,8 +103,7 @@ fn a_second_core_gives_the_same_bits_within_its_plan() {
 fn a_plan_without_a_worker_is_refused() {
     let tiny = Tiny::bert();
     let packages = tiny.pack(WeightType::Int8).unwrap();
-    let bundle = packages.bundle.parse().unwrap();
-    let model = Model::from_package(&bundle).unwrap();
+    let model = packages.model().unwrap();
     let capacity = Capacity::any_budget(tiny.tokens);
     let none = Plan::with_workers(&model.dimensions(), capacity, 0);
     assert_eq!(none.unwrap_err().to_string(), "a plan needs at least one worker");

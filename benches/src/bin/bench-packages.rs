@@ -47,9 +47,7 @@ fn main() -> Result<()> {
 }
 
 fn bundled(out: &Path) -> Result<()> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default/fashion-vit");
-    let base = Base::open(&directory, None)?;
-    let trained = Task::open(&directory.join("coda.safetensors"), &base)?;
+    let (base, trained) = coda_tests::bundled::open()?;
     write(out, &base, |mode| with_attention(&trained, &base, mode))
 }
 
@@ -117,15 +115,15 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
     let d = base.config.hidden;
     let mut random = Random(1);
     let mut tensors = BTreeMap::new();
+    let adapter = [
+        (Role::Router, 1, d),
+        (Role::AdapterDown, ADAPTER, d),
+        (Role::AdapterDownBias, 1, ADAPTER),
+        (Role::AdapterUp, d, ADAPTER),
+        (Role::AdapterUpBias, 1, d),
+    ];
     for layer in 0..base.config.layers as u16 {
-        let shapes = [
-            (Role::Router, 1, d),
-            (Role::AdapterDown, ADAPTER, d),
-            (Role::AdapterDownBias, 1, ADAPTER),
-            (Role::AdapterUp, d, ADAPTER),
-            (Role::AdapterUpBias, 1, d),
-        ];
-        random.add(&mut tensors, layer, &shapes);
+        random.add(&mut tensors, layer, &adapter);
         if mode == AttentionMode::KToLowRank {
             random.add_low_rank_keys(&mut tensors, base, layer, RANK);
         }

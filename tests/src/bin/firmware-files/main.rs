@@ -8,61 +8,32 @@ mod swap;
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::firmware::rust_constants;
 use coda_converter::output::write_whole;
-use coda_converter::pack::{WeightType, bundle, pack_base, pack_task};
+use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
-use coda_converter::source::{Base, Task};
 use coda_runtime::executor::Input;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
+use coda_tests::bundled;
 use std::path::{Path, PathBuf};
 
 /// Reductions whose answers the firmware must give to the bit; `targets/firmware` lists them too.
 const REDUCTIONS: [f32; 3] = [1.0, 4.0, 8.0];
 
-/// Says in every package where its weights come from.
-const PROVENANCE: &str = include_str!("../../../../converter/default/PROVENANCE.md");
-
-/// The bundled model, its task, and an image of each class.
-struct Bundled {
-    base: Base,
-    task: Task,
-    images: Vec<Vec<u8>>,
-}
-
-impl Bundled {
-    fn read() -> Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../converter/default");
-        let model = folder.join("fashion-vit");
-        let base = Base::open(&model, None)?;
-        let task = Task::open(&model.join("coda.safetensors"), &base)?;
-        let image = |label: usize| -> Result<Vec<u8>> {
-            let path = folder.join("images").join(format!("{label}.png"));
-            let picture = image::open(&path).with_context(|| path.display().to_string())?;
-            Ok(picture.into_luma8().into_raw())
-        };
-        let images = (0..10).map(image).collect::<Result<_>>()?;
-        Ok(Self { base, task, images })
-    }
-
-    /// `model.coda`, `images.bin` (pixels, image after image), `answers.bin` (logits as
-    /// little-endian f32: reduction by reduction, image by image) and `plan.rs`.
-    fn firmware_files(&self) -> Result<Files> {
-        let base = pack_base(&self.base, WeightType::Int8, PROVENANCE)?.bytes;
-        let base = base.parse()?;
-        let task = pack_task(&self.task, &base, WeightType::Int8, PROVENANCE)?.bytes;
-        let bundle = bundle(&base, &task.parse()?)?;
-        let package = bundle.parse()?;
-        let model = Model::from_package(&package)?;
-        let plan = Plan::new(&model.dimensions(), capacity(&model)?)?;
-        Ok(vec![
-            ("model.coda".to_owned(), bundle.to_vec()),
-            ("images.bin".to_owned(), self.images.concat()),
-            ("answers.bin".to_owned(), answers(&model, &self.images, &REDUCTIONS)?),
-            ("plan.rs".to_owned(), rust_constants(&plan).into_bytes()),
-        ])
-    }
+/// `model.coda`, `images.bin` (pixels, image after image), `answers.bin` (logits as little-endian f32:
+/// reduction by reduction, image by image) and `plan.rs`.
+fn files() -> Result<Files> {
+    let packages = bundled::pack(WeightType::Int8)?;
+    let model = packages.model()?;
+    let images = bundled::images()?;
+    let plan = Plan::new(&model.dimensions(), capacity(&model)?)?;
+    Ok(vec![
+        ("model.coda".to_owned(), packages.bundle.to_vec()),
+        ("images.bin".to_owned(), images.concat()),
+        ("answers.bin".to_owned(), answers(&model, &images, &REDUCTIONS)?),
+        ("plan.rs".to_owned(), rust_constants(&plan).into_bytes()),
+    ])
 }
 
 /// Names and contents.
@@ -108,12 +79,9 @@ fn write(directory: &Path, files: &Files) -> Result<()> {
 
 fn main() -> Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let bundled = Bundled::read()?;
     match &arguments[..] {
-        [option, directory] if option == Path::new("--swap") => {
-            write(directory, &swap::files(&bundled)?)
-        }
-        [directory] => write(directory, &bundled.firmware_files()?),
+        [option, directory] if option == Path::new("--swap") => write(directory, &swap::files()?),
+        [directory] => write(directory, &files()?),
         _ => bail!("usage: firmware-files [--swap] DIR"),
     }
 }

@@ -1,13 +1,15 @@
 //! The files that `targets/external-ram` embeds: a base, two tasks for it, signed, and their answers.
 
-use super::{Bundled, Files, answers};
+use super::{Files, answers};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
 use coda_converter::sign::sign;
+use coda_converter::smooth::smooth;
 use coda_converter::source::{FloatTensor, Task};
 use coda_runtime::config::HeadKind;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::model::Model;
+use coda_tests::bundled;
 use ed25519_dalek::SigningKey;
 
 /// The private keys of RFC 8032, section 7.1, tests 1 and 2: nobody's secret. Sign nothing else
@@ -31,21 +33,23 @@ const REDUCTION: f32 = 4.0;
 /// `base.coda`; `garments-N.signed` and `kinds-N.signed` of release N; `kinds.coda`, unsigned;
 /// `kinds-foreign.signed`, of a key that the device does not trust; `key.bin`, the one it trusts;
 /// `images.bin`; `garments.bin` and `kinds.bin`, this machine's logits at r = 4 as little-endian f32.
-pub(super) fn files(bundled: &Bundled) -> Result<Files> {
-    let base = pack_base(&bundled.base, WeightType::Int8, "")?.bytes;
+pub(super) fn files() -> Result<Files> {
+    let (source, trained) = bundled::open()?;
+    let images = bundled::images()?;
+    let base = pack_base(smooth(&source, WeightType::Int8)?.as_ref(), WeightType::Int8, "")?.bytes;
     let pack = |task: &Task| -> Result<PackageBytes> {
         Ok(pack_task(task, &base.parse()?, WeightType::Int8, "")?.bytes)
     };
     let logits = |task: &PackageBytes| -> Result<Vec<u8>> {
         let (base, task) = (base.parse()?, task.parse()?);
-        answers(&Model::bind(&base, &task)?, &bundled.images, &[REDUCTION])
+        answers(&Model::bind(&base, &task)?, &images, &[REDUCTION])
     };
-    let (garments, kinds) = (pack(&bundled.task)?, pack(&kinds(&bundled.task)?)?);
+    let (garments, kinds) = (pack(&trained)?, pack(&kinds(&trained)?)?);
     let (key, foreign) = (SigningKey::from_bytes(&TRUSTED), SigningKey::from_bytes(&FOREIGN));
     let files = [
         ("base.coda", base.to_vec()),
         ("key.bin", key.verifying_key().to_bytes().to_vec()),
-        ("images.bin", bundled.images.concat()),
+        ("images.bin", images.concat()),
         ("garments.bin", logits(&garments)?),
         ("garments-1.signed", sign(&garments, &key, 1)?),
         ("garments-3.signed", sign(&garments, &key, 3)?),
