@@ -424,33 +424,20 @@ fn budgets_that_do_not_fit_are_refused() {
     let bench = Bench::new();
     let picture = bench.packed("picture.coda", &[]);
     let image = image();
+    let run_refused = |option: &str, value: &str, words: &[&str]| {
+        refused(&["run", &picture, "--image", &image, option, value], INPUT, words);
+    };
     for reduction in ["0", "-1", "0.5", "nan", "inf"] {
-        refused(
-            &["run", &picture, "--image", &image, "--reduction", reduction],
-            INPUT,
-            &["at least 1"],
-        );
+        run_refused("--reduction", reduction, &["at least 1"]);
     }
-    refused(
-        &["run", &picture, "--image", &image, "--reduction", "51"],
-        INPUT,
-        &["51", "50 tokens"],
-    );
+    run_refused("--reduction", "51", &["51", "50 tokens"]);
     for k in ["0", "-3", "51"] {
-        refused(
-            &["run", &picture, "--image", &image, "--selected", k],
-            INPUT,
-            &["between 1 and", "50"],
-        );
+        run_refused("--selected", k, &["between 1 and", "50"]);
     }
     refused(&["eval", &picture, "--data", &image, "--reductions", "0"], INPUT, &["at least 1"]);
     refused(&["plan", &picture, "--reduction", "0"], INPUT, &["at least 1"]);
     refused(&["plan", &picture, "--max-tokens", "51"], INPUT, &["50"]);
-    refused(
-        &["run", &picture, "--image", &image, "--kernels", "x"],
-        INPUT,
-        &["portable", "scalar"],
-    );
+    run_refused("--kernels", "x", &["portable", "scalar"]);
 }
 
 #[test]

@@ -131,11 +131,22 @@ fn serve(
         external::used(),
         swap
     );
+    answer(device, &mut executor, &model, source, world)
+}
+
+/// Answers requests until one asks for another task.
+fn answer(
+    device: &mut Device,
+    executor: &mut Executor<'_, '_>,
+    model: &Model<'_>,
+    source: Source,
+    world: &mut World<'_>,
+) -> Result<Option<Source>, Failure> {
     loop {
         match world.next() {
             Request::Use(next) => return Ok(Some(next)),
             Request::End => return Ok(None),
-            Request::Classify(image) => classify(&mut executor, &model, image)?,
+            Request::Classify(image) => classify(executor, model, image)?,
             Request::Update(expected) => {
                 let taken = update(device, world, expected)?;
                 if taken && source == Source::Slot {
