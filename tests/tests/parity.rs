@@ -62,6 +62,21 @@ fn run(model: &Model<'_>, input: Input<'_>, tokens: usize, budget: Budget<'_>) -
     states
 }
 
+/// Low-rank keys of rank 2.
+fn low_rank_keys(d: usize, width: usize) -> [(Role, FloatTensor); 5] {
+    let shapes = [
+        (Role::LowRankDown, 2, d),
+        (Role::LowRankKey, width, 2),
+        (Role::LowRankKeyBias, 1, width),
+        (Role::LowRankValue, width, 2),
+        (Role::LowRankValueBias, 1, width),
+    ];
+    shapes.map(|(role, rows, columns)| {
+        let values = (0..rows * columns).map(|i| (i as f32 * 0.7 + rows as f32).sin() * 0.3);
+        (role, FloatTensor { shape: vec![rows, columns], values: values.collect() })
+    })
+}
+
 /// The tiny task with every layer routed in one mode, without norms and head of its own.
 fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
     let mut task = tiny.task.clone();
@@ -71,17 +86,7 @@ fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
     // them from a layer that has them, and low-rank keys are made up.
     let donors: Vec<_> = task.tensors.iter().filter(|(place, _)| coda(place)).collect();
     let donors: Vec<_> = donors.into_iter().map(|((_, role), t)| (*role, t.clone())).collect();
-    let low_rank = [
-        (Role::LowRankDown, 2, d),
-        (Role::LowRankKey, width, 2),
-        (Role::LowRankKeyBias, 1, width),
-        (Role::LowRankValue, width, 2),
-        (Role::LowRankValueBias, 1, width),
-    ];
-    let made_up = low_rank.map(|(role, rows, columns)| {
-        let values = (0..rows * columns).map(|i| (i as f32 * 0.7 + rows as f32).sin() * 0.3);
-        (role, FloatTensor { shape: vec![rows, columns], values: values.collect() })
-    });
+    let made_up = low_rank_keys(d, width);
     for layer in 0..tiny.base.config.layers as u16 {
         for (role, tensor) in donors.iter().chain(&made_up) {
             task.tensors.entry((layer, *role)).or_insert_with(|| tensor.clone());

@@ -35,6 +35,14 @@ const MODES: [(&str, AttentionMode); 3] = [
 /// Longest input of MiniLM that is measured.
 const MINILM_TOKENS: usize = 256;
 
+const MINILM_TASK: TaskConfig = TaskConfig {
+    adapter_activation: Activation::Relu,
+    router_input: RouterInput::Rms,
+    gate: Gate::Ones,
+    reduction: 4.0,
+    max_tokens: MINILM_TOKENS,
+};
+
 const PROVENANCE: &str = "benches/src/bin/bench-packages.rs";
 
 fn main() -> Result<()> {
@@ -132,13 +140,7 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
     random.add(&mut tensors, GLOBAL_LAYER, &head);
     let routing = Some(Routing { attention: mode, reduction: None });
     Task {
-        config: TaskConfig {
-            adapter_activation: Activation::Relu,
-            router_input: RouterInput::Rms,
-            gate: Gate::Ones,
-            reduction: 4.0,
-            max_tokens: MINILM_TOKENS,
-        },
+        config: MINILM_TASK,
         layers: vec![LayerPlan { routing }; base.config.layers],
         pinned: Vec::new(),
         head: Some(Head {
