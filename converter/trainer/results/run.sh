@@ -5,8 +5,8 @@
 #
 # SEEDS="1 2 3" and METHODS="probe adapter coda r4:1 ..." choose what is run, `:1` with seed 1 at most; by default
 # all that RESULTS.md shows but its trials and `fast-5000`. Everything goes on where it stopped: a finished training
-# is not repeated, an interrupted one continues. Weights stay in ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove
-# one to repeat it), records come here. Needs tests/fetch.sh. FEATURES=onednn multiplies in bf16 through the
+# is not repeated, an interrupted one continues. Weights and curves stay in
+# ${XDG_CACHE_HOME:-~/.cache}/coda-edge/runs (remove one to repeat it), a line for each comes here. Needs tests/fetch.sh. FEATURES=onednn multiplies in bf16 through the
 # system's oneDNN (Debian: libdnnl-dev).
 #
 # `short` is a short training for r = 4 and 8, and each `short-...` the same with one thing changed: what an
@@ -79,7 +79,7 @@ for task in "${tasks[@]}"; do
     for seed in $seeds; do
       case " $only " in *" $seed "*) ;; *) continue ;; esac
       name=$method-s$seed
-      out=$cache/runs/$task/$name record=$results/$task/$name
+      out=$cache/runs/$task/$name
       adapter=$cache/runs/$task/adapter-s$seed/task.safetensors
       taught=(--teacher "$adapter")
       case $task in reuters-* | 20newsgroups) taught+=(--answers "$cache/runs/$task/answers-s$seed.safetensors") ;; esac
@@ -133,7 +133,7 @@ for task in "${tasks[@]}"; do
           exit 2
           ;;
       esac
-      mkdir -p "$out" "$record"
+      mkdir -p "$out"
       if [ ! -e "$out/training.json" ]; then
         echo "== $task, $name"
         if [ "$method" = short-pretrained ] && [ ! -e "${own[1]}" ]; then
@@ -144,9 +144,7 @@ for task in "${tasks[@]}"; do
           "${own[@]}" --attention "$mode" --reductions "$trained" \
           --test-reductions "$tested" "${taught[@]}"
       fi
-      cp "$out/training.json" "$record/training.json"
-      [ -e "$out/task.safetensors" ] || continue
-      if [ ! -e "$out/eval.json" ]; then
+      if [ -e "$out/task.safetensors" ] && [ ! -e "$out/eval.json" ]; then
         "$coda" pack --base "$base" "${size[@]}" --task "$out/task.safetensors" --weights int8 -o "$out/model.coda"
         reductions=$measured
         case $method in probe | adapter | adapter-taught) reductions=1 ;; esac
@@ -154,11 +152,11 @@ for task in "${tasks[@]}"; do
           >"$out/eval.json.part"
         mv "$out/eval.json.part" "$out/eval.json"
       fi
-      cp "$out/eval.json" "$record/eval.json"
+      "$trainer" collect --results "$results" "$out"
       [ "$method" = coda ] || continue
       for speed in $speeds; do
         # A schedule of the same task, found on its validation data.
-        record=$results/$task/speed-$speed-s$seed found=$out/speed-$speed
+        record=$cache/runs/$task/speed-$speed-s$seed found=$out/speed-$speed
         if [ ! -e "$found.json" ]; then
           "$trainer" schedule --base "$base" --task "$out/task.safetensors" --speed "$speed" --seed "$seed" \
             --data "$cache/$task-train.tsv" --validation 0.05 --max-tokens 128 --out "$found.safetensors"
@@ -168,6 +166,7 @@ for task in "${tasks[@]}"; do
         fi
         mkdir -p "$record"
         cp "$found.json" "$record/eval.json"
+        "$trainer" collect --results "$results" "$record"
       done
     done
   done

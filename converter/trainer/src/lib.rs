@@ -8,7 +8,7 @@
 //! | [`loss`] | cross-entropy, and what a teacher says |
 //! | [`optimizer`] | `AdamW` with a rate for each group |
 //! | [`settings`] | every hyper-parameter |
-//! | [`report`] | the results page of many trainings |
+//! | [`results`], [`report`] | the records of many trainings, and the page that is made of them |
 //! | [`schedule`] | a reduction for each layer, for a budget |
 //! | [`train`] | the loop: steps, validation, early stop |
 //! | [`answers`] | what a teacher said, for many trainings |
@@ -29,6 +29,7 @@ pub mod plot;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod results;
 pub mod saliency;
 pub mod schedule;
 pub mod settings;

@@ -1,7 +1,7 @@
-//! What a training leaves behind beside its weights: `training.json`.
+//! What a training writes beside its weights: `training.json`.
 
-use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A point of the training curve: means since the point before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct Progress {
 }
 
 /// The data of a training.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRecord {
     /// Name of the file.
     pub file: String,
@@ -101,14 +101,15 @@ pub struct DataRecord {
     /// Samples held out for validation.
     pub validation: usize,
     /// Class names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }
 
 /// Versions of what computed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// This crate.
-    pub coda_trainer: &'static str,
+    pub coda_trainer: String,
     /// Operating system and processor family.
     pub target: String,
     /// Threads of matrix products.
@@ -116,20 +117,23 @@ pub struct Versions {
 }
 
 /// The whole record.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Every hyper-parameter.
-    pub settings: Settings,
+    pub settings: Map<String, Value>,
     /// Files that the training began from, with their SHA-256.
     pub sources: Vec<(String, String)>,
     /// The data.
     pub data: DataRecord,
-    /// Trained values.
-    pub trained_values: usize,
-    /// Frozen values.
-    pub frozen_values: usize,
-    /// Values that the task adds to the base (norms that it changes replace the base's), per cent.
-    pub new_values_percent: f64,
+    /// Trained parameters.
+    #[serde(alias = "trained_values")]
+    pub trained_parameters: usize,
+    /// Frozen parameters.
+    #[serde(alias = "frozen_values")]
+    pub frozen_parameters: usize,
+    /// Parameters that the task adds to the base (norms that it changes replace the base's), per cent.
+    #[serde(alias = "new_values_percent")]
+    pub new_parameters_percent: f64,
     /// Curves and the best validation.
     pub progress: Progress,
     /// Test data, looked at once after the training.
@@ -139,7 +143,7 @@ pub struct Record {
 }
 
 /// The result on test data.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestRecord {
     /// Name of the file.
     pub file: String,

@@ -6,11 +6,13 @@ use crate::model::{Method, TaskSpec};
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
+use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
 use coda_runtime::config::{Activation, AttentionMode, Embedding, Named, Pooling, RouterInput};
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// An argument that names a setting; each value with what it means.
 fn named<T: Named + Send + Sync>(
@@ -288,7 +290,31 @@ pub struct Settings {
     pub precision: Precision,
 }
 
+/// A command that has the settings alone: its arguments state their defaults.
+#[derive(clap::Parser)]
+struct Defaults {
+    #[command(flatten)]
+    settings: Settings,
+}
+
 impl Settings {
+    /// The settings by name, as a record has them.
+    ///
+    /// # Errors
+    /// Never: every setting is a number, a name or a list.
+    pub fn recorded(&self) -> Result<Map<String, Value>> {
+        // By way of text: an f32 is as it was given, not with the digits of an f64.
+        Ok(serde_json::from_str(&serde_json::to_string(self)?)?)
+    }
+
+    /// What a record has where no option was given.
+    ///
+    /// # Errors
+    /// Never: no option is required.
+    pub fn defaults() -> Result<Map<String, Value>> {
+        Defaults::try_parse_from(["coda-trainer"])?.settings.recorded()
+    }
+
     /// Refuses values that make no sense.
     ///
     /// # Errors
@@ -476,17 +502,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        settings: Settings,
-    }
 
     fn settings(arguments: &[&str]) -> Settings {
         let line = std::iter::once(&"test").chain(arguments);
-        Line::try_parse_from(line).unwrap().settings
+        Defaults::try_parse_from(line).unwrap().settings
     }
 
     #[test]

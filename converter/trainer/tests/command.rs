@@ -168,7 +168,7 @@ fn a_training_writes_a_task_a_record_and_curves_and_leaves_the_base_alone() {
     assert_eq!(record["progress"]["curve"].as_array().unwrap().len(), 12);
     assert_eq!(record["test"]["samples"], 3);
     let trained: usize = task.tensors.values().map(|tensor| tensor.values.len()).sum();
-    assert_eq!(record["trained_values"], trained);
+    assert_eq!(record["trained_parameters"], trained);
 }
 
 #[test]
@@ -566,33 +566,48 @@ fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
 }
 
 #[test]
-fn a_report_has_the_tables_and_the_picture_of_its_records() {
+fn a_report_has_the_tables_and_the_picture_of_collected_trainings() {
     let bench = Bench::new();
     bench.write_idx("test", SIDE, &[3, 4, 5, 6]);
     let test = bench.path("test-images-idx3-ubyte");
-    for (name, more) in [
-        ("results/fashion/adapter-s1", ["--method", "parallel-adapter"]),
-        ("results/fashion/coda-s1", ["--method", "coda"]),
-        ("results/fashion/random-s1", ["--selection", "random"]),
-    ] {
+    let runs = [
+        ("runs/fashion/adapter-s1", ["--method", "parallel-adapter"]),
+        ("runs/fashion/coda-s1", ["--method", "coda"]),
+        ("runs/fashion/random-s1", ["--selection", "random"]),
+    ];
+    for (name, more) in runs {
         let common = ["--steps", "4", "--test", &test];
         succeeded(&bench.arguments("train", name, &[&common[..], &more].concat()));
     }
     let evaluated = |accuracy: f64, ms: f64| {
         format!(
-            r#"{{"samples": 4, "kernels": "scalar", "cpu": "a CPU", "reductions": [
-                {{"reduction": 1.0, "accuracy": {accuracy}, "median_ms": {ms}, "speed_up": 1.0}}]}}"#
+            r#"{{"samples": 4, "kernels": "scalar", "cpu": "a CPU", "tokens": 50, "arena_bytes": 1,
+                "reductions": [{{"reduction": 1.0, "accuracy": {accuracy}, "median_ms": {ms},
+                "speed_up": 1.0, "end_to_end_ms": {ms}, "end_to_end_speed_up": 1.0}}]}}"#
         )
     };
-    bench.write("results/fashion/adapter-s1/eval.json", evaluated(75.0, 2.0));
-    bench.write("results/fashion/coda-s1/eval.json", evaluated(74.0, 0.5));
+    bench.write("runs/fashion/adapter-s1/eval.json", evaluated(75.0, 2.0));
+    bench.write("runs/fashion/coda-s1/eval.json", evaluated(74.0, 0.5));
+    let results = bench.path("results");
+    std::fs::create_dir(&results).unwrap();
+    let collect = |run: &str| ["collect", "--results", &results, run].map(str::to_owned);
+    for (name, _) in runs {
+        succeeded(&collect(&bench.path(name)));
+    }
+    let read = || std::fs::read_to_string(Path::new(&results).join("trainings.jsonl")).unwrap();
+    let lines = read();
+    assert_eq!(lines.lines().count(), 4, "{lines}");
+    assert!(!lines.contains("curve") && !lines.contains("right"), "{lines}");
+    succeeded(&collect(&bench.path("runs/fashion/random-s1")));
+    assert!(read() == lines, "a training that is collected again is another");
     let page = bench.path("RESULTS.md");
-    succeeded(&["report", &bench.path("results"), "--out", &page].map(str::to_owned));
+    succeeded(&["report", &results, "--out", &page].map(str::to_owned));
     let page = std::fs::read_to_string(page).unwrap();
-    for words in ["| coda | 1 |", "-1.00", "4.00x", "| coda / random | 1 |", "a CPU"] {
+    for words in ["| coda | 1 |", "-1.00", "4.00x", "| coda / random | 1 |", "a CPU", "σ)"] {
         assert!(page.contains(words), "\"{words}\" is not in:\n{page}");
     }
-    assert!(PathBuf::from(bench.path("results")).join("accuracy.svg").is_file());
+    assert!(Path::new(&results).join("accuracy.svg").is_file());
+    refused(&collect(&bench.path("runs/fashion")), &["TASK/METHOD-sSEED"]);
     let empty = bench.path("empty");
     std::fs::create_dir(&empty).unwrap();
     refused(&["report", &empty, "--out", &bench.path("page")].map(str::to_owned), &["no records"]);

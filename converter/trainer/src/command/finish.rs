@@ -107,7 +107,7 @@ impl Finished<'_> {
         let full = settings.method == Method::Full;
         let percent = if full { 100.0 } else { 100.0 * added as f64 / base as f64 };
         Ok(Record {
-            settings: settings.clone(),
+            settings: settings.recorded()?,
             sources: self.sources.clone(),
             data: DataRecord {
                 file: name_of(path),
@@ -117,13 +117,13 @@ impl Finished<'_> {
                 validation,
                 labels: self.data.labels.clone(),
             },
-            trained_values: model.trained_values(),
-            frozen_values: model.frozen_values(),
-            new_values_percent: percent,
+            trained_parameters: model.trained_values(),
+            frozen_parameters: model.frozen_values(),
+            new_parameters_percent: percent,
             progress: trainer.progress().clone(),
             test: self.test(trainer)?,
             versions: Versions {
-                coda_trainer: env!("CARGO_PKG_VERSION"),
+                coda_trainer: env!("CARGO_PKG_VERSION").to_owned(),
                 target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
                 threads: rayon::current_num_threads(),
             },
@@ -148,10 +148,10 @@ impl Finished<'_> {
 /// The figures for the terminal.
 fn report(record: &Record) {
     println!(
-        "{} values trained, {} frozen, {:.2} % new; {} steps in {:.0} s; best validation at step {}",
-        record.trained_values,
-        record.frozen_values,
-        record.new_values_percent,
+        "{} parameters trained, {} frozen, {:.2} % new; {} steps in {:.0} s; best validation at step {}",
+        record.trained_parameters,
+        record.frozen_parameters,
+        record.new_parameters_percent,
         record.progress.step,
         record.progress.seconds,
         record.progress.best_step

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod collect;
 mod examples;
 mod files;
 mod finish;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Pretrain(Training),
     Examples(examples::Examples),
     Schedule(schedule::Schedule),
+    Collect(collect::Collect),
     Report(report::Report),
 }
 
@@ -94,6 +96,7 @@ impl Command {
             Self::Pretrain(training) => training.run(Objective::Pretrain),
             Self::Examples(examples) => examples.run(),
             Self::Schedule(schedule) => schedule.run(),
+            Self::Collect(collect) => collect.run(),
             Self::Report(report) => report.run(),
         }
     }

@@ -3,13 +3,14 @@
 use anyhow::{Context, Result};
 use coda_converter::output::write_whole;
 use coda_trainer::report::report;
+use coda_trainer::results::Results;
 use std::path::PathBuf;
 
 /// Write the results page of many trainings: tables, and accuracy against speed-up as a picture
 #[derive(Debug, clap::Args)]
 pub(crate) struct Report {
-    /// A directory for each task, in it `METHOD-sSEED/training.json` and `eval.json` (`coda eval
-    /// --json`)
+    /// The directory of `trainings.jsonl` and `evaluations.jsonl`, as `collect` writes them; titles of
+    /// tasks, if wanted, in `titles.json`
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// Text that stands before the tables
@@ -22,17 +23,18 @@ pub(crate) struct Report {
 
 impl Report {
     pub(super) fn run(&self) -> Result<()> {
-        let (page, picture) = report(&self.directory)?;
+        let page = report(&Results::read(&self.directory)?)
+            .with_context(|| self.directory.display().to_string())?;
         let preface = match &self.preface {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?,
         };
         let path = self.directory.join("accuracy.svg");
-        write_whole(&path, picture.as_bytes())
+        write_whole(&path, page.picture.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
         let image = format!("\n![accuracy against speed-up]({})\n", path.display());
-        write_whole(&self.out, format!("{preface}{image}{page}").as_bytes())
+        write_whole(&self.out, format!("{preface}{image}{}", page.text).as_bytes())
             .with_context(|| format!("cannot write {}", self.out.display()))?;
         println!("{}", self.out.display());
         Ok(())
