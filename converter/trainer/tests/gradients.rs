@@ -98,7 +98,7 @@ fn frozen_maps() {
     check("frozen map", &own, || weighted(&first.apply(&own[0]).unwrap()));
     for kind in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh] {
         check("frozen feed-forward network", &own, || {
-            weighted(&frozen_feed_forward(&own[0], (&first, &second), kind).unwrap())
+            weighted(&frozen_feed_forward(&own[0], &first, &second, kind).unwrap())
         });
     }
 }
@@ -128,7 +128,7 @@ fn attention_of_ragged_sequences_with_a_bias() {
         Segment { query_start: 0, queries: 3, key_start: 0, keys: 4, bias: Vec::new() },
         Segment { query_start: 3, queries: 2, key_start: 4, keys: 3, bias },
     ];
-    check("attention", &own, || weighted(&attention((q, k, v), segments.clone(), 2, 0.6).unwrap()));
+    check("attention", &own, || weighted(&attention(q, k, v, segments.clone(), 2, 0.6).unwrap()));
 }
 
 #[test]

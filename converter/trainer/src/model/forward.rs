@@ -401,7 +401,7 @@ impl Model {
         Keys { keys, values, segments }: Keys,
     ) -> Result<Tensor> {
         let scale = f64::from(self.config.attention_scale);
-        let attended = attention((queries, &keys, &values), segments, self.config.heads, scale)?;
+        let attended = attention(queries, &keys, &values, segments, self.config.heads, scale)?;
         let attended = self.map(layer, OUTPUT, &attended)?;
         let h = (x + self.scaled(layer, Role::AttentionScale, attended)?)?;
         let (attention_norm, norm) = (
@@ -428,7 +428,7 @@ impl Model {
             && let Some(first) = frozen(Role::FeedForwardIn)
             && let Some(second) = frozen(Role::FeedForwardOut)
         {
-            let out = frozen_feed_forward(x, (first, second), kind)?;
+            let out = frozen_feed_forward(x, first, second, kind)?;
             return self.scaled(layer, Role::FeedForwardScale, out);
         }
         let expanded = self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;

@@ -1,6 +1,7 @@
 //! Attention inside each sequence of a ragged batch.
 
-use super::real::{Stack, dot, largest, sum, vectorized};
+use super::matrices::Matrices;
+use super::real::{dot, largest, sum, vectorized};
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply3};
 use candle_core::{CpuStorage, Result, Tensor};
 use std::sync::{Mutex, PoisonError};
@@ -27,12 +28,14 @@ pub struct Segment {
 /// # Errors
 /// The shapes disagree.
 pub fn attention(
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
     segments: Vec<Segment>,
     heads: usize,
     scale: f64,
 ) -> Result<Tensor> {
-    apply3(Attention { segments, heads, scale, saved: Mutex::default() }, (q, k, v))
+    apply3(Attention { segments, heads, scale, saved: Mutex::default() }, q, k, v)
 }
 
 struct Attention {
@@ -44,7 +47,7 @@ struct Attention {
 }
 
 /// Softmax of rows of scaled products, in place.
-fn soften<T: Real>(products: &mut [T], keys: usize, scale: T, bias: &[f32]) {
+fn softmax_rows<T: Real>(products: &mut [T], keys: usize, scale: T, bias: &[f32]) {
     vectorized(|| {
         for (index, row) in products.chunks_exact_mut(keys).enumerate() {
             let own = bias.get(index * keys..(index + 1) * keys).unwrap_or(&[]);
@@ -59,7 +62,7 @@ fn soften<T: Real>(products: &mut [T], keys: usize, scale: T, bias: &[f32]) {
 }
 
 /// The gradient of the scaled products from that of the weights, in place.
-fn harden<T: Real>(gradient: &mut [T], weights: &[T], keys: usize, scale: T) {
+fn softmax_backward<T: Real>(gradient: &mut [T], weights: &[T], keys: usize, scale: T) {
     vectorized(|| {
         for (g, w) in gradient.chunks_exact_mut(keys).zip(weights.chunks_exact(keys)) {
             let along = dot(g, w);
@@ -68,7 +71,7 @@ fn harden<T: Real>(gradient: &mut [T], weights: &[T], keys: usize, scale: T) {
     });
 }
 
-/// Writes a stack of heads to rows of a matrix with the heads side by side.
+/// Writes a batch of heads to rows of a matrix with the heads side by side.
 fn spread<T: Real>(packed: &[T], heads: usize, rows: &mut [T], columns: usize) {
     let (width, count) = (columns / heads, rows.len() / columns);
     for head in 0..heads {
@@ -88,10 +91,10 @@ impl Attention {
         k: &View<'_, T>,
     ) -> Result<CpuStorage> {
         let Segment { query_start, queries, key_start, keys, bias } = segment;
-        let query = Stack::heads(q, *query_start, *queries, self.heads);
-        let key = Stack::heads(k, *key_start, *keys, self.heads).transposed();
+        let query = Matrices::heads(q, *query_start, *queries, self.heads);
+        let key = Matrices::heads(k, *key_start, *keys, self.heads).transposed();
         let mut products = query.times::<T>(&key)?;
-        soften(&mut products, *keys, T::constant(self.scale), bias);
+        softmax_rows(&mut products, *keys, T::constant(self.scale), bias);
         Ok(T::to_cpu_storage_owned(products))
     }
 }
@@ -105,9 +108,9 @@ impl Differentiable<3> for Attention {
         for segment in &self.segments {
             let Segment { query_start, queries, key_start, keys, .. } = *segment;
             let weights = self.weights(segment, &q, &k)?;
-            let value = Stack::heads(&v, key_start, keys, self.heads);
+            let value = Matrices::heads(&v, key_start, keys, self.heads);
             let sizes = [self.heads, queries, keys];
-            let context = Stack::packed(&weights, 0, sizes).times::<T>(&value)?;
+            let context = Matrices::packed(&weights, 0, sizes).times::<T>(&value)?;
             let rows = &mut out[query_start * q.columns..(query_start + queries) * q.columns];
             spread(&context, self.heads, rows, q.columns);
             saved.push(weights);
@@ -125,20 +128,25 @@ impl Differentiable<3> for Attention {
         for (segment, weights) in self.segments.iter().zip(saved.iter()) {
             let Segment { query_start, queries, key_start, keys, .. } = *segment;
             let sizes = [self.heads, queries, keys];
-            let own = Stack::heads(g, query_start, queries, self.heads);
-            let value = Stack::heads(v, key_start, keys, self.heads).transposed();
+            let own = Matrices::heads(g, query_start, queries, self.heads);
+            let value = Matrices::heads(v, key_start, keys, self.heads).transposed();
             let mut inner = own.times::<T>(&value)?;
-            harden(&mut inner, T::cpu_storage_as_slice(weights)?, keys, T::constant(self.scale));
+            softmax_backward(
+                &mut inner,
+                T::cpu_storage_as_slice(weights)?,
+                keys,
+                T::constant(self.scale),
+            );
             let inner = T::to_cpu_storage_owned(inner);
             let query_rows = query_start * columns..(query_start + queries) * columns;
             let key_rows = key_start * columns..(key_start + keys) * columns;
-            let key = Stack::heads(k, key_start, keys, self.heads);
-            let found = Stack::packed(&inner, 0, sizes).times::<T>(&key)?;
+            let key = Matrices::heads(k, key_start, keys, self.heads);
+            let found = Matrices::packed(&inner, 0, sizes).times::<T>(&key)?;
             spread(&found, self.heads, &mut of_q[query_rows], columns);
-            let query = Stack::heads(q, query_start, queries, self.heads);
-            let found = Stack::packed(&inner, 0, sizes).transposed().times::<T>(&query)?;
+            let query = Matrices::heads(q, query_start, queries, self.heads);
+            let found = Matrices::packed(&inner, 0, sizes).transposed().times::<T>(&query)?;
             spread(&found, self.heads, &mut of_k[key_rows.clone()], columns);
-            let found = Stack::packed(weights, 0, sizes).transposed().times::<T>(&own)?;
+            let found = Matrices::packed(weights, 0, sizes).transposed().times::<T>(&own)?;
             spread(&found, self.heads, &mut of_v[key_rows], columns);
         }
         let [first, second, third] = pass.wanted;

@@ -1,7 +1,8 @@
 //! Matrix products with bf16 operands and f32 sums, by oneDNN: several times faster on CPUs with AMX.
 #![allow(unsafe_code, reason = "a function of the C library oneDNN")]
 
-use super::real::{Stack, vectorized};
+use super::matrices::Matrices;
+use super::real::vectorized;
 use candle_core::{CpuStorage, Result};
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
@@ -48,8 +49,8 @@ struct Form {
 
 impl Form {
     /// `None` if neither rows nor columns are contiguous.
-    const fn of(stack: &Stack<'_>) -> Option<Self> {
-        let ([_, rows, columns], [_, row, column]) = (stack.sizes, stack.strides);
+    const fn of(matrices: &Matrices<'_>) -> Option<Self> {
+        let ([_, rows, columns], [_, row, column]) = (matrices.sizes, matrices.strides);
         match (row, column) {
             (_, 1) => Some(Self { by_columns: false, lines: rows, length: columns, apart: row }),
             (1, _) => Some(Self { by_columns: true, lines: columns, length: rows, apart: column }),
@@ -61,13 +62,13 @@ impl Form {
         if self.by_columns { b'T' as c_char } else { b'N' as c_char }
     }
 
-    /// Matrix `index` of a stack as dense bf16.
-    fn round(&self, stack: &Stack<'_>, values: &[f32], index: usize, out: &mut Vec<u16>) {
+    /// Matrix `index` of a batch as dense bf16.
+    fn round(&self, matrices: &Matrices<'_>, values: &[f32], index: usize, out: &mut Vec<u16>) {
         let size = self.lines * self.length;
         if out.len() < size {
             out.resize(size, 0);
         }
-        let start = stack.offset + index * stack.strides[0];
+        let start = matrices.offset + index * matrices.strides[0];
         vectorized(|| {
             for (line, slots) in out[..size].chunks_exact_mut(self.length).enumerate() {
                 let from = start + line * self.apart;
@@ -91,7 +92,11 @@ fn round_each(values: &[f32], out: &mut [u16]) {
 }
 
 /// Appends the product of each pair of matrices; false where candle does better.
-pub(super) fn products(left: &Stack<'_>, right: &Stack<'_>, out: &mut Vec<f32>) -> Result<bool> {
+pub(super) fn products(
+    left: &Matrices<'_>,
+    right: &Matrices<'_>,
+    out: &mut Vec<f32>,
+) -> Result<bool> {
     let ([b, m, k], [_, _, n]) = (left.sizes, right.sizes);
     if m * n * k < SMALLEST || m == 1 || n == 1 {
         return Ok(false);

@@ -2,7 +2,9 @@
 //! the wide rows between the two maps never leave the cache.
 
 use super::activation::{activate, scale_by};
-use super::real::{Stack, vectorized};
+use super::matrices::Matrices;
+use super::product::rounded;
+use super::real::vectorized;
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1, on_cpu};
 use candle_core::{CpuStorage, DType, Result, Tensor};
 use coda_runtime::config::Activation;
@@ -31,7 +33,7 @@ impl FrozenMap {
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let weight = weight.contiguous()?;
         let rounded = match weight.dtype() {
-            DType::F32 => f32::rounded(&weight.flatten_all()?.to_vec1::<f32>()?),
+            DType::F32 => rounded(&weight.flatten_all()?.to_vec1::<f32>()?),
             _ => None,
         };
         let bias = bias.map(Tensor::contiguous).transpose()?;
@@ -47,14 +49,14 @@ impl FrozenMap {
     }
 
     /// Appends `x W^T + b` for every row of `x`.
-    fn append<T: Real>(&self, x: &Stack<'_>, out: &mut Vec<T>) -> Result<()> {
+    fn append_product<T: Real>(&self, x: &Matrices<'_>, out: &mut Vec<T>) -> Result<()> {
         let guard = self.0.weight.storage_and_layout();
         let weight = View::<T>::new(on_cpu(&guard.0)?, guard.1)?;
         if x.sizes[2] != weight.columns {
             candle_core::bail!("rows of {} for a map of {} inputs", x.sizes[2], weight.columns);
         }
         let start = out.len();
-        x.append(&self.stack(&weight).transposed(), out)?;
+        x.append(&self.matrix(&weight).transposed(), out)?;
         if let Some(bias) = &self.0.bias {
             let guard = bias.storage_and_layout();
             let bias = View::<T>::new(on_cpu(&guard.0)?, guard.1)?;
@@ -68,14 +70,14 @@ impl FrozenMap {
     }
 
     /// Appends `g W` for every row of `g`.
-    fn append_back<T: Real>(&self, g: &Stack<'_>, out: &mut Vec<T>) -> Result<()> {
+    fn append_back<T: Real>(&self, g: &Matrices<'_>, out: &mut Vec<T>) -> Result<()> {
         let guard = self.0.weight.storage_and_layout();
         let weight = View::<T>::new(on_cpu(&guard.0)?, guard.1)?;
-        g.append(&self.stack(&weight), out)
+        g.append(&self.matrix(&weight), out)
     }
 
-    fn stack<'a, T: Real>(&'a self, weight: &View<'a, T>) -> Stack<'a> {
-        Stack { rounded: self.0.rounded.as_deref(), ..Stack::whole(weight) }
+    fn matrix<'a, T: Real>(&'a self, weight: &View<'a, T>) -> Matrices<'a> {
+        Matrices { rounded: self.0.rounded.as_deref(), ..Matrices::whole(weight) }
     }
 
     fn outputs(&self) -> Result<usize> {
@@ -94,7 +96,7 @@ impl Differentiable<1> for FrozenMap {
         let columns = self.outputs()?;
         let mut out = Vec::with_capacity(x.rows() * columns);
         for (start, count) in parts(x.rows()) {
-            self.append(&Stack::rows(&x, start, count), &mut out)?;
+            self.append_product(&Matrices::rows(&x, start, count), &mut out)?;
         }
         Ok((out, columns))
     }
@@ -103,7 +105,7 @@ impl Differentiable<1> for FrozenMap {
         let g = &pass.gradient;
         let mut out = Vec::with_capacity(pass.inputs[0].values.len());
         for (start, count) in parts(g.rows()) {
-            self.append_back(&Stack::rows(g, start, count), &mut out)?;
+            self.append_back(&Matrices::rows(g, start, count), &mut out)?;
         }
         Ok([Some(out)])
     }
@@ -115,7 +117,8 @@ impl Differentiable<1> for FrozenMap {
 /// The shapes disagree.
 pub fn frozen_feed_forward(
     x: &Tensor,
-    (first, second): (&FrozenMap, &FrozenMap),
+    first: &FrozenMap,
+    second: &FrozenMap,
     kind: Activation,
 ) -> Result<Tensor> {
     let (first, second, keeps) = (first.clone(), second.clone(), x.track_op());
@@ -142,10 +145,11 @@ impl Differentiable<1> for FeedForward {
         let mut inner = Vec::new();
         for (start, count) in parts(x.rows()) {
             inner.clear();
-            self.first.append(&Stack::rows(&x, start, count), &mut inner)?;
+            self.first.append_product(&Matrices::rows(&x, start, count), &mut inner)?;
             activate(&mut inner, self.kind, self.keeps.then_some(&mut slopes));
             let storage = T::to_cpu_storage_owned(inner);
-            self.second.append(&Stack::packed(&storage, 0, [1, count, wide]), &mut out)?;
+            self.second
+                .append_product(&Matrices::packed(&storage, 0, [1, count, wide]), &mut out)?;
             inner = T::cpu_storage_data(storage)?;
         }
         let mut saved = self.slopes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,10 +166,10 @@ impl Differentiable<1> for FeedForward {
         let mut inner = Vec::new();
         for (start, count) in parts(g.rows()) {
             inner.clear();
-            self.second.append_back(&Stack::rows(g, start, count), &mut inner)?;
+            self.second.append_back(&Matrices::rows(g, start, count), &mut inner)?;
             scale_by(&mut inner, &slopes[start * wide..(start + count) * wide]);
             let storage = T::to_cpu_storage_owned(inner);
-            self.first.append_back(&Stack::packed(&storage, 0, [1, count, wide]), &mut out)?;
+            self.first.append_back(&Matrices::packed(&storage, 0, [1, count, wide]), &mut out)?;
             inner = T::cpu_storage_data(storage)?;
         }
         Ok([Some(out)])

@@ -1,6 +1,7 @@
 //! `y = x W^T + b`.
 
-use super::real::{Stack, vectorized};
+use super::matrices::Matrices;
+use super::real::vectorized;
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply2, apply3};
 use candle_core::{Result, Tensor};
 
@@ -11,7 +12,7 @@ use candle_core::{Result, Tensor};
 /// # Errors
 /// The shapes disagree.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    apply3(Linear, (x, weight, bias))
+    apply3(Linear, x, weight, bias)
 }
 
 /// `x W^T` for every row.
@@ -28,15 +29,15 @@ fn product<T: Real>(x: &View<'_, T>, weight: &View<'_, T>) -> Result<Vec<T>> {
     if x.columns != weight.columns {
         candle_core::bail!("rows of {} for a map of {} inputs", x.columns, weight.columns);
     }
-    Stack::whole(x).times(&Stack::whole(weight).transposed())
+    Matrices::whole(x).times(&Matrices::whole(weight).transposed())
 }
 
 fn input_gradient<T: Real>(g: &View<'_, T>, weight: &View<'_, T>) -> Result<Vec<T>> {
-    Stack::whole(g).times(&Stack::whole(weight))
+    Matrices::whole(g).times(&Matrices::whole(weight))
 }
 
 fn weight_gradient<T: Real>(g: &View<'_, T>, x: &View<'_, T>) -> Result<Vec<T>> {
-    Stack::whole(g).transposed().times(&Stack::whole(x))
+    Matrices::whole(g).transposed().times(&Matrices::whole(x))
 }
 
 /// The sum of all rows.

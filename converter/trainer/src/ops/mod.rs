@@ -13,7 +13,9 @@ mod bf16;
 mod frozen;
 mod gate;
 mod linear;
+mod matrices;
 mod norm;
+mod product;
 mod real;
 mod rows;
 
@@ -81,7 +83,7 @@ pub(crate) trait Differentiable<const N: usize>: Send + Sync + 'static {
 }
 
 /// Makes an operation known to candle.
-struct Known<D>(D);
+struct CandleOp<D>(D);
 
 fn forward<D: Differentiable<N>, const N: usize>(
     op: &D,
@@ -160,7 +162,7 @@ fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     }
 }
 
-impl<D: Differentiable<1>> CustomOp1 for Known<D> {
+impl<D: Differentiable<1>> CustomOp1 for CandleOp<D> {
     fn name(&self) -> &'static str {
         D::NAME
     }
@@ -175,7 +177,7 @@ impl<D: Differentiable<1>> CustomOp1 for Known<D> {
     }
 }
 
-impl<D: Differentiable<2>> CustomOp2 for Known<D> {
+impl<D: Differentiable<2>> CustomOp2 for CandleOp<D> {
     fn name(&self) -> &'static str {
         D::NAME
     }
@@ -202,7 +204,7 @@ impl<D: Differentiable<2>> CustomOp2 for Known<D> {
     }
 }
 
-impl<D: Differentiable<3>> CustomOp3 for Known<D> {
+impl<D: Differentiable<3>> CustomOp3 for CandleOp<D> {
     fn name(&self) -> &'static str {
         D::NAME
     }
@@ -233,16 +235,18 @@ impl<D: Differentiable<3>> CustomOp3 for Known<D> {
 }
 
 pub(crate) fn apply1<D: Differentiable<1>>(op: D, a: &Tensor) -> Result<Tensor> {
-    a.contiguous()?.apply_op1(Known(op))
+    a.contiguous()?.apply_op1(CandleOp(op))
 }
 
 pub(crate) fn apply2<D: Differentiable<2>>(op: D, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.contiguous()?.apply_op2(&b.contiguous()?, Known(op))
+    a.contiguous()?.apply_op2(&b.contiguous()?, CandleOp(op))
 }
 
 pub(crate) fn apply3<D: Differentiable<3>>(
     op: D,
-    (a, b, c): (&Tensor, &Tensor, &Tensor),
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
 ) -> Result<Tensor> {
-    a.contiguous()?.apply_op3(&b.contiguous()?, &c.contiguous()?, Known(op))
+    a.contiguous()?.apply_op3(&b.contiguous()?, &c.contiguous()?, CandleOp(op))
 }

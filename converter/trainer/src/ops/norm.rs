@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 /// # Errors
 /// The shapes disagree.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    apply3(LayerNorm { eps }, (x, weight, bias))
+    apply3(LayerNorm { eps }, x, weight, bias)
 }
 
 /// `x / sqrt(mean(x^2) + eps) * w` for every row.

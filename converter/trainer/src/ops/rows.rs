@@ -28,7 +28,7 @@ pub fn add_gated(
     indices: Arc<[u32]>,
 ) -> Result<Tensor> {
     check(&indices, base.dim(0)?)?;
-    apply3(AddGated(indices), (base, update, gate))
+    apply3(AddGated(indices), base, update, gate)
 }
 
 /// Rows of `first` and of `second`: the rows of `second` are numbered behind those of `first`.
