@@ -32,18 +32,17 @@ cargo build --locked --release -p coda-converter
 trainer=target/release/coda-trainer coda=target/release/coda
 
 for task in "${tasks[@]}"; do
-  attention=k-to-light size=() short_steps=300 elastic=1,2,4,8 mixed=() speeds="" methods="probe adapter coda"
+  attention=k-to-low-rank size=() short_steps=300 elastic=1,2,4,8 mixed=() methods="probe adapter coda"
   case $task in
     reuters-r8 | reuters-r52 | 20newsgroups)
       base=$cache/minilm test=$cache/$task-test.tsv
       dense=()
       common=(--data "$cache/$task-train.tsv" --batch 16 --average 0.99 --validation 0.05)
-      routed=(--light-rank 48)
+      routed=(--low-rank 48)
       methods+=" $ablations short-k-to-all"
       if [ "$task" = 20newsgroups ]; then
-        # Layers are unequal here: each has its own reduction in a step, and schedules are found afterwards.
+        # Layers are unequal here: each has its own reduction in a step.
         common+=(--max-tokens 128) dense_steps=2000 routed_steps=3000 elastic=1,2,4,8,16 mixed=(--mix-layers)
-        speeds="3.5 6"
         methods+=" fitted fast ensemble adapter-taught:1 r4:1 r8:1"
       else
         common+=(--max-tokens 256) dense_steps=600 routed_steps=1000
@@ -119,7 +118,8 @@ for task in "${tasks[@]}"; do
             random | first | every) own+=(--selection "$change") ;;
             sigmoid | exact) own+=(--gate "$change") ;;
             fitted) own+=(--router-start saliency) ;;
-            k-to-k | k-to-all | k-to-light) mode=$change ;;
+            k-to-k | k-to-all) mode=$change ;;
+            k-to-light) mode=k-to-low-rank ;;
             no-distillation) taught=() ;;
             pretrained) own[1]=$cache/runs/$task/pretrain-s$seed/task.safetensors ;;
             *)
@@ -153,21 +153,6 @@ for task in "${tasks[@]}"; do
         mv "$out/eval.json.part" "$out/eval.json"
       fi
       "$trainer" collect --results "$results" "$out"
-      [ "$method" = coda ] || continue
-      for speed in $speeds; do
-        # A schedule of the same task, found on its validation data.
-        record=$cache/runs/$task/speed-$speed-s$seed found=$out/speed-$speed
-        if [ ! -e "$found.json" ]; then
-          "$trainer" schedule --base "$base" --task "$out/task.safetensors" --speed "$speed" --seed "$seed" \
-            --data "$cache/$task-train.tsv" --validation 0.05 --max-tokens 128 --out "$found.safetensors"
-          "$coda" pack --base "$base" --task "$found.safetensors" --weights int8 -o "$found.coda"
-          "$coda" eval "$found.coda" --data "$test" --reductions 1 --task-budget --json >"$found.json.part"
-          mv "$found.json.part" "$found.json"
-        fi
-        mkdir -p "$record"
-        cp "$found.json" "$record/eval.json"
-        "$trainer" collect --results "$results" "$record"
-      done
     done
   done
 done

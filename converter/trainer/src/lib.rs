@@ -9,7 +9,6 @@
 //! | [`optimizer`] | `AdamW` with a rate for each group |
 //! | [`settings`] | every hyper-parameter |
 //! | [`results`], [`report`] | the records of many trainings, and the page that is made of them |
-//! | [`schedule`] | a reduction for each layer, for a budget |
 //! | [`train`] | the loop: steps, validation, early stop |
 //! | [`answers`] | what a teacher said, for many trainings |
 //! | [`checkpoint`] | the state in one file, and back to the bit |
@@ -31,7 +30,6 @@ pub mod record;
 pub mod report;
 pub mod results;
 pub mod saliency;
-pub mod schedule;
 pub mod settings;
 pub mod train;
 pub mod weights;

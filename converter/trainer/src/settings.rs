@@ -181,18 +181,13 @@ pub struct Settings {
     /// Reduction factors; one is drawn for each batch
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     pub reductions: Vec<f32>,
-    /// Draw a reduction for each layer, not one for all: any schedule can be run afterwards
+    /// Draw a reduction for each layer, not one for all: layers may have different ones afterwards
     #[arg(long)]
     pub mix_layers: bool,
     /// Factor on the reduction of each layer, which is never below 1 (ours): some layers bear more of it
     #[arg(long, value_name = "F,F,...", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layer_factors: Vec<f32>,
-    /// With k-to-low-rank: in place of low-rank keys and values, the exact ones of the mean of each group
-    /// of so many neighbours that are not selected. For research: it is measured, and no task is
-    /// written, since the runtime does not have it
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub pooled_keys: usize,
     /// With `--method full`: tokens drawn at random skip each layer, as many as the drawn reduction says
     /// (random-LTD, Yao et al. 2022, with keys and values of all tokens): a base that bears routing
     #[arg(long)]
@@ -400,7 +395,6 @@ impl Settings {
             selection: self.selection,
             attention: routed.then_some(self.attention),
             low_rank: rank,
-            pooled_keys: self.pooled_keys,
             dense_layers: self.dense_layers.iter().copied().collect(),
             pinned: if routed { pinned } else { Vec::new() },
             ..dense

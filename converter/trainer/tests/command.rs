@@ -505,46 +505,14 @@ fn routers_begin_with_the_saliency_of_a_dense_model() {
 }
 
 #[test]
-fn a_schedule_fits_its_budget_and_is_the_default_of_the_task_it_writes() {
+fn what_was_removed_says_what_to_use() {
     let bench = Bench::new();
-    let more = ["--steps", "30", "--mix-layers", "--reductions", "1,2,4,8", "--low-rank", "4"];
-    succeeded(&bench.arguments("train", "out", &more));
-    let data = bench.path("train-images-idx3-ubyte");
-    let (task, scheduled) =
-        (format!("{}/task.safetensors", bench.path("out")), bench.path("scheduled"));
-    let base_path = base().to_str().unwrap().to_owned();
-    let words = [
-        "schedule",
-        "--base",
-        &base_path,
-        "--task",
-        &task,
-        "--data",
-        &data,
-        "--speed",
-        "3",
-        "--validation",
-        "0.2",
-        "--json",
-        "--out",
-        &scheduled,
-    ];
-    let output = run(&words.map(str::to_owned));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let reductions: Vec<f64> =
-        found["reductions"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect();
-    let opened = Base::open(&base(), None).unwrap();
-    let task = Task::open(Path::new(&scheduled), &opened).unwrap();
-    let written: Vec<f64> = task
-        .layers
-        .iter()
-        .map(|layer| f64::from(layer.routing.unwrap().reduction.unwrap()))
-        .collect();
-    assert_eq!(written, reductions);
-    assert!(reductions.iter().any(|r| *r > 1.0));
-    let refused_words = words.map(|word| if word == "3" { "1" } else { word }.to_owned());
-    refused(&refused_words, &["--speed must be above 1"]);
+    let schedule = ["schedule", "--base", "b", "--speed", "3", "--out", "o"].map(str::to_owned);
+    refused(&schedule, &["removed in 0.2", "--layer-factors"]);
+    let output = run(&bench.arguments("train", "out", &["--pooled-keys", "4"]));
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("removed in 0.2") && message.contains("k-to-low-rank"), "{message}");
 }
 
 #[test]

@@ -344,14 +344,6 @@ fn marks_of_a_dense_pass() {
 }
 
 #[test]
-fn whole_layers_with_pooled_keys() {
-    let post = config(NormPlacement::Post, Norm::LayerNorm, false);
-    let gate = SoftTopK::Exact { eps: 0.5 };
-    let pooled = TaskSpec { pooled_keys: 2, ..spec(AttentionMode::KToLowRank, gate) };
-    check_layers("pooled keys", post, pooled);
-}
-
-#[test]
 fn whole_layers_with_every_gate() {
     let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
     let iterated = SoftTopK::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };

@@ -61,9 +61,9 @@ impl Finished<'_> {
         let Training { out, settings, base: directory, .. } = self.training;
         let (model, precision) = (trainer.model(), settings.precision);
         let trained = model.trained()?;
-        let learned = settings.selection == Selection::Learned && settings.pooled_keys == 0;
+        let learned = settings.selection == Selection::Learned;
         if settings.method == Method::Coda && !learned {
-            eprintln!("no task is written: the runtime has neither --selection nor --pooled-keys");
+            eprintln!("no task is written: the runtime selects with a router");
             return Ok(());
         }
         if settings.method != Method::Full {

@@ -5,10 +5,9 @@ mod examples;
 mod files;
 mod finish;
 mod report;
-mod schedule;
 mod watch;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coda_converter::source::{Base, Task};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
@@ -33,9 +32,15 @@ pub(crate) enum Command {
     /// The result is a task without head that many trainings can begin from (`train --init`).
     Pretrain(Training),
     Examples(examples::Examples),
-    Schedule(schedule::Schedule),
     Collect(collect::Collect),
     Report(report::Report),
+    /// Gone; it says so for one release
+    #[command(hide = true)]
+    Schedule {
+        /// Whatever it was called with
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// What to train with.
@@ -77,6 +82,15 @@ pub(crate) struct Training {
     checkpoint_every: u64,
     #[command(flatten)]
     settings: Settings,
+    /// Gone; it says so for one release
+    #[arg(long, hide = true, value_name = "REMOVED", value_parser = refuse_pooled_keys)]
+    pooled_keys: Option<String>,
+}
+
+fn refuse_pooled_keys(_: &str) -> Result<String, String> {
+    Err("removed in 0.2: no task could be written with it; low-rank keys (--attention k-to-low-rank) \
+         are as accurate"
+        .to_owned())
 }
 
 impl Command {
@@ -95,9 +109,12 @@ impl Command {
             Self::Train(training) => training.run(Objective::Labels),
             Self::Pretrain(training) => training.run(Objective::Pretrain),
             Self::Examples(examples) => examples.run(),
-            Self::Schedule(schedule) => schedule.run(),
             Self::Collect(collect) => collect.run(),
             Self::Report(report) => report.run(),
+            Self::Schedule { .. } => bail!(
+                "removed in 0.2: schedules were no better than one r for all layers at the same speed; \
+                 train with --layer-factors instead"
+            ),
         }
     }
 }

@@ -288,9 +288,6 @@ impl Model {
         plan: &Plan,
         (u, u_selected): (&Tensor, &Tensor),
     ) -> Result<Keys> {
-        if mode == AttentionMode::KToLowRank && self.spec.pooled_keys > 0 {
-            return self.pooled_keys(layer, plan, (u, u_selected));
-        }
         let source = if mode == AttentionMode::KToAll { u } else { u_selected };
         let (mut keys, mut values) =
             (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
@@ -318,55 +315,6 @@ impl Model {
         };
         let segments = plan.choices.iter().map(segment).collect::<Result<_>>()?;
         Ok(Keys { keys, values, segments })
-    }
-
-    /// Exact keys and values of the selected tokens, and of the mean of each group of neighbours among
-    /// the others (ours, research). A group counts as many times as it has tokens: the logarithm of
-    /// its size is added to its scores.
-    fn pooled_keys(
-        &self,
-        layer: u16,
-        plan: &Plan,
-        (u, u_selected): (&Tensor, &Tensor),
-    ) -> Result<Keys> {
-        let rest = gather(u, plan.rest.clone())?;
-        let exact: usize = plan.choices.iter().map(|choice| choice.selected.len()).sum();
-        let (mut ranges, mut order, mut segments) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut rest_start, mut query_start) = (0, 0);
-        for choice in plan.choices.iter() {
-            let k = choice.selected.len();
-            let count = choice.rows.len() - k;
-            let key_start = order.len();
-            order.extend((query_start..query_start + k).map(|row| row as u32));
-            let mut weights = vec![0.0; k];
-            let mut at = 0;
-            while at < count {
-                let end = (at + self.spec.pooled_keys).min(count);
-                order.push((exact + ranges.len()) as u32);
-                ranges.push(rest_start + at..rest_start + end);
-                weights.push(((end - at) as f32).ln());
-                at = end;
-            }
-            let bias = weights.repeat(self.config.heads * k);
-            segments.push(Segment {
-                query_start,
-                queries: k,
-                key_start,
-                keys: weights.len(),
-                bias,
-            });
-            rest_start += count;
-            query_start += k;
-        }
-        let source = match ranges.is_empty() {
-            true => u_selected.clone(),
-            false => merge_rows(u_selected, &mean_rows(&rest, ranges)?, order.into())?,
-        };
-        Ok(Keys {
-            keys: self.map(layer, KEY, &source)?,
-            values: self.map(layer, VALUE, &source)?,
-            segments,
-        })
     }
 
     /// A sequence's queries and keys, each the first row and the original positions.

@@ -63,9 +63,6 @@ pub struct TaskSpec {
     pub attention: Option<AttentionMode>,
     /// Rank of low-rank keys and values (k-to-low-rank).
     pub low_rank: usize,
-    /// Group of tokens that share a key and a value in place of low-rank ones (ours, research); 0 for
-    /// low-rank ones.
-    pub pooled_keys: usize,
     /// Layers that stay dense.
     pub dense_layers: BTreeSet<usize>,
     /// A reduction for each layer that the task names as its default; empty for one of all.
@@ -90,7 +87,6 @@ impl TaskSpec {
             selection: Selection::Learned,
             attention: None,
             low_rank: 0,
-            pooled_keys: 0,
             dense_layers: BTreeSet::new(),
             reductions: Vec::new(),
             pinned: Vec::new(),
@@ -118,7 +114,6 @@ impl TaskSpec {
             selection: Selection::Learned,
             attention: layers.clone().find_map(attention),
             low_rank: columns(Role::LowRankDown),
-            pooled_keys: 0,
             dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
             reductions: Vec::new(),
             pinned: task.pinned.clone(),
@@ -154,7 +149,7 @@ impl TaskSpec {
             if self.selection == Selection::Learned {
                 add(Role::Router, [1, d]);
             }
-            if mode == AttentionMode::KToLowRank && self.pooled_keys == 0 {
+            if mode == AttentionMode::KToLowRank {
                 add(Role::LowRankDown, [rank, d]);
                 add(Role::LowRankKey, [width, rank]);
                 add(Role::LowRankKeyBias, [1, width]);
