@@ -37,7 +37,8 @@ struct Header {
     progress: Progress,
 }
 
-fn name(part: &str, (layer, role): Place) -> String {
+fn name(part: &str, place: Place) -> String {
+    let (layer, role) = place;
     format!("{part}.{layer}.{}", role.code())
 }
 

@@ -220,7 +220,7 @@ impl<'b> Reader<'b> {
         &self,
         samples: &[&Sample],
         augmentation: Augmentation,
-        mut draws: Option<Draws>,
+        draws: Option<Draws>,
     ) -> Result<Batch> {
         let labels = samples.iter().map(|sample| sample.label).collect();
         let Some(grid) = self.grid else {
@@ -230,6 +230,18 @@ impl<'b> Reader<'b> {
             let inputs = Inputs::Tokens(ids.collect());
             return Ok(Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 });
         };
+        let batch = self.images(samples, grid, augmentation, draws)?;
+        Ok(Batch { labels, ..batch })
+    }
+
+    /// The patches of some images, without labels.
+    fn images(
+        &self,
+        samples: &[&Sample],
+        grid: PatchGrid,
+        augmentation: Augmentation,
+        mut draws: Option<Draws>,
+    ) -> Result<Batch> {
         let normalization = self.normalization.context("no normalisation of pixels")?;
         let (patches, inputs) = (grid.patches(), grid.inputs());
         let special = (self.longest - patches) as u32;
@@ -241,16 +253,14 @@ impl<'b> Reader<'b> {
         let mut positions = Vec::new();
         for (sample, slots) in samples.iter().zip(values.chunks_exact_mut(kept * inputs)) {
             let SampleInput::Pixels(pixels) = &sample.input else { bail!("not an image") };
-            let pixels = match draws.as_mut() {
-                Some(draws) => augmentation.apply(pixels, grid, draws),
-                None => pixels.clone(),
-            };
+            let varied = draws.as_mut().map(|draws| augmentation.apply(pixels, grid, draws));
+            let pixels = varied.as_ref().unwrap_or(pixels);
             let chosen = match draws.as_mut() {
                 Some(draws) if kept < patches => draws.choose(patches, kept),
                 _ => (0..patches).collect(),
             };
             for (patch, slot) in chosen.iter().zip(slots.chunks_exact_mut(inputs)) {
-                grid.read(&pixels, *patch, &normalization, slot);
+                grid.read(pixels, *patch, &normalization, slot);
             }
             if kept < patches {
                 positions.extend(0..special);
@@ -260,7 +270,8 @@ impl<'b> Reader<'b> {
         let shape = (samples.len() * kept, inputs);
         let inputs = Inputs::Patches(Tensor::from_vec(values, shape, &Device::Cpu)?);
         let lengths = samples.iter().map(|_| kept + special as usize);
-        Ok(Batch { inputs, ranges: crate::model::ranges(lengths), positions, labels, draw: 0 })
+        let ranges = crate::model::ranges(lengths);
+        Ok(Batch { inputs, ranges, positions, labels: Vec::new(), draw: 0 })
     }
 }
 

@@ -21,7 +21,7 @@ pub struct LossWeights {
 
 /// What a teacher says of a batch, or the mean of several.
 #[derive(Clone, Debug)]
-pub struct Lesson {
+pub struct Targets {
     /// Hidden states after the final norm, if they are learnt from.
     pub hidden: Option<Tensor>,
     /// One vector a sequence.
@@ -30,18 +30,18 @@ pub struct Lesson {
     pub logits: Option<Tensor>,
 }
 
-impl Lesson {
+impl Targets {
     /// The mean of what several teachers say, part by part; `None` of nothing. A part that one of them
     /// lacks is left out.
     ///
     /// # Errors
     /// They are not of one batch.
-    pub fn mean(lessons: Vec<Self>) -> Result<Option<Self>> {
-        let count = lessons.len() as f64;
+    pub fn mean(all: Vec<Self>) -> Result<Option<Self>> {
+        let count = all.len() as f64;
         let add = |sum: Option<Tensor>, more: Option<Tensor>| {
             sum.zip(more).map(|(sum, more)| sum + more).transpose()
         };
-        let sum = lessons.into_iter().map(Ok::<Self, candle_core::Error>).reduce(|sum, more| {
+        let sum = all.into_iter().map(Ok::<Self, candle_core::Error>).reduce(|sum, more| {
             let (sum, more): (Self, Self) = (sum?, more?);
             Ok(Self {
                 hidden: add(sum.hidden, more.hidden)?,
@@ -67,8 +67,8 @@ fn log_softmax(x: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&total)
 }
 
-/// Targets `(1 - smoothing) one_hot + smoothing / labels`.
-fn targets(labels: &[usize], count: usize, smoothing: f64) -> Result<Tensor> {
+/// Labels as distributions, `(1 - smoothing) one_hot + smoothing / labels`.
+fn smoothed(labels: &[usize], count: usize, smoothing: f64) -> Result<Tensor> {
     let rest = (smoothing / count as f64) as f32;
     let mut values = vec![rest; labels.len() * count];
     for (row, label) in values.chunks_exact_mut(count).zip(labels) {
@@ -103,15 +103,15 @@ fn squared_error(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn loss(
     encoded: &Encoded,
     labels: &[usize],
-    lesson: Option<&Lesson>,
+    distilled: Option<&Targets>,
     weights: LossWeights,
 ) -> Result<Tensor> {
     let mut parts = Vec::new();
     if let Some(logits) = &encoded.logits {
-        let soft = lesson
-            .and_then(|lesson| lesson.logits.as_ref())
+        let soft = distilled
+            .and_then(|distilled| distilled.logits.as_ref())
             .map(|teacher| soft_cross_entropy(logits, teacher, weights.temperature));
-        let hard = targets(labels, logits.dim(1)?, weights.smoothing)?;
+        let hard = smoothed(labels, logits.dim(1)?, weights.smoothing)?;
         let hard = cross_entropy(logits, &hard)?;
         match soft.transpose()? {
             None => parts.push(hard),
@@ -121,11 +121,11 @@ pub fn loss(
             }
         }
     }
-    if let Some(lesson) = lesson {
+    if let Some(distilled) = distilled {
         if weights.pooled > 0.0 {
-            parts.push((squared_error(&encoded.pooled, &lesson.pooled)? * weights.pooled)?);
+            parts.push((squared_error(&encoded.pooled, &distilled.pooled)? * weights.pooled)?);
         }
-        if let Some(hidden) = lesson.hidden.as_ref().filter(|_| weights.hidden > 0.0) {
+        if let Some(hidden) = distilled.hidden.as_ref().filter(|_| weights.hidden > 0.0) {
             let scale = hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
             let weight = weights.hidden / f64::from(scale.max(f32::MIN_POSITIVE));
             parts.push((squared_error(&encoded.hidden, hidden)? * weight)?);
@@ -143,17 +143,17 @@ mod tests {
     #[test]
     fn teachers_answer_with_their_mean() {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let lesson = |values: &[f32], hidden: bool| Lesson {
+        let distilled = |values: &[f32], hidden: bool| Targets {
             hidden: hidden.then(|| tensor(values)),
             pooled: tensor(values),
             logits: Some(tensor(values)),
         };
-        let lessons = vec![lesson(&[1.0, 4.0], true), lesson(&[3.0, -2.0], false)];
-        let mean = Lesson::mean(lessons).unwrap().unwrap();
+        let all = vec![distilled(&[1.0, 4.0], true), distilled(&[3.0, -2.0], false)];
+        let mean = Targets::mean(all).unwrap().unwrap();
         for part in [&mean.pooled, mean.logits.as_ref().unwrap()] {
             assert_eq!(part.to_vec1::<f32>().unwrap(), [2.0, 1.0]);
         }
         assert!(mean.hidden.is_none());
-        assert!(Lesson::mean(Vec::new()).unwrap().is_none());
+        assert!(Targets::mean(Vec::new()).unwrap().is_none());
     }
 }

@@ -53,6 +53,15 @@ pub struct Moments {
     pub average: Vec<f32>,
 }
 
+/// The gradients of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'g> {
+    /// That of each variable.
+    pub of: &'g GradStore,
+    /// The norm of all together.
+    pub norm: f64,
+}
+
 /// The state of all trained tensors.
 pub type State = BTreeMap<Place, Moments>;
 
@@ -97,7 +106,7 @@ impl AdamW {
         Ok(squares.sqrt())
     }
 
-    /// Updates the variables; `norm` is that of the gradients, `factor` scales every rate, `step`
+    /// Updates the variables; `factor` scales every rate, `step`
     /// counts from 1. A variable without gradient (a router in a dense step) stays as it is.
     ///
     /// # Errors
@@ -106,9 +115,11 @@ impl AdamW {
         &self,
         variables: &BTreeMap<Place, Var>,
         state: &mut State,
-        (gradients, norm): (&GradStore, f64),
-        (factor, step): (f64, u64),
+        gradients: Gradients<'_>,
+        factor: f64,
+        step: u64,
     ) -> Result<()> {
+        let Gradients { of: gradients, norm } = gradients;
         let scale = if norm > self.clip { self.clip / norm } else { 1.0 };
         for (place, variable) in variables {
             let Some(moments) = state.get_mut(place) else { continue };

@@ -16,7 +16,8 @@ const RIDGE: f64 = 1e-2;
 /// Steps of the conjugate gradients.
 const ITERATIONS: usize = 200;
 
-/// Sums of a layer's regression.
+/// Sums of a layer's regression: `w = (X^T X + ridge I)^-1 X^T s`, where the rows of X are what the router
+/// reads and s the logarithms of the saliency, both less their means within each sequence.
 #[derive(Clone, Debug)]
 struct Sums {
     /// `sum of x x^T`, `[d, d]`.
@@ -63,7 +64,10 @@ pub fn routers(
             let saliency: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
             let input: Vec<f32> = input.detach().flatten_all()?.to_vec1()?;
             for range in &batch.ranges {
-                sums.add(&input[range.start * width..range.end * width], &saliency[range.clone()])?;
+                sums.add_sequence(
+                    &input[range.start * width..range.end * width],
+                    &saliency[range.clone()],
+                )?;
             }
         }
     }
@@ -72,7 +76,7 @@ pub fn routers(
 
 impl Sums {
     /// Adds a sequence: what its router reads, `[n, d]`, and the saliency of its tokens.
-    fn add(&mut self, input: &[f32], saliency: &[f32]) -> Result<()> {
+    fn add_sequence(&mut self, input: &[f32], saliency: &[f32]) -> Result<()> {
         let (count, width) = (saliency.len(), self.target.len());
         let largest = saliency.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         if count < FEWEST_TOKENS || largest == 0.0 {
@@ -168,7 +172,7 @@ mod tests {
                 // A factor of each sequence does not count.
                 .map(|s| s * (1.0 + sequence as f32))
                 .collect();
-            sums.add(&input, &saliency)?;
+            sums.add_sequence(&input, &saliency)?;
         }
         let Fitted { router, explained } = sums.fit();
         assert!(explained > 0.99, "{explained}");

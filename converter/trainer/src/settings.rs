@@ -58,7 +58,7 @@ fn adapter_activation() -> impl TypedValueParser<Value = Activation> {
 /// How router scores become gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Gating {
+pub enum GateKind {
     /// 1, with the gradient of the exact soft top-k
     StraightThrough,
     /// Soft top-k, exact maximiser
@@ -72,7 +72,7 @@ pub enum Gating {
 /// How token vectors become the one that the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pool {
+pub enum PoolingChoice {
     /// As the base's own head; else the class token of images, the mean of texts
     Base,
     /// The mean of all tokens
@@ -85,7 +85,7 @@ pub enum Pool {
 /// compared with (`coda.md`, "What the paper reports").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Selection {
+pub enum Selector {
     /// The router
     #[default]
     Learned,
@@ -140,11 +140,11 @@ pub struct Settings {
     #[arg(long, alias = "light-rank", value_name = "N", default_value_t = 0)]
     pub low_rank: usize,
     /// Gates
-    #[arg(long, value_enum, default_value_t = Gating::StraightThrough)]
-    pub gate: Gating,
+    #[arg(long, value_enum, default_value_t = GateKind::StraightThrough)]
+    pub gate: GateKind,
     /// Who selects tokens
-    #[arg(long, value_enum, default_value_t = Selection::Learned)]
-    pub selection: Selection,
+    #[arg(long, value_enum, default_value_t = Selector::Learned)]
+    pub selection: Selector,
     /// What the routers begin with
     #[arg(long, value_enum, default_value_t = RouterStart::Random)]
     #[serde(skip_serializing_if = "RouterStart::is_random")]
@@ -205,8 +205,8 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// What the head reads
-    #[arg(long, value_enum, default_value_t = Pool::Base)]
-    pub pooling: Pool,
+    #[arg(long, value_enum, default_value_t = PoolingChoice::Base)]
+    pub pooling: PoolingChoice,
     /// Learning rate
     #[arg(long, value_name = "X", default_value_t = 2e-3)]
     pub rate: f64,
@@ -321,6 +321,21 @@ impl Settings {
             ensure!(r.is_finite() && *r >= 1.0, "a reduction must be at least 1, not {r}");
         }
         ensure!(self.eps > 0.0 && self.eps.is_finite(), "--eps must be above 0");
+        self.check_parts()?;
+        let full = self.method == Method::Full;
+        ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
+        let routed = self.method == Method::Coda && self.selection == Selector::Learned;
+        ensure!(
+            routed || self.router_start.is_random(),
+            "--router-start saliency needs --method coda and --selection learned"
+        );
+        let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
+        ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");
+        Ok(())
+    }
+
+    /// Refuses a part that is not below 1.
+    fn check_parts(&self) -> Result<()> {
         let parts = [
             ("--validation", self.validation),
             ("--warm-up", self.warm_up),
@@ -337,15 +352,6 @@ impl Settings {
                 "{name} must be at least 0 and below 1, not {part}"
             );
         }
-        let full = self.method == Method::Full;
-        ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
-        let routed = self.method == Method::Coda && self.selection == Selection::Learned;
-        ensure!(
-            routed || self.router_start.is_random(),
-            "--router-start saliency needs --method coda and --selection learned"
-        );
-        let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
-        ensure!(!adapted || self.adapter_hidden > 0, "--adapter-hidden must be at least 1");
         Ok(())
     }
 
@@ -354,31 +360,11 @@ impl Settings {
     /// # Errors
     /// A layer that is not there, or a method that the base cannot be trained with.
     pub fn spec(&self, base: &Base, labels: usize) -> Result<TaskSpec> {
-        let vision = matches!(base.config.embedding, Embedding::Patches { .. });
-        let head = base.head.map(|head| head.pooling);
-        let pooling = head.unwrap_or(if vision { Pooling::ClassToken } else { Pooling::Mean });
-        let pooling = match self.pooling {
-            Pool::Base => pooling,
-            Pool::Mean => Pooling::Mean,
-            Pool::ClassToken => Pooling::ClassToken,
-        };
-        let layers = base.config.layers;
-        if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
-            bail!("--dense-layers names layer {layer}, the base has {layers}");
-        }
-        check_layer_factors(&self.layer_factors, layers)?;
-        if self.method == Method::Full && base.config.relative_distance > 0 {
-            bail!("--method full does not train the relative positions of T5");
-        }
-        let dense = TaskSpec::dense(pooling, labels);
-        let mut pinned = self.pinned.clone();
-        if pinned.is_empty() && vision {
-            pinned.push(0);
-        }
-        pinned.sort_unstable();
-        pinned.dedup();
+        self.check_base(base)?;
+        let dense = TaskSpec::dense(self.pooling(base), labels);
+        let pinned = self.pinned(base);
         if self.skip_layers {
-            let (selection, attention) = (Selection::Random, Some(AttentionMode::KToAll));
+            let (selection, attention) = (Selector::Random, Some(AttentionMode::KToAll));
             return Ok(TaskSpec { selection, attention, pinned, ..dense });
         }
         if matches!(self.method, Method::Full | Method::LinearProbe) {
@@ -401,18 +387,49 @@ impl Settings {
         })
     }
 
+    fn check_base(&self, base: &Base) -> Result<()> {
+        let layers = base.config.layers;
+        if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
+            bail!("--dense-layers names layer {layer}, the base has {layers}");
+        }
+        check_layer_factors(&self.layer_factors, layers)?;
+        if self.method == Method::Full && base.config.relative_distance > 0 {
+            bail!("--method full does not train the relative positions of T5");
+        }
+        Ok(())
+    }
+
+    fn pooling(&self, base: &Base) -> Pooling {
+        let usual = if reads_images(base) { Pooling::ClassToken } else { Pooling::Mean };
+        match self.pooling {
+            PoolingChoice::Base => base.head.map_or(usual, |head| head.pooling),
+            PoolingChoice::Mean => Pooling::Mean,
+            PoolingChoice::ClassToken => Pooling::ClassToken,
+        }
+    }
+
+    fn pinned(&self, base: &Base) -> Vec<u32> {
+        let mut pinned = self.pinned.clone();
+        if pinned.is_empty() && reads_images(base) {
+            pinned.push(0);
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        pinned
+    }
+
     const fn gate(&self) -> SoftTopK {
         let eps = self.eps as f64;
         match self.gate {
-            Gating::StraightThrough => SoftTopK::StraightThrough { eps },
-            Gating::Exact => SoftTopK::Exact { eps },
-            Gating::Iterated => SoftTopK::Iterated {
+            GateKind::StraightThrough => SoftTopK::StraightThrough { eps },
+            GateKind::Exact => SoftTopK::Exact { eps },
+            GateKind::Iterated => SoftTopK::Iterated {
                 sweeps: self.sweeps,
                 eps,
                 eps_start: self.eps_start as f64,
                 decay: self.eps_decay as f64,
             },
-            Gating::Sigmoid => SoftTopK::Sigmoid,
+            GateKind::Sigmoid => SoftTopK::Sigmoid,
         }
     }
 
@@ -491,6 +508,10 @@ impl Settings {
     pub fn curve_interval(&self) -> u64 {
         (self.steps / 200).max(1)
     }
+}
+
+const fn reads_images(base: &Base) -> bool {
+    matches!(base.config.embedding, Embedding::Patches { .. })
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, Dataset, Reader, epoch, split};
-use crate::loss::{Lesson, loss};
+use crate::loss::{Targets, loss};
 use crate::model::{Batch, Encoded, Initializer, Model, TaskSpec, Tensors, blank_task};
-use crate::optimizer::{State, initial_state};
+use crate::optimizer::{Gradients, State, initial_state};
 use crate::random::{Draws, Purpose};
 use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
 use crate::saliency;
@@ -60,21 +60,21 @@ pub enum TrainError {
 }
 
 /// What a training is told about while it runs.
-pub trait Watch {
+pub trait Observer {
     /// A step is done.
     fn step(&mut self, progress: &Progress, loss: f64, accuracy: Option<f64>);
     /// A validation is done.
     fn evaluated(&mut self, evaluation: &Evaluation);
 }
 
-impl Watch for () {
+impl Observer for () {
     fn step(&mut self, _: &Progress, _: f64, _: Option<f64>) {}
     fn evaluated(&mut self, _: &Evaluation) {}
 }
 
 /// Where a training keeps its state.
 #[derive(Clone, Copy, Debug)]
-pub struct Keeping<'p> {
+pub struct Checkpointing<'p> {
     /// The checkpoint file.
     pub path: &'p Path,
     /// Steps between two checkpoints; 0 for none but that of an interrupt.
@@ -184,8 +184,10 @@ impl<'a> Trainer<'a> {
     pub fn new(
         settings: &Settings,
         objective: Objective,
-        (reader, data): (Reader<'a>, &'a Dataset),
-        (model, teachers): (Model, Vec<Model>),
+        reader: Reader<'a>,
+        data: &'a Dataset,
+        model: Model,
+        teachers: Vec<Model>,
         sources: &[(String, String)],
     ) -> Result<Self> {
         settings.check()?;
@@ -300,7 +302,11 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`TrainError`], or a checkpoint that cannot be written.
-    pub fn run(&mut self, keeping: Keeping<'_>, watch: &mut impl Watch) -> Result<()> {
+    pub fn run(
+        &mut self,
+        checkpoints: Checkpointing<'_>,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
         let size = self.settings.batch;
         let seed = self.settings.seed;
         let (mut current, mut batches) = (u64::MAX, Vec::new());
@@ -316,12 +322,12 @@ impl<'a> Trainer<'a> {
             let (value, accuracy) = self.step(indices)?;
             self.progress.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
-            watch.step(&self.progress, value, accuracy);
-            self.evaluate_when_due(watch)?;
-            let interrupted = keeping.interrupted.load(Ordering::Relaxed);
-            let due = keeping.every > 0 && self.progress.step.is_multiple_of(keeping.every);
+            observer.step(&self.progress, value, accuracy);
+            self.evaluate_when_due(observer)?;
+            let interrupted = checkpoints.interrupted.load(Ordering::Relaxed);
+            let due = checkpoints.every > 0 && self.progress.step.is_multiple_of(checkpoints.every);
             if interrupted || due {
-                self.checkpoint()?.write(keeping.path)?;
+                self.checkpoint()?.write(checkpoints.path)?;
             }
             if interrupted {
                 return Err(TrainError::Interrupted { step: self.progress.step }.into());
@@ -387,12 +393,13 @@ impl<'a> Trainer<'a> {
         let norm = optimizer.gradient_norm(self.model.variables(), &gradients)?;
         finite("the gradient", norm)?;
         let variables = self.model.variables();
-        optimizer.step(variables, &mut self.state, (&gradients, norm), (factor, step + 1))?;
+        let gradients = Gradients { of: &gradients, norm };
+        optimizer.step(variables, &mut self.state, gradients, factor, step + 1)?;
         let right = encoded.logits.as_ref().map(|logits| right_answers(logits, &batch.labels));
         let right =
             right.transpose()?.map(|right| right.into_iter().filter(|right| *right).count());
         self.progress.step += 1;
-        self.note(&batch, value, right, (rate, norm));
+        self.note(&batch, value, right, rate, norm);
         let accuracy = right.map(|right| 100.0 * right as f64 / batch.labels.len() as f64);
         Ok((value, accuracy))
     }
@@ -413,26 +420,26 @@ impl<'a> Trainer<'a> {
     }
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
-        let lesson = self.lesson(batch, samples)?;
-        Ok(loss(encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?)
+        let targets = self.targets(batch, samples)?;
+        Ok(loss(encoded, &batch.labels, targets.as_ref(), self.settings.loss())?)
     }
 
     /// The mean of what the teachers say of a batch; `None` without one.
-    fn taught(&self, batch: &Batch) -> Result<Option<Lesson>> {
-        let lessons = self.teachers.iter().map(|teacher| {
+    fn distilled(&self, batch: &Batch) -> Result<Option<Targets>> {
+        let all = self.teachers.iter().map(|teacher| {
             let Encoded { hidden, pooled, logits, .. } = teacher.forward(batch, &[])?;
-            Ok(Lesson { hidden: Some(hidden), pooled, logits })
+            Ok(Targets { hidden: Some(hidden), pooled, logits })
         });
-        Ok(Lesson::mean(lessons.collect::<Result<_>>()?)?)
+        Ok(Targets::mean(all.collect::<Result<_>>()?)?)
     }
 
-    /// As [`taught`](Self::taught). Answers about whole texts are kept: they are the same in every
+    /// As [`distilled`](Self::distilled). Answers about whole texts are kept: they are the same in every
     /// epoch.
-    fn lesson(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Lesson>> {
+    fn targets(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Targets>> {
         let Some(teacher) = self.teachers.first() else { return Ok(None) };
         let kept = self.reader.reads_texts() && self.settings.hidden == 0.0;
         if !kept || teacher.spec.labels == 0 {
-            return self.taught(batch);
+            return self.distilled(batch);
         }
         for index in samples {
             if !self.answers.contains_key(index) {
@@ -440,8 +447,8 @@ impl<'a> Trainer<'a> {
                 // a resumed training would differ from a whole one.
                 let text = [&self.data.samples[*index]];
                 let batch = self.reader.batch(&text, Augmentation::default(), None)?;
-                let lesson = self.taught(&batch)?.context("there is no teacher")?;
-                let (pooled, logits) = (lesson.pooled, lesson.logits);
+                let targets = self.distilled(&batch)?.context("there is no teacher")?;
+                let (pooled, logits) = (targets.pooled, targets.logits);
                 let logits = logits.context("the teacher has no head")?;
                 let answer = (logits.flatten_all()?.to_vec1()?, pooled.flatten_all()?.to_vec1()?);
                 self.answers.insert(*index, answer);
@@ -457,11 +464,11 @@ impl<'a> Trainer<'a> {
             let shape = (samples.len(), values.len() / samples.len());
             Tensor::from_vec(values, shape, &Device::Cpu)
         };
-        Ok(Some(Lesson { hidden: None, pooled: matrix(pooled)?, logits: Some(matrix(logits)?) }))
+        Ok(Some(Targets { hidden: None, pooled: matrix(pooled)?, logits: Some(matrix(logits)?) }))
     }
 
     /// Adds a step to the sums, and the sums to the curve when it is due.
-    fn note(&mut self, batch: &Batch, loss: f64, right: Option<usize>, (rate, norm): (f64, f64)) {
+    fn note(&mut self, batch: &Batch, loss: f64, right: Option<usize>, rate: f64, norm: f64) {
         let Progress { step, curve, sums, .. } = &mut self.progress;
         sums.steps += 1;
         sums.samples += batch.labels.len() as u64;
@@ -479,7 +486,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn evaluate_when_due(&mut self, watch: &mut impl Watch) -> Result<()> {
+    fn evaluate_when_due(&mut self, observer: &mut impl Observer) -> Result<()> {
         let step = self.progress.step;
         let due = step.is_multiple_of(self.settings.evaluation_interval());
         if self.held_out.is_empty() || !(due || step == self.settings.steps) {
@@ -496,7 +503,7 @@ impl<'a> Trainer<'a> {
         reductions.iter_mut().for_each(|at| at.right = None);
         self.set_values(&values)?;
         let evaluation = Evaluation { step, reductions };
-        watch.evaluated(&evaluation);
+        observer.evaluated(&evaluation);
         let score = evaluation.score();
         self.progress.evaluations.push(evaluation);
         if self.progress.best_score.is_none_or(|best| score > best) {
@@ -544,8 +551,8 @@ impl<'a> Trainer<'a> {
             let batch = self.reader.batch(part, Augmentation::default(), None)?;
             let encoded = self.model.forward(&batch, reductions)?;
             // Against the labels alone, if there are any: a teacher costs more than the model.
-            let lesson = if encoded.logits.is_none() { self.taught(&batch)? } else { None };
-            let value = loss(&encoded, &batch.labels, lesson.as_ref(), self.settings.loss())?;
+            let targets = if encoded.logits.is_none() { self.distilled(&batch)? } else { None };
+            let value = loss(&encoded, &batch.labels, targets.as_ref(), self.settings.loss())?;
             let value = value.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;
             if let Some(logits) = &encoded.logits {

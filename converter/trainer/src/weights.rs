@@ -19,6 +19,15 @@ struct Named {
     values: Vec<f32>,
 }
 
+/// How a written task is run unless it is told otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskDefaults {
+    /// Reduction factor.
+    pub reduction: f32,
+    /// Tokens of the longest text.
+    pub max_tokens: usize,
+}
+
 /// Writes a task file for `base`.
 ///
 /// # Errors
@@ -28,11 +37,12 @@ pub fn write_task(
     base: &Base,
     spec: &TaskSpec,
     labels: &[String],
-    (tensors, precision): (&Tensors, Precision),
-    default: (f32, usize),
+    tensors: &Tensors,
+    precision: Precision,
+    defaults: TaskDefaults,
 ) -> Result<()> {
     // As a value first: keys stand in order of their names.
-    let metadata = serde_json::to_value(metadata(spec, labels, base, default))?.to_string();
+    let metadata = serde_json::to_value(metadata(spec, labels, base, defaults))?.to_string();
     let mut named = BTreeMap::new();
     for (place, tensor) in tensors {
         let Some(name) = task_name(base, *place) else { continue };
@@ -77,8 +87,9 @@ fn metadata(
     spec: &TaskSpec,
     labels: &[String],
     base: &Base,
-    (reduction, max_tokens): (f32, usize),
+    defaults: TaskDefaults,
 ) -> TaskMetadata {
+    let TaskDefaults { reduction, max_tokens } = defaults;
     let text = matches!(base.config.embedding, Embedding::Tokens { .. });
     let shared = TaskMetadata {
         labels: labels.to_vec(),
@@ -127,7 +138,8 @@ pub fn write_base(path: &Path, base: &Base, tensors: &Tensors, precision: Precis
 }
 
 /// The shape that Hugging Face gives a tensor.
-fn hugging_face_shape(base: &Base, (layer, role): Place, shape: &[usize]) -> Vec<usize> {
+fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> {
+    let (layer, role) = place;
     let [rows, columns] = [shape[0], shape[1]];
     match (role, base.config.embedding) {
         (Role::PatchWeight, Embedding::Patches { channels, patch, .. }) => {

@@ -9,7 +9,7 @@ use coda_runtime::config::{
 };
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
 use coda_trainer::ops::{
-    Choice, FrozenMap, Segment, SoftTopK, activation, add_gated, attention, frozen_feed_forward,
+    FrozenMap, Segment, Selected, SoftTopK, activation, add_gated, attention, frozen_feed_forward,
     gates, gather, layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
 use coda_trainer::random::{Draws, Purpose};
@@ -147,8 +147,8 @@ fn rows_chosen_merged_added_and_averaged() {
 }
 
 /// Two sequences; the second has a pinned token, and a third selects all of its tokens.
-fn choices() -> Arc<[Choice]> {
-    let choice = |rows, selected: &[u32], pinned: &[u32]| Choice {
+fn choices() -> Arc<[Selected]> {
+    let choice = |rows, selected: &[u32], pinned: &[u32]| Selected {
         rows,
         selected: selected.to_vec(),
         pinned: pinned.to_vec(),

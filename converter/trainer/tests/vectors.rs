@@ -5,7 +5,7 @@
 use candle_core::DType;
 use coda_tests::vectors::{Comparison, Routed, Vectors, directories};
 use coda_trainer::model::{Batch, Encoded, Inputs, LayerTrace, Model, TaskSpec};
-use coda_trainer::ops::{Choice, gates};
+use coda_trainer::ops::{Selected, gates};
 use std::ops::Range;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ fn batch(vectors: &Vectors) -> Batch {
 
 /// lambda of every token. The operation gives the gates of selected tokens, so each token is asked
 /// for in a selection that holds it: lambda depends on the number of selected tokens alone.
-fn lambda(trace: &LayerTrace, choice: &Choice, model: &Model) -> Vec<f64> {
+fn lambda(trace: &LayerTrace, choice: &Selected, model: &Model) -> Vec<f64> {
     let tokens = choice.rows.len();
     if choice.selected.len() == tokens {
         return vec![1.0; tokens];
@@ -37,7 +37,7 @@ fn lambda(trace: &LayerTrace, choice: &Choice, model: &Model) -> Vec<f64> {
         let mut selected: Vec<u32> = (0..tokens as u32).filter(|other| *other != token).collect();
         selected.truncate(k - 1);
         selected.push(token);
-        let asked = Choice { selected, ..choice.clone() };
+        let asked = Selected { selected, ..choice.clone() };
         let found = gates(&trace.scores, [asked].into(), model.spec.gate).unwrap();
         found.flatten_all().unwrap().to_vec1::<f64>().unwrap()[k - 1]
     };

@@ -8,12 +8,12 @@ use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
 use coda_trainer::data::{Dataset, Reader};
-use coda_trainer::model::Method;
+use coda_trainer::model::{Method, Model, Tensors};
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
-use coda_trainer::settings::Selection;
+use coda_trainer::settings::Selector;
 use coda_trainer::train::Trainer;
-use coda_trainer::weights::{write_base, write_task};
+use coda_trainer::weights::{TaskDefaults, write_base, write_task};
 use std::iter::repeat_n;
 
 /// Files that a base directory has beside its weights.
@@ -58,10 +58,10 @@ impl Finished<'_> {
     }
 
     fn write_weights(&self, trainer: &Trainer<'_>) -> Result<()> {
-        let Training { out, settings, base: directory, .. } = self.training;
+        let Training { out, settings, .. } = self.training;
         let (model, precision) = (trainer.model(), settings.precision);
         let trained = model.trained()?;
-        let learned = settings.selection == Selection::Learned;
+        let learned = settings.selection == Selector::Learned;
         if settings.method == Method::Coda && !learned {
             eprintln!("no task is written: the runtime selects with a router");
             return Ok(());
@@ -70,17 +70,23 @@ impl Finished<'_> {
             let path = out.join("task.safetensors");
             let labels = if model.spec.labels > 0 { self.data.labels.as_slice() } else { &[] };
             let reduction = settings.default_reduction();
-            let default = (reduction, settings.max_tokens);
+            let defaults = TaskDefaults { reduction, max_tokens: settings.max_tokens };
             let mut spec = model.spec.clone();
             if !settings.layer_factors.is_empty() {
                 let layers = repeat_n(reduction, model.config.layers);
                 spec.reductions = layer_reductions(layers, &settings.layer_factors);
             }
-            return write_task(&path, self.base, &spec, labels, (&trained, precision), default);
+            return write_task(&path, self.base, &spec, labels, &trained, precision, defaults);
         }
+        self.write_base(trained)
+    }
+
+    /// Weights of the base, and the files that stand beside them.
+    fn write_base(&self, trained: Tensors) -> Result<()> {
+        let Training { out, settings, base: directory, .. } = self.training;
         let mut tensors = self.base.tensors.clone();
         tensors.extend(trained);
-        write_base(&out.join("model.safetensors"), self.base, &tensors, precision)?;
+        write_base(&out.join("model.safetensors"), self.base, &tensors, settings.precision)?;
         for name in BESIDE_WEIGHTS {
             let from = directory.join(name);
             if from.is_file() {
@@ -97,15 +103,6 @@ impl Finished<'_> {
         let Training { settings, data: path, .. } = self.training;
         let (training, validation) = trainer.parts();
         let model = trainer.model();
-        let added: usize = model
-            .spec
-            .places(&model.config)
-            .iter()
-            .map(|(_, [rows, columns])| rows * columns)
-            .sum();
-        let base: usize = self.base.tensors.values().map(|tensor| tensor.values.len()).sum();
-        let full = settings.method == Method::Full;
-        let percent = if full { 100.0 } else { 100.0 * added as f64 / base as f64 };
         Ok(Record {
             settings: settings.recorded()?,
             sources: self.sources.clone(),
@@ -119,7 +116,7 @@ impl Finished<'_> {
             },
             trained_parameters: model.trained_values(),
             frozen_parameters: model.frozen_values(),
-            new_parameters_percent: percent,
+            new_parameters_percent: self.new_parameters_percent(model),
             progress: trainer.progress().clone(),
             test: self.test(trainer)?,
             versions: Versions {
@@ -128,6 +125,16 @@ impl Finished<'_> {
                 threads: rayon::current_num_threads(),
             },
         })
+    }
+
+    fn new_parameters_percent(&self, model: &Model) -> f64 {
+        if self.training.settings.method == Method::Full {
+            return 100.0;
+        }
+        let places = model.spec.places(&model.config);
+        let added: usize = places.iter().map(|(_, [rows, columns])| rows * columns).sum();
+        let base: usize = self.base.tensors.values().map(|tensor| tensor.values.len()).sum();
+        100.0 * added as f64 / base as f64
     }
 
     /// The one look at the test data.

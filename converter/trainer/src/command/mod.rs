@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::source::{Base, Task};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
-use coda_trainer::model::{Initializer, Method, fill_base};
+use coda_trainer::model::{Initializer, Method, Model, fill_base};
 use coda_trainer::settings::{RouterStart, Settings};
-use coda_trainer::train::{Keeping, Objective, Trainer, initial_model, teacher_model};
+use coda_trainer::train::{Checkpointing, Objective, Trainer, initial_model, teacher_model};
 use files::{hash_of, name_of, prepare};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,14 +140,9 @@ impl Training {
         }
         let labels = if labelled { data.labels.len() } else { 0 };
         let model = initial_model(&self.settings, &base, labels, first.as_ref())?;
-        let teach = |task| teacher_model(&base, task, &model.spec);
-        let mut teachers: Vec<_> =
-            tasks.iter().map(|task| teach(Some(task))).collect::<Result<_>>()?;
-        if objective == Objective::Pretrain && teachers.is_empty() {
-            teachers.push(teach(None)?);
-        }
+        let teachers = teachers(&base, &tasks, &model, objective)?;
         let mut trainer =
-            Trainer::new(&self.settings, objective, (reader, &data), (model, teachers), &sources)?;
+            Trainer::new(&self.settings, objective, reader, &data, model, teachers, &sources)?;
         let identity = self.answers_identity(&data)?;
         if let Some(path) = self.answers.as_ref().filter(|path| path.is_file()) {
             let found = answers::read(path, &identity);
@@ -226,13 +221,26 @@ impl Training {
             eprintln!("routers explain {} of the saliency, layer by layer", percent.join(", "));
         }
         let every = self.checkpoint_every;
-        let keeping = Keeping { path: &path, every, interrupted: &INTERRUPTED };
+        let checkpoints = Checkpointing { path: &path, every, interrupted: &INTERRUPTED };
         let mut bar = Bar::new(self.settings.steps, trainer.progress().step);
-        trainer.run(keeping, &mut bar)
+        trainer.run(checkpoints, &mut bar)
     }
 
     fn test_data(&self, reader: &Reader<'_>, data: &Dataset) -> Result<Option<Dataset>> {
         let read = |path: &PathBuf| reader.test(path, None, &data.labels).context("the test data");
         self.test.as_ref().map(read).transpose()
     }
+}
+
+/// The dense models that are learnt from: the base itself, if nothing else teaches a pretraining.
+fn teachers(
+    base: &Base,
+    tasks: &[Task],
+    model: &Model,
+    objective: Objective,
+) -> Result<Vec<Model>> {
+    if objective == Objective::Pretrain && tasks.is_empty() {
+        return Ok(vec![teacher_model(base, None, &model.spec)?]);
+    }
+    tasks.iter().map(|task| teacher_model(base, Some(task), &model.spec)).collect()
 }

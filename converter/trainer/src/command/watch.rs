@@ -1,7 +1,7 @@
 //! A progress bar with loss, accuracy and the time left.
 
 use coda_trainer::record::{Evaluation, Progress};
-use coda_trainer::train::Watch;
+use coda_trainer::train::Observer;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Weight of the newest step in the shown means.
@@ -29,7 +29,7 @@ fn smooth(shown: Option<f64>, value: f64) -> f64 {
     shown.map_or(value, |shown| shown + NEWEST * (value - shown))
 }
 
-impl Watch for Bar {
+impl Observer for Bar {
     fn step(&mut self, progress: &Progress, loss: f64, accuracy: Option<f64>) {
         let loss = smooth(self.loss, loss);
         self.loss = Some(loss);

@@ -1,13 +1,18 @@
 //! The forward pass (`coda.md`, "One layer"), differentiable in whatever is trained.
 
 use super::Model;
+use super::affine::{
+    ADAPTER_DOWN, ADAPTER_UP, ATTENTION_NORM, Affine, EMBEDDING_NORM, FEED_FORWARD_GATE,
+    FEED_FORWARD_IN, FEED_FORWARD_NORM, FEED_FORWARD_OUT, FINAL_NORM, HEAD, KEY, LOW_RANK_KEY,
+    LOW_RANK_VALUE, OUTPUT, PATCH, QUERY, VALUE,
+};
 use super::batch::{Batch, Inputs};
 use crate::ops::{
-    Choice, Segment, activation, add_gated, attention, frozen_feed_forward, gates, gather,
+    Segment, Selected, activation, add_gated, attention, frozen_feed_forward, gates, gather,
     layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
 use crate::random::{Draws, Purpose};
-use crate::settings::Selection;
+use crate::settings::Selector;
 use candle_core::{DType, Device, Result, Tensor};
 use coda_runtime::config::{
     AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
@@ -26,7 +31,7 @@ pub struct LayerTrace {
     /// Router scores of all rows.
     pub scores: Tensor,
     /// What each sequence selected.
-    pub choices: Arc<[Choice]>,
+    pub choices: Arc<[Selected]>,
     /// Gates of the selected tokens of all sequences.
     pub gates: Tensor,
 }
@@ -45,12 +50,19 @@ pub struct Encoded {
 }
 
 /// Where the rows of a routed layer go.
-struct Plan {
-    choices: Arc<[Choice]>,
+struct Routed {
+    choices: Arc<[Selected]>,
     /// Selected rows of all sequences.
     selected: Arc<[u32]>,
     /// The other rows.
     rest: Arc<[u32]>,
+}
+
+/// Rows of one sequence: the first one, and the position of each in the text or image.
+#[derive(Clone, Copy)]
+struct Sequence<'p> {
+    start: usize,
+    positions: &'p [u32],
 }
 
 /// Keys and values with the sequences they belong to.
@@ -101,8 +113,8 @@ impl Model {
     }
 
     fn finish(&self, batch: &Batch, x: Tensor, layers: Vec<Option<LayerTrace>>) -> Result<Encoded> {
-        let roles = (Role::FinalNormWeight, Role::FinalNormBias);
-        let hidden = if self.config.final_norm { self.norm(GLOBAL_LAYER, roles, &x)? } else { x };
+        let hidden =
+            if self.config.final_norm { self.norm(GLOBAL_LAYER, FINAL_NORM, &x)? } else { x };
         let pooled = match self.spec.pooling {
             Pooling::ClassToken => {
                 gather(&hidden, batch.ranges.iter().map(|range| range.start as u32).collect())?
@@ -111,7 +123,7 @@ impl Model {
         };
         let logits = match self.spec.labels {
             0 => None,
-            _ => Some(self.map(GLOBAL_LAYER, (Role::HeadWeight, Role::HeadBias), &pooled)?),
+            _ => Some(self.map(GLOBAL_LAYER, HEAD, &pooled)?),
         };
         Ok(Encoded { hidden, pooled, logits, layers })
     }
@@ -128,15 +140,13 @@ impl Model {
                 if positions > 0 {
                     x = (x + self.positions(batch)?)?;
                 }
-                let roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
-                if norm { self.norm(GLOBAL_LAYER, roles, &x) } else { Ok(x) }
+                if norm { self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
             }
             (Inputs::Patches(patches), Embedding::Patches { class_token, .. }) => {
-                let mut x =
-                    self.map(GLOBAL_LAYER, (Role::PatchWeight, Role::PatchBias), patches)?;
+                let mut x = self.map(GLOBAL_LAYER, PATCH, patches)?;
                 if class_token {
                     let class = self.need(GLOBAL_LAYER, Role::ClassToken)?;
-                    x = merge_rows(class, &x, behind_class_token(&batch.ranges))?;
+                    x = merge_rows(class, &x, after_class_token(&batch.ranges))?;
                 }
                 x + self.positions(batch)?
             }
@@ -155,7 +165,8 @@ impl Model {
         gather(table, rows.collect())
     }
 
-    fn norm(&self, layer: u16, (weight, bias): (Role, Role), x: &Tensor) -> Result<Tensor> {
+    fn norm(&self, layer: u16, affine: Affine, x: &Tensor) -> Result<Tensor> {
+        let Affine { weight, bias } = affine;
         let (weight, eps) = (self.need(layer, weight)?, f64::from(self.config.norm_eps));
         match self.config.norm {
             Norm::LayerNorm => layer_norm(x, weight, self.need(layer, bias)?, eps),
@@ -163,7 +174,8 @@ impl Model {
         }
     }
 
-    fn map(&self, layer: u16, (weight, bias): (Role, Role), x: &Tensor) -> Result<Tensor> {
+    fn map(&self, layer: u16, affine: Affine, x: &Tensor) -> Result<Tensor> {
+        let Affine { weight, bias } = affine;
         if let Some(map) = self.frozen.get(&(layer, weight)) {
             return map.apply(x);
         }
@@ -189,33 +201,27 @@ impl Model {
             let y = self.dense(layer, x, &u, ranges)?;
             return Ok((add_optional(y, adapter)?, None));
         };
-        let scores = match self.spec.selection {
-            Selection::Learned => self.scores(layer, x, &u)?,
-            other => {
-                fixed_scores(other, (batch.draw, layer), ranges, reduction)?.to_dtype(x.dtype())?
-            }
-        };
-        let plan = self.select(&scores, ranges, reduction)?;
-        let gates = gates(&scores, plan.choices.clone(), self.spec.gate)?;
-        let x_selected = gather(x, plan.selected.clone())?;
+        let scores = self.scores(layer, x, &u, batch, reduction)?;
+        let routed = self.select(&scores, ranges, reduction)?;
+        let gates = gates(&scores, routed.choices.clone(), self.spec.gate)?;
+        let x_selected = gather(x, routed.selected.clone())?;
         let u_selected = match self.config.placement {
-            NormPlacement::Pre => gather(&u, plan.selected.clone())?,
+            NormPlacement::Pre => gather(&u, routed.selected.clone())?,
             NormPlacement::Post => x_selected.clone(),
         };
-        let keys = self.keys(layer, mode, &plan, (&u, &u_selected))?;
+        let keys = self.keys(layer, mode, &routed, &u, &u_selected)?;
         let queries = self.map(layer, QUERY, &u_selected)?;
-        let output = self.behind_projections(layer, &x_selected, &queries, keys)?;
+        let output = self.after_projections(layer, &x_selected, &queries, keys)?;
         let update = (output - x_selected)?;
         let base = add_optional(x.clone(), adapter)?;
-        let y = add_gated(&base, &update, &gates, plan.selected)?;
-        Ok((y, Some(LayerTrace { scores, choices: plan.choices, gates })))
+        let y = add_gated(&base, &update, &gates, routed.selected)?;
+        Ok((y, Some(LayerTrace { scores, choices: routed.choices, gates })))
     }
 
     /// What attention and the adapter read of a layer's input.
     fn layer_input(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
-        let roles = (Role::AttentionNormWeight, Role::AttentionNormBias);
         match self.config.placement {
-            NormPlacement::Pre => self.norm(layer, roles, x),
+            NormPlacement::Pre => self.norm(layer, ATTENTION_NORM, x),
             NormPlacement::Post => Ok(x.clone()),
         }
     }
@@ -225,31 +231,46 @@ impl Model {
         if self.find(layer, Role::AdapterDown).is_none() {
             return Ok(None);
         }
-        let low = self.map(layer, (Role::AdapterDown, Role::AdapterDownBias), u)?;
+        let low = self.map(layer, ADAPTER_DOWN, u)?;
         let low = activation(&low, self.spec.adapter_activation)?;
-        self.map(layer, (Role::AdapterUp, Role::AdapterUpBias), &low).map(Some)
+        self.map(layer, ADAPTER_UP, &low).map(Some)
     }
 
     /// The frozen layer for every token.
     fn dense(&self, layer: u16, x: &Tensor, u: &Tensor, ranges: &[Range<usize>]) -> Result<Tensor> {
         let positions = |range: &Range<usize>| (0..range.len() as u32).collect::<Vec<_>>();
         let segments = ranges.iter().map(|range| {
-            let own = positions(range);
-            self.segment((range.start, &own), (range.start, &own))
+            let positions = positions(range);
+            let own = Sequence { start: range.start, positions: &positions };
+            self.segment(own, own)
         });
         let keys = Keys {
             keys: self.map(layer, KEY, u)?,
             values: self.map(layer, VALUE, u)?,
             segments: segments.collect::<Result<_>>()?,
         };
-        self.behind_projections(layer, x, &self.map(layer, QUERY, u)?, keys)
+        self.after_projections(layer, x, &self.map(layer, QUERY, u)?, keys)
     }
 
-    fn scores(&self, layer: u16, x: &Tensor, u: &Tensor) -> Result<Tensor> {
-        linear_without_bias(&self.router_input(x, u)?, self.need(layer, Role::Router)?)
+    /// The scores of a layer's rows: the router's, or those of a way to select without one.
+    fn scores(
+        &self,
+        layer: u16,
+        x: &Tensor,
+        u: &Tensor,
+        batch: &Batch,
+        reduction: f32,
+    ) -> Result<Tensor> {
+        match self.spec.selection {
+            Selector::Learned => {
+                linear_without_bias(&self.router_input(x, u)?, self.need(layer, Role::Router)?)
+            }
+            other => fixed_scores(other, batch.draw, layer, &batch.ranges, reduction)?
+                .to_dtype(x.dtype()),
+        }
     }
 
-    /// What a router reads of a layer's input `x`, before its norm, and `u`, behind it.
+    /// What a router reads of a layer's input `x`, before its norm, and `u`, after it.
     fn router_input(&self, x: &Tensor, u: &Tensor) -> Result<Tensor> {
         Ok(match self.spec.router_input {
             RouterInput::Norm => u.clone(),
@@ -262,7 +283,7 @@ impl Model {
     }
 
     /// Selects as the runtime does, with its own routine.
-    fn select(&self, scores: &Tensor, ranges: &[Range<usize>], reduction: f32) -> Result<Plan> {
+    fn select(&self, scores: &Tensor, ranges: &[Range<usize>], reduction: f32) -> Result<Routed> {
         let values: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let (mut choices, mut selected, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for range in ranges {
@@ -272,36 +293,42 @@ impl Model {
             selected.extend(own.iter().map(row));
             rest.extend(other.iter().map(row));
             let pinned = self.spec.pinned.iter().copied();
-            choices.push(Choice {
+            choices.push(Selected {
                 rows: range.clone(),
                 selected: own.to_vec(),
                 pinned: pinned.filter(|token| (*token as usize) < range.len()).collect(),
             });
         }
-        Ok(Plan { choices: choices.into(), selected: selected.into(), rest: rest.into() })
+        Ok(Routed { choices: choices.into(), selected: selected.into(), rest: rest.into() })
     }
 
     fn keys(
         &self,
         layer: u16,
         mode: AttentionMode,
-        plan: &Plan,
-        (u, u_selected): (&Tensor, &Tensor),
+        routed: &Routed,
+        u: &Tensor,
+        u_selected: &Tensor,
     ) -> Result<Keys> {
         let source = if mode == AttentionMode::KToAll { u } else { u_selected };
         let (mut keys, mut values) =
             (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
         if mode == AttentionMode::KToLowRank {
             let down = self.need(layer, Role::LowRankDown)?;
-            let low = linear_without_bias(&gather(u, plan.rest.clone())?, down)?;
-            let order = exact_before_low_rank(&plan.choices);
-            let low_rank = self.map(layer, (Role::LowRankKey, Role::LowRankKeyBias), &low)?;
+            let low = linear_without_bias(&gather(u, routed.rest.clone())?, down)?;
+            let order = exact_before_low_rank(&routed.choices);
+            let low_rank = self.map(layer, LOW_RANK_KEY, &low)?;
             keys = merge_rows(&keys, &low_rank, order.clone())?;
-            let low_rank = self.map(layer, (Role::LowRankValue, Role::LowRankValueBias), &low)?;
+            let low_rank = self.map(layer, LOW_RANK_VALUE, &low)?;
             values = merge_rows(&values, &low_rank, order)?;
         }
+        Ok(Keys { keys, values, segments: self.segments(mode, &routed.choices)? })
+    }
+
+    /// Which keys the queries of each sequence attend to.
+    fn segments(&self, mode: AttentionMode, choices: &[Selected]) -> Result<Vec<Segment>> {
         let mut query_start = 0;
-        let segment = |choice: &Choice| {
+        let segment = |choice: &Selected| {
             let start = query_start;
             query_start += choice.selected.len();
             let (key_start, positions) = match mode {
@@ -311,37 +338,39 @@ impl Model {
                 }
                 AttentionMode::KToLowRank => (choice.rows.start, selected_first(choice)),
             };
-            self.segment((start, &choice.selected), (key_start, &positions))
+            let queries = Sequence { start, positions: &choice.selected };
+            self.segment(queries, Sequence { start: key_start, positions: &positions })
         };
-        let segments = plan.choices.iter().map(segment).collect::<Result<_>>()?;
-        Ok(Keys { keys, values, segments })
+        choices.iter().map(segment).collect()
     }
 
-    /// A sequence's queries and keys, each the first row and the original positions.
-    fn segment(
-        &self,
-        (query_start, queries): (usize, &[u32]),
-        (key_start, keys): (usize, &[u32]),
-    ) -> Result<Segment> {
+    /// A sequence's queries and keys.
+    fn segment(&self, queries: Sequence<'_>, keys: Sequence<'_>) -> Result<Segment> {
         let distance = self.config.relative_distance as i64;
         let mut bias = Vec::new();
         if distance > 0 {
             let table = self.need(GLOBAL_LAYER, Role::RelativeBias)?;
             for head in table.to_dtype(DType::F32)?.to_vec2::<f32>()? {
-                for query in queries {
+                for query in queries.positions {
                     let at = |key: &u32| {
                         let apart = i64::from(*key) - i64::from(*query);
                         head[(apart.clamp(-distance, distance) + distance) as usize]
                     };
-                    bias.extend(keys.iter().map(at));
+                    bias.extend(keys.positions.iter().map(at));
                 }
             }
         }
-        Ok(Segment { query_start, queries: queries.len(), key_start, keys: keys.len(), bias })
+        Ok(Segment {
+            query_start: queries.start,
+            queries: queries.positions.len(),
+            key_start: keys.start,
+            keys: keys.positions.len(),
+            bias,
+        })
     }
 
     /// Attention and what follows it in a layer, for rows `x`.
-    fn behind_projections(
+    fn after_projections(
         &self,
         layer: u16,
         x: &Tensor,
@@ -352,19 +381,15 @@ impl Model {
         let attended = attention(queries, &keys, &values, segments, self.config.heads, scale)?;
         let attended = self.map(layer, OUTPUT, &attended)?;
         let h = (x + self.scaled(layer, Role::AttentionScale, attended)?)?;
-        let (attention_norm, norm) = (
-            (Role::AttentionNormWeight, Role::AttentionNormBias),
-            (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
-        );
         match self.config.placement {
             NormPlacement::Pre => {
-                let wide = self.feed_forward(layer, &self.norm(layer, norm, &h)?)?;
+                let wide = self.feed_forward(layer, &self.norm(layer, FEED_FORWARD_NORM, &h)?)?;
                 h + wide
             }
             NormPlacement::Post => {
-                let h = self.norm(layer, attention_norm, &h)?;
+                let h = self.norm(layer, ATTENTION_NORM, &h)?;
                 let sum = (&h + self.feed_forward(layer, &h)?)?;
-                self.norm(layer, norm, &sum)
+                self.norm(layer, FEED_FORWARD_NORM, &sum)
             }
         }
     }
@@ -379,15 +404,12 @@ impl Model {
             let out = frozen_feed_forward(x, first, second, kind)?;
             return self.scaled(layer, Role::FeedForwardScale, out);
         }
-        let expanded = self.map(layer, (Role::FeedForwardIn, Role::FeedForwardInBias), x)?;
+        let expanded = self.map(layer, FEED_FORWARD_IN, x)?;
         let wide = match self.find(layer, Role::FeedForwardGate) {
             None => activation(&expanded, kind)?,
-            Some(_) => {
-                let roles = (Role::FeedForwardGate, Role::FeedForwardGateBias);
-                (activation(&self.map(layer, roles, x)?, kind)? * expanded)?
-            }
+            Some(_) => (activation(&self.map(layer, FEED_FORWARD_GATE, x)?, kind)? * expanded)?,
         };
-        let out = self.map(layer, (Role::FeedForwardOut, Role::FeedForwardOutBias), &wide)?;
+        let out = self.map(layer, FEED_FORWARD_OUT, &wide)?;
         self.scaled(layer, Role::FeedForwardScale, out)
     }
 
@@ -399,11 +421,6 @@ impl Model {
         }
     }
 }
-
-const QUERY: (Role, Role) = (Role::Query, Role::QueryBias);
-const KEY: (Role, Role) = (Role::Key, Role::KeyBias);
-const VALUE: (Role, Role) = (Role::Value, Role::ValueBias);
-const OUTPUT: (Role, Role) = (Role::AttentionOutput, Role::AttentionOutputBias);
 
 fn add_optional(x: Tensor, other: Option<Tensor>) -> Result<Tensor> {
     match other {
@@ -426,8 +443,9 @@ fn order(scores: &[f32], reduction: f32, pinned: &[u32]) -> (Vec<u32>, usize) {
 
 /// Scores that select without a router.
 fn fixed_scores(
-    selection: Selection,
-    (draw, layer): (u64, u16),
+    selection: Selector,
+    draw: u64,
+    layer: u16,
     ranges: &[Range<usize>],
     reduction: f32,
 ) -> Result<Tensor> {
@@ -438,9 +456,9 @@ fn fixed_scores(
         let index = (range.start as u64) << 16 | u64::from(layer);
         let mut draws = Draws::new(draw, Purpose::Selection, index);
         scores.extend((0..n).map(|token| match selection {
-            Selection::Random | Selection::Learned => draws.unit() as f32,
-            Selection::First => -(token as f32),
-            Selection::Every => -((token * k % n) as f32),
+            Selector::Random | Selector::Learned => draws.unit() as f32,
+            Selector::First => -(token as f32),
+            Selector::Every => -((token * k % n) as f32),
         }));
     }
     let rows = scores.len();
@@ -448,7 +466,7 @@ fn fixed_scores(
 }
 
 /// Row 0 (the class token) before the patches of each image, which follow it in the merged rows.
-fn behind_class_token(ranges: &[Range<usize>]) -> Arc<[u32]> {
+fn after_class_token(ranges: &[Range<usize>]) -> Arc<[u32]> {
     let mut next = 1;
     let rows = ranges.iter().flat_map(|range| {
         let first = next;
@@ -459,14 +477,14 @@ fn behind_class_token(ranges: &[Range<usize>]) -> Arc<[u32]> {
 }
 
 /// The tokens of a sequence, selected ones first.
-fn selected_first(choice: &Choice) -> Vec<u32> {
+fn selected_first(choice: &Selected) -> Vec<u32> {
     let is_rest = |token: &u32| choice.selected.binary_search(token).is_err();
     let rest = (0..choice.rows.len() as u32).filter(is_rest);
     choice.selected.iter().copied().chain(rest).collect()
 }
 
-/// For each sequence its exact rows, then its low-rank rows; low-rank rows stand behind all exact ones.
-fn exact_before_low_rank(choices: &[Choice]) -> Arc<[u32]> {
+/// For each sequence its exact rows, then its low-rank rows; low-rank rows come after all exact ones.
+fn exact_before_low_rank(choices: &[Selected]) -> Arc<[u32]> {
     let exact: usize = choices.iter().map(|choice| choice.selected.len()).sum();
     let (mut own, mut low_rank) = (0, exact as u32);
     let rows = choices.iter().flat_map(|choice| {

@@ -20,7 +20,8 @@ pub struct Initializer {
 
 impl Initializer {
     /// Normal values of a place: the same for a seed whatever else is drawn.
-    fn normal(self, (layer, role): Place, [rows, columns]: [usize; 2], spread: f32) -> FloatTensor {
+    fn normal(self, place: Place, [rows, columns]: [usize; 2], spread: f32) -> FloatTensor {
+        let (layer, role) = place;
         let index = u64::from(layer) << 16 | u64::from(role.code());
         let mut draws = Draws::new(self.seed, Purpose::Initial, index);
         let values = (0..rows * columns).map(|_| spread * draws.normal()).collect();

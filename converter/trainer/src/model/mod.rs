@@ -1,5 +1,6 @@
 //! A frozen encoder with the trainable tensors of a task, in the runtime's definitions.
 
+mod affine;
 mod batch;
 mod forward;
 mod initial;
@@ -14,6 +15,7 @@ pub use low_rank::low_rank;
 pub use spec::{Method, TaskSpec};
 
 use crate::ops::FrozenMap;
+use affine::{Affine, FEED_FORWARD_IN, FEED_FORWARD_OUT, KEY, OUTPUT, QUERY, VALUE};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use coda_converter::source::{FloatTensor, Place};
 use coda_runtime::config::Config;
@@ -37,14 +39,7 @@ pub struct Model {
 }
 
 /// The maps of a frozen layer.
-const MAPS: [(Role, Role); 6] = [
-    (Role::Query, Role::QueryBias),
-    (Role::Key, Role::KeyBias),
-    (Role::Value, Role::ValueBias),
-    (Role::AttentionOutput, Role::AttentionOutputBias),
-    (Role::FeedForwardIn, Role::FeedForwardInBias),
-    (Role::FeedForwardOut, Role::FeedForwardOutBias),
-];
+const MAPS: [Affine; 6] = [QUERY, KEY, VALUE, OUTPUT, FEED_FORWARD_IN, FEED_FORWARD_OUT];
 
 impl Model {
     /// A model of `values`; those that `is_trained` names become variables.
@@ -77,7 +72,7 @@ impl Model {
             }
         }
         for layer in 0..model.config.layers as u16 {
-            for (weight, bias) in MAPS {
+            for Affine { weight, bias } in MAPS {
                 let (weight, bias) = ((layer, weight), (layer, bias));
                 let Some(own) = model.tensors.get(&weight) else { continue };
                 if !model.variables.contains_key(&weight) && !model.variables.contains_key(&bias) {

@@ -1,7 +1,7 @@
 //! What is trained, and the shape of a task.
 
 use crate::ops::SoftTopK;
-use crate::settings::Selection;
+use crate::settings::Selector;
 use coda_converter::source::{Place, Task};
 use coda_runtime::config::{Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -35,7 +35,8 @@ impl Method {
 
     /// The tensor at `place` is trained. T5's relative bias and DINOv2's scales always stay frozen.
     #[must_use]
-    pub const fn trains(self, (_, role): Place) -> bool {
+    pub const fn trains(self, place: Place) -> bool {
+        let role = place.1;
         match self {
             Self::Coda | Self::ParallelAdapter => role.belongs_to_task(),
             Self::LinearProbe => matches!(role, Role::HeadWeight | Role::HeadBias),
@@ -58,7 +59,7 @@ pub struct TaskSpec {
     /// How scores become gates.
     pub gate: SoftTopK,
     /// Who selects tokens.
-    pub selection: Selection,
+    pub selection: Selector,
     /// Whose keys and values selected tokens attend to; `None` if every layer is dense.
     pub attention: Option<AttentionMode>,
     /// Rank of low-rank keys and values (k-to-low-rank).
@@ -84,7 +85,7 @@ impl TaskSpec {
             adapter_activation: Activation::Relu,
             router_input: RouterInput::Rms,
             gate: SoftTopK::Sigmoid,
-            selection: Selection::Learned,
+            selection: Selector::Learned,
             attention: None,
             low_rank: 0,
             dense_layers: BTreeSet::new(),
@@ -111,7 +112,7 @@ impl TaskSpec {
             adapter_activation: task.config.adapter_activation,
             router_input: task.config.router_input,
             gate: task.config.gate.into(),
-            selection: Selection::Learned,
+            selection: Selector::Learned,
             attention: layers.clone().find_map(attention),
             low_rank: columns(Role::LowRankDown),
             dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
@@ -146,7 +147,7 @@ impl TaskSpec {
                 add(Role::AdapterUpBias, [1, d]);
             }
             let Some(mode) = self.routing(index) else { continue };
-            if self.selection == Selection::Learned {
+            if self.selection == Selector::Learned {
                 add(Role::Router, [1, d]);
             }
             if mode == AttentionMode::KToLowRank {

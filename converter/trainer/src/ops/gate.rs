@@ -71,7 +71,7 @@ impl From<SoftTopK> for Gate {
 
 /// What one sequence selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct Selected {
     /// The sequence's rows.
     pub rows: Range<usize>,
     /// Selected tokens, ascending, counted from the sequence's start.
@@ -89,17 +89,17 @@ pub struct Choice {
 ///
 /// # Errors
 /// A sequence is beyond the scores.
-pub fn gates(scores: &Tensor, choices: Arc<[Choice]>, kind: SoftTopK) -> Result<Tensor> {
+pub fn gates(scores: &Tensor, choices: Arc<[Selected]>, kind: SoftTopK) -> Result<Tensor> {
     apply1(Gates { choices, kind }, scores)
 }
 
 struct Gates {
-    choices: Arc<[Choice]>,
+    choices: Arc<[Selected]>,
     kind: SoftTopK,
 }
 
 /// The tokens of a sequence that take part in the soft top-k, and how many of them it selects.
-fn candidates(choice: &Choice) -> Option<(Vec<usize>, usize)> {
+fn candidates(choice: &Selected) -> Option<(Vec<usize>, usize)> {
     let (tokens, k) = (choice.rows.len(), choice.selected.len());
     let wanted = k.saturating_sub(choice.pinned.len());
     if k >= tokens || wanted == 0 {

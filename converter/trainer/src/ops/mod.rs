@@ -22,7 +22,7 @@ mod rows;
 pub use activation::activation;
 pub use attention::{Segment, attention};
 pub use frozen::{FrozenMap, frozen_feed_forward};
-pub use gate::{Choice, SoftTopK, gates};
+pub use gate::{Selected, SoftTopK, gates};
 pub use linear::{linear, linear_without_bias};
 pub use norm::{layer_norm, rms_norm};
 pub use real::Real;
