@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use coda_trainer::report::report;
+use coda_trainer::report::{fill, report};
 use coda_trainer::results::Results;
 use tempfile::TempDir;
 
@@ -65,6 +65,16 @@ fn the_page_of_a_few_lines_is_known() {
     let page = report(&results.unwrap()).unwrap();
     assert_eq!(page.text, PAGE);
     assert!(page.picture.contains("<svg"));
+}
+
+#[test]
+fn text_has_the_figures_of_trials() {
+    let results = records(TRAININGS).1.unwrap();
+    let fill = |text: &str| fill(text, &results);
+    assert_eq!(fill("| {dev-a-trial new} | {dev-a-trial r=4} |").unwrap(), "| 2.50 | 71.2 |");
+    for text in ["{dev-a-trial r=8}", "{another r=4}", "{dev-a-trial r=4"] {
+        assert!(fill(text).is_err(), "{text}");
+    }
 }
 
 #[test]

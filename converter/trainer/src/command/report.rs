@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use coda_converter::output::write_whole;
-use coda_trainer::report::report;
+use coda_trainer::report::{fill, report};
 use coda_trainer::results::Results;
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ pub(crate) struct Report {
     /// tasks, if wanted, in `titles.json`
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Text that stands before the tables
+    /// Text that stands before the tables; `{NAME r=R}` in it is the validation accuracy of a trial,
+    /// `{NAME new}` the per cent of its new parameters
     #[arg(long, value_name = "FILE")]
     preface: Option<PathBuf>,
     /// The page; the picture stands beside the records, as `accuracy.svg`
@@ -23,12 +24,15 @@ pub(crate) struct Report {
 
 impl Report {
     pub(super) fn run(&self) -> Result<()> {
-        let page = report(&Results::read(&self.directory)?)
-            .with_context(|| self.directory.display().to_string())?;
+        let results = Results::read(&self.directory)?;
+        let page = report(&results).with_context(|| self.directory.display().to_string())?;
         let preface = match &self.preface {
             None => String::new(),
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                fill(&text, &results).with_context(|| path.display().to_string())?
+            }
         };
         let path = self.directory.join("accuracy.svg");
         write_whole(&path, page.picture.as_bytes())

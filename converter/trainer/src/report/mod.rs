@@ -117,6 +117,34 @@ impl<'r> Runs<'r> {
     }
 }
 
+/// Fills the figures of trials into a text: `{NAME r=R}` is the accuracy of the best validation at R, and
+/// `{NAME new}` the per cent of new parameters.
+///
+/// # Errors
+/// There is no such figure.
+pub fn fill(text: &str, results: &Results) -> Result<String> {
+    let mut parts = text.split('{');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (what, rest) = part.split_once('}').context("a { without its }")?;
+        let figure = figure(what, results);
+        out += &figure.with_context(|| format!("{{{what}}} is no figure of a trial"))?;
+        out += rest;
+    }
+    Ok(out)
+}
+
+fn figure(what: &str, results: &Results) -> Option<String> {
+    let (name, which) = what.split_once(' ')?;
+    let training = results.trainings.get(name)?;
+    if which == "new" {
+        return Some(format!("{:.2}", training.new_parameters_percent));
+    }
+    let reduction: f32 = which.strip_prefix("r=")?.parse().ok()?;
+    let at = training.validation.iter().find(|at| at.reduction == reduction)?;
+    at.accuracy.map(|accuracy| format!("{accuracy:.1}"))
+}
+
 /// Every reduction once, ascending.
 fn ascending(reductions: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut all: Vec<f32> = reductions.collect();
