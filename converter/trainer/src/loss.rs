@@ -108,32 +108,44 @@ pub fn loss(
 ) -> Result<Tensor> {
     let mut parts = Vec::new();
     if let Some(logits) = &encoded.logits {
-        let soft = distilled
-            .and_then(|distilled| distilled.logits.as_ref())
-            .map(|teacher| soft_cross_entropy(logits, teacher, weights.temperature));
-        let hard = smoothed(labels, logits.dim(1)?, weights.smoothing)?;
-        let hard = cross_entropy(logits, &hard)?;
-        match soft.transpose()? {
-            None => parts.push(hard),
-            Some(soft) => {
-                parts.push((hard * (1.0 - weights.soft_labels))?);
-                parts.push((soft * weights.soft_labels)?);
-            }
-        }
+        parts.extend(of_labels(logits, labels, distilled, weights)?);
     }
     if let Some(distilled) = distilled {
-        if weights.pooled > 0.0 {
-            parts.push((squared_error(&encoded.pooled, &distilled.pooled)? * weights.pooled)?);
-        }
-        if let Some(hidden) = distilled.hidden.as_ref().filter(|_| weights.hidden > 0.0) {
-            let scale = hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
-            let weight = weights.hidden / f64::from(scale.max(f32::MIN_POSITIVE));
-            parts.push((squared_error(&encoded.hidden, hidden)? * weight)?);
-        }
+        parts.extend(of_states(encoded, distilled, weights)?);
     }
     let mut parts = parts.into_iter();
     let Some(first) = parts.next() else { candle_core::bail!("there is nothing to minimise") };
     parts.try_fold(first, |sum, part| sum + part)
+}
+
+/// Cross-entropy with the labels, and with those of a teacher.
+fn of_labels(
+    logits: &Tensor,
+    labels: &[usize],
+    distilled: Option<&Targets>,
+    weights: LossWeights,
+) -> Result<Vec<Tensor>> {
+    let hard = smoothed(labels, logits.dim(1)?, weights.smoothing)?;
+    let hard = cross_entropy(logits, &hard)?;
+    let Some(teacher) = distilled.and_then(|distilled| distilled.logits.as_ref()) else {
+        return Ok(vec![hard]);
+    };
+    let soft = soft_cross_entropy(logits, teacher, weights.temperature)?;
+    Ok(vec![(hard * (1.0 - weights.soft_labels))?, (soft * weights.soft_labels)?])
+}
+
+/// Squared errors of a teacher's pooled vector and hidden states.
+fn of_states(encoded: &Encoded, distilled: &Targets, weights: LossWeights) -> Result<Vec<Tensor>> {
+    let mut parts = Vec::new();
+    if weights.pooled > 0.0 {
+        parts.push((squared_error(&encoded.pooled, &distilled.pooled)? * weights.pooled)?);
+    }
+    if let Some(hidden) = distilled.hidden.as_ref().filter(|_| weights.hidden > 0.0) {
+        let scale = hidden.sqr()?.mean_all()?.to_scalar::<f32>()?;
+        let weight = weights.hidden / f64::from(scale.max(f32::MIN_POSITIVE));
+        parts.push((squared_error(&encoded.hidden, hidden)? * weight)?);
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]

@@ -139,22 +139,27 @@ pub fn initial_model(
             _ => drop(values.insert(place, tensor)),
         }
     }
-    for (place, tensor) in first.iter().flat_map(|task| &task.tensors) {
-        match values.get(place) {
-            Some(own) if own.shape == tensor.shape => {
-                values.insert(*place, tensor.clone());
-            }
-            Some(own) => bail!(
-                "the task to begin with has {:?} where {:?} is needed ({})",
-                tensor.shape,
-                own.shape,
-                place.1.name()
-            ),
-            None => {}
-        }
+    if let Some(first) = first {
+        begin_with(&mut values, first)?;
     }
     let method = settings.method;
     Ok(Model::new(base.config, spec, &values, |place| method.trains(place), DType::F32)?)
+}
+
+/// Takes over the values of a task.
+fn begin_with(values: &mut Tensors, first: &Task) -> Result<()> {
+    for (place, tensor) in &first.tensors {
+        let Some(own) = values.get_mut(place) else { continue };
+        ensure!(
+            own.shape == tensor.shape,
+            "the task to begin with has {:?} where {:?} is needed ({})",
+            tensor.shape,
+            own.shape,
+            place.1.name()
+        );
+        *own = tensor.clone();
+    }
+    Ok(())
 }
 
 /// A frozen dense model: the base with a parallel adapter, or the base alone.
@@ -201,10 +206,7 @@ impl<'a> Trainer<'a> {
                 model.spec.labels
             );
         }
-        let identity = serde_json::to_vec(&(settings, objective == Objective::Labels, sources))?;
-        let mut hash = Sha256::new_with_prefix(identity);
-        hash.update(&data.hash);
-        let run = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let run = identity(settings, objective, sources, data)?;
         let state = initial_state(model.variables())?;
         Ok(Self {
             settings: settings.clone(),
@@ -442,17 +444,7 @@ impl<'a> Trainer<'a> {
             return self.distilled(batch);
         }
         for index in samples {
-            if !self.answers.contains_key(index) {
-                // One text at a time: an answer must not depend on which others it was asked with, or
-                // a resumed training would differ from a whole one.
-                let text = [&self.data.samples[*index]];
-                let batch = self.reader.batch(&text, Augmentation::default(), None)?;
-                let targets = self.distilled(&batch)?.context("there is no teacher")?;
-                let (pooled, logits) = (targets.pooled, targets.logits);
-                let logits = logits.context("the teacher has no head")?;
-                let answer = (logits.flatten_all()?.to_vec1()?, pooled.flatten_all()?.to_vec1()?);
-                self.answers.insert(*index, answer);
-            }
+            self.ask(*index)?;
         }
         let (mut logits, mut pooled) = (Vec::new(), Vec::new());
         for index in samples {
@@ -465,6 +457,23 @@ impl<'a> Trainer<'a> {
             Tensor::from_vec(values, shape, &Device::Cpu)
         };
         Ok(Some(Targets { hidden: None, pooled: matrix(pooled)?, logits: Some(matrix(logits)?) }))
+    }
+
+    /// Asks the teachers about a text that they were not asked about.
+    fn ask(&mut self, index: usize) -> Result<()> {
+        if self.answers.contains_key(&index) {
+            return Ok(());
+        }
+        // One text at a time: an answer must not depend on which others it was asked with, or a resumed
+        // training would differ from a whole one.
+        let text = [&self.data.samples[index]];
+        let batch = self.reader.batch(&text, Augmentation::default(), None)?;
+        let Targets { pooled, logits, .. } =
+            self.distilled(&batch)?.context("there is no teacher")?;
+        let logits = logits.context("the teacher has no head")?;
+        let answer = (logits.flatten_all()?.to_vec1()?, pooled.flatten_all()?.to_vec1()?);
+        self.answers.insert(index, answer);
+        Ok(())
     }
 
     /// Adds a step to the sums, and the sums to the curve when it is due.
@@ -504,7 +513,13 @@ impl<'a> Trainer<'a> {
         self.set_values(&values)?;
         let evaluation = Evaluation { step, reductions };
         observer.evaluated(&evaluation);
-        let score = evaluation.score();
+        self.judge(evaluation);
+        Ok(())
+    }
+
+    /// Keeps the weights of the best validation, and counts those that are worse.
+    fn judge(&mut self, evaluation: Evaluation) {
+        let (step, score) = (evaluation.step, evaluation.score());
         self.progress.evaluations.push(evaluation);
         if self.progress.best_score.is_none_or(|best| score > best) {
             self.progress.best_score = Some(score);
@@ -516,7 +531,6 @@ impl<'a> Trainer<'a> {
             let patience = self.settings.patience;
             self.progress.stopped_early = patience > 0 && self.progress.worse >= patience;
         }
-        Ok(())
     }
 
     fn averages(&self) -> BTreeMap<Place, Vec<f32>> {
@@ -574,6 +588,19 @@ impl<'a> Trainer<'a> {
     pub const fn objective(&self) -> Objective {
         self.objective
     }
+}
+
+/// Tells trainings apart: a checkpoint belongs to one.
+fn identity(
+    settings: &Settings,
+    objective: Objective,
+    sources: &[(String, String)],
+    data: &Dataset,
+) -> Result<String> {
+    let identity = serde_json::to_vec(&(settings, objective == Objective::Labels, sources))?;
+    let mut hash = Sha256::new_with_prefix(identity);
+    hash.update(&data.hash);
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Which rows have their highest logit at the label.

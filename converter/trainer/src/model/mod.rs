@@ -71,17 +71,22 @@ impl Model {
                 model.tensors.insert(*place, found);
             }
         }
-        for layer in 0..model.config.layers as u16 {
+        model.freeze_maps()?;
+        Ok(model)
+    }
+
+    fn freeze_maps(&mut self) -> Result<()> {
+        for layer in 0..self.config.layers as u16 {
             for Affine { weight, bias } in MAPS {
                 let (weight, bias) = ((layer, weight), (layer, bias));
-                let Some(own) = model.tensors.get(&weight) else { continue };
-                if !model.variables.contains_key(&weight) && !model.variables.contains_key(&bias) {
-                    let map = FrozenMap::new(own, model.tensors.get(&bias))?;
-                    model.frozen.insert(weight, map);
+                let Some(own) = self.tensors.get(&weight) else { continue };
+                if !self.variables.contains_key(&weight) && !self.variables.contains_key(&bias) {
+                    let map = FrozenMap::new(own, self.tensors.get(&bias))?;
+                    self.frozen.insert(weight, map);
                 }
             }
         }
-        Ok(model)
+        Ok(())
     }
 
     /// The variables, by place.
