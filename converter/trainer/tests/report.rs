@@ -23,7 +23,7 @@ const PAGE: &str = "
 
 int8 packages in the runtime, 20 test samples one at a time, avx2 kernels on a CPU (of 1 records from another machine the accuracy alone):
 
-| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved | from text, ms | the same, interleaved |
+| method | r | new parameters, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved | from text, ms | the same, interleaved |
 |---|---|---|---|---|---|---|---|---|---|
 | adapter | 1 | 1.25 | 90.00 (1 seed) | +0.00 | 4.000 | 1.00x | 1.00x | - | - |
 | coda | 1 | 2.50 | 90.00 (1 seed) | +0.00 | 4.200 | 0.95x | 1.00x | 4.300 | 1.00x |

@@ -34,7 +34,7 @@ fn evaluated(page: &mut String, methods: &Methods<'_>, machine: Machine<'_>) -> 
     writeln!(page, ":\n")?;
     writeln!(
         page,
-        "| method | r | new values, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved | from text, ms | the same, interleaved |"
+        "| method | r | new parameters, % | accuracy, % | to the adapter | median, ms | to the adapter, another run | to its own first r, interleaved | from text, ms | the same, interleaved |"
     )?;
     writeln!(page, "|{}", "---|".repeat(10))?;
     let dense = Dense::of(methods, machine);
