@@ -48,7 +48,10 @@ stage_checked() {
   cargo run -q "${checked[@]}" -p coda-conformance
 }
 
-stage_conformance() { targets/conformance.sh; }
+stage_conformance() {
+  targets/conformance.sh
+  targets/no-panic.sh
+}
 
 stage_boards() {
   targets/boards.sh

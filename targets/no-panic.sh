@@ -16,7 +16,7 @@ for triple in "${triples[@]}"; do
   flags=() level=3
   case $triple in
     *-linux-*) flags=(--features std) ;;
-    *) level=s ;;
+    thumb* | riscv*) level=s ;;
   esac
   # Assembly of an earlier compiler must not be read instead.
   rm -rf "$built"

@@ -1,4 +1,4 @@
-//! The table behind a run: medians, rates, and how they stand to the peak of the core.
+//! The table after a run: medians, rates, and how they stand to the peak of the core.
 
 use crate::peak::{self, Measured};
 use comfy_table::presets::UTF8_FULL_CONDENSED;

@@ -49,7 +49,7 @@ pub struct PanelsInt4<'a> {
 /// Rows quantised to int8, each with its scale.
 #[derive(Clone, Copy, Debug)]
 pub struct RowsInt8<'a> {
-    /// `[rows, stride]`, each from -127 to 127. What a row holds behind its inputs is multiplied by the
+    /// `[rows, stride]`, each from -127 to 127. What a row holds after its inputs is multiplied by the
     /// zeros of panels.
     pub values: &'a [i8],
     /// One scale a row.

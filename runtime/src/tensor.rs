@@ -13,6 +13,10 @@ pub(crate) trait Part<T> {
     fn part_mut(&mut self, range: Range<usize>) -> &mut [T];
     /// The first `count` values and the rest, to write.
     fn parts_mut(&mut self, count: usize) -> (&mut [T], &mut [T]);
+    /// Takes over values, which are as many.
+    fn fill_from(&mut self, values: &[T])
+    where
+        T: Copy;
 }
 
 impl<T> Part<T> for [T] {
@@ -32,6 +36,15 @@ impl<T> Part<T> for [T] {
     fn parts_mut(&mut self, count: usize) -> (&mut [T], &mut [T]) {
         debug_assert!(count <= self.len(), "{count} of {} values", self.len());
         self.split_at_mut_checked(count).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn fill_from(&mut self, values: &[T])
+    where
+        T: Copy,
+    {
+        debug_assert!(self.len() == values.len(), "{} of {} values", values.len(), self.len());
+        self.iter_mut().zip(values).for_each(|(slot, value)| *slot = *value);
     }
 }
 

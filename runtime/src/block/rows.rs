@@ -58,7 +58,7 @@ impl Context<'_> {
         for (slot, row) in tile.floats.chunks_exact_mut(columns.max(1)).zip(rows) {
             match transform.norm {
                 Some(weights) => self.norm(slot, row, weights),
-                None => slot.copy_from_slice(row),
+                None => slot.fill_from(row),
             }
             slot.iter_mut().zip(transform.scale).for_each(|(x, scale)| *x *= scale);
             count += 1;
@@ -152,7 +152,7 @@ pub(crate) fn norm_rows(
         _ => {
             let copy = scratch.part_mut(0..columns);
             for row in rows.rows_from(0) {
-                copy.copy_from_slice(row);
+                copy.fill_from(row);
                 context.norm(row, copy, weights);
             }
         }

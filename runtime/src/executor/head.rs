@@ -21,13 +21,13 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     let stage: &mut [f32] = typed(pass.scratch.stage);
     let pooled = stage.part_mut(0..d);
     match head.pooling {
-        Pooling::ClassToken => pooled.copy_from_slice(hidden.row(0)),
+        Pooling::ClassToken => pooled.fill_from(hidden.row(0)),
         Pooling::Mean => mean(pooled, hidden),
     }
     let answer = &mut *pass.buffers.output;
     match (head.kind, &pass.globals.classifier) {
         (HeadKind::Embedding { normalize }, _) => {
-            answer.copy_from_slice(pooled);
+            answer.fill_from(pooled);
             if normalize {
                 scale_to_unit_length(context.kernels, answer);
             }

@@ -8,7 +8,7 @@ use crate::block::{
 use crate::memory::{Buffers, Scratch, typed};
 use crate::model::{Globals, Layer, Linear};
 use crate::routing::Selected;
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, Part};
 
 /// One inference at work.
 pub(super) struct Pass<'p, 'b> {
@@ -80,7 +80,7 @@ impl Pass<'_, '_> {
         let scratch = self.scratch.reborrow();
         for_row_tiles(context.workers, scratch, rows, |scratch, (tokens, (attended, mut out))| {
             for (out, token) in out.rows_from(0).zip(tokens) {
-                out.copy_from_slice(x.row(*token as usize));
+                out.fill_from(x.row(*token as usize));
             }
             project_attended(&context, scratch, &block.attention, attended.as_matrix(), &mut out);
             feed_forward(&context, scratch, &block.feed_forward, &mut out);
@@ -119,7 +119,7 @@ impl Pass<'_, '_> {
 /// `x = (1 - m) x + m y`; exactly y where m is 1.
 fn blend(x: &mut [f32], y: &[f32], m: f32) {
     if m == 1.0 {
-        return x.copy_from_slice(y);
+        return x.fill_from(y);
     }
     for (slot, y) in x.iter_mut().zip(y) {
         *slot = (1.0 - m) * *slot + m * y;

@@ -30,6 +30,7 @@ use crate::tensor::MatrixMut;
 use core::arch::asm;
 use core::arch::x86_64::{__m512, __m512i, _mm512_permutex2var_epi32, _mm512_shuffle_i64x2};
 use core::mem::{MaybeUninit, offset_of};
+use core::ops::Range;
 
 pub(super) const NAME: &str = "amx_int8";
 
@@ -159,7 +160,7 @@ impl<'a, const STEP: usize> Panels<'a, STEP> {
         (group * GROUP).min(self.count().saturating_sub(GROUP))
     }
 
-    /// How many panels the second of two adjacent ones is behind the first, and the second two behind
+    /// How many panels the second of two adjacent ones is after the first, and the second two after
     /// the first two. Where a group has fewer than four panels some are multiplied twice.
     fn distances(&self) -> [usize; 2] {
         match self.count() {
@@ -201,7 +202,7 @@ impl<'a> Rows<'a> {
 struct Space([MaybeUninit<[i8; PANEL]>; COPIED_BLOCKS]);
 
 impl Space {
-    /// Copies rows: zeros behind what counts of the first step, then the other steps.
+    /// Copies rows: zeros after what counts of the first step, then the other steps.
     #[inline(always)]
     fn copy<const STEP: usize>(
         &mut self,
@@ -276,7 +277,7 @@ impl Next {
         Self { group: 0, at: 0, left: panels.steps, slot: 0 }
     }
 
-    /// The group behind, the first one behind the last.
+    /// The next group, the first one after the last.
     #[inline(always)]
     fn next_group<const STEP: usize>(&self, panels: &Panels<'_, STEP>) -> usize {
         let next = self.group + 1;
@@ -308,6 +309,12 @@ impl Next {
                 unsafe { line.write(odd) };
             }
         }
+        self.advance(panels);
+    }
+
+    /// The step after this one.
+    #[inline(always)]
+    fn advance<const STEP: usize>(&mut self, panels: &Panels<'_, STEP>) {
         self.slot = (self.slot + RING_STEP) % RING_BYTES;
         self.left -= 1;
         if self.left == 0 {
@@ -361,21 +368,16 @@ fn multiply<const STEP: usize>(
         for (sums, panel) in work.sums.iter().zip([start, start + across]) {
             let end = panels.count().min(panel + 2);
             let new = panel.max(finished)..end;
-            if !new.is_empty() {
-                let epilogue = LoadedEpilogue::new(epilogue, Precision::Int8, new.start * PANEL);
-                let scales = |panel: usize| panels.scales.get(panel).copied().unwrap_or_default();
-                let pair = PairOfPanels {
-                    epilogue: &epilogue,
-                    channels: [scales(new.start), scales(new.start + 1)],
-                    second_only: new.start > panel,
-                    columns: new.len() * PANEL,
-                };
-                for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
-                    // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
-                    unsafe { pair.store(out, first + at, sums, row_scales) };
-                }
-            }
             finished = end.max(finished);
+            if new.is_empty() {
+                continue;
+            }
+            let epilogue = LoadedEpilogue::new(epilogue, Precision::Int8, new.start * PANEL);
+            let pair = PairOfPanels::new(&epilogue, panels.scales, panel, new);
+            for (sums, (at, row_scales)) in sums.iter().zip(tiles_of_rows) {
+                // SAFETY: only functions of this file's table come here; `detect` found AVX-512.
+                unsafe { pair.store(out, first + at, sums, row_scales) };
+            }
         }
     }
 }
@@ -390,7 +392,24 @@ struct PairOfPanels<'f> {
     columns: usize,
 }
 
-impl PairOfPanels<'_> {
+impl<'f> PairOfPanels<'f> {
+    /// The panels from `panel` on, of which `new` are not finished.
+    #[inline(always)]
+    fn new(
+        epilogue: &'f LoadedEpilogue<2>,
+        scales: &[Lanes],
+        panel: usize,
+        new: Range<usize>,
+    ) -> Self {
+        let scales = |panel: usize| scales.get(panel).copied().unwrap_or_default();
+        Self {
+            epilogue,
+            channels: [scales(new.start), scales(new.start + 1)],
+            second_only: new.start > panel,
+            columns: new.len() * PANEL,
+        }
+    }
+
     /// Finishes a tile of rows, from row `first` of the output on.
     #[target_feature(enable = "avx512f")]
     #[inline]

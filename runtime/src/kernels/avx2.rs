@@ -171,7 +171,7 @@ struct BlockKinds {
     /// Pairs of adjacent blocks, by the first one.
     pairs: List<{ LISTED / 2 }>,
     singles: List<LISTED>,
-    /// Blocks that take the signs of the weights. So do those behind the first [`LISTED`] of a row.
+    /// Blocks that take the signs of the weights. So do those after the first [`LISTED`] of a row.
     signed: List<LISTED>,
 }
 
@@ -245,6 +245,14 @@ fn fits([positive, negative]: [__m256i; 2]) -> bool {
     _mm256_movemask_epi8(_mm256_cmpgt_epi16(sums, _mm256_set1_epi16(LARGEST))) == 0
 }
 
+/// 128 times the sums of the values of a block, if it takes weights plus 128.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn zero_point_sums([positive, negative]: [__m256i; 2], unsigned: bool) -> __m256i {
+    let factor = _mm256_set1_epi16(i16::from(unsigned) * 128);
+    _mm256_madd_epi16(_mm256_sub_epi16(positive, negative), factor)
+}
+
 /// Finds the kinds of the blocks of rows, and the zero points of each row.
 ///
 /// # Safety
@@ -268,10 +276,8 @@ unsafe fn classify(rows: [&[[i8; PANEL]]; TILE], kinds: &mut BlockKinds) -> [i32
             kinds.singles.add(block, fit & !both);
             kinds.signed.add(block, !fit);
         }
-        for ([positive, negative], fit) in [sums, next].into_iter().zip(fit) {
-            let factor = _mm256_set1_epi16(i16::from(fit) * 128);
-            let totals = _mm256_madd_epi16(_mm256_sub_epi16(positive, negative), factor);
-            zero_points = _mm256_add_epi32(zero_points, totals);
+        for (sums, fit) in [sums, next].into_iter().zip(fit) {
+            zero_points = _mm256_add_epi32(zero_points, zero_point_sums(sums, fit));
         }
     }
     if listed % 2 == 1 {

@@ -138,8 +138,18 @@ unsafe fn block_sums<const ROWS: usize, const EXACT: bool>(
             }
         }
     }
+    fold(&sums, &zero_points)
+}
+
+/// Eight sums of each row from their halves, without the zero point's.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn fold<const ROWS: usize>(
+    sums: &[[__m256i; 2]; ROWS],
+    zero_points: &[__m256i; ROWS],
+) -> Sums<ROWS> {
     let mut folded = [[0; PANEL]; ROWS];
-    for (slot, ([low, high], zero_point)) in folded.iter_mut().zip(sums.iter().zip(&zero_points)) {
+    for (slot, ([low, high], zero_point)) in folded.iter_mut().zip(sums.iter().zip(zero_points)) {
         let (low, high) =
             (_mm256_sub_epi32(*low, *zero_point), _mm256_sub_epi32(*high, *zero_point));
         let pairs = _mm256_hadd_epi32(low, high);

@@ -61,7 +61,7 @@ fn gemm_float<W: FloatWeight>(
                 let weights = W::widen_all(weights);
                 eight!(|I| sums[I] += x * weights[I]);
             }
-            finish(out, row, index * PANEL, &mut sums, epilogue, Precision::F32);
+            store(out, row, index * PANEL, &mut sums, epilogue, Precision::F32);
         }
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn gemm_int8<S: RowSums>(
             for ((row, row_scale), sums) in row_scales.iter().enumerate().zip(&sums) {
                 let mut values = [0.0; PANEL];
                 eight!(|I| values[I] = sums[I] as f32 * (row_scale * scales[I]));
-                finish(out, 2 * pair + row, index * PANEL, &mut values, epilogue, Precision::Int8);
+                store(out, 2 * pair + row, index * PANEL, &mut values, epilogue, Precision::Int8);
             }
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn gemm_int4<S: RowSums>(
             }
             for (row, (sums, row_scale)) in sums.iter_mut().zip(row_scales).enumerate() {
                 eight!(|I| sums[I] *= row_scale);
-                finish(out, first + row, index * PANEL, sums, epilogue, Precision::Int8);
+                store(out, first + row, index * PANEL, sums, epilogue, Precision::Int8);
             }
         }
     }
@@ -162,9 +162,9 @@ impl RowSums for CompactSums {
     }
 }
 
-/// Finishes the values of a row and panel, and puts them where the epilogue says.
+/// Applies the epilogue to the values of a row and panel, and stores them.
 #[inline(never)]
-fn finish(
+fn store(
     out: &mut MatrixMut<'_>,
     row: usize,
     column: usize,
@@ -188,13 +188,13 @@ fn finish(
     match (slots.first_chunk_mut::<PANEL>(), epilogue.store) {
         (Some(slots), Store::Overwrite) => eight!(|I| slots[I] = values[I]),
         (Some(slots), Store::Add { .. }) => eight!(|I| slots[I] += values[I]),
-        _ => put(slots, values, epilogue.store),
+        _ => store_tail(slots, values, epilogue.store),
     }
 }
 
-/// Puts fewer than eight values, or in the rarer ways, where they go.
+/// Stores fewer than eight values, or in the rarer ways.
 #[inline(never)]
-fn put(slots: &mut [f32], values: &Lanes, store: Store<'_>) {
+fn store_tail(slots: &mut [f32], values: &Lanes, store: Store<'_>) {
     let slots = slots.iter_mut().zip(values);
     match store {
         Store::Overwrite => slots.for_each(|(slot, value)| *slot = *value),
@@ -242,7 +242,7 @@ fn quantize_block(out: &mut [i8; PANEL], row: &[f32], inverse: f32) {
     }
 }
 
-/// Values from `start` on times their factors, zeros behind the last; a missing factor is one.
+/// Values from `start` on times their factors, zeros after the last; a missing factor is one.
 #[inline(never)]
 fn factored(row: &[f32], factors: &[f32], start: usize) -> Lanes {
     let mut values = [0.0; PANEL];
@@ -327,18 +327,28 @@ pub fn pack_columns(out: &mut [i8], scales: &mut [f32], rows: Matrix<'_>) {
             *block = [[0; PANEL]; PANEL];
             for input in 0..PANEL {
                 let values = part(number * PANEL + input);
-                let round = |x: f32, inverse: f32| (x * inverse + ROUNDER).to_bits() as i8;
-                match values.first_chunk::<PANEL>() {
-                    Some(x) if all_scaled => eight!(|I| block[I][input] = round(x[I], inverses[I])),
-                    _ => {
-                        for (line, (x, inverse)) in
-                            block.iter_mut().zip(values.iter().zip(&inverses))
-                        {
-                            if *inverse != 0.0 {
-                                line[input] = round(*x, *inverse);
-                            }
-                        }
-                    }
+                quantize_lanes(block, input, values, &inverses, all_scaled);
+            }
+        }
+    }
+}
+
+/// Quantises an input of eight channels.
+#[inline(always)]
+fn quantize_lanes(
+    block: &mut Block,
+    input: usize,
+    values: &[f32],
+    inverses: &Lanes,
+    all_scaled: bool,
+) {
+    let round = |x: f32, inverse: f32| (x * inverse + ROUNDER).to_bits() as i8;
+    match values.first_chunk::<PANEL>() {
+        Some(x) if all_scaled => eight!(|I| block[I][input] = round(x[I], inverses[I])),
+        _ => {
+            for (line, (x, inverse)) in block.iter_mut().zip(values.iter().zip(inverses)) {
+                if *inverse != 0.0 {
+                    line[input] = round(*x, *inverse);
                 }
             }
         }

@@ -7,7 +7,7 @@
 //! # Numbers
 //!
 //! - Row reductions (norms, softmax, dot products): eight partial sums, lane `i mod 8`, folded as
-//!   `((0+4)+(2+6)) + ((1+5)+(3+7))`. Elements behind the last multiple of 8 join their lanes.
+//!   `((0+4)+(2+6)) + ((1+5)+(3+7))`. Elements after the last multiple of 8 join their lanes.
 //! - Float GEMM: each output sums its products in ascending order of the input.
 //! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`. With int4
 //!   weights the exact sum of each group of 32 inputs times the group's scale, groups in order, then

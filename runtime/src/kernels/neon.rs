@@ -61,6 +61,9 @@ fn fold(sums: [[int32x4_t; 2]; PANEL / 2]) -> [i32; PANEL] {
     bytemuck::must_cast([low, high])
 }
 
+/// Partial sums of rows with each pair of channels.
+type Partial<const ROWS: usize> = [[[int32x4_t; 2]; PANEL / 2]; ROWS];
+
 /// Products of one row with two channels, in i16.
 #[target_feature(enable = "neon")]
 #[inline]
@@ -103,7 +106,7 @@ unsafe fn tile_sums(
     rows: [*const [i8; PANEL]; TILE],
     panel: *const Block,
     pairs: NonZeroUsize,
-    sums: &mut [[[int32x4_t; 2]; PANEL / 2]; TILE],
+    sums: &mut Partial<TILE>,
 ) {
     let [row, next] = rows;
     // SAFETY: it reads `pairs` pairs of blocks of the panel and of both rows, which the caller vouches
@@ -163,8 +166,7 @@ unsafe fn block_sums<const ROWS: usize>(
     rows: [&[[i8; PANEL]]; ROWS],
     panel: &[Block],
 ) -> Sums<ROWS> {
-    // Of each pair of channels.
-    let mut sums = [[[vdupq_n_s32(0); 2]; PANEL / 2]; ROWS];
+    let mut sums: Partial<ROWS> = [[[vdupq_n_s32(0); 2]; PANEL / 2]; ROWS];
     let (pairs, last) = panel.as_chunks::<2>();
     if let (TILE, Some(rows), Some(sums)) = (ROWS, rows.first_chunk(), sums.first_chunk_mut()) {
         if let Some(pairs) = NonZeroUsize::new(pairs.len()) {
@@ -172,33 +174,59 @@ unsafe fn block_sums<const ROWS: usize>(
             unsafe { tile_sums(rows.map(<[_]>::as_ptr), panel.as_ptr(), pairs, sums) };
         }
     } else {
-        for (index, [first, second]) in pairs.iter().enumerate() {
-            let first: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*first);
-            let second: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*second);
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                // SAFETY: the row is as long as the panel.
-                let left = twice(unsafe { *row.get_unchecked(2 * index) });
-                // SAFETY: the row is as long as the panel.
-                let right = twice(unsafe { *row.get_unchecked(2 * index + 1) });
-                for ((sums, first), second) in sums.iter_mut().zip(first).zip(second) {
-                    let [low, high] = products(left, first);
-                    let low = vmlal_s8(low, vget_low_s8(right), vget_low_s8(second));
-                    sums[0] = vpadalq_s16(sums[0], low);
-                    sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(high, right, second));
-                }
-            }
-        }
+        // SAFETY: the rows are as long as the panel.
+        unsafe { add_pairs(&mut sums, rows, pairs) };
     }
     for block in last {
-        let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
+        add_last(&mut sums, rows, block);
+    }
+    sums.map(|sums| fold(sums))
+}
+
+/// Adds the products of pairs of blocks.
+///
+/// # Safety
+/// Every row has twice as many blocks as there are pairs.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn add_pairs<const ROWS: usize>(
+    sums: &mut Partial<ROWS>,
+    rows: [&[[i8; PANEL]]; ROWS],
+    pairs: &[[Block; 2]],
+) {
+    for (index, [first, second]) in pairs.iter().enumerate() {
+        let first: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*first);
+        let second: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*second);
         for (sums, row) in sums.iter_mut().zip(&rows) {
-            let row = twice(row.last().copied().unwrap_or([0; PANEL]));
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                let [low, high] = products(row, weights);
+            // SAFETY: the row has both blocks.
+            let left = twice(unsafe { *row.get_unchecked(2 * index) });
+            // SAFETY: the row has both blocks.
+            let right = twice(unsafe { *row.get_unchecked(2 * index + 1) });
+            for ((sums, first), second) in sums.iter_mut().zip(first).zip(second) {
+                let [low, high] = products(left, first);
+                let low = vmlal_s8(low, vget_low_s8(right), vget_low_s8(second));
                 sums[0] = vpadalq_s16(sums[0], low);
-                sums[1] = vpadalq_s16(sums[1], high);
+                sums[1] = vpadalq_s16(sums[1], vmlal_high_s8(high, right, second));
             }
         }
     }
-    sums.map(|sums| fold(sums))
+}
+
+/// Adds the products of the last block of rows.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add_last<const ROWS: usize>(
+    sums: &mut Partial<ROWS>,
+    rows: [&[[i8; PANEL]]; ROWS],
+    block: &Block,
+) {
+    let weights: [int8x16_t; PANEL / 2] = bytemuck::must_cast(*block);
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        let row = twice(row.last().copied().unwrap_or([0; PANEL]));
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let [low, high] = products(row, weights);
+            sums[0] = vpadalq_s16(sums[0], low);
+            sums[1] = vpadalq_s16(sums[1], high);
+        }
+    }
 }

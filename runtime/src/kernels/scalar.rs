@@ -142,7 +142,7 @@ fn weight_at(rhs: &PanelsInt8<'_>, column: usize, index: usize) -> i8 {
     rhs.values.get(at).copied().unwrap_or(0)
 }
 
-/// Finishes one value and puts it where the epilogue says.
+/// Applies the epilogue to one value, and stores it.
 fn store(
     out: &mut MatrixMut<'_>,
     row: usize,

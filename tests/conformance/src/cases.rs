@@ -1,14 +1,11 @@
 //! Kernels against the scalar ones: sizes from nothing to three tiles with every kind of tail,
 //! values at their extremes, slices at odd addresses.
 
-use crate::problem::Product;
 use crate::random::Random;
 use crate::rows;
 use crate::workspace::{SHIFT, Workspace};
 use coda_runtime::config::Activation;
-use coda_runtime::kernels::{
-    Epilogue, Kernels, PackInt8, Panels, PanelsInt4, PanelsInt8, RowsInt8, Store, scalar,
-};
+use coda_runtime::kernels::{Epilogue, Kernels, PackInt8, Store, scalar};
 use coda_runtime::tensor::{Matrix, MatrixMut};
 
 const ROWS: [usize; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 25];
@@ -111,7 +108,7 @@ pub fn check_kernels(
     let mut random = Random::new(seed);
     let mut cases = 0;
     for wild in [false, true] {
-        workspace.fill(&mut random, wild);
+        workspace.operands.fill(&mut random, wild);
         for shape in shapes(&mut random) {
             cases += gemms(table, workspace, shape, cases)?;
         }
@@ -167,25 +164,11 @@ fn gemms(
     case: usize,
 ) -> Result<usize, Difference> {
     let Shape { rows, inputs, outputs } = shape;
-    let (blocks, padded) = (inputs.next_multiple_of(8), outputs.next_multiple_of(8));
-    let stride = blocks + (rows + inputs + outputs) % 2 * 8;
-    workspace.fill_rows(rows, inputs, stride, case);
-    let Workspace { lhs, weights, halves, rows: int8, panels, groups, .. } = workspace;
-    let Workspace { bias, scale, row_scales, found, expected, .. } = workspace;
-    let lhs = Matrix::new(&lhs[SHIFT..SHIFT + rows * inputs], inputs);
-    // Rows may lie after the last one that has a scale.
-    let int8 = RowsInt8 { values: &int8[SHIFT..], scales: &row_scales[..rows], stride };
-    let values = &weights[SHIFT..SHIFT + padded * inputs];
-    let halves = &halves[SHIFT..SHIFT + padded * inputs];
-    let (panels, scales) = (&panels[SHIFT..SHIFT + padded * blocks], &scale[..padded]);
-    let groups = &groups[..outputs.div_ceil(8) * inputs.div_ceil(32)];
-    let products = [
-        Product::F32(lhs, Panels { values, outputs, inputs }),
-        Product::F16(lhs, Panels { values: halves, outputs, inputs }),
-        Product::Int8(int8, PanelsInt8 { values: panels, scales, outputs, inputs }),
-        Product::Int4(int8, PanelsInt4 { groups, outputs, inputs }),
-    ];
-    let epilogue = epilogue(&bias[..outputs], &scale[..outputs], case);
+    let stride = inputs.next_multiple_of(8) + (rows + inputs + outputs) % 2 * 8;
+    let Workspace { operands, found, expected, .. } = workspace;
+    operands.fill_rows(rows, inputs, stride, case);
+    let products = operands.products(shape, stride);
+    let epilogue = epilogue(&operands.bias[..outputs], &operands.scale[..outputs], case);
     for product in &products {
         for (index, (a, b)) in found.iter_mut().zip(expected.iter_mut()).enumerate() {
             (*a, *b) = (index as f32, index as f32);
@@ -211,10 +194,11 @@ fn packs(
     rows: usize,
     columns: usize,
 ) -> Result<usize, Difference> {
-    let Workspace { lhs, packed: [found_values, expected_values], .. } = workspace;
+    let Workspace { operands, packed: [found_values, expected_values], .. } = workspace;
     let Workspace { found: found_scales, expected: expected_scales, .. } = workspace;
     let wide = columns + 2;
-    let matrix = Matrix::new(&lhs[SHIFT..SHIFT + rows * wide], wide).column_range(1, columns);
+    let matrix =
+        Matrix::new(&operands.lhs[SHIFT..SHIFT + rows * wide], wide).column_range(1, columns);
     let size = rows.next_multiple_of(8) * columns.next_multiple_of(8);
     let found_values = &mut found_values[SHIFT..SHIFT + size];
     let expected_values = &mut expected_values[SHIFT..SHIFT + size];

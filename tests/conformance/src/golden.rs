@@ -96,7 +96,7 @@ fn check_one(
     if answers == 0 { Err("no answers") } else { Ok(answers) }
 }
 
-/// The numbers of `[1, 2, 3]` behind `name`.
+/// The numbers of `[1, 2, 3]` after `name`.
 fn read_list<'b, T: core::str::FromStr>(
     text: &str,
     name: &str,
@@ -112,7 +112,7 @@ fn read_list<'b, T: core::str::FromStr>(
     buffer.get(..count)
 }
 
-/// The text between quotation marks behind `name`.
+/// The text between quotation marks after `name`.
 fn quoted<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let (_, value) = text.split_once(name)?;
     Some(value.split_once('"')?.1.split_once('"')?.0)

@@ -3,7 +3,7 @@
 //! `coda-conformance [--expect TABLE,TABLE,...]`: prints a line for each table, and fails if one
 //! differs or if the tables are not exactly the expected ones.
 
-use coda_conformance::{ARENA_BYTES, Workspace, check};
+use coda_conformance::{ARENA_BYTES, Summary, Workspace, check};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Arena;
 use std::process::ExitCode;
@@ -22,18 +22,8 @@ fn main() -> ExitCode {
     let mut arena = Box::new(Arena::<ARENA_BYTES>::new());
     let mut ran = Vec::new();
     for table in Kernels::available() {
-        match check(table, &mut workspace, &mut arena) {
-            Ok(summary) => println!(
-                "{} {}: {} kernel cases and {} golden answers have the scalar bits",
-                std::env::consts::ARCH,
-                table.name,
-                summary.kernel_cases,
-                summary.golden_answers
-            ),
-            Err(failure) => {
-                eprintln!("{} {}: {failure:?}", std::env::consts::ARCH, table.name);
-                return ExitCode::from(3);
-            }
+        if !conforms(table, &mut workspace, &mut arena) {
+            return ExitCode::from(3);
         }
         ran.push(table.name);
     }
@@ -44,4 +34,24 @@ fn main() -> ExitCode {
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Checks a table and prints a line.
+fn conforms(
+    table: &'static Kernels,
+    workspace: &mut Workspace,
+    arena: &mut Arena<ARENA_BYTES>,
+) -> bool {
+    let name = format!("{} {}", std::env::consts::ARCH, table.name);
+    match check(table, workspace, arena) {
+        Ok(Summary { kernel_cases, golden_answers }) => println!(
+            "{name}: {kernel_cases} kernel cases and {golden_answers} golden answers have the \
+             scalar bits"
+        ),
+        Err(failure) => {
+            eprintln!("{name}: {failure:?}");
+            return false;
+        }
+    }
+    true
 }

@@ -1,7 +1,7 @@
 //! The kernels on rows against the scalar ones.
 
 use crate::cases::{Comparison, Difference, Shape};
-use crate::workspace::{SHIFT, Workspace};
+use crate::workspace::{Operands, SHIFT, Workspace};
 use coda_runtime::kernels::{Kernels, NormWeights, scalar};
 use coda_runtime::tensor::MatrixMut;
 
@@ -41,8 +41,8 @@ impl RowCase {
     }
 
     fn norms(self, workspace: &mut Workspace) -> Result<(), Difference> {
-        let (table, norm) = (self.table, self.norm(&workspace.weights));
-        let row = &workspace.lhs[SHIFT..SHIFT + self.length];
+        let (table, norm) = (self.table, self.norm(&workspace.operands.weights));
+        let row = &workspace.operands.lhs[SHIFT..SHIFT + self.length];
         let found = &mut workspace.found[SHIFT..SHIFT + self.length];
         let expected = &mut workspace.expected[SHIFT..SHIFT + self.length];
         (table.layer_norm)(found, row, norm);
@@ -56,8 +56,10 @@ impl RowCase {
     /// Sums with rows of tables, dot products, softmax.
     fn sums(self, workspace: &mut Workspace) -> Result<(), Difference> {
         let (table, range) = (self.table, SHIFT..SHIFT + self.length);
-        let (row, weight) = (&workspace.lhs[range.clone()], &workspace.weights[range.clone()]);
-        let (halves, int8) = (&workspace.halves[range.clone()], &workspace.panels[range.clone()]);
+        let (row, weight) =
+            (&workspace.operands.lhs[range.clone()], &workspace.operands.weights[range.clone()]);
+        let (halves, int8) =
+            (&workspace.operands.halves[range.clone()], &workspace.operands.panels[range.clone()]);
         let found = &mut workspace.found[range.clone()];
         let expected = &mut workspace.expected[range];
         found.copy_from_slice(row);
@@ -80,10 +82,10 @@ impl RowCase {
     /// Rows that become int8.
     fn quantized(self, workspace: &mut Workspace) -> Result<(), Difference> {
         let (table, padded) = (self.table, self.length.next_multiple_of(8));
-        let row = &workspace.lhs[SHIFT..SHIFT + self.length];
-        let weight = &workspace.weights[SHIFT..SHIFT + self.length];
-        let found = &mut workspace.rows[SHIFT..SHIFT + padded];
-        let expected = &mut workspace.panels[SHIFT..SHIFT + padded];
+        let row = &workspace.operands.lhs[SHIFT..SHIFT + self.length];
+        let weight = &workspace.operands.weights[SHIFT..SHIFT + self.length];
+        let found = &mut workspace.operands.rows[SHIFT..SHIFT + padded];
+        let expected = &mut workspace.operands.panels[SHIFT..SHIFT + padded];
         for factors in [&[], weight] {
             let scale = (table.quantize_row)(found, row, factors);
             let expected_scale = scalar::quantize_row(expected, row, factors);
@@ -101,7 +103,7 @@ impl RowCase {
     fn norm_of_rows(self, workspace: &mut Workspace) -> Result<(), Difference> {
         let Some(norm_rows) = self.table.layer_norm_rows else { return Ok(()) };
         let (length, stride) = (self.length, self.length + self.length % 2);
-        let Workspace { lhs, weights, found, expected, .. } = workspace;
+        let Workspace { operands: Operands { lhs, weights, .. }, found, expected, .. } = workspace;
         let norm = self.norm(weights);
         let count = (found.len() - SHIFT).checked_div(stride).unwrap_or(1).min(9);
         let size = count * stride;

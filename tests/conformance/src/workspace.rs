@@ -1,7 +1,10 @@
 //! Memory for operands and results of the largest case, without an allocator.
 
+use crate::cases::Shape;
+use crate::problem::Product;
 use crate::random::Random;
-use coda_runtime::kernels::Int4Group;
+use coda_runtime::kernels::{Int4Group, Panels, PanelsInt4, PanelsInt8, RowsInt8};
+use coda_runtime::tensor::Matrix;
 use half::f16;
 
 /// Values of the largest left side, and weights of the largest right side.
@@ -19,6 +22,16 @@ const LEVELS: [i8; 8] = [1, 31, 32, 33, 64, 65, 32, 127];
 /// Memory for operands and results.
 #[derive(Debug)]
 pub struct Workspace {
+    pub(crate) operands: Operands,
+    /// Panels that were found, and those expected.
+    pub(crate) packed: [[i8; LARGEST_PACKED + SHIFT]; 2],
+    pub(crate) found: [f32; 1024],
+    pub(crate) expected: [f32; 1024],
+}
+
+/// Values of every type.
+#[derive(Debug)]
+pub(crate) struct Operands {
     pub(crate) lhs: [f32; LARGEST + SHIFT],
     pub(crate) weights: [f32; LARGEST + SHIFT],
     pub(crate) halves: [f16; LARGEST + SHIFT],
@@ -26,14 +39,10 @@ pub struct Workspace {
     /// Whether the blocks of a row are of different magnitudes.
     level_blocks: bool,
     pub(crate) panels: [i8; LARGEST + SHIFT],
-    /// Panels that were found, and those expected.
-    pub(crate) packed: [[i8; LARGEST_PACKED + SHIFT]; 2],
     pub(crate) groups: [Int4Group; LARGEST / 256 + 16],
     pub(crate) bias: [f32; 64],
     pub(crate) scale: [f32; 64],
     pub(crate) row_scales: [f32; 64],
-    pub(crate) found: [f32; 1024],
-    pub(crate) expected: [f32; 1024],
 }
 
 impl Workspace {
@@ -41,19 +50,27 @@ impl Workspace {
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            operands: Operands::new(),
+            packed: [[0; LARGEST_PACKED + SHIFT]; 2],
+            found: [0.0; 1024],
+            expected: [0.0; 1024],
+        }
+    }
+}
+
+impl Operands {
+    const fn new() -> Self {
+        Self {
             lhs: [0.0; LARGEST + SHIFT],
             weights: [0.0; LARGEST + SHIFT],
             halves: [f16::ZERO; LARGEST + SHIFT],
             rows: [0; LARGEST + LARGEST_GAPS + SHIFT],
             level_blocks: false,
             panels: [0; LARGEST + SHIFT],
-            packed: [[0; LARGEST_PACKED + SHIFT]; 2],
             groups: [[0; size_of::<Int4Group>()]; LARGEST / 256 + 16],
             bias: [0.0; 64],
             scale: [0.0; 64],
             row_scales: [0.0; 64],
-            found: [0.0; 1024],
-            expected: [0.0; 1024],
         }
     }
 
@@ -90,6 +107,27 @@ impl Workspace {
             }
             row[inputs..inputs.next_multiple_of(8)].fill(0);
         }
+    }
+
+    /// A product of each kind of weights, of one shape.
+    pub(crate) fn products(&self, shape: Shape, stride: usize) -> [Product<'_>; 4] {
+        let Shape { rows, inputs, outputs } = shape;
+        let padded = outputs.next_multiple_of(8);
+        let floats = SHIFT..SHIFT + padded * inputs;
+        let lhs = Matrix::new(&self.lhs[SHIFT..SHIFT + rows * inputs], inputs);
+        // Rows may lie after the last one that has a scale.
+        let (values, scales) = (&self.rows[SHIFT..], &self.row_scales[..rows]);
+        let int8 = RowsInt8 { values, scales, stride };
+        let values = &self.panels[SHIFT..SHIFT + padded * inputs.next_multiple_of(8)];
+        let int8_panels = PanelsInt8 { values, scales: &self.scale[..padded], outputs, inputs };
+        let groups = &self.groups[..outputs.div_ceil(8) * inputs.div_ceil(32)];
+        let (values, halves) = (&self.weights[floats.clone()], &self.halves[floats]);
+        [
+            Product::F32(lhs, Panels { values, outputs, inputs }),
+            Product::F16(lhs, Panels { values: halves, outputs, inputs }),
+            Product::Int8(int8, int8_panels),
+            Product::Int4(int8, PanelsInt4 { groups, outputs, inputs }),
+        ]
     }
 }
 

@@ -48,7 +48,7 @@ impl Queries<'_> {
     pub(super) fn put_context(&mut self, head: &HeadColumns, context: &[f32]) {
         let context = context.chunks_exact(head.columns.len().max(1));
         for (row, context) in self.rows.rows_from(0).zip(context) {
-            row.part_mut(head.columns.clone()).copy_from_slice(context);
+            row.part_mut(head.columns.clone()).fill_from(context);
         }
     }
 }

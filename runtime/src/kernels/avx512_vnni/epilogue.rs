@@ -165,24 +165,7 @@ fn gelu_erf<const N: usize>(x: [__m512; N]) -> [__m512; N] {
         let z = _mm512_mul_ps(_mm512_abs_ps(*t), all(FRAC_1_SQRT_2 / 2.0));
         *t = _mm512_div_ps(one, _mm512_add_ps(one, z));
     }
-    // e^-s with s = x^2 / 2: the sum with ROUNDER, and r
-    let (mut shifted, mut r, mut normal) = (x, x, [0; N]);
-    for ((shifted, r), normal) in shifted.iter_mut().zip(&mut r).zip(&mut normal) {
-        let s = _mm512_mul_ps(_mm512_mul_ps(*r, all(-0.5)), *r);
-        *normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(s, all(math::EXP_LOWEST));
-        *shifted = _mm512_add_ps(_mm512_mul_ps(s, all(LOG2_E)), all(ROUNDER));
-        let n = _mm512_sub_ps(*shifted, all(ROUNDER));
-        let high = _mm512_fnmadd_ps(n, all(math::LN_2_HIGH), s);
-        *r = _mm512_sub_ps(high, _mm512_mul_ps(n, all(math::LN_2_LOW)));
-    }
-    let mut power = polynomial(r, math::EXP);
-    for ((power, r), (shifted, normal)) in power.iter_mut().zip(&r).zip(shifted.iter().zip(normal))
-    {
-        let rest = _mm512_add_ps(*r, _mm512_mul_ps(_mm512_mul_ps(*r, *r), *power));
-        let mantissa = _mm512_castps_si512(_mm512_add_ps(one, rest));
-        let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(*shifted));
-        *power = _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, mantissa, exponent));
-    }
+    let power = exp_of_minus_half_square(x);
     let mut from_one = t;
     from_one.iter_mut().for_each(|t| *t = _mm512_fnmadd_ps(all(2.0), *t, one));
     let mut y = polynomial(from_one, math::ERFC);
@@ -196,6 +179,32 @@ fn gelu_erf<const N: usize>(x: [__m512; N]) -> [__m512; N] {
         *y = _mm512_maskz_mul_ps(some, x, factor);
     }
     y
+}
+
+/// e^(-x^2 / 2) of `N` registers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn exp_of_minus_half_square<const N: usize>(x: [__m512; N]) -> [__m512; N] {
+    let all = _mm512_set1_ps;
+    // The sum with ROUNDER, and r.
+    let (mut shifted, mut r, mut normal) = (x, x, [0; N]);
+    for ((shifted, r), normal) in shifted.iter_mut().zip(&mut r).zip(&mut normal) {
+        let s = _mm512_mul_ps(_mm512_mul_ps(*r, all(-0.5)), *r);
+        *normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(s, all(math::EXP_LOWEST));
+        *shifted = _mm512_add_ps(_mm512_mul_ps(s, all(LOG2_E)), all(ROUNDER));
+        let n = _mm512_sub_ps(*shifted, all(ROUNDER));
+        let high = _mm512_fnmadd_ps(n, all(math::LN_2_HIGH), s);
+        *r = _mm512_sub_ps(high, _mm512_mul_ps(n, all(math::LN_2_LOW)));
+    }
+    let mut power = polynomial(r, math::EXP);
+    for ((power, r), (shifted, normal)) in power.iter_mut().zip(&r).zip(shifted.iter().zip(normal))
+    {
+        let rest = _mm512_add_ps(*r, _mm512_mul_ps(_mm512_mul_ps(*r, *r), *power));
+        let mantissa = _mm512_castps_si512(_mm512_add_ps(all(1.0), rest));
+        let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(*shifted));
+        *power = _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, mantissa, exponent));
+    }
+    power
 }
 
 /// [`math::gelu_erf_8bit`] of `N` registers side by side.

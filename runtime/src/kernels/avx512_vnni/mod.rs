@@ -35,7 +35,7 @@ recompiled! {
 /// Lanes of a register.
 const WIDE: usize = 16;
 
-/// The first 16 values of a slice, zeros behind its end.
+/// The first 16 values of a slice, zeros after its end.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn load(values: &[f32]) -> __m512 {

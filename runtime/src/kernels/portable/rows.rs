@@ -108,7 +108,7 @@ fn inverses_and_masks(scales: &mut Lanes) -> (Lanes, [u32; PANEL]) {
     (inverses, masks)
 }
 
-/// Values `8 block` to `8 block + 8` of a row, with zeros behind its end.
+/// Values `8 block` to `8 block + 8` of a row, with zeros after its end.
 #[inline(always)]
 fn lanes_of(row: &[f32], block: usize) -> Lanes {
     let [lanes] = padded::<1>(row.get(block * PANEL..).unwrap_or(&[]));
@@ -192,7 +192,7 @@ pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     }
 }
 
-/// Quantises some values; zeros behind them.
+/// Quantises some values; zeros after them.
 #[inline(always)]
 fn quantize(out: &mut [i8], values: impl ExactSizeIterator<Item = f32> + Clone) -> f32 {
     let (scale, inverse) = scale_and_inverse(largest_magnitude(values.clone()));

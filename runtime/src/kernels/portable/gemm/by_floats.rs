@@ -64,7 +64,8 @@ fn for_chunks(panel: &[Block], mut work: impl FnMut(usize, &[Lanes])) {
                 *column = core::array::from_fn(|channel| f32::from(block[channel][input]));
             }
         }
-        work(index * CHUNK_INPUTS, &weights[..blocks.len() * PANEL]);
+        let inputs = weights.get(..blocks.len() * PANEL).unwrap_or_default();
+        work(index * CHUNK_INPUTS, inputs);
     }
 }
 
@@ -91,8 +92,8 @@ fn add_exact_sums<'r>(
 fn chunk_sums<const ROWS: usize>(rows: [&[i8]; ROWS], weights: &[Lanes]) -> [Lanes; ROWS] {
     let mut sums = [[0.0; PANEL]; ROWS];
     let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(weights.len());
-    let rows = rows.map(|row| &row[..inputs]);
-    for (index, weights) in weights[..inputs].iter().enumerate() {
+    let rows = rows.map(|row| row.get(..inputs).unwrap_or_default());
+    for (index, weights) in weights.iter().enumerate().take(inputs) {
         for (sum, row) in sums.iter_mut().zip(rows) {
             let x = f32::from(row.get(index).copied().unwrap_or(0));
             for (lane, weight) in sum.iter_mut().zip(weights) {
