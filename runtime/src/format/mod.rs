@@ -497,7 +497,7 @@ impl<'a> Package<'a> {
     /// Positions that are always selected, strictly ascending.
     #[must_use]
     pub fn pinned(&self) -> impl ExactSizeIterator<Item = usize> + Clone + use<'a> {
-        self.sections.pinned.chunks_exact(4).map(|entry| size_at(entry, 0..4))
+        self.sections.pinned.as_chunks().0.iter().map(|entry| u32::from_le_bytes(*entry) as usize)
     }
 
     /// Every tensor, ascending by layer, then role.

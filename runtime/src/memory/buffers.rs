@@ -59,7 +59,7 @@ impl<'a> Cutter<'a> {
 
     /// The next `bytes` bytes; none if so many are not left, which a plan rules out.
     pub(super) fn cut(&mut self, bytes: usize) -> &'a mut [u8] {
-        let start = self.position.next_multiple_of(self.alignment);
+        let start = self.position.next_multiple_of(self.alignment.max(1));
         let padding = start - self.position;
         let rest = core::mem::take(&mut self.rest);
         let Some((taken, rest)) = rest.split_at_mut_checked(padding + bytes) else {

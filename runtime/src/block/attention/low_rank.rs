@@ -191,10 +191,11 @@ fn transpose(out: &mut [i8; PANEL * PANEL], block: &[i8; PANEL * PANEL]) {
     for (distance, mask) in steps {
         let shift = 8 * distance as u32;
         for upper in (0..PANEL).filter(|line| line & distance == 0) {
-            let lower = upper + distance;
-            let swapped = (lines[upper] >> shift ^ lines[lower]) & mask;
-            lines[lower] ^= swapped;
-            lines[upper] ^= swapped << shift;
+            let pair = lines.get_disjoint_mut([upper, upper + distance]);
+            let Ok([upper, lower]) = pair else { continue };
+            let swapped = (*upper >> shift ^ *lower) & mask;
+            *lower ^= swapped;
+            *upper ^= swapped << shift;
         }
     }
     for (line, number) in out.as_chunks_mut::<PANEL>().0.iter_mut().zip(lines) {
