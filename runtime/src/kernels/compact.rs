@@ -2,6 +2,12 @@
 //! one epilogue for all of them, and inner loops that are written out, so that the compiler may be
 //! told to optimise for size. No intrinsics: `dsp` and `mve` bring their own int8 products and take
 //! the rest from here.
+//!
+//! ```text
+//! for each panel, for each two rows (int4: for each 32 rows, for each group of 32 inputs):
+//!     sums = rows * panel                  // RowSums: plain code, or the assembly of dsp and mve
+//!     out = epilogue(sums * (row scale * channel scale))
+//! ```
 
 use super::portable::{self, Block, FloatWeight, GROUP_BLOCKS, Lanes};
 use super::{
