@@ -110,31 +110,52 @@ impl<'a> ClassifiedRows<'a> {
     }
 }
 
-impl TileSums for ClassifiedRows<'_> {
+/// Adjacent rows, and what is known of them.
+struct ClassifiedTile<'t, 'a, const ROWS: usize> {
+    rows: [&'a [[i8; PANEL]]; ROWS],
+    /// The kinds of their blocks, if the lists are of use.
+    kinds: Option<&'t BlockKinds>,
+    zero_points: &'t [i32; ROWS],
+}
+
+impl<'a> TileSums for ClassifiedRows<'a> {
+    type Tile<'t, const ROWS: usize>
+        = ClassifiedTile<'t, 'a, ROWS>
+    where
+        Self: 't;
+
     #[inline(always)]
-    fn sums<const ROWS: usize>(
+    fn tile<const ROWS: usize>(
         &self,
         first: usize,
         start: usize,
-        panel: &[Block],
-    ) -> Option<Sums<ROWS>> {
-        let rows = self.rows.blocks::<ROWS>(first, start, panel.len())?;
+        count: usize,
+    ) -> Option<ClassifiedTile<'_, 'a, ROWS>> {
         let kinds = if ROWS == TILE { self.kinds.get(first / TILE) } else { None };
-        // 0 says that the lists are of no use.
-        let kinds = kinds.filter(|kinds| kinds.blocks == panel.len() && kinds.blocks != 0);
-        let Some(kinds) = kinds else {
+        Some(ClassifiedTile {
+            rows: self.rows.blocks(first, start, count)?,
+            kinds: kinds.filter(|kinds| kinds.blocks == count && kinds.blocks != 0),
+            zero_points: self.zero_points.get(first..)?.first_chunk()?,
+        })
+    }
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(tile: &ClassifiedTile<'_, 'a, ROWS>, panel: &[Block]) -> Sums<ROWS> {
+        if !same_length(&tile.rows, &[panel]) {
+            return [[0; PANEL]; ROWS];
+        }
+        let Some(kinds) = tile.kinds else {
             // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
             // `detect` found AVX2.
-            return Some(unsafe { block_sums(rows, panel) });
+            return unsafe { block_sums(tile.rows, panel) };
         };
-        let zero_points: &[i32; ROWS] = self.zero_points.get(first..)?.first_chunk()?;
         // SAFETY: the rows are as long as the panel, and as those that were classified. Only functions of
         // this file's table come here; `detect` found AVX2.
-        let mut sums = unsafe { sums_by_kind(rows, kinds, panel) };
-        for (sums, zero_point) in sums.iter_mut().zip(zero_points) {
+        let mut sums = unsafe { sums_by_kind(tile.rows, kinds, panel) };
+        for (sums, zero_point) in sums.iter_mut().zip(tile.zero_points) {
             sums.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(*zero_point));
         }
-        Some(sums)
+        sums
     }
 }
 

@@ -60,23 +60,41 @@ struct UnsignedSums<'a> {
     zero_points: [i32; ROW_TILE],
 }
 
-impl TileSums for UnsignedSums<'_> {
+/// Adjacent rows and their zero points.
+struct UnsignedTile<'t, 'a, const ROWS: usize> {
+    rows: [&'a [[i8; PANEL]]; ROWS],
+    zero_points: &'t [i32; ROWS],
+}
+
+impl<'a> TileSums for UnsignedSums<'a> {
+    type Tile<'t, const ROWS: usize>
+        = UnsignedTile<'t, 'a, ROWS>
+    where
+        Self: 't;
+
     #[inline(always)]
-    fn sums<const ROWS: usize>(
+    fn tile<const ROWS: usize>(
         &self,
         first: usize,
         start: usize,
-        blocks: &[Block],
-    ) -> Option<Sums<ROWS>> {
-        let rows = self.rows.blocks(first, start, blocks.len())?;
-        let zero_points: &[i32; ROWS] = self.zero_points.get(first..)?.first_chunk()?;
+        count: usize,
+    ) -> Option<UnsignedTile<'_, 'a, ROWS>> {
+        let zero_points = self.zero_points.get(first..)?.first_chunk()?;
+        Some(UnsignedTile { rows: self.rows.blocks(first, start, count)?, zero_points })
+    }
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(tile: &UnsignedTile<'_, 'a, ROWS>, panel: &[Block]) -> Sums<ROWS> {
+        if !same_length(&tile.rows, &[panel]) {
+            return [[0; PANEL]; ROWS];
+        }
         // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
         // `detect` found AVX-VNNI.
-        let mut sums = unsafe { block_sums::<ROWS, false>(rows, blocks) };
-        for (sums, zero_point) in sums.iter_mut().zip(zero_points) {
+        let mut sums = unsafe { block_sums::<ROWS, false>(tile.rows, panel) };
+        for (sums, zero_point) in sums.iter_mut().zip(tile.zero_points) {
             sums.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(*zero_point));
         }
-        Some(sums)
+        sums
     }
 }
 

@@ -102,22 +102,43 @@ impl<'a, S: GroupSums> PackedRows<'a, S> {
     }
 }
 
-impl<S: GroupSums> TileSums for PackedRows<'_, S> {
+/// A packed group, or rows as they lie.
+enum PackedTile<'a, const ROWS: usize> {
+    Packed(&'a [Block]),
+    Plain([&'a [[i8; PANEL]]; ROWS]),
+}
+
+impl<'a, S: GroupSums> TileSums for PackedRows<'a, S> {
+    type Tile<'t, const ROWS: usize>
+        = PackedTile<'a, ROWS>
+    where
+        Self: 't;
+
     #[inline(always)]
-    fn sums<const ROWS: usize>(
+    fn tile<const ROWS: usize>(
         &self,
         first: usize,
         start: usize,
-        blocks: &[Block],
-    ) -> Option<Sums<ROWS>> {
+        count: usize,
+    ) -> Option<PackedTile<'a, ROWS>> {
         let group = if ROWS == PANEL { self.groups.get(first / PANEL) } else { None };
-        if let Some(packed) = group.and_then(|group| group.get(start..start + blocks.len())) {
-            let mut sums = [[0; PANEL]; ROWS];
-            let packed_sums = S::packed_sums(packed, blocks);
-            sums.iter_mut().zip(packed_sums).for_each(|(to, from)| *to = from);
-            return Some(sums);
+        match group.and_then(|group| group.get(start..start + count)) {
+            Some(packed) => Some(PackedTile::Packed(packed)),
+            None => self.rows.blocks(first, start, count).map(PackedTile::Plain),
         }
-        Some(S::sums(self.rows.blocks(first, start, blocks.len())?, blocks))
+    }
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(tile: &PackedTile<'a, ROWS>, panel: &[Block]) -> Sums<ROWS> {
+        match tile {
+            PackedTile::Packed(packed) => {
+                let mut sums = [[0; PANEL]; ROWS];
+                let packed_sums = S::packed_sums(packed, panel);
+                sums.iter_mut().zip(packed_sums).for_each(|(to, from)| *to = from);
+                sums
+            }
+            PackedTile::Plain(rows) => S::sums(*rows, panel),
+        }
     }
 }
 

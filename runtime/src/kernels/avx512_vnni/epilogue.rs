@@ -91,13 +91,15 @@ fn activated<const N: usize>(epilogue: &LoadedEpilogue<2>, mut values: [__m512; 
             *values = _mm512_add_ps(*values, bias);
         }
     }
-    values = match epilogue.activation {
-        None => values,
-        Some(Activation::GeluErf) if epilogue.precision == Precision::Int8 => gelu_erf_8bit(values),
-        Some(Activation::GeluErf) => gelu_erf_in_fours(values),
-        Some(Activation::Relu) => by_lanes(values, Activation::Relu),
-        Some(Activation::GeluTanh) => by_lanes(values, Activation::GeluTanh),
-    };
+    match epilogue.activation {
+        None => {}
+        Some(Activation::GeluErf) if epilogue.precision == Precision::Int8 => {
+            values = gelu_erf_8bit(values);
+        }
+        Some(Activation::GeluErf) => values = gelu_erf_in_fours(values),
+        Some(Activation::Relu) => values = by_lanes(values, Activation::Relu),
+        Some(Activation::GeluTanh) => values = by_lanes(values, Activation::GeluTanh),
+    }
     if let LoadedStore::Add(Some(scale)) = epilogue.store {
         let scale = bytemuck::must_cast(scale);
         for values in &mut values {

@@ -93,7 +93,8 @@ fn chunk_sums<const ROWS: usize>(rows: [&[i8]; ROWS], weights: &[Lanes]) -> [Lan
     let mut sums = [[0.0; PANEL]; ROWS];
     let inputs = rows.iter().map(|row| row.len()).min().unwrap_or(0).min(weights.len());
     let rows = rows.map(|row| row.get(..inputs).unwrap_or_default());
-    for (index, weights) in weights.iter().enumerate().take(inputs) {
+    let weights = weights.get(..inputs).unwrap_or_default();
+    for (index, weights) in weights.iter().enumerate() {
         for (sum, row) in sums.iter_mut().zip(rows) {
             let x = f32::from(row.get(index).copied().unwrap_or(0));
             for (lane, weight) in sum.iter_mut().zip(weights) {

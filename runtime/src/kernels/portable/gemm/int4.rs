@@ -75,8 +75,9 @@ struct Int4Tile<'t, R> {
 impl<R: TileSums> RowTile for Int4Tile<'_, R> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
-        let sums = self.ready.sums::<ROWS>(first, self.start, self.weights);
-        let Some(sums) = sums else { return };
+        let tile = self.ready.tile::<ROWS>(first, self.start, self.weights.len());
+        let Some(tile) = tile else { return };
+        let sums = R::sums::<ROWS>(&tile, self.weights);
         for (totals, sums) in self.totals.iter_mut().skip(first).zip(&sums) {
             for (total, (sum, scale)) in totals.iter_mut().zip(sums.iter().zip(self.scales)) {
                 *total += *sum as f32 * scale;

@@ -62,11 +62,11 @@ impl<R: TileSums> RowTile for Int8Tile<'_, '_, '_, R> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, first: usize) {
         let row_scales = self.rows.scales.get(first..).and_then(<[f32]>::first_chunk::<ROWS>);
-        let Some(row_scales) = row_scales else { return };
+        let tile = self.ready.tile::<ROWS>(first, 0, self.blocks);
+        let (Some(row_scales), Some(tile)) = (row_scales, tile) else { return };
         let panels = self.values.chunks_exact(self.blocks.max(1)).zip(self.scales);
         for (index, (panel, channel_scales)) in panels.enumerate() {
-            let Some(sums) = self.ready.sums::<ROWS>(first, 0, panel) else { return };
-            let values = scaled(&sums, row_scales, channel_scales);
+            let values = scaled(&R::sums::<ROWS>(&tile, panel), row_scales, channel_scales);
             let column = self.column + index * PANEL;
             let epilogue = LoadedEpilogue::new(self.epilogue, Precision::Int8, column);
             epilogue.store(self.out, self.rows.first + first, values);

@@ -78,14 +78,21 @@ impl<'a> RowChunk<'a> {
 
 /// The rows of a chunk, ready to be multiplied.
 pub(in crate::kernels) trait TileSums {
-    /// The exact sums of rows `first` to `first + ROWS` with some blocks of a panel, which begin with
-    /// its block `start`; `None` if the rows are not there.
-    fn sums<const ROWS: usize>(
+    /// Some of the rows, looked up once for all panels.
+    type Tile<'t, const ROWS: usize>
+    where
+        Self: 't;
+
+    /// `count` blocks from `start` on of rows `first` to `first + ROWS`; `None` if they are not there.
+    fn tile<const ROWS: usize>(
         &self,
         first: usize,
         start: usize,
-        blocks: &[Block],
-    ) -> Option<Sums<ROWS>>;
+        count: usize,
+    ) -> Option<Self::Tile<'_, ROWS>>;
+
+    /// The exact sums of the rows with a panel of their length.
+    fn sums<const ROWS: usize>(tile: &Self::Tile<'_, ROWS>, panel: &[Block]) -> Sums<ROWS>;
 }
 
 /// What an instruction set brings to the integer GEMMs.
@@ -109,15 +116,25 @@ impl<'a, S> PlainRows<'a, S> {
     }
 }
 
-impl<S: BlockSums> TileSums for PlainRows<'_, S> {
+impl<'a, S: BlockSums> TileSums for PlainRows<'a, S> {
+    type Tile<'t, const ROWS: usize>
+        = [&'a [[i8; PANEL]]; ROWS]
+    where
+        Self: 't;
+
     #[inline(always)]
-    fn sums<const ROWS: usize>(
+    fn tile<const ROWS: usize>(
         &self,
         first: usize,
         start: usize,
-        blocks: &[Block],
-    ) -> Option<Sums<ROWS>> {
-        Some(S::sums(self.rows.blocks(first, start, blocks.len())?, blocks))
+        count: usize,
+    ) -> Option<[&'a [[i8; PANEL]]; ROWS]> {
+        self.rows.blocks(first, start, count)
+    }
+
+    #[inline(always)]
+    fn sums<const ROWS: usize>(rows: &[&'a [[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
+        S::sums(*rows, panel)
     }
 }
 
