@@ -4,6 +4,10 @@
 //! runtime's kernels: every sum, norm, softmax and activation is tract's own, in f32.
 
 use crate::source::Base;
+use crate::source::roles::{
+    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, HEAD,
+    KEY, OUTPUT, PATCH, QUERY, Roles, VALUE,
+};
 use coda_runtime::config::{
     Activation, Config, Embedding, Head, HeadKind, Norm, NormPlacement, Pooling,
 };
@@ -233,35 +237,14 @@ fn values(output: &TValue) -> TractResult<Vec<f32>> {
 /// A wire, or why there is none.
 type Wire = Result<OutletId, OracleError>;
 
-/// Weight and bias of a norm or of a linear map.
-type Roles = (Role, Role);
-
-const EMBEDDING_NORM: Roles = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
-const FINAL_NORM: Roles = (Role::FinalNormWeight, Role::FinalNormBias);
-const HEAD: Roles = (Role::HeadWeight, Role::HeadBias);
-const PATCH: Roles = (Role::PatchWeight, Role::PatchBias);
-const QUERY: Roles = (Role::Query, Role::QueryBias);
-const KEY: Roles = (Role::Key, Role::KeyBias);
-const VALUE: Roles = (Role::Value, Role::ValueBias);
-const OUTPUT: Roles = (Role::AttentionOutput, Role::AttentionOutputBias);
-const EXPAND: Roles = (Role::FeedForwardIn, Role::FeedForwardInBias);
-const GATE: Roles = (Role::FeedForwardGate, Role::FeedForwardGateBias);
-const CONTRACT: Roles = (Role::FeedForwardOut, Role::FeedForwardOutBias);
-
 /// What surrounds one of the two updates of a layer.
 struct Update {
     norm: Roles,
     scale: Role,
 }
 
-const ATTENTION: Update = Update {
-    norm: (Role::AttentionNormWeight, Role::AttentionNormBias),
-    scale: Role::AttentionScale,
-};
-const FEED_FORWARD: Update = Update {
-    norm: (Role::FeedForwardNormWeight, Role::FeedForwardNormBias),
-    scale: Role::FeedForwardScale,
-};
+const ATTENTION: Update = Update { norm: ATTENTION_NORM, scale: Role::AttentionScale };
+const FEED_FORWARD: Update = Update { norm: FEED_FORWARD_NORM, scale: Role::FeedForwardScale };
 
 /// Wires the encoder, stage by stage. Hidden states are `[n, d]`.
 struct Builder<'b> {
@@ -335,7 +318,7 @@ impl<'b> Builder<'b> {
         self.wire("tokens", Gather::new(0), &[table, ids])
     }
 
-    /// Projected patches, behind the class token.
+    /// Projected patches, after the class token.
     fn patch_rows(&mut self, width: usize, class_token: bool) -> Wire {
         let patches = self.source(f32::fact([self.tokens - usize::from(class_token), width]))?;
         let rows = self.linear(patches, PATCH, [self.config.hidden, width])?;
@@ -456,7 +439,7 @@ impl<'b> Builder<'b> {
     // Parts of stages.
 
     fn norm(&mut self, x: OutletId, roles: Roles) -> Wire {
-        let weight = self.vector(roles.0)?;
+        let weight = self.vector(roles.weight)?;
         match self.config.norm {
             Norm::RmsNorm => {
                 let scaled = self.divide_by_root_mean_square(x)?;
@@ -467,7 +450,7 @@ impl<'b> Builder<'b> {
                 let centred = self.wire("centred", sub(), &[x, mean])?;
                 let scaled = self.divide_by_root_mean_square(centred)?;
                 let weighted = self.wire("weighted", mul(), &[scaled, weight])?;
-                let bias = self.vector(roles.1)?;
+                let bias = self.vector(roles.bias)?;
                 self.wire("norm", add(), &[weighted, bias])
             }
         }
@@ -541,13 +524,13 @@ impl<'b> Builder<'b> {
 
     /// `x W^T + b`, W `[outputs, inputs]`; without a bias tensor there is no bias.
     fn linear(&mut self, x: OutletId, roles: Roles, shape: [usize; 2]) -> Wire {
-        let weight = self.tensor(roles.0, shape)?;
-        let product = self.einsum(roles.0.name(), "ni,oi->no", [x, weight])?;
-        if self.base.tensor(roles.1, self.layer).is_none() {
+        let weight = self.tensor(roles.weight, shape)?;
+        let product = self.einsum(roles.weight.name(), "ni,oi->no", [x, weight])?;
+        if self.base.tensor(roles.bias, self.layer).is_none() {
             return Ok(product);
         }
-        let bias = self.tensor(roles.1, [1, shape[0]])?;
-        self.wire(roles.1.name(), add(), &[product, bias])
+        let bias = self.tensor(roles.bias, [1, shape[0]])?;
+        self.wire(roles.bias.name(), add(), &[product, bias])
     }
 
     // Nodes.
@@ -557,7 +540,7 @@ impl<'b> Builder<'b> {
         self.wire(name, EinSum::new(axes, f32::datum_type()), &inputs)
     }
 
-    /// Regroups the axes behind the first.
+    /// Regroups the axes after the first.
     fn reshape(&mut self, x: OutletId, from: &[usize], to: &[usize]) -> Wire {
         let dims = |shape: &[usize]| shape.iter().map(|side| TDim::from(*side)).collect();
         self.wire("reshape", AxisOp::Reshape(1, dims(from), dims(to)), &[x])

@@ -34,7 +34,7 @@ pub enum SourceError {
     },
     /// An encoder family that is not supported.
     #[error(
-        "{}: model_type \"{found}\" is not supported; supported are bert, vit, dinov2 and t5",
+        "{}: model_type \"{found}\" is not supported; supported are {supported}",
         path.display()
     )]
     Architecture {
@@ -42,6 +42,8 @@ pub enum SourceError {
         path: PathBuf,
         /// The `model_type`.
         found: String,
+        /// What would be.
+        supported: String,
     },
     /// A setting of a supported family that is not supported.
     #[error("{}: {field} = {found} is not supported; {supported}", path.display())]

@@ -1,11 +1,12 @@
 //! Reads what other tools write: Hugging Face directories and CoDA task files.
 
 mod base;
-mod config;
 mod error;
+mod family;
 mod metadata;
 mod positions;
 mod relative;
+pub(crate) mod roles;
 mod task;
 mod tensors;
 mod tokenizer;

@@ -89,7 +89,7 @@ impl Task {
         file: &TensorFile,
         place: Place,
         name: String,
-        shape: (usize, usize),
+        shape: [usize; 2],
     ) -> Result<(), SourceError> {
         self.tensors.insert(place, matrix(file, &name, shape)?);
         self.names.insert(place, name);
@@ -102,7 +102,7 @@ impl Task {
             let changeable =
                 place.1.belongs_to_task() && !matches!(place.1, Role::HeadWeight | Role::HeadBias);
             if changeable && file.contains(name) && file.path() != base.path {
-                self.insert(file, *place, name.clone(), (1, base.config.hidden))?;
+                self.insert(file, *place, name.clone(), [1, base.config.hidden])?;
             }
         }
         Ok(())
@@ -119,10 +119,10 @@ impl Task {
         if file.contains(&name("adapter.down.weight")) {
             let h = rows_of(file, &name("adapter.down.weight"))?;
             let parts = [
-                (Role::AdapterDown, "adapter.down.weight", (h, d)),
-                (Role::AdapterDownBias, "adapter.down.bias", (1, h)),
-                (Role::AdapterUp, "adapter.up.weight", (d, h)),
-                (Role::AdapterUpBias, "adapter.up.bias", (1, d)),
+                (Role::AdapterDown, "adapter.down.weight", [h, d]),
+                (Role::AdapterDownBias, "adapter.down.bias", [1, h]),
+                (Role::AdapterUp, "adapter.up.weight", [d, h]),
+                (Role::AdapterUpBias, "adapter.up.bias", [1, d]),
             ];
             for (role, part, shape) in parts {
                 self.insert(file, (layer, role), name(part), shape)?;
@@ -131,7 +131,7 @@ impl Task {
         let Some(routing) = self.layers.get(index).and_then(|plan| plan.routing) else {
             return Ok(());
         };
-        self.insert(file, (layer, Role::Router), name("router.weight"), (1, d))?;
+        self.insert(file, (layer, Role::Router), name("router.weight"), [1, d])?;
         if routing.attention == AttentionMode::KToLowRank {
             self.read_low_rank_keys(file, base, index)?;
         }
@@ -149,9 +149,9 @@ impl Task {
         let width = base.config.attention_width();
         let name = |part: &str| format!("coda.layer.{index}.light_kv.{part}");
         let rank = rows_of(file, &name("down.weight"))?;
-        self.insert(file, (layer, Role::LowRankDown), name("down.weight"), (rank, d))?;
-        let up = matrix(file, &name("up.weight"), (2 * width, rank))?;
-        let bias = matrix(file, &name("up.bias"), (1, 2 * width))?;
+        self.insert(file, (layer, Role::LowRankDown), name("down.weight"), [rank, d])?;
+        let up = matrix(file, &name("up.weight"), [2 * width, rank])?;
+        let bias = matrix(file, &name("up.bias"), [1, 2 * width])?;
         let halves = [
             (Role::LowRankKey, Role::LowRankKeyBias),
             (Role::LowRankValue, Role::LowRankValueBias),

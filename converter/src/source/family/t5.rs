@@ -1,0 +1,82 @@
+//! The encoder of T5: pre-norm, RMS norms, relative positions.
+
+use super::Family;
+use super::checkpoint::Checkpoint;
+use super::entries::{Entries, LayerNames, Stored};
+use crate::source::error::SourceError;
+use crate::source::roles::FINAL_NORM;
+use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
+use coda_runtime::format::Role;
+
+pub(super) const FAMILY: Family = Family {
+    model_types: &["t5", "mt5"],
+    prefixes: &["transformer.", ""],
+    probe: "shared.weight",
+    config,
+    tensors,
+    classifier: false,
+    head: None,
+};
+
+const GATED_LAYER: LayerNames = LayerNames {
+    attention_norm: "layer.0.layer_norm",
+    query: "layer.0.SelfAttention.q",
+    key: "layer.0.SelfAttention.k",
+    value: "layer.0.SelfAttention.v",
+    output: "layer.0.SelfAttention.o",
+    attention_scale: None,
+    feed_forward_norm: "layer.1.layer_norm",
+    gate: "layer.1.DenseReluDense.wi_0",
+    expand: "layer.1.DenseReluDense.wi_1",
+    contract: "layer.1.DenseReluDense.wo",
+    feed_forward_scale: None,
+};
+
+const PLAIN_LAYER: LayerNames = LayerNames { expand: "layer.1.DenseReluDense.wi", ..GATED_LAYER };
+
+fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
+    let projection: Option<String> = checkpoint.get("feed_forward_proj")?;
+    let (gated, activation) = match projection.as_deref().unwrap_or("relu") {
+        "relu" => (false, Activation::Relu),
+        "gated-gelu" => (true, Activation::GeluTanh),
+        found => {
+            let supported = "supported are relu and gated-gelu";
+            return Err(checkpoint.refuse("feed_forward_proj", found, supported));
+        }
+    };
+    let vocabulary = checkpoint.need("vocab_size")?;
+    let distance = checkpoint.get("relative_attention_max_distance")?;
+    Ok(Config {
+        embedding: Embedding::Tokens { vocabulary, positions: 0, token_types: 0, norm: false },
+        hidden: checkpoint.need("d_model")?,
+        layers: checkpoint.need("num_layers")?,
+        heads: checkpoint.need("num_heads")?,
+        head_dim: checkpoint.need("d_kv")?,
+        feed_forward: checkpoint.need("d_ff")?,
+        norm: Norm::RmsNorm,
+        norm_eps: checkpoint.get("layer_norm_epsilon")?.unwrap_or(1e-6_f64) as f32,
+        placement: NormPlacement::Pre,
+        activation,
+        gated,
+        attention_scale: 1.0,
+        relative_distance: distance.unwrap_or(128),
+        final_norm: true,
+        int8_attention: false,
+    })
+}
+
+fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
+    let config = entries.config();
+    if let Embedding::Tokens { vocabulary, .. } = config.embedding {
+        entries.table(Role::TokenEmbedding, "shared.weight", vocabulary);
+    }
+    entries.stored(
+        Role::RelativeBias,
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        [config.heads, 2 * config.relative_distance + 1],
+        Stored::Buckets(checkpoint.get("relative_attention_num_buckets")?.unwrap_or(32)),
+    );
+    entries.global_norm(FINAL_NORM, "encoder.final_layer_norm");
+    entries.layers("encoder.block", if config.gated { &GATED_LAYER } else { &PLAIN_LAYER });
+    Ok(())
+}

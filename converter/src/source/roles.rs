@@ -1,0 +1,34 @@
+//! Weights and biases that go together.
+
+use coda_runtime::format::Role;
+
+/// The tensors of a norm or of a linear map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// The weight.
+    pub(crate) weight: Role,
+    /// The bias.
+    pub(crate) bias: Role,
+}
+
+macro_rules! roles {
+    ($($name:ident = $weight:ident, $bias:ident;)+) => {
+        $(pub(crate) const $name: Roles = Roles { weight: Role::$weight, bias: Role::$bias };)+
+    };
+}
+
+roles! {
+    EMBEDDING_NORM = EmbeddingNormWeight, EmbeddingNormBias;
+    FINAL_NORM = FinalNormWeight, FinalNormBias;
+    ATTENTION_NORM = AttentionNormWeight, AttentionNormBias;
+    FEED_FORWARD_NORM = FeedForwardNormWeight, FeedForwardNormBias;
+    PATCH = PatchWeight, PatchBias;
+    QUERY = Query, QueryBias;
+    KEY = Key, KeyBias;
+    VALUE = Value, ValueBias;
+    OUTPUT = AttentionOutput, AttentionOutputBias;
+    EXPAND = FeedForwardIn, FeedForwardInBias;
+    GATE = FeedForwardGate, FeedForwardGateBias;
+    CONTRACT = FeedForwardOut, FeedForwardOutBias;
+    HEAD = HeadWeight, HeadBias;
+}
