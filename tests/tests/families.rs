@@ -108,6 +108,35 @@ fn weights(tensor: usize, name: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 #[test]
+fn distilbert_gives_the_reference_and_leaves_its_classifier_out() {
+    let case = case("distilbert");
+    let base = case.open().unwrap();
+    case.check(&base);
+    let left_out =
+        ["classifier.bias", "classifier.weight", "pre_classifier.bias", "pre_classifier.weight"];
+    assert_eq!(base.unused, left_out);
+    assert_eq!(base.head, None);
+}
+
+#[test]
+fn distilbert_is_read_without_the_prefix_of_its_head_classes_too() {
+    let mut case = case("distilbert");
+    let shapes = case.shapes.into_iter().filter(|(name, _)| !name.contains("classifier"));
+    case.shapes = shapes.map(|(name, shape)| (name.replace("distilbert.", ""), shape)).collect();
+    // Other names, in another order: other weights. The oracle alone can be asked.
+    let base = case.open().unwrap();
+    assert_eq!((base.unused.len(), base.tensors.len()), (0, 4 + 2 * 16));
+}
+
+#[test]
+fn an_activation_that_distilbert_does_not_have_is_refused() {
+    let mut case = case("distilbert");
+    case.config["activation"] = json!("silu");
+    let error = case.open().unwrap_err().to_string();
+    assert!(error.contains("activation = silu"), "{error}");
+}
+
+#[test]
 fn positions_may_begin_after_the_first_rows() {
     let case = case("roberta");
     let base = case.open().unwrap();

@@ -5,6 +5,7 @@
 mod bert;
 mod checkpoint;
 mod dinov2;
+mod distilbert;
 mod entries;
 mod roberta;
 mod t5;
@@ -22,8 +23,14 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 5] =
-    [&bert::FAMILY, &roberta::FAMILY, &vit::FAMILY, &dinov2::FAMILY, &t5::FAMILY];
+static FAMILIES: [&Family; 6] = [
+    &bert::FAMILY,
+    &roberta::FAMILY,
+    &distilbert::FAMILY,
+    &vit::FAMILY,
+    &dinov2::FAMILY,
+    &t5::FAMILY,
+];
 
 /// How one kind of encoder is described and stored.
 struct Family {
