@@ -48,10 +48,7 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
-        let path = directory.join("config.json");
-        if !path.is_file() {
-            return Err(SourceError::NoConfig { path: directory.to_owned() });
-        }
+        let path = config_path(directory)?;
         let json = read_json(&path)?;
         let file = TensorFile::open(&directory.join("model.safetensors"))?;
         let mut base = Self::read(Encoder::new(&path, json, Some(&file), image_size)?, &file)?;
@@ -78,10 +75,7 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn blank(directory: &Path) -> Result<Self, SourceError> {
-        let path = directory.join("config.json");
-        if !path.is_file() {
-            return Err(SourceError::NoConfig { path: directory.to_owned() });
-        }
+        let path = config_path(directory)?;
         let encoder = Encoder::new(&path, read_json(&path)?, None, None)?;
         let zeros = |entry: &Entry| FloatTensor {
             shape: entry.shape.to_vec(),
@@ -162,6 +156,15 @@ impl Base {
     #[must_use]
     pub fn tensor(&self, role: Role, layer: u16) -> Option<&FloatTensor> {
         self.tensors.get(&(layer, role))
+    }
+}
+
+fn config_path(directory: &Path) -> Result<PathBuf, SourceError> {
+    let path = directory.join("config.json");
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(SourceError::NoConfig { path: directory.to_owned() })
     }
 }
 
