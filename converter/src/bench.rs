@@ -101,11 +101,19 @@ pub fn measure(
             progress();
         }
     }
-    let model = session.model();
+    timings(session.model(), input, reductions, &milliseconds)
+}
+
+fn timings(
+    model: &Model<'_>,
+    input: &SampleInput,
+    reductions: &[f32],
+    milliseconds: &[Vec<f64>],
+) -> Result<Vec<ReductionTiming>> {
     let tokens = input.tokens(model);
     let first = reductions.first().copied().unwrap_or(1.0);
     let reference = macs(model, tokens, first)?.total() as f64;
-    let lines = reductions.iter().zip(&milliseconds).map(|(reduction, series)| {
+    let lines = reductions.iter().zip(milliseconds).map(|(reduction, series)| {
         let macs = macs(model, tokens, *reduction)?.total();
         let ratios = milliseconds[0].iter().zip(series).map(|(first, own)| first / own);
         Ok(ReductionTiming {

@@ -120,6 +120,15 @@ fn lengths(model: &Model<'_>, tokens: usize) -> Vec<usize> {
     lengths
 }
 
+/// Costs that were fitted to times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fitted {
+    /// The costs.
+    pub costs: CostModel,
+    /// Largest error of a predicted median, as a share of it.
+    pub worst_error: f32,
+}
+
 /// Measures inferences of up to `tokens` tokens and fits their costs. `progress` is called after
 /// each.
 ///
@@ -130,7 +139,7 @@ pub fn calibrate(
     tokens: usize,
     rounds: usize,
     mut progress: impl FnMut(),
-) -> Result<(CostModel, f32)> {
+) -> Result<Fitted> {
     let model = session.model();
     let mut points = Vec::new();
     for length in lengths(model, tokens) {
@@ -163,45 +172,53 @@ fn timed(session: &mut Session<'_>, sample: &SampleInput, budget: Budget<'_>) ->
 
 /// The costs that are closest to the medians, none of them negative, each point by its relative
 /// error and by the square of its length; and the largest relative error.
-fn fit(points: &[Point]) -> (CostModel, f32) {
+fn fit(points: &[Point]) -> Fitted {
     let longest = points.iter().map(|point| point.tokens).max().unwrap_or(1) as f64;
     // The length that was asked for counts most.
     let weight = |point: &Point| (point.tokens as f64 / longest).powi(2);
-    let rows: Vec<[f64; COSTS]> = points
-        .iter()
-        .map(|point| {
-            let time = median(point.nanoseconds.clone()) / weight(point);
-            point.columns().map(|column| column / time)
-        })
-        .collect();
+    let row = |point: &Point| {
+        let time = median(point.nanoseconds.clone()) / weight(point);
+        point.columns().map(|column| column / time)
+    };
+    let rows: Vec<[f64; COSTS]> = points.iter().map(row).collect();
+    let weights: Vec<f64> = points.iter().map(weight).collect();
+    let (costs, left) = non_negative_least_squares(&rows, &weights);
+    let errors = left.iter().zip(&weights).map(|(left, weight)| (left / weight).abs());
+    let worst_error = errors.fold(0.0, f64::max) as f32;
+    let [fixed, token, frozen, attention, task] = costs.map(|cost| cost as f32);
+    let costs = CostModel { fixed, token, frozen, attention, task, margin: 0.0 };
+    Fitted { costs: CostModel { margin: margin(&costs, points), ..costs }, worst_error }
+}
+
+/// `x >= 0` for which `rows x` is closest to `targets`, and what it leaves of them: coordinate
+/// descent, where each value in turn takes up what the others leave.
+fn non_negative_least_squares(rows: &[[f64; COSTS]], targets: &[f64]) -> ([f64; COSTS], Vec<f64>) {
     let sizes: [f64; COSTS] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt().max(f64::MIN_POSITIVE)
     });
     let scaled = |row: &[f64; COSTS], column: usize| row[column] / sizes[column];
-    let mut costs = [0.0; COSTS];
-    // Coordinate descent: each cost in turn takes up what the others leave of the ones.
-    let mut left: Vec<f64> = points.iter().map(weight).collect();
+    let (mut found, mut left) = ([0.0; COSTS], targets.to_vec());
     for step in 0..STEPS {
         let column = step % COSTS;
         let slope: f64 = rows.iter().zip(&left).map(|(row, left)| scaled(row, column) * left).sum();
-        let new = (costs[column] + slope).max(0.0);
-        let change = new - costs[column];
+        let new = (found[column] + slope).max(0.0);
+        let change = new - found[column];
         for (row, left) in rows.iter().zip(&mut left) {
             *left -= change * scaled(row, column);
         }
-        costs[column] = new;
+        found[column] = new;
     }
-    let errors = left.iter().zip(points).map(|(left, point)| (left / weight(point)).abs());
-    let worst = errors.fold(0.0, f64::max);
-    let [fixed, token, frozen, attention, task] =
-        std::array::from_fn(|column| (costs[column] / sizes[column]) as f32);
-    let costs = CostModel { fixed, token, frozen, attention, task, margin: 0.0 };
+    (std::array::from_fn(|column| found[column] / sizes[column]), left)
+}
+
+/// By how much a run takes longer than predicted at most, but for rare ones.
+fn margin(costs: &CostModel, points: &[Point]) -> f32 {
     let excess = points.iter().flat_map(|point| {
         let predicted = f64::from(costs.predict(point.tokens, &point.macs));
         point.nanoseconds.iter().map(move |time| time / predicted - 1.0)
     });
     let margin = percentile(excess.collect(), WITHIN_MARGIN) as f32;
-    (CostModel { margin: margin.clamp(0.0, LARGEST_MARGIN), ..costs }, worst as f32)
+    margin.clamp(0.0, LARGEST_MARGIN)
 }
 
 /// What came of one deadline.
@@ -226,6 +243,18 @@ pub struct DeadlineCheck {
     pub full: bool,
 }
 
+/// Deadlines that are checked.
+const DEADLINES: usize = 10;
+
+/// Times at one deadline, milliseconds.
+#[derive(Clone, Default)]
+struct Series {
+    choice: Option<DeadlineChoice>,
+    given: Vec<f64>,
+    /// Without a deadline, the same tokens.
+    fixed: Vec<f64>,
+}
+
 /// Runs `runs` inferences at each of ten deadlines, from what a few tokens take to what all take,
 /// and as many with the same tokens and no deadline, in turn.
 ///
@@ -237,53 +266,57 @@ pub fn check_deadlines(
     runs: usize,
     mut progress: impl FnMut(),
 ) -> Result<Vec<DeadlineCheck>> {
-    const DEADLINES: usize = 10;
     let model = session.model();
     let sample = input(model, model.patch_grid().is_none().then_some(tokens))?;
+    let deadlines = deadlines(session, tokens)?;
+    let mut series = vec![Series::default(); DEADLINES];
+    for _ in 0..runs {
+        for (own, deadline) in series.iter_mut().zip(deadlines) {
+            let start = Instant::now();
+            let budget = Budget::Deadline(Duration::from_nanos(deadline as u64));
+            let choice = session.run(sample.as_input(), budget, &mut (), |out| out.choice)?;
+            own.given.push(start.elapsed().as_secs_f64() * 1e3);
+            let choice = choice.context("a run with a deadline says what it chose")?;
+            own.choice = Some(choice);
+            own.fixed.push(timed(session, &sample, choice.into())?.as_secs_f64() * 1e3);
+            progress();
+        }
+    }
+    series.iter().zip(deadlines).map(|(own, deadline)| own.check(deadline / 1e6, tokens)).collect()
+}
+
+/// From what an eighth of the tokens takes to what all take, nanoseconds.
+fn deadlines(session: &Session<'_>, tokens: usize) -> Result<[f64; DEADLINES]> {
     let costs = session.costs().context("the session has no cost model")?;
     let predicted = |reduction: f32| -> Result<f64> {
-        let macs = crate::bench::macs(model, tokens, reduction)?;
+        let macs = crate::bench::macs(session.model(), tokens, reduction)?;
         Ok(f64::from(costs.predict(tokens, &macs) * (1.0 + costs.margin)))
     };
     let (least, most) = (predicted(8.0)?, predicted(1.0)?);
     ensure!(tokens_for_reduction(tokens, 8.0) < tokens, "an input of {tokens} tokens is too short");
-    let deadline = |index: usize| least + (most - least) * index as f64 / (DEADLINES - 1) as f64;
-    let mut series = vec![(Vec::new(), Vec::new()); DEADLINES];
-    let mut choices: Vec<Option<DeadlineChoice>> = vec![None; DEADLINES];
-    for _ in 0..runs {
-        for (index, (given, fixed)) in series.iter_mut().enumerate() {
-            let time = Duration::from_nanos(deadline(index) as u64);
-            let start = Instant::now();
-            let budget = Budget::Deadline(time);
-            let choice = session.run(sample.as_input(), budget, &mut (), |out| out.choice)?;
-            given.push(start.elapsed().as_secs_f64() * 1e3);
-            let choice = choice.context("a run with a deadline says what it chose")?;
-            choices[index] = Some(choice);
-            fixed.push(timed(session, &sample, choice.into())?.as_secs_f64() * 1e3);
-            progress();
-        }
+    let step = |index| least + (most - least) * index as f64 / (DEADLINES - 1) as f64;
+    Ok(std::array::from_fn(step))
+}
+
+impl Series {
+    fn check(&self, deadline_ms: f64, tokens: usize) -> Result<DeadlineCheck> {
+        let choice = self.choice.context("at least one run")?;
+        let predicted_ms = choice.predicted.as_secs_f64() * 1e3;
+        let beyond_noise = median(self.fixed.clone()) + deadline_ms - predicted_ms;
+        let share = |times: &[f64], limit: f64| {
+            times.iter().filter(|time| **time > limit).count() as f64 / times.len() as f64
+        };
+        Ok(DeadlineCheck {
+            deadline_ms,
+            tokens: choice.tokens,
+            layers: choice.layers,
+            predicted_ms,
+            median_ms: median(self.given.clone()),
+            late: share(&self.given, deadline_ms),
+            noise: share(&self.fixed, beyond_noise),
+            full: choice.tokens >= tokens,
+        })
     }
-    let checks =
-        series.into_iter().zip(choices).enumerate().map(|(index, ((given, fixed), choice))| {
-            let choice = choice.context("at least one run")?;
-            let deadline_ms = deadline(index) / 1e6;
-            let predicted_ms = choice.predicted.as_secs_f64() * 1e3;
-            let beyond_noise = median(fixed.clone()) + deadline_ms - predicted_ms;
-            let share = |times: &[f64], limit: f64| {
-                times.iter().filter(|time| **time > limit).count() as f64 / times.len() as f64
-            };
-            Ok(DeadlineCheck {
-                deadline_ms,
-                tokens: choice.tokens,
-                layers: choice.layers,
-                predicted_ms,
-                median_ms: median(given.clone()),
-                late: share(&given, deadline_ms),
-                noise: share(&fixed, beyond_noise),
-                full: choice.tokens >= tokens,
-            })
-        });
-    checks.collect()
 }
 
 #[cfg(test)]
@@ -309,8 +342,8 @@ mod tests {
                 points.push(Point { tokens: tokens as usize, macs, nanoseconds: vec![time] });
             }
         }
-        let (found, worst) = fit(&points);
-        assert!(worst < 1e-3, "{worst}");
+        let Fitted { costs: found, worst_error } = fit(&points);
+        assert!(worst_error < 1e-3, "{worst_error}");
         assert!((found.frozen / made.frozen - 1.0).abs() < 0.01, "{found:?}");
         assert!((found.attention / made.attention - 1.0).abs() < 0.05, "{found:?}");
         assert!(found.margin < 1e-3);

@@ -84,41 +84,53 @@ pub fn evaluate(
     let mut session = Session::new(model, Capacity::any_budget(longest))?
         .with_kernels(settings.kernels)
         .with_threads(settings.threads)?;
-    let count = settings.reductions.len();
-    let (mut right, mut seconds) = (vec![0usize; count], vec![Vec::new(); count]);
+    let mut tallies = vec![Tally::default(); budgets.len()];
     for sample in samples {
-        for (index, layers) in budgets.iter().enumerate() {
+        for (tally, layers) in tallies.iter_mut().zip(&budgets) {
             let start = Instant::now();
             let budget = layers.as_deref().map_or(Budget::Task, Budget::PerLayer);
             let label =
                 session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
-            seconds[index].push(start.elapsed().as_secs_f64());
-            right[index] += usize::from(label == Some(sample.label));
+            let seconds = start.elapsed().as_secs_f64();
+            tally.add(label == Some(sample.label), seconds, sample.tokenizing);
         }
         progress();
     }
-    let results = settings.reductions.iter().enumerate();
-    let results = results.map(|(index, reduction)| {
-        let from_text = |seconds: &[f64]| -> Vec<f64> {
-            seconds.iter().zip(samples).map(|(own, sample)| sample.tokenizing + own).collect()
-        };
-        let (own, end_to_end) = (&seconds[index], from_text(&seconds[index]));
-        ReductionResult {
-            reduction: *reduction,
-            accuracy: 100.0 * right[index] as f64 / samples.len() as f64,
-            median_ms: 1000.0 * median(own.clone()),
-            speed_up: median_ratio(&seconds[0], own),
-            end_to_end_ms: 1000.0 * median(end_to_end.clone()),
-            end_to_end_speed_up: median_ratio(&from_text(&seconds[0]), &end_to_end),
-        }
-    });
+    let pairs = settings.reductions.iter().zip(&tallies);
     Ok(Evaluation {
         samples: samples.len(),
         kernels: settings.kernels.name,
         tokens: longest,
         arena_bytes: session.plan().arena_bytes(),
-        reductions: results.collect(),
+        reductions: pairs.map(|(r, tally)| tally.result(*r, &tallies[0])).collect(),
     })
+}
+
+/// What came of one reduction, sample by sample.
+#[derive(Clone, Default)]
+struct Tally {
+    right: usize,
+    seconds: Vec<f64>,
+    from_text: Vec<f64>,
+}
+
+impl Tally {
+    fn add(&mut self, right: bool, seconds: f64, tokenizing: f64) {
+        self.right += usize::from(right);
+        self.seconds.push(seconds);
+        self.from_text.push(tokenizing + seconds);
+    }
+
+    fn result(&self, reduction: Option<f32>, reference: &Self) -> ReductionResult {
+        ReductionResult {
+            reduction,
+            accuracy: 100.0 * self.right as f64 / self.seconds.len() as f64,
+            median_ms: 1000.0 * median(self.seconds.clone()),
+            speed_up: median_ratio(&reference.seconds, &self.seconds),
+            end_to_end_ms: 1000.0 * median(self.from_text.clone()),
+            end_to_end_speed_up: median_ratio(&reference.from_text, &self.from_text),
+        }
+    }
 }
 
 /// The reduction of each layer: what `reductions` gives for it, times its factor, at least 1 (ours).

@@ -139,19 +139,29 @@ pub fn against_oracle(
     Ok(tally.finish("dense path against the tract oracle"))
 }
 
+/// Two packings of one model.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'m> {
+    /// The one that is judged.
+    pub model: &'m Model<'m>,
+    /// What it should compute.
+    pub float: &'m Model<'m>,
+}
+
 /// Compares two packings of one model at one budget.
 ///
 /// # Errors
 /// An input or the budget does not fit.
 pub fn against_float(
     title: &str,
-    (model, float): (&Model<'_>, &Model<'_>),
+    pair: Pair<'_>,
     inputs: &[SampleInput],
     budget: Budget<'_>,
     mut progress: impl FnMut(),
 ) -> Result<Comparison> {
-    let (mut own, mut reference) = (session_for(model, inputs)?, session_for(float, inputs)?);
-    let mut tally = Tally::new(model);
+    let mut own = session_for(pair.model, inputs)?;
+    let mut reference = session_for(pair.float, inputs)?;
+    let mut tally = Tally::new(pair.model);
     for input in inputs {
         let states = run_model(&mut own, input, budget)?;
         tally.add(&states, &run_model(&mut reference, input, budget)?);

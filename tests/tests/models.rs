@@ -5,7 +5,7 @@
 use coda_converter::dataset::SampleInput;
 use coda_converter::pack::{WeightType, pack_base, pack_task};
 use coda_converter::session::Session;
-use coda_converter::verify::{against_float, against_oracle, cosine};
+use coda_converter::verify::{Pair, against_float, against_oracle, cosine};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -126,7 +126,8 @@ fn a_model_compared_with_itself_has_no_error() {
     let TinyInput::Tokens { ids, .. } = &tiny.input else { panic!("bert reads tokens") };
     let inputs = [SampleInput::Tokens(ids.clone())];
     let budget = Budget::Reduction(2.0);
-    let same = against_float("same", (&model, &model), &inputs, budget, || ()).unwrap();
+    let same = against_float("same", Pair { model: &model, float: &model }, &inputs, budget, || ())
+        .unwrap();
     assert!(same.stages.iter().all(|stage| stage.worst == 0.0));
     assert_eq!(same.agreement, Some(100.0));
 }

@@ -4,9 +4,9 @@ use super::table::{grouped, table};
 use super::{Compute, PackageFiles, check_reduction, cpu_name, progress, removed};
 use anyhow::{Context, Result, ensure};
 use coda_converter::bench::{self, ReductionTiming};
-use coda_converter::calibrate::{self, Costs, DeadlineCheck};
+use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted};
 use coda_converter::output::write_whole;
-use coda_runtime::memory::Capacity;
+use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{CostModel, token_step};
 use serde_json::json;
@@ -69,59 +69,50 @@ impl Bench {
         let bar = progress("timing", runs as u64);
         let lines = bench::measure(&mut session, &input, &self.reductions, runs, || bar.inc(1))?;
         bar.finish_and_clear();
+        self.print_lines(&lines, session.plan(), load_ms)
+    }
+
+    fn print_lines(&self, lines: &[ReductionTiming], plan: &Plan, load_ms: f64) -> Result<()> {
+        let (tokens, arena_bytes) = (plan.capacity().tokens, plan.arena_bytes());
+        let (runs, threads) = (self.runs, self.compute.threads);
         let kernels = self.compute.kernels()?.name;
         if self.json {
             let object = json!({
                 "tokens": tokens,
-                "threads": self.compute.threads,
+                "threads": threads,
                 "kernels": kernels,
                 "cpu": cpu_name(),
                 "runs": runs,
                 "load_ms": load_ms,
-                "arena_bytes": session.plan().arena_bytes(),
+                "arena_bytes": arena_bytes,
                 "reductions": lines,
             });
             println!("{object}");
             return Ok(());
         }
-        print_table(&lines);
+        print_table(lines);
         println!(
-            "{runs} rounds of {tokens} tokens, {} thread(s), arena {} bytes, {kernels} kernels on {}",
-            self.compute.threads,
-            grouped(session.plan().arena_bytes()),
+            "{runs} rounds of {tokens} tokens, {threads} thread(s), arena {} bytes, {kernels} kernels \
+             on {}",
+            grouped(arena_bytes),
             cpu_name()
         );
         Ok(())
     }
-}
 
-impl Bench {
     /// Measures, stores and checks the costs.
     fn calibrate(&self, model: &Model<'_>, tokens: usize) -> Result<()> {
         let mut session = self.compute.session(model, Capacity::any_budget(tokens))?;
         let rounds = self.runs.get().div_ceil(4);
         let steps = calibrate::steps(model, tokens, rounds);
         let bar = progress("measuring", steps as u64);
-        let (costs, worst_error) =
-            calibrate::calibrate(&mut session, tokens, rounds, || bar.inc(1))?;
+        let fitted = calibrate::calibrate(&mut session, tokens, rounds, || bar.inc(1))?;
         bar.finish_and_clear();
-        let CostModel { fixed, token, frozen, attention, task, margin } = costs;
-        let stored = Costs {
-            cpu: cpu_name(),
-            kernels: self.compute.kernels()?.name.to_owned(),
-            threads: self.compute.threads.get(),
-            fixed,
-            token,
-            frozen,
-            attention,
-            task,
-            margin,
-            worst_error,
-        };
+        let stored = self.stored(&fitted)?;
         let path = Costs::path(self.files.first());
         write_whole(&path, (serde_json::to_string_pretty(&stored)? + "\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let mut session = session.with_costs(costs);
+        let mut session = session.with_costs(fitted.costs);
         let bar = progress("checking", (DEADLINE_RUNS * 10) as u64);
         let checks =
             calibrate::check_deadlines(&mut session, tokens, DEADLINE_RUNS, || bar.inc(1))?;
@@ -131,11 +122,28 @@ impl Bench {
             println!("{}", json!({ "costs": stored, "file": file, "deadlines": checks }));
             return Ok(());
         }
-        println!("const COSTS: CostModel = {costs:?};");
-        println!("largest error of the prediction: {:.1} %", worst_error * 100.0);
+        println!("const COSTS: CostModel = {:?};", fitted.costs);
+        println!("largest error of the prediction: {:.1} %", fitted.worst_error * 100.0);
         println!("wrote {}", path.display());
         print_deadlines(&checks);
         Ok(())
+    }
+
+    /// The costs with what they were measured on.
+    fn stored(&self, fitted: &Fitted) -> Result<Costs> {
+        let CostModel { fixed, token, frozen, attention, task, margin } = fitted.costs;
+        Ok(Costs {
+            cpu: cpu_name(),
+            kernels: self.compute.kernels()?.name.to_owned(),
+            threads: self.compute.threads.get(),
+            fixed,
+            token,
+            frozen,
+            attention,
+            task,
+            margin,
+            worst_error: fitted.worst_error,
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use super::table::{grouped, table};
 use super::{Compute, PackageFiles, cpu_name, progress};
 use anyhow::{Result, ensure};
 use coda_converter::dataset;
-use coda_converter::evaluate::{Settings, evaluate};
-use serde_json::json;
+use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Measure accuracy and latency at several reductions, side by side
@@ -67,46 +67,43 @@ impl Eval {
         let result = evaluate(&model, &samples, settings, || bar.inc(1))?;
         bar.finish_and_clear();
         if self.json {
-            let mut object = json!(result);
-            object["cpu"] = json!(cpu_name());
-            if !self.layer_factors.is_empty() {
-                object["layer_factors"] = json!(self.layer_factors);
-            }
-            println!("{object}");
-            return Ok(());
+            println!("{}", self.to_json(&result));
+        } else {
+            print_evaluation(&result);
         }
-        let rows = result.reductions.iter().map(|line| {
-            [
-                line.name(),
-                format!("{:.2} %", line.accuracy),
-                format!("{:.3} ms", line.median_ms),
-                format!("{:.2}x", line.speed_up),
-                format!("{:.3} ms", line.end_to_end_ms),
-                format!("{:.2}x", line.end_to_end_speed_up),
-            ]
-        });
-        println!(
-            "{}",
-            table(
-                [
-                    "reduction",
-                    "accuracy",
-                    "median latency",
-                    "speed-up",
-                    "from text",
-                    "speed-up from text"
-                ],
-                rows.collect()
-            )
-        );
-        println!(
-            "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
-            result.samples,
-            result.tokens,
-            grouped(result.arena_bytes),
-            result.kernels,
-            cpu_name()
-        );
         Ok(())
     }
+
+    fn to_json(&self, result: &Evaluation) -> Value {
+        let mut object = json!(result);
+        object["cpu"] = json!(cpu_name());
+        if !self.layer_factors.is_empty() {
+            object["layer_factors"] = json!(self.layer_factors);
+        }
+        object
+    }
+}
+
+fn print_evaluation(result: &Evaluation) {
+    let rows = result.reductions.iter().map(|line| {
+        [
+            line.name(),
+            format!("{:.2} %", line.accuracy),
+            format!("{:.3} ms", line.median_ms),
+            format!("{:.2}x", line.speed_up),
+            format!("{:.3} ms", line.end_to_end_ms),
+            format!("{:.2}x", line.end_to_end_speed_up),
+        ]
+    });
+    let header =
+        ["reduction", "accuracy", "median latency", "speed-up", "from text", "speed-up from text"];
+    println!("{}", table(header, rows.collect()));
+    println!(
+        "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
+        result.samples,
+        result.tokens,
+        grouped(result.arena_bytes),
+        result.kernels,
+        cpu_name()
+    );
 }

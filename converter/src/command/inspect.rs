@@ -3,6 +3,7 @@
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, content_id};
+use coda_runtime::config::{Config, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -47,79 +48,41 @@ impl Inspect {
             println!("  {name:<14} {value}");
         }
         let tensors: Vec<Tensor<'_>> = part.tensors().collect();
-        if self.tensors {
-            let rows = tensors.iter().map(|tensor| {
-                [
-                    layer_name(tensor.layer),
-                    tensor.role.name().to_owned(),
-                    format!("{} x {}", tensor.rows, tensor.columns),
-                    tensor.encoding.name().to_owned(),
-                    grouped(tensor.bytes.len()),
-                ]
-            });
-            println!(
-                "{}",
-                table(["layer", "tensor", "shape", "stored as", "bytes"], rows.collect())
-            );
+        let text = if self.tensors {
+            let rows = tensors.iter().map(tensor_row).collect();
+            table(["layer", "tensor", "shape", "stored as", "bytes"], rows)
         } else {
-            println!(
-                "{}",
-                table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors))
-            );
-        }
+            table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors))
+        };
+        println!("{text}");
     }
+}
+
+fn tensor_row(tensor: &Tensor<'_>) -> [String; 5] {
+    [
+        layer_name(tensor.layer),
+        tensor.role.name().to_owned(),
+        format!("{} x {}", tensor.rows, tensor.columns),
+        tensor.encoding.name().to_owned(),
+        grouped(tensor.bytes.len()),
+    ]
 }
 
 fn parts_of<'a>(package: &Package<'a>) -> Vec<Package<'a>> {
     package.base().into_iter().chain(package.task()).collect()
 }
 
-/// What a part says of itself, by name.
-fn facts(part: &Package<'_>) -> Vec<(&'static str, String)> {
+/// A name and what is said under it.
+type Fact = (&'static str, String);
+
+/// What a part says of itself.
+fn facts(part: &Package<'_>) -> Vec<Fact> {
     let mut facts = vec![("content id", hex(&part.content_id()))];
     if content_id(part.bytes()) != part.content_id() {
         facts.push(("warning", "the content id is not that of the content".to_owned()));
     }
-    if let Some(config) = part.config() {
-        facts.push(("input", format!("{:?}", config.embedding)));
-        facts.push((
-            "encoder",
-            format!(
-                "{} layers, d {}, {} heads of {}, feed-forward {}{}",
-                config.layers,
-                config.hidden,
-                config.heads,
-                config.head_dim,
-                config.feed_forward,
-                if config.gated { " gated" } else { "" }
-            ),
-        ));
-        facts.push((
-            "numerics",
-            format!(
-                "{:?} {:?} eps {:e}, {:?}",
-                config.placement, config.norm, config.norm_eps, config.activation
-            ),
-        ));
-    }
-    if let Some(task) = part.task_config() {
-        facts.push(("for base", hex(&part.base_id())));
-        facts.push(("router", format!("reads {:?}, gate {:?}", task.router_input, task.gate)));
-        facts.push(("adapter", format!("{:?}", task.adapter_activation)));
-        facts.push(("reduction", format!("{} unless a call says otherwise", task.reduction)));
-        let modes = part.layers().map(|plan| match plan.routing {
-            None => "dense".to_owned(),
-            Some(routing) => match routing.reduction {
-                None => format!("{:?}", routing.attention),
-                Some(own) => format!("{:?} at {own}", routing.attention),
-            },
-        });
-        facts.push(("layers", modes.collect::<Vec<_>>().join(", ")));
-        let pinned: Vec<String> = part.pinned().map(|position| position.to_string()).collect();
-        if !pinned.is_empty() {
-            facts.push(("pinned", pinned.join(", ")));
-        }
-    }
+    facts.extend(part.config().into_iter().flat_map(config_facts));
+    facts.extend(part.task_config().into_iter().flat_map(|task| task_facts(part, task)));
     if let Some(head) = part.head() {
         facts.push(("head", format!("{:?} of {:?}", head.kind, head.pooling)));
     }
@@ -136,6 +99,42 @@ fn facts(part: &Package<'_>) -> Vec<(&'static str, String)> {
     }
     if !part.provenance().is_empty() {
         facts.push(("provenance", part.provenance().replace('\n', " ")));
+    }
+    facts
+}
+
+fn config_facts(config: &Config) -> [Fact; 3] {
+    let gated = if config.gated { " gated" } else { "" };
+    let encoder = format!(
+        "{} layers, d {}, {} heads of {}, feed-forward {}{gated}",
+        config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
+    );
+    let numerics = format!(
+        "{:?} {:?} eps {:e}, {:?}",
+        config.placement, config.norm, config.norm_eps, config.activation
+    );
+    let input = format!("{:?}", config.embedding);
+    [("input", input), ("encoder", encoder), ("numerics", numerics)]
+}
+
+fn task_facts(part: &Package<'_>, task: &TaskConfig) -> Vec<Fact> {
+    let modes = part.layers().map(|plan| match plan.routing {
+        None => "dense".to_owned(),
+        Some(routing) => match routing.reduction {
+            None => format!("{:?}", routing.attention),
+            Some(own) => format!("{:?} at {own}", routing.attention),
+        },
+    });
+    let mut facts = vec![
+        ("for base", hex(&part.base_id())),
+        ("router", format!("reads {:?}, gate {:?}", task.router_input, task.gate)),
+        ("adapter", format!("{:?}", task.adapter_activation)),
+        ("reduction", format!("{} unless a call says otherwise", task.reduction)),
+        ("layers", modes.collect::<Vec<_>>().join(", ")),
+    ];
+    let pinned: Vec<String> = part.pinned().map(|position| position.to_string()).collect();
+    if !pinned.is_empty() {
+        facts.push(("pinned", pinned.join(", ")));
     }
     facts
 }

@@ -130,8 +130,8 @@ impl Pack {
         }
     }
 
-    fn report(&self, packed: &Packages, written: &PackageBytes) -> Result<()> {
-        let package = written.parse()?;
+    /// The memory of the longest input and any budget.
+    fn plan(&self, packed: &Packages) -> Result<Plan> {
         let base = packed.base.parse()?;
         let task = packed.task.as_ref().map(PackageBytes::parse).transpose()?;
         let model = match &task {
@@ -139,7 +139,13 @@ impl Pack {
             None => Model::dense(&base)?,
         };
         let tokens = self.max_tokens.or(model.max_tokens().map(|n| n.min(256))).unwrap_or(256);
-        let plan = Plan::new(&model.dimensions(), Capacity::any_budget(tokens))?;
+        Ok(Plan::new(&model.dimensions(), Capacity::any_budget(tokens))?)
+    }
+
+    fn report(&self, packed: &Packages, written: &PackageBytes) -> Result<()> {
+        let package = written.parse()?;
+        let plan = self.plan(packed)?;
+        let tokens = plan.capacity().tokens;
         let kind = package.kind();
         if self.json {
             let object = json!({

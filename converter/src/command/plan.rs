@@ -8,7 +8,7 @@ use coda_converter::firmware::{c_constants, rust_constants};
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::tokens_for_reduction;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Show the exact flash and RAM of a model, buffer by buffer
 #[derive(Debug, clap::Args)]
@@ -76,19 +76,7 @@ impl PlanCommand {
         let flash: usize = files.iter().map(|file| file.len()).sum();
         let board = self.target.as_deref().map(Board::named).transpose()?;
         if self.json {
-            let buffers = plan.buffers().iter().map(|buffer| {
-                json!({ "name": buffer.name, "offset": buffer.offset, "bytes": buffer.bytes })
-            });
-            let board = board.map(|board| board.to_json(flash, plan.arena_bytes()));
-            let object = json!({
-                "target": board,
-                "flash_bytes": flash,
-                "arena_bytes": plan.arena_bytes(),
-                "tokens": capacity.tokens,
-                "selected": capacity.selected,
-                "buffers": buffers.collect::<Vec<_>>(),
-            });
-            println!("{object}");
+            println!("{}", to_json(&plan, flash, board.as_ref()));
             return Ok(());
         }
         if self.rust {
@@ -108,4 +96,18 @@ impl PlanCommand {
         }
         Ok(())
     }
+}
+
+fn to_json(plan: &Plan, flash: usize, board: Option<&Board>) -> Value {
+    let buffers = plan.buffers().iter().map(
+        |buffer| json!({ "name": buffer.name, "offset": buffer.offset, "bytes": buffer.bytes }),
+    );
+    json!({
+        "target": board.map(|board| board.to_json(flash, plan.arena_bytes())),
+        "flash_bytes": flash,
+        "arena_bytes": plan.arena_bytes(),
+        "tokens": plan.capacity().tokens,
+        "selected": plan.capacity().selected,
+        "buffers": buffers.collect::<Vec<_>>(),
+    })
 }

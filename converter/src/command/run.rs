@@ -92,13 +92,7 @@ impl Run {
         print_values(&model, &answer.values);
         let ms = answer.milliseconds;
         println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
-        if let Some(DeadlineChoice { tokens: k, layers, predicted }) = answer.choice {
-            let predicted = predicted.as_secs_f64() * 1000.0;
-            let more = token_step(k);
-            println!(
-                "k = {k}, {more} more in the first {layers} layers: {predicted:.2} ms predicted"
-            );
-        }
+        answer.choice.iter().for_each(print_choice);
         if self.trace {
             print!("{}", drawing(&model, &input, &answer.trace));
         }
@@ -244,6 +238,13 @@ pub(super) fn best(values: &[f32]) -> Option<usize> {
 pub(super) fn label_name(model: &Model<'_>, index: usize) -> String {
     let name = model.labels().and_then(|labels| labels.get(index));
     name.map_or_else(|| index.to_string(), str::to_owned)
+}
+
+/// What a deadline was answered with.
+fn print_choice(choice: &DeadlineChoice) {
+    let DeadlineChoice { tokens: k, layers, predicted } = choice;
+    let (more, predicted) = (token_step(*k), predicted.as_secs_f64() * 1000.0);
+    println!("k = {k}, {more} more in the first {layers} layers: {predicted:.2} ms predicted");
 }
 
 fn print_values(model: &Model<'_>, values: &[f32]) {

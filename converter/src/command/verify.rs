@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use coda_converter::dataset::{self, SampleInput};
 use coda_converter::pack::WeightType;
 use coda_converter::source::Base;
-use coda_converter::verify::{Comparison, against_float, against_oracle};
+use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde_json::json;
@@ -82,30 +82,40 @@ impl Verify {
             (Some(float), Some(packed)) => Some((float.parse()?, packed.parse()?)),
             _ => None,
         };
-        let bound = match &tasks {
+        let routed = match &tasks {
             None => None,
             Some((float, packed)) => {
                 Some((Model::bind(&float_base, float)?, Model::bind(&packed_base, packed)?))
             }
         };
-        let inputs = self.inputs(bound.as_ref().map_or(&float_dense, |(float, _)| float))?;
-        let routed = if bound.is_some() { self.reductions.len() } else { 0 };
-        let bar = progress("verifying", ((2 + routed) * inputs.len()) as u64);
+        let inputs = self.inputs(routed.as_ref().map_or(&float_dense, |(float, _)| float))?;
+        let reductions = routed.as_ref().map_or(0, |_| self.reductions.len());
+        let bar = progress("verifying", ((2 + reductions) * inputs.len()) as u64);
         let oracle = against_oracle(&source, &float_dense, &inputs, || bar.inc(1))?;
-        let title = format!("{:?} weights against f32, dense", self.weights);
-        let mut comparisons = Vec::new();
-        let pair = (&dense, &float_dense);
-        comparisons.push(against_float(&title, pair, &inputs, Budget::Task, || bar.inc(1))?);
-        if let Some((float, packed)) = &bound {
-            for reduction in &self.reductions {
-                let title = format!("{:?} weights against f32, r = {reduction}", self.weights);
-                let budget = Budget::Reduction(*reduction);
-                let tick = || bar.inc(1);
-                comparisons.push(against_float(&title, (packed, float), &inputs, budget, tick)?);
-            }
-        }
+        let dense = Pair { model: &dense, float: &float_dense };
+        let routed = routed.as_ref().map(|(float, model)| Pair { model, float });
+        let packed = self.against_float(dense, routed, &inputs, || bar.inc(1))?;
         bar.finish_and_clear();
-        self.judge(&oracle, &comparisons)
+        self.judge(&oracle, &packed)
+    }
+
+    /// The packed weights against the float ones, dense and at every reduction of the routed pair.
+    fn against_float(
+        &self,
+        dense: Pair<'_>,
+        routed: Option<Pair<'_>>,
+        inputs: &[SampleInput],
+        progress: impl Fn(),
+    ) -> Result<Vec<Comparison>> {
+        let title = |what| format!("{:?} weights against f32, {what}", self.weights);
+        let first = title("dense".to_owned());
+        let mut found = vec![against_float(&first, dense, inputs, Budget::Task, &progress)?];
+        let Some(routed) = routed else { return Ok(found) };
+        for r in &self.reductions {
+            let title = title(format!("r = {r}"));
+            found.push(against_float(&title, routed, inputs, Budget::Reduction(*r), &progress)?);
+        }
+        Ok(found)
     }
 
     fn inputs(&self, model: &Model<'_>) -> Result<Vec<SampleInput>> {
@@ -136,49 +146,74 @@ impl Verify {
 
     /// Prints the comparisons and says whether every bound holds.
     fn judge(&self, oracle: &Comparison, packed: &[Comparison]) -> Result<bool> {
-        let share = |error: f64, scale: f64| error / scale.max(1e-12);
-        let worst = oracle.stages.iter().map(|stage| share(stage.worst, stage.scale));
-        let worst = worst.fold(0.0, f64::max);
-        let stages = packed.iter().flat_map(|comparison| &comparison.stages);
-        let mean = stages.map(|stage| share(stage.mean, stage.scale)).fold(0.0, f64::max);
-        let agreement = packed.iter().filter_map(|comparison| comparison.agreement);
-        let agreement = agreement.fold(100.0, f64::min);
-        let cosine = packed.iter().map(|comparison| comparison.cosine).fold(1.0, f64::min);
-        let holds = worst <= self.float_bound
-            && cosine >= self.cosine_bound
-            && mean <= self.packed_bound
-            && agreement >= self.agreement_bound;
+        let worst = Worst::of(oracle, packed);
+        let holds = worst.float_error <= self.float_bound
+            && worst.cosine >= self.cosine_bound
+            && worst.packed_error <= self.packed_bound
+            && worst.agreement >= self.agreement_bound;
         if self.json {
             let object = json!({
                 "oracle": oracle,
                 "packed": packed,
-                "float_error": worst,
-                "packed_error": mean,
-                "agreement": agreement,
-                "cosine": cosine,
+                "float_error": worst.float_error,
+                "packed_error": worst.packed_error,
+                "agreement": worst.agreement,
+                "cosine": worst.cosine,
                 "holds": holds,
             });
             println!("{object}");
             return Ok(holds);
         }
-        for comparison in std::iter::once(oracle).chain(packed) {
-            print_comparison(comparison);
-        }
+        std::iter::once(oracle).chain(packed).for_each(print_comparison);
+        let labels = packed.iter().any(|comparison| comparison.agreement.is_some());
+        self.print(&worst, labels);
+        println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
+        Ok(holds)
+    }
+
+    /// The figures that have a bound, that of labels if there are any.
+    fn print(&self, worst: &Worst, labels: bool) {
+        let Worst { float_error, packed_error, agreement, cosine } = worst;
         println!(
-            "float path: worst error {worst:.2e} of a stage's scale, bound {:.0e}",
+            "float path: worst error {float_error:.2e} of a stage's scale, bound {:.0e}",
             self.float_bound
         );
         println!(
-            "packed weights: mean error {mean:.4} of a stage's scale, bound {}",
+            "packed weights: mean error {packed_error:.4} of a stage's scale, bound {}",
             self.packed_bound
         );
-        if packed.iter().any(|comparison| comparison.agreement.is_some()) {
+        if labels {
             let bound = self.agreement_bound;
             println!("packed weights: {agreement:.1} % same labels, bound {bound} %");
         }
         println!("packed weights: smallest cosine {cosine:.6}, bound {}", self.cosine_bound);
-        println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
-        Ok(holds)
+    }
+}
+
+/// The worst figures of all comparisons.
+struct Worst {
+    /// Largest error of the float path, as a share of its stage's scale.
+    float_error: f64,
+    /// Largest mean error of the packed weights, likewise.
+    packed_error: f64,
+    /// Smallest agreement of labels, per cent.
+    agreement: f64,
+    /// Smallest cosine of two answers.
+    cosine: f64,
+}
+
+impl Worst {
+    fn of(oracle: &Comparison, packed: &[Comparison]) -> Self {
+        let share = |error: f64, scale: f64| error / scale.max(1e-12);
+        let largest = |shares: &mut dyn Iterator<Item = f64>| shares.fold(0.0, f64::max);
+        let stages = packed.iter().flat_map(|comparison| &comparison.stages);
+        let agreement = packed.iter().filter_map(|comparison| comparison.agreement);
+        Self {
+            float_error: largest(&mut oracle.stages.iter().map(|at| share(at.worst, at.scale))),
+            packed_error: largest(&mut stages.map(|at| share(at.mean, at.scale))),
+            agreement: agreement.fold(100.0, f64::min),
+            cosine: packed.iter().map(|comparison| comparison.cosine).fold(1.0, f64::min),
+        }
     }
 }
 

@@ -40,11 +40,10 @@ pub(super) fn storage_of(role: Role, weights: WeightType) -> Storage {
             let why = "a vector: nothing to gain";
             (Encoding::RowsF32, unless(weights, WeightType::F32, why))
         }
-        Kind::Frozen => (panels(weights), ""),
         Kind::Task if is_int4 => {
             (panels(WeightType::Int8), "trained, and small beside the frozen maps")
         }
-        Kind::Task => (panels(weights), ""),
+        Kind::Frozen | Kind::Task => (panels(weights), ""),
         Kind::TokenTable if is_int4 => {
             (Encoding::RowsInt8, "looked up, not multiplied: one scale a row is int8's")
         }

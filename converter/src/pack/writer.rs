@@ -3,10 +3,10 @@
 use super::storage::{Storage, WeightType, storage_of};
 use crate::bytes::PackageBytes;
 use crate::quantize;
-use crate::source::{FloatTensor, SourceError};
+use crate::source::{FloatTensor, Place, SourceError};
 use coda_runtime::config::Head;
 use coda_runtime::format::{
-    self, ALIGNMENT, ContentId, FormatError, GLOBAL_LAYER, MAGIC, PackageKind, Role, SectionKind,
+    self, ALIGNMENT, ContentId, FormatError, GLOBAL_LAYER, MAGIC, PackageKind, SectionKind,
     VERSION, header, section, string_list_bytes, tensor,
 };
 use coda_runtime::model::ModelError;
@@ -67,6 +67,28 @@ pub struct TensorReport {
     pub reason: &'static str,
 }
 
+impl TensorReport {
+    fn new(
+        name: String,
+        place: Place,
+        tensor: &FloatTensor,
+        storage: &Storage,
+        bytes: usize,
+    ) -> Self {
+        let (layer, role) = place;
+        Self {
+            name,
+            role: role.name(),
+            layer: (layer != GLOBAL_LAYER).then_some(layer),
+            shape: (tensor.shape[0], tensor.shape[1]),
+            encoding: storage.encoding.name(),
+            bits: storage.encoding.bits(),
+            bytes,
+            reason: storage.reason,
+        }
+    }
+}
+
 /// Collects the sections of a package.
 pub(super) struct Writer {
     kind: PackageKind,
@@ -101,34 +123,25 @@ impl Writer {
     /// Encodes the tensors and adds the table and data sections.
     pub(super) fn tensors(
         &mut self,
-        tensors: &BTreeMap<(u16, Role), FloatTensor>,
-        names: &BTreeMap<(u16, Role), String>,
+        tensors: &BTreeMap<Place, FloatTensor>,
+        names: &BTreeMap<Place, String>,
         weights: WeightType,
     ) -> Result<Vec<TensorReport>, PackError> {
         let (mut table, mut data, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for (place @ (layer, role), values) in tensors {
-            let name = names.get(place).cloned().unwrap_or_else(|| role.name().to_owned());
+            let storage = storage_of(*role, weights);
             let (rows, columns) = (values.shape[0], values.shape[1]);
-            let Storage { encoding, reason } = storage_of(*role, weights);
-            let bytes = quantize::encode(encoding, rows, columns, &values.values)
+            let name = names.get(place).cloned().unwrap_or_else(|| role.name().to_owned());
+            let bytes = quantize::encode(storage.encoding, rows, columns, &values.values)
                 .map_err(|error| PackError::F16Range { name: name.clone(), value: error.value })?;
             data.resize(data.len().next_multiple_of(ALIGNMENT), 0);
-            for field in [role.code(), *layer, encoding as u16, 0] {
+            for field in [role.code(), *layer, storage.encoding as u16, 0] {
                 table.extend(field.to_le_bytes());
             }
             for field in [rows, columns, data.len(), bytes.len()] {
                 table.extend(size_u32(field)?.to_le_bytes());
             }
-            reports.push(TensorReport {
-                name,
-                role: role.name(),
-                layer: (*layer != GLOBAL_LAYER).then_some(*layer),
-                shape: (rows, columns),
-                encoding: encoding.name(),
-                bits: encoding.bits(),
-                bytes: bytes.len(),
-                reason,
-            });
+            reports.push(TensorReport::new(name, *place, values, &storage, bytes.len()));
             data.extend(bytes);
         }
         debug_assert_eq!(table.len(), tensors.len() * tensor::ENTRY_BYTES);

@@ -4,7 +4,7 @@ use super::base::read_json;
 use super::error::SourceError;
 use coda_runtime::text::normalize::Normalization;
 use coda_runtime::text::{Options, SpecialIds, encode, encoded_len};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// A WordPiece vocabulary and how texts are normalised for it.
@@ -75,19 +75,24 @@ fn from_tokenizer_json(json: &Value) -> Result<TokenizerFiles, String> {
     if model["continuing_subword_prefix"].as_str() != Some("##") {
         return Err("the continuing_subword_prefix must be \"##\"".to_owned());
     }
-    let map = model["vocab"].as_object().ok_or("the model has no vocab")?;
-    let mut tokens = vec![None; map.len()];
-    for (token, id) in map {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-        let slot = id.and_then(|id| tokens.get_mut(id));
-        *slot.ok_or_else(|| format!("the id of token {token:?} is not below {}", map.len()))? =
-            Some(token.clone());
-    }
-    let tokens: Option<Vec<String>> = tokens.into_iter().collect();
-    let tokens = tokens.ok_or("two tokens have the same id")?;
+    let tokens = in_order(model["vocab"].as_object().ok_or("the model has no vocab")?)?;
     let longest = model["max_input_chars_per_word"].as_u64().unwrap_or(100);
     let normalization = from_settings(&json["normalizer"], "lowercase", "handle_chinese_chars");
     finish(tokens, normalization, u32::try_from(longest).unwrap_or(u32::MAX))
+}
+
+/// Tokens in order of their ids, which are 0, 1, 2 and so on.
+fn in_order(vocabulary: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let count = vocabulary.len();
+    let mut tokens = vec![None; count];
+    for (token, id) in vocabulary {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
+        let slot = id.and_then(|id| tokens.get_mut(id));
+        *slot.ok_or_else(|| format!("the id of token {token:?} is not below {count}"))? =
+            Some(token.clone());
+    }
+    let tokens: Option<Vec<String>> = tokens.into_iter().collect();
+    tokens.ok_or_else(|| "two tokens have the same id".to_owned())
 }
 
 /// Settings that are absent are as in BERT uncased; accents follow the case.

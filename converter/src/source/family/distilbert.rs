@@ -1,4 +1,4 @@
-//! DistilBERT: a BERT of fewer layers, without token types.
+//! `DistilBERT`: a BERT of fewer layers, without token types.
 
 use super::Family;
 use super::checkpoint::{Checkpoint, SizeFields};

@@ -50,6 +50,18 @@ struct Family {
     head: Option<Head>,
 }
 
+impl Family {
+    /// The family of a `model_type`.
+    fn named(path: &Path, found: String) -> Result<&'static Self, SourceError> {
+        let is_own = |family: &&&Self| family.model_types.contains(&found.as_str());
+        FAMILIES.iter().find(is_own).copied().ok_or_else(|| {
+            let types = FAMILIES.iter().flat_map(|family| family.model_types);
+            let supported = types.copied().collect::<Vec<_>>().join(", ");
+            SourceError::Architecture { path: path.to_owned(), found, supported }
+        })
+    }
+}
+
 /// The pooled vector as the answer.
 const fn embedding(pooling: Pooling) -> Head {
     Head { pooling, kind: HeadKind::Embedding { normalize: false } }
@@ -79,17 +91,7 @@ impl Encoder {
         image_size: Option<usize>,
     ) -> Result<Self, SourceError> {
         let mut checkpoint = Checkpoint::new(path, json, file, image_size);
-        let kind: String = checkpoint.need("model_type")?;
-        let named = |family: &&&Family| family.model_types.contains(&kind.as_str());
-        let Some(family) = FAMILIES.iter().find(named) else {
-            let types = FAMILIES.iter().flat_map(|family| family.model_types);
-            let supported = types.copied().collect::<Vec<_>>().join(", ");
-            return Err(SourceError::Architecture {
-                path: path.to_owned(),
-                found: kind,
-                supported,
-            });
-        };
+        let family = Family::named(path, checkpoint.need("model_type")?)?;
         checkpoint.find_prefix(family);
         let config = (family.config)(&checkpoint)?;
         // The package format's limits, said in the configuration's words.

@@ -1,4 +1,4 @@
-//! RoBERTa: a BERT whose positions begin after that of the padding token.
+//! `RoBERTa`: a BERT whose positions begin after that of the padding token.
 
 use super::checkpoint::Checkpoint;
 use super::{Family, bert};
