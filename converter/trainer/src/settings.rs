@@ -132,6 +132,65 @@ pub struct Settings {
     /// What is trained
     #[arg(long, value_enum, default_value_t = Method::Coda)]
     pub method: Method,
+    /// Hidden units of the adapters
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub adapter_hidden: usize,
+    /// Activation inside the adapters
+    #[arg(long, value_parser = adapter_activation(), default_value = Activation::Relu.name())]
+    #[serde(serialize_with = "by_name")]
+    pub adapter_activation: Activation,
+    /// Optimiser steps
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub steps: u64,
+    /// Samples of a step
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch: usize,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// What the head reads
+    #[arg(long, value_enum, default_value_t = PoolingChoice::Base)]
+    pub pooling: PoolingChoice,
+    /// Part of a label that is spread over all
+    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    pub smoothing: f64,
+    /// Part of the training data that is held out for validation
+    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    pub validation: f64,
+    /// Steps between two validations; 0: a tenth of all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub evaluate_every: u64,
+    /// Stop after so many validations without a better one; 0: never
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub patience: u64,
+    /// Longest text in tokens; 0: what the base reads
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_tokens: usize,
+    /// Type of the written weights
+    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    pub precision: Precision,
+    /// How layers are routed
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub routing: Routing,
+    /// How weights are changed
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: Optimizer,
+    /// What is learnt from a teacher
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub teacher: Distillation,
+    /// How images are read and varied
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub images: Images,
+}
+
+/// How layers are routed.
+#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Routing")]
+pub struct Routing {
     /// Attention of routed layers
     #[arg(long, value_parser = attention(), default_value = AttentionMode::KToLowRank.name())]
     #[serde(serialize_with = "by_name")]
@@ -165,13 +224,6 @@ pub struct Settings {
     #[arg(long, value_parser = router_input(), default_value = RouterInput::Rms.name())]
     #[serde(serialize_with = "by_name")]
     pub router_input: RouterInput,
-    /// Hidden units of the adapters
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub adapter_hidden: usize,
-    /// Activation inside the adapters
-    #[arg(long, value_parser = adapter_activation(), default_value = Activation::Relu.name())]
-    #[serde(serialize_with = "by_name")]
-    pub adapter_activation: Activation,
     /// Layers that stay dense, counted from 0
     #[arg(long, value_name = "I,I,...", value_delimiter = ',')]
     pub dense_layers: Vec<usize>,
@@ -195,18 +247,12 @@ pub struct Settings {
     /// Part of the training in which the reduction grows from 1 to its value
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub anneal: f64,
-    /// Optimiser steps
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub steps: u64,
-    /// Samples of a step
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub batch: usize,
-    /// Seed of everything that is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// What the head reads
-    #[arg(long, value_enum, default_value_t = PoolingChoice::Base)]
-    pub pooling: PoolingChoice,
+}
+
+/// How weights are changed.
+#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Optimizer")]
+pub struct Optimizer {
     /// Learning rate
     #[arg(long, value_name = "X", default_value_t = 2e-3)]
     pub rate: f64,
@@ -237,9 +283,12 @@ pub struct Settings {
     /// Orthogonal steps (Muon) for the matrices of a base, with `--method full`
     #[arg(long)]
     pub muon: bool,
-    /// Part of a label that is spread over all
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
-    pub smoothing: f64,
+}
+
+/// What is learnt from a teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Teacher")]
+pub struct Distillation {
     /// Share of the teacher's soft labels
     #[arg(long, value_name = "PART", default_value_t = 0.5)]
     pub soft_labels: f64,
@@ -252,18 +301,12 @@ pub struct Settings {
     /// Weight of the relative squared error of the teacher's hidden states
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub hidden: f64,
-    /// Part of the training data that is held out for validation
-    #[arg(long, value_name = "PART", default_value_t = 0.05)]
-    pub validation: f64,
-    /// Steps between two validations; 0: a tenth of all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub evaluate_every: u64,
-    /// Stop after so many validations without a better one; 0: never
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub patience: u64,
-    /// Longest text in tokens; 0: what the base reads
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub max_tokens: usize,
+}
+
+/// How images are read and varied.
+#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Images")]
+pub struct Images {
     /// Side of the images in pixels, if it is another than the base's: its positions are resized
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -280,9 +323,6 @@ pub struct Settings {
     /// Part of the steps after which every patch is seen
     #[arg(long, value_name = "PART", default_value_t = 0.8)]
     pub keep_until: f64,
-    /// Type of the written weights
-    #[arg(long, value_enum, default_value_t = Precision::F16)]
-    pub precision: Precision,
 }
 
 /// A command that has the settings alone: its arguments state their defaults.
@@ -316,17 +356,17 @@ impl Settings {
     /// The first of them.
     pub fn check(&self) -> Result<()> {
         ensure!(self.steps > 0 && self.batch > 0, "--steps and --batch must be at least 1");
-        ensure!(!self.reductions.is_empty(), "--reductions needs at least one factor");
-        for r in &self.reductions {
+        ensure!(!self.routing.reductions.is_empty(), "--reductions needs at least one factor");
+        for r in &self.routing.reductions {
             ensure!(r.is_finite() && *r >= 1.0, "a reduction must be at least 1, not {r}");
         }
-        ensure!(self.eps > 0.0 && self.eps.is_finite(), "--eps must be above 0");
+        ensure!(self.routing.eps > 0.0 && self.routing.eps.is_finite(), "--eps must be above 0");
         self.check_parts()?;
         let full = self.method == Method::Full;
-        ensure!(full || !self.skip_layers, "--skip-layers needs --method full");
-        let routed = self.method == Method::Coda && self.selection == Selector::Learned;
+        ensure!(full || !self.routing.skip_layers, "--skip-layers needs --method full");
+        let routed = self.method == Method::Coda && self.routing.selection == Selector::Learned;
         ensure!(
-            routed || self.router_start.is_random(),
+            routed || self.routing.router_start.is_random(),
             "--router-start saliency needs --method coda and --selection learned"
         );
         let adapted = matches!(self.method, Method::Coda | Method::ParallelAdapter);
@@ -338,13 +378,13 @@ impl Settings {
     fn check_parts(&self) -> Result<()> {
         let parts = [
             ("--validation", self.validation),
-            ("--warm-up", self.warm_up),
-            ("--anneal", self.anneal),
+            ("--warm-up", self.optimizer.warm_up),
+            ("--anneal", self.routing.anneal),
             ("--smoothing", self.smoothing),
-            ("--soft-labels", self.soft_labels),
-            ("--average", self.average),
-            ("--keep-patches", self.keep_patches),
-            ("--keep-until", self.keep_until),
+            ("--soft-labels", self.teacher.soft_labels),
+            ("--average", self.optimizer.average),
+            ("--keep-patches", self.images.keep_patches),
+            ("--keep-until", self.images.keep_until),
         ];
         for (name, part) in parts {
             ensure!(
@@ -363,25 +403,26 @@ impl Settings {
         self.check_base(base)?;
         let dense = TaskSpec::dense(self.pooling(base), labels);
         let pinned = self.pinned(base);
-        if self.skip_layers {
+        if self.routing.skip_layers {
             let (selection, attention) = (Selector::Random, Some(AttentionMode::KToAll));
             return Ok(TaskSpec { selection, attention, pinned, ..dense });
         }
         if matches!(self.method, Method::Full | Method::LinearProbe) {
             return Ok(dense);
         }
-        let rank = if self.low_rank == 0 { base.config.hidden / 8 } else { self.low_rank };
+        let rank =
+            if self.routing.low_rank == 0 { base.config.hidden / 8 } else { self.routing.low_rank };
         ensure!(rank > 0 && rank <= base.config.hidden, "--low-rank {rank} makes no sense here");
         let routed = self.method == Method::Coda;
         Ok(TaskSpec {
             adapter_hidden: self.adapter_hidden,
             adapter_activation: self.adapter_activation,
-            router_input: self.router_input,
+            router_input: self.routing.router_input,
             gate: self.gate(),
-            selection: self.selection,
-            attention: routed.then_some(self.attention),
+            selection: self.routing.selection,
+            attention: routed.then_some(self.routing.attention),
             low_rank: rank,
-            dense_layers: self.dense_layers.iter().copied().collect(),
+            dense_layers: self.routing.dense_layers.iter().copied().collect(),
             pinned: if routed { pinned } else { Vec::new() },
             ..dense
         })
@@ -389,10 +430,10 @@ impl Settings {
 
     fn check_base(&self, base: &Base) -> Result<()> {
         let layers = base.config.layers;
-        if let Some(layer) = self.dense_layers.iter().find(|layer| **layer >= layers) {
+        if let Some(layer) = self.routing.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");
         }
-        check_layer_factors(&self.layer_factors, layers)?;
+        check_layer_factors(&self.routing.layer_factors, layers)?;
         if self.method == Method::Full && base.config.relative_distance > 0 {
             bail!("--method full does not train the relative positions of T5");
         }
@@ -409,7 +450,7 @@ impl Settings {
     }
 
     fn pinned(&self, base: &Base) -> Vec<u32> {
-        let mut pinned = self.pinned.clone();
+        let mut pinned = self.routing.pinned.clone();
         if pinned.is_empty() && reads_images(base) {
             pinned.push(0);
         }
@@ -419,15 +460,15 @@ impl Settings {
     }
 
     const fn gate(&self) -> SoftTopK {
-        let eps = self.eps as f64;
-        match self.gate {
+        let eps = self.routing.eps as f64;
+        match self.routing.gate {
             GateKind::StraightThrough => SoftTopK::StraightThrough { eps },
             GateKind::Exact => SoftTopK::Exact { eps },
             GateKind::Iterated => SoftTopK::Iterated {
-                sweeps: self.sweeps,
+                sweeps: self.routing.sweeps,
                 eps,
-                eps_start: self.eps_start as f64,
-                decay: self.eps_decay as f64,
+                eps_start: self.routing.eps_start as f64,
+                decay: self.routing.eps_decay as f64,
             },
             GateKind::Sigmoid => SoftTopK::Sigmoid,
         }
@@ -437,16 +478,16 @@ impl Settings {
     #[must_use]
     pub const fn optimizer(&self) -> AdamW {
         AdamW {
-            rate: self.rate,
-            norm_rate: self.norm_rate,
-            head_rate: self.head_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
+            rate: self.optimizer.rate,
+            norm_rate: self.optimizer.norm_rate,
+            head_rate: self.optimizer.head_rate,
+            beta1: self.optimizer.beta1,
+            beta2: self.optimizer.beta2,
             eps: 1e-8,
-            weight_decay: self.weight_decay,
-            clip: self.clip,
-            average: self.average,
-            muon: self.muon,
+            weight_decay: self.optimizer.weight_decay,
+            clip: self.optimizer.clip,
+            average: self.optimizer.average,
+            muon: self.optimizer.muon,
         }
     }
 
@@ -455,26 +496,26 @@ impl Settings {
     pub const fn loss(&self) -> LossWeights {
         LossWeights {
             smoothing: self.smoothing,
-            soft_labels: self.soft_labels,
-            temperature: self.temperature,
-            pooled: self.pooled,
-            hidden: self.hidden,
+            soft_labels: self.teacher.soft_labels,
+            temperature: self.teacher.temperature,
+            pooled: self.teacher.pooled,
+            hidden: self.teacher.hidden,
         }
     }
 
     /// How images are varied in a step.
     #[must_use]
     pub fn augmentation(&self, step: u64) -> Augmentation {
-        let early = (step as f64) < self.keep_until * self.steps as f64;
-        let keep = if early { self.keep_patches } else { 0.0 };
-        Augmentation { flip: self.flip, shift: self.shift, keep }
+        let early = (step as f64) < self.images.keep_until * self.steps as f64;
+        let keep = if early { self.images.keep_patches } else { 0.0 };
+        Augmentation { flip: self.images.flip, shift: self.images.shift, keep }
     }
 
     /// The factor on every rate in a step, counted from 0.
     #[must_use]
     pub fn rate_factor(&self, step: u64) -> f64 {
         let (at, all) = (step as f64 + 1.0, self.steps as f64);
-        let warm = (self.warm_up * all).max(1.0);
+        let warm = (self.optimizer.warm_up * all).max(1.0);
         let falling = (all - step as f64) / (all - warm).max(1.0);
         (at / warm).min(falling).clamp(0.0, 1.0)
     }
@@ -482,7 +523,7 @@ impl Settings {
     /// The reduction of a step whose drawn factor is `reduction`.
     #[must_use]
     pub fn annealed(&self, reduction: f32, step: u64) -> f32 {
-        let end = self.anneal * self.steps as f64;
+        let end = self.routing.anneal * self.steps as f64;
         if end <= step as f64 {
             return reduction;
         }
@@ -492,7 +533,7 @@ impl Settings {
     /// The reduction that a written task has by default: the largest trained one up to 4, else the smallest.
     #[must_use]
     pub fn default_reduction(&self) -> f32 {
-        let all = self.reductions.iter().copied();
+        let all = self.routing.reductions.iter().copied();
         let mild = all.clone().filter(|reduction| *reduction <= 4.0).reduce(f32::max);
         mild.or_else(|| all.reduce(f32::min)).unwrap_or(1.0)
     }

@@ -9,7 +9,7 @@ use crate::random::{Draws, Purpose};
 use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
 use crate::saliency;
 use crate::settings::Settings;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
@@ -384,7 +384,7 @@ impl<'a> Trainer<'a> {
         let total = self.loss(&encoded, &batch, indices)?;
         let value = f64::from(total.to_scalar::<f32>()?);
         let factor = self.settings.rate_factor(step);
-        let rate = self.settings.rate * factor;
+        let rate = self.settings.optimizer.rate * factor;
         let finite = |what, value: f64| match value.is_finite() {
             true => Ok(()),
             false => Err(TrainError::NotFinite { what, value, step, rate }),
@@ -411,14 +411,17 @@ impl<'a> Trainer<'a> {
         let settings = &self.settings;
         let mut draws = Draws::new(settings.seed, Purpose::Reduction, step);
         let mut draw = || {
-            let drawn = draws.below(settings.reductions.len());
-            settings.annealed(settings.reductions[drawn], step)
+            let drawn = draws.below(settings.routing.reductions.len());
+            settings.annealed(settings.routing.reductions[drawn], step)
         };
         let layers = self.model.config.layers;
-        if settings.mix_layers {
-            return layer_reductions(repeat_with(draw).take(layers), &settings.layer_factors);
+        if settings.routing.mix_layers {
+            return layer_reductions(
+                repeat_with(draw).take(layers),
+                &settings.routing.layer_factors,
+            );
         }
-        layer_reductions(repeat_n(draw(), layers), &settings.layer_factors)
+        layer_reductions(repeat_n(draw(), layers), &settings.routing.layer_factors)
     }
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
@@ -439,7 +442,7 @@ impl<'a> Trainer<'a> {
     /// epoch.
     fn targets(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Targets>> {
         let Some(teacher) = self.teachers.first() else { return Ok(None) };
-        let kept = self.reader.reads_texts() && self.settings.hidden == 0.0;
+        let kept = self.reader.reads_texts() && self.settings.teacher.hidden == 0.0;
         if !kept || teacher.spec.labels == 0 {
             return self.distilled(batch);
         }
@@ -508,7 +511,7 @@ impl<'a> Trainer<'a> {
         self.set_values(&self.averages())?;
         let samples: Vec<&Sample> =
             self.held_out.iter().map(|index| &self.data.samples[*index]).collect();
-        let mut reductions = self.evaluate(&samples, &self.settings.reductions)?;
+        let mut reductions = self.evaluate(&samples, &self.settings.routing.reductions)?;
         reductions.iter_mut().for_each(|at| at.right = None);
         self.set_values(&values)?;
         let evaluation = Evaluation { step, reductions };
@@ -548,7 +551,7 @@ impl<'a> Trainer<'a> {
         reductions.dedup();
         let at = |reduction: f32| {
             let layers = repeat_n(reduction, self.model.config.layers);
-            let layers = layer_reductions(layers, &self.settings.layer_factors);
+            let layers = layer_reductions(layers, &self.settings.routing.layer_factors);
             self.evaluate_at(samples, reduction, &layers)
         };
         reductions.into_iter().map(at).collect()

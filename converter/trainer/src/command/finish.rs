@@ -61,7 +61,7 @@ impl Finished<'_> {
         let Training { out, settings, .. } = self.training;
         let (model, precision) = (trainer.model(), settings.precision);
         let trained = model.trained()?;
-        let learned = settings.selection == Selector::Learned;
+        let learned = settings.routing.selection == Selector::Learned;
         if settings.method == Method::Coda && !learned {
             eprintln!("no task is written: the runtime selects with a router");
             return Ok(());
@@ -72,9 +72,9 @@ impl Finished<'_> {
             let reduction = settings.default_reduction();
             let defaults = TaskDefaults { reduction, max_tokens: settings.max_tokens };
             let mut spec = model.spec.clone();
-            if !settings.layer_factors.is_empty() {
+            if !settings.routing.layer_factors.is_empty() {
                 let layers = repeat_n(reduction, model.config.layers);
-                spec.reductions = layer_reductions(layers, &settings.layer_factors);
+                spec.reductions = layer_reductions(layers, &settings.routing.layer_factors);
             }
             return write_task(&path, self.base, &spec, labels, &trained, precision, defaults);
         }

@@ -164,7 +164,7 @@ impl Training {
         let full = self.settings.method == Method::Full;
         ensure!(full || !self.from_scratch, "--from-scratch needs --method full");
         ensure!(!full || self.init.is_none(), "--init is a task; --method full trains a base");
-        let resized = self.settings.image_size.is_some();
+        let resized = self.settings.images.image_size.is_some();
         ensure!(!full || !resized, "--image-size does not go with --method full");
         if objective == Objective::Pretrain {
             ensure!(
@@ -172,11 +172,11 @@ impl Training {
                 "pretraining is for --method coda: a dense model has nothing to learn from itself"
             );
             ensure!(
-                self.settings.router_start == RouterStart::Random,
+                self.settings.routing.router_start == RouterStart::Random,
                 "--router-start saliency needs labels"
             );
             ensure!(
-                self.settings.pooled > 0.0 || self.settings.hidden > 0.0,
+                self.settings.teacher.pooled > 0.0 || self.settings.teacher.hidden > 0.0,
                 "pretraining needs --hidden or --pooled above 0"
             );
         }
@@ -185,7 +185,7 @@ impl Training {
 
     fn open_base(&self) -> Result<Base> {
         if !self.from_scratch {
-            return Ok(Base::open(&self.base, self.settings.image_size)?);
+            return Ok(Base::open(&self.base, self.settings.images.image_size)?);
         }
         let mut base = Base::blank(&self.base)?;
         fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
@@ -214,7 +214,7 @@ impl Training {
         if path.is_file() {
             trainer.resume(&path)?;
             eprintln!("going on from step {}", trainer.progress().step);
-        } else if self.settings.router_start == RouterStart::Saliency {
+        } else if self.settings.routing.router_start == RouterStart::Saliency {
             let explained = trainer.fit_routers()?;
             let percent: Vec<String> =
                 explained.iter().map(|part| format!("{:.0} %", 100.0 * part)).collect();
