@@ -139,7 +139,7 @@ impl<C: Counter, O: Console> Bench<'_, C, O> {
         mut body: impl FnMut(usize),
     ) -> Result<(), BenchError> {
         let count = self.measure(|| body(inputs));
-        self.report.row(&Row { rows: 1, inputs, count, ..Row::of("kernel", name) })
+        Ok(self.report.row(&Row { rows: 1, inputs, count, ..Row::of("kernel", name) })?)
     }
 }
 
