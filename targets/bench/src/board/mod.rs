@@ -43,7 +43,8 @@ fn main(
 fn run(mut memory: Memory<'_>, counter: &mut impl Counter, runs: usize) -> Result<(), BenchError> {
     let format = if cfg!(feature = "json") { Format::Json } else { Format::Csv };
     let setup = Setup { target: crate::TARGET, kernels: Kernels::best(), format, runs };
-    let mut bench = Bench::start(setup, counter, &mut Semihosting)?;
+    let console = &mut Semihosting;
+    let mut bench = Bench::start(setup, counter, console)?;
     bench.base_and_tasks(packages::base(), &packages::tasks(), None, &mut memory)?;
     bench.finish()
 }
