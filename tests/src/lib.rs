@@ -2,6 +2,7 @@
 
 pub mod bundled;
 pub mod nor;
+pub mod source;
 pub mod tiny;
 pub mod tolerance;
 pub mod vectors;
