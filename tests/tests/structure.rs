@@ -1,52 +1,195 @@
-//! The runtime's rooms depend on each other in one direction.
+//! The rooms of the runtime use each other in one direction, and no files go round in a circle.
+//!
+//! Rule: file A uses file B if A's code, outside `#[cfg(test)]` modules, names an item that B
+//! defines, by whatever path or re-export. To pass a name on (`pub use`) is no use, nor is `mod`; so
+//! a `mod.rs` and its child are a circle if each needs an item that the other defines.
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use std::path::{Path, PathBuf};
+use coda_tests::modules::{Crate, Files, Use};
+use coda_tests::source::root;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-/// Rooms, lowest first: a room uses only those before it in this list.
-const ROOMS: [&str; 13] = [
-    "config",
-    "panel",
-    "tensor",
-    "text",
-    "image",
-    "slots",
-    "kernels",
-    "format",
-    "signature",
-    "memory",
-    "model",
-    "routing",
-    "executor",
-];
-
-fn sources(path: &Path) -> Vec<PathBuf> {
-    if path.is_file() {
-        return vec![path.to_owned()];
+fn files_below(folder: &Path, name: &str, files: &mut Files) {
+    for entry in std::fs::read_dir(folder.join(name)).unwrap() {
+        let entry = entry.unwrap();
+        let name = Path::new(name).join(entry.file_name()).to_str().unwrap().to_owned();
+        if entry.file_type().unwrap().is_dir() {
+            files_below(folder, &name, files);
+        } else if name.ends_with(".rs") {
+            files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
+        }
     }
-    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|entry| sources(&entry)).collect()
+}
+
+/// The library and the program of a package, and how many files they have.
+fn crates_of(package: &str) -> (Files, Vec<Crate>) {
+    let mut files = Files::new();
+    files_below(&root().join(package).join("src"), "", &mut files);
+    let roots = ["lib.rs", "main.rs"].into_iter().filter(|root| files.contains_key(*root));
+    let crates: Vec<Crate> = roots.map(|root| Crate::read(&files, root).unwrap()).collect();
+    let read: BTreeSet<&str> = crates.iter().flat_map(Crate::files).collect();
+    assert_eq!(read.len(), files.len(), "{package} has files that belong to no module");
+    (files, crates)
+}
+
+/// The table of rooms in the documentation of `lib.rs`, lowest first.
+fn rooms(lib: &str) -> Vec<&str> {
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let names = rows.filter_map(|row| row.split_once(" |")).map(|(name, _)| name);
+    let names = names.map(|name| name.trim_matches(['[', ']']));
+    names.filter(|name| name.starts_with('`')).map(|name| name.trim_matches('`')).collect()
+}
+
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+fn upward<'u>(rooms: &[&str], uses: &'u BTreeSet<Use>) -> Vec<&'u Use> {
+    let height = |file: &str| rooms.iter().position(|name| *name == room(file));
+    let goes_up = |found: &&Use| match (height(&found.from), height(&found.to)) {
+        (Some(from), Some(to)) => from < to,
+        _ => found.from != "lib.rs", // from or to what is in no room
+    };
+    uses.iter().filter(goes_up).collect()
+}
+
+/// Files that reach themselves, with those that they share a circle with.
+fn circles(uses: &BTreeSet<Use>) -> BTreeSet<BTreeSet<&str>> {
+    let mut reach: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for found in uses.iter().filter(|found| found.item) {
+        reach.entry(&found.from).or_default().insert(&found.to);
+    }
+    let files: Vec<&str> = reach.keys().copied().collect();
+    for middle in &files {
+        let ends = reach[middle].clone();
+        for starts in reach.values_mut().filter(|starts| starts.contains(middle)) {
+            starts.extend(&ends);
+        }
+    }
+    let mutual = |file: &str| {
+        let others = reach[file].iter().copied();
+        others.filter(|other| reach.get(other).is_some_and(|back| back.contains(file))).collect()
+    };
+    files
+        .iter()
+        .map(|file| mutual(file))
+        .filter(|circle: &BTreeSet<_>| !circle.is_empty())
+        .collect()
+}
+
+fn show(circle: &BTreeSet<&str>, uses: &BTreeSet<Use>) -> String {
+    let inside =
+        |found: &&Use| found.item && circle.contains(&*found.from) && circle.contains(&*found.to);
+    let lines = uses.iter().filter(inside);
+    lines.map(|found| format!("  {} -> {}: {}\n", found.from, found.to, found.path)).collect()
+}
+
+/// Counts of a reading, and every upward use and circle in words.
+#[derive(Debug, Default)]
+struct Findings {
+    files: usize,
+    uses: usize,
+    upward: usize,
+    circles: usize,
+    report: String,
+}
+
+impl Findings {
+    fn add(&mut self, package: &str, rooms: Option<&[&str]>, uses: &BTreeSet<Use>) {
+        self.uses += uses.len();
+        for circle in circles(uses) {
+            self.circles += 1;
+            self.report += &format!("{package}: a circle\n{}", show(&circle, uses));
+        }
+        for found in rooms.map(|rooms| upward(rooms, uses)).unwrap_or_default() {
+            self.upward += 1;
+            let Use { from, to, path, .. } = found;
+            self.report += &format!("{package}: upward, {from} -> {to}: {path}\n");
+        }
+    }
 }
 
 #[test]
-fn no_room_uses_one_above_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src");
-    let mut uses = 0;
-    for (index, room) in ROOMS.iter().enumerate() {
-        let path = root.join(room);
-        let path = if path.is_dir() { path } else { root.join(format!("{room}.rs")) };
-        for file in sources(&path) {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for line in code.filter(|line| line.contains("crate::")) {
-                let used = line.split("crate::").nth(1).unwrap_or("");
-                uses += 1;
-                let mut below = ROOMS.iter().take(index + 1);
-                let fits = below.any(|other| used.starts_with(other));
-                assert!(fits, "{}: {line}", file.display());
-            }
+fn no_room_uses_one_above_it_and_no_files_go_in_circles() {
+    let mut findings = Findings::default();
+    for package in ["runtime", "converter", "converter/trainer"] {
+        let (files, crates) = crates_of(package);
+        findings.files += files.len();
+        let rooms = (package == "runtime").then(|| rooms(&files["lib.rs"]));
+        for uses in crates.iter().map(Crate::uses) {
+            findings.add(package, rooms.as_deref(), &uses);
         }
     }
-    assert!(uses > 30, "the test read {uses} uses: the rooms have moved");
+    let Findings { files, uses, upward, circles, report } = findings;
+    println!("{files} files, {uses} uses: upward uses {upward}, circles {circles}");
+    assert!(report.is_empty(), "upward uses {upward}, circles {circles}\n{report}");
+    assert!(files > 100 && uses > 500, "the test read {files} files and {uses} uses");
+}
+
+#[test]
+fn the_table_of_rooms_names_every_module() {
+    let (files, _) = crates_of("runtime");
+    let lib = &files["lib.rs"];
+    let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod "));
+    let modules: BTreeSet<&str> = modules.map(|name| name.trim_end_matches(';')).collect();
+    assert_eq!(modules, rooms(lib).into_iter().collect());
+}
+
+fn read<const N: usize>(files: [(&str, &str); N]) -> BTreeSet<Use> {
+    let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    Crate::read(&files.into(), "lib.rs").unwrap().uses()
+}
+
+/// The paths of upward uses in a house of two rooms, `low` and `high`.
+fn upward_paths(low: &str) -> Vec<String> {
+    let high = "pub struct Roof; #[macro_export] macro_rules! tile { () => {} }";
+    let lib = "pub mod low; mod high; pub use high::Roof;";
+    let uses = read([("lib.rs", lib), ("low.rs", low), ("high.rs", high)]);
+    upward(&["low", "high"], &uses).iter().map(|found| found.path.clone()).collect()
+}
+
+#[test]
+fn an_upward_use_is_found_however_it_is_written() {
+    for (low, path) in [
+        ("use crate::high;", "crate::high"),
+        ("use crate::{high::Roof};", "crate::high::Roof"),
+        ("use super::high::*;", "super::high"),
+        ("pub use crate::Roof;", "crate::Roof"),
+        ("fn f() { let _ = crate::high::Roof; }", "crate::high::Roof"),
+        ("mod inner { fn f(_: super::super::Roof) {} }", "super::super::Roof"),
+        ("fn f() { assert!(matches(crate::Roof)); }", "crate::Roof"),
+        ("macro_rules! m { () => { $crate::high::Roof } }", "crate::high::Roof"),
+        ("fn f() { tile!(); }", "tile!"),
+    ] {
+        assert_eq!(upward_paths(low), [path], "{low}");
+    }
+    assert_eq!(upward_paths("#[cfg(test)] mod tests { use crate::high::Roof; }"), [""; 0]);
+    assert_eq!(upward_paths("struct Roof; fn f(_: Roof, _: self::Roof) {}"), [""; 0]);
+}
+
+#[test]
+fn a_circle_of_files_is_found_through_globs_and_re_exports() {
+    let head = "mod a; mod b; mod c; pub use a::A; pub use b::B;";
+    let a = "use super::B; pub struct A(B);";
+    let c = "use super::a::*; fn f(_: A) {}";
+    let uses = read([("lib.rs", head), ("a.rs", a), ("b.rs", "pub struct B;"), ("c.rs", c)]);
+    assert!(circles(&uses).is_empty(), "{uses:?}");
+    let b = "pub struct B; mod inner { use crate::c::*; fn f(_: C) {} }";
+    let c = "use super::*; pub struct C; fn f(_: A) {}";
+    let uses = read([("lib.rs", head), ("a.rs", a), ("b.rs", b), ("c.rs", c)]);
+    assert_eq!(circles(&uses), [["a.rs", "b.rs", "c.rs"].into()].into());
+}
+
+#[test]
+fn a_module_and_its_child_are_a_circle_if_each_needs_the_other() {
+    let lib = "mod room;";
+    let door = "mod part; pub use part::Part; pub const WIDTH: usize = 2;";
+    let part = "pub struct Part([u8; super::WIDTH]);";
+    let files = [("lib.rs", lib), ("room/mod.rs", door), ("room/part.rs", part)];
+    assert!(circles(&read(files)).is_empty(), "to pass a name on is no use of it");
+    let door = format!("{door} fn f(_: Part) {{}}");
+    let files = [("lib.rs", lib), ("room/mod.rs", &door), ("room/part.rs", part)];
+    assert_eq!(circles(&read(files)), [["room/mod.rs", "room/part.rs"].into()].into());
 }

@@ -1,7 +1,9 @@
 //! Why a signed package is refused.
 
-use super::KeyId;
 use core::fmt;
+
+/// Names a public key: the first 8 bytes of its SHA-512.
+pub type KeyId = [u8; 8];
 
 /// Why a signed package is refused. `SIGNED.md` numbers the reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 mod error;
 
-pub use error::SignatureError;
+pub use error::{KeyId, SignatureError};
 
 use crate::format::MAGIC as PACKAGE_MAGIC;
 use core::ops::Range;
@@ -43,9 +43,6 @@ pub mod envelope {
     /// Signature.
     pub const SIGNATURE: Range<usize> = 128..192;
 }
-
-/// Names a public key: the first 8 bytes of its SHA-512.
-pub type KeyId = [u8; 8];
 
 /// Names a public key.
 #[must_use]

@@ -29,6 +29,7 @@
 //! # Ok::<(), coda_runtime::text::VocabularyError>(())
 //! ```
 
+mod code_points;
 pub mod normalize;
 #[rustfmt::skip]
 mod unicode_tables;

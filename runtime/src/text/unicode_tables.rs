@@ -7,7 +7,7 @@
 //! Categories of `unicode_categories` 0.1.1 (Unicode 8.0); decompositions and combining
 //! classes of `unicode-normalization-alignments` 0.1.12 (Unicode 9.0).
 
-use super::normalize::{CodePoints, Decompositions};
+use super::code_points::{CodePoints, Decompositions};
 
 /// Categories Cc, Cf and Co.
 pub(super) static CONTROLS: CodePoints = CodePoints {

@@ -226,7 +226,7 @@ fn main() {
         "//! Categories of `unicode_categories` 0.1.1 (Unicode 8.0); decompositions and combining"
     );
     println!("//! classes of `unicode-normalization-alignments` 0.1.12 (Unicode {major}.{minor}).");
-    println!("\nuse super::normalize::{{CodePoints, Decompositions}};");
+    println!("\nuse super::code_points::{{CodePoints, Decompositions}};");
     let is_punctuation = |c: char| c.is_ascii_punctuation() || c.is_punctuation();
     let sizes = [
         print_set("CONTROLS", "Categories Cc, Cf and Co.", &ranges_of(UnicodeCategories::is_other)),
