@@ -241,8 +241,9 @@ impl Reader<'_> {
     }
 
     fn path(&mut self, path: &mut Vec<String>) {
-        if !path.is_empty() {
-            let path = std::mem::take(path);
+        let path = std::mem::take(path);
+        let keyword = ["crate", "self", "super"]; // alone: of `pub(crate)` in a macro
+        if path.iter().any(|name| !keyword.contains(&name.as_str())) {
             self.here().paths.insert(path);
         }
     }
