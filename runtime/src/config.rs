@@ -136,7 +136,7 @@ pub struct TaskConfig {
     pub max_tokens: usize,
 }
 
-/// What the router's scores are computed from (`coda.md`, "One layer").
+/// What the router's scores are computed from (`docs/method.md`, "One layer").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouterInput {
     /// The layer's normalised input (pre-norm), or X itself in a post-norm layer.
@@ -147,7 +147,7 @@ pub enum RouterInput {
     Rms,
 }
 
-/// How router scores become gates lambda (`coda.md`, "Soft top-k").
+/// How router scores become gates lambda (`docs/method.md`, "Soft top-k").
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gate {
     /// Soft top-k, exact maximiser (ours).

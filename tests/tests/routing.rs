@@ -41,7 +41,7 @@ fn by_definition(scores: &[f32], k: usize, eps: f64) -> Vec<f64> {
     lambda(high)
 }
 
-/// The iterated solver of `coda.md`, line by line in f64.
+/// The iterated solver of `docs/method.md`, "Soft top-k", line by line in f64.
 fn iterated_by_definition(scores: &[f32], k: usize, eps: f64) -> Vec<f64> {
     let s: Vec<f64> = scores.iter().copied().map(f64::from).collect();
     let (mut a, mut b, mut e) = (0.0, vec![0.0; s.len()], eps.max(4.0));

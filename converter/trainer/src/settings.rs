@@ -82,7 +82,7 @@ pub enum PoolingChoice {
 }
 
 /// Who selects the tokens of a routed layer. Only `learned` is a model; the others are what it is
-/// compared with (`coda.md`, "What the paper reports").
+/// compared with (`docs/method.md`, "What the paper reports").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selector {

@@ -1,4 +1,4 @@
-//! Multiply-accumulates of a layer, counted on paper (`coda.md`, "Cost of one layer").
+//! Multiply-accumulates of a layer, counted on paper (`docs/method.md`, "Cost of one layer").
 
 use super::{Layer, Linear};
 use crate::config::AttentionMode;

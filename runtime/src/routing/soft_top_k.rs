@@ -8,8 +8,8 @@ use crate::kernels::math::{exp, ln};
 /// The exact maximiser (ours), for scores sorted in descending order.
 ///
 /// With j saturated entries, the others are `(k - j) / t_j * exp((s_i - s_j) / eps)` where
-/// `t_j = sum_{i >= j} exp((s_i - s_j) / eps)`; j is the smallest with `k - j <= t_j`. That is the
-/// form of `docs/method.md` without logarithms: `s_j + a_j <= 0` is `k - j <= t_j`.
+/// `t_j = sum_{i >= j} exp((s_i - s_j) / eps)`; j is the smallest with `k - j <= t_j`:
+/// the form without logarithms of `docs/method.md`, "Soft top-k".
 ///
 /// **Shapes**: `sorted` and `lambda` `[n]`; k at least 1 and below n.
 pub fn exact(sorted: &[f32], k: usize, eps: f32, lambda: &mut [f32]) {

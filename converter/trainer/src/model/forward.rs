@@ -1,4 +1,4 @@
-//! The forward pass (`coda.md`, "One layer"), differentiable in whatever is trained.
+//! The forward pass (`docs/method.md`, "One layer"), differentiable in whatever is trained.
 
 use super::Model;
 use super::affine::{

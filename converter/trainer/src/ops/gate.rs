@@ -1,4 +1,4 @@
-//! Router scores to gates, with the gradient that trains the router (`coda.md`, "Soft top-k").
+//! Router scores to gates, with the router's gradient (`docs/method.md`, "Soft top-k").
 
 use super::{Backward, Differentiable, Gradients, Out, Real, View, apply1};
 use candle_core::{Result, Tensor};
