@@ -1,7 +1,8 @@
-//! What a package describes: the frozen base ([`Config`]) and what a task adds to it ([`TaskConfig`]).
+//! What a package describes: the frozen base ([`Config`]) and what a task adds to it
+//! ([`TaskConfig`]).
 //!
-//! An encoder family is a point in this space, never a copy of code: BERT, ViT and T5 differ only in
-//! the values below and in which optional tensors are present.
+//! An encoder family is a point in this space, never a copy of code: BERT, ViT and T5 differ only
+//! in the values below and in which optional tensors are present.
 
 /// The frozen pretrained encoder: shapes and choices.
 ///

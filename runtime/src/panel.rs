@@ -31,8 +31,8 @@ pub struct PanelsInt8<'a> {
 }
 
 /// 32 inputs of 8 output channels in int4: 8 f16 scales, then two times 64 bytes. Byte `8 c + i` of
-/// the first 64 holds input i of channel c in its low half and input 8 + i in its high half; those of
-/// the last 64 hold inputs 16 + i and 24 + i. Values are from -8 to 7.
+/// the first 64 holds input i of channel c in its low half and input 8 + i in its high half; those
+/// of the last 64 hold inputs 16 + i and 24 + i. Values are from -8 to 7.
 pub type Int4Group = [u8; INT4_GROUP_BYTES];
 
 /// int4 panels: groups of 32 inputs of 8 output channels.

@@ -172,8 +172,8 @@ impl<'a> MatrixMut<'a> {
         MatrixMut { columns: count.min(self.columns), ..self }
     }
 
-    /// Values from the first to the last of a block of `rows` rows and `columns` columns that begins at
-    /// a row and column, and the distance of its rows; `None` if it is not inside.
+    /// Values from the first to the last of a block of `rows` rows and `columns` columns that
+    /// begins at a row and column, and the distance of its rows; `None` if it is not inside.
     #[must_use]
     pub fn block(
         &mut self,

@@ -51,7 +51,8 @@ pub extern "C" fn coda_version() -> *const c_char {
     TEXT.as_ptr().cast()
 }
 
-/// The `CODA_ABI` of this library; a program compares it with the header's when the library is shared.
+/// The `CODA_ABI` of this library; a program compares it with the header's when the library is
+/// shared.
 #[unsafe(no_mangle)]
 pub extern "C" fn coda_abi() -> u32 {
     CODA_ABI
@@ -75,8 +76,8 @@ pub extern "C" fn coda_status_string(status: i32) -> *const c_char {
     Status::from_code(status).map_or(c"unknown status", Status::text).as_ptr()
 }
 
-/// The last error of a context as a sentence with its numbers, such as "the arena has 100 bytes, the plan
-/// needs 170520". A call that succeeds leaves it as it was.
+/// The last error of a context as a sentence with its numbers, such as "the arena has 100 bytes,
+/// the plan needs 170520". A call that succeeds leaves it as it was.
 ///
 /// Writes at most `bytes` bytes to `text`, the last a zero, and to `needed` the bytes of the whole
 /// sentence with its zero. `text` may be null if `bytes` is 0; `needed` may be null.
@@ -125,13 +126,13 @@ impl Write for Sentence<'_> {
 
 /// Binds packages to a model. `context_bytes` is `sizeof *context`.
 ///
-/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own; null with
-/// 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
-/// copied. They stay the caller's and must stay where they are, unchanged, while the context is used;
-/// any number of contexts may share them.
+/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own;
+/// null with 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which
+/// reads every byte once; nothing is copied. They stay the caller's and must stay where they are,
+/// unchanged, while the context is used; any number of contexts may share them.
 ///
-/// On an error the context keeps the reason for `coda_error_message`, and nothing else. There is nothing to
-/// free: a context is dropped by not using it, and may be initialised again at any time.
+/// On an error the context keeps the reason for `coda_error_message`, and nothing else. There is
+/// nothing to free: a context is dropped by not using it, and may be initialised again at any time.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_init(
@@ -182,9 +183,9 @@ pub unsafe extern "C" fn coda_get_info(context: *const Context, info: *mut Info)
     plain(state(context).and_then(State::model).and_then(|model| write(info, Info::of(model))))
 }
 
-/// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to `max_selected`
-/// pass a routed layer. 0 stands for the longest input of the model, and for any budget. The same number
-/// as `coda plan` prints.
+/// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to
+/// `max_selected` pass a routed layer. 0 stands for the longest input of the model, and for any
+/// budget. The same number as `coda plan` prints.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_plan(
@@ -200,9 +201,9 @@ pub unsafe extern "C" fn coda_plan(
     })
 }
 
-/// Gives the context its arena, planned as by `coda_plan` with the same numbers. `arena` starts at a
-/// multiple of `CODA_ARENA_ALIGNMENT`. It is the context's until another start; what it held is lost. May be
-/// called again, with another arena or other numbers.
+/// Gives the context its arena, planned as by `coda_plan` with the same numbers. `arena` starts at
+/// a multiple of `CODA_ARENA_ALIGNMENT`. It is the context's until another start; what it held is
+/// lost. May be called again, with another arena or other numbers.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_start(
@@ -226,9 +227,10 @@ pub unsafe extern "C" fn coda_start(
     })
 }
 
-/// Puts another task on the same base between two inferences: the base is neither read again nor copied,
-/// the arena stays. Null with 0 bytes runs the base alone. On any error the task before goes on.
-/// `CODA_STATUS_ARENA_TOO_SMALL` if the new task needs more: start with the largest of all tasks.
+/// Puts another task on the same base between two inferences: the base is neither read again nor
+/// copied, the arena stays. Null with 0 bytes runs the base alone. On any error the task before
+/// goes on. `CODA_STATUS_ARENA_TOO_SMALL` if the new task needs more: start with the largest of all
+/// tasks.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_swap_task(
@@ -256,7 +258,8 @@ pub unsafe extern "C" fn coda_set_costs(context: *mut Context, costs: *const Cos
     })
 }
 
-/// The name of the kernel table in use, such as "mve": not zero-terminated, `bytes` long, valid for ever.
+/// The name of the kernel table in use, such as "mve": not zero-terminated, `bytes` long, valid for
+/// ever.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_kernels(
@@ -282,11 +285,11 @@ pub unsafe extern "C" fn coda_use_kernels(
     })
 }
 
-/// Runs one inference on `count` token ids, each below the vocabulary. `types` has a token type for each
-/// id, or is null for type 0 throughout. `budget` may be null: the task's own.
+/// Runs one inference on `count` token ids, each below the vocabulary. `types` has a token type for
+/// each id, or is null for type 0 throughout. `budget` may be null: the task's own.
 ///
-/// At one number of tokens and one budget the work does not depend on the data. Everything is checked
-/// before any work.
+/// At one number of tokens and one budget the work does not depend on the data. Everything is
+/// checked before any work.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_run_tokens(
@@ -307,8 +310,9 @@ pub unsafe extern "C" fn coda_run_tokens(
     })
 }
 
-/// Runs one inference on an image: rows of interleaved channels, one byte a value, `coda_info.image_bytes`
-/// in all. The package says how pixels are normalised. `budget` may be null: the task's own.
+/// Runs one inference on an image: rows of interleaved channels, one byte a value,
+/// `coda_info.image_bytes` in all. The package says how pixels are normalised. `budget` may be
+/// null: the task's own.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_run_pixels(
@@ -380,11 +384,12 @@ pub unsafe extern "C" fn coda_label(
     }))
 }
 
-/// Token ids of a UTF-8 text, as Hugging Face tokenizers makes them, with the special ones around it.
+/// Token ids of a UTF-8 text, as Hugging Face tokenizers makes them, with the special ones around
+/// it.
 ///
-/// Writes up to `capacity` ids, to `count` how many it wrote, and to `needed` how many the whole text has:
-/// if that is more, the text was cut and the last id is still the separator. With a capacity of 0 `ids`
-/// may be null.
+/// Writes up to `capacity` ids, to `count` how many it wrote, and to `needed` how many the whole
+/// text has: if that is more, the text was cut and the last id is still the separator. With a
+/// capacity of 0 `ids` may be null.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_tokenize(
@@ -406,8 +411,8 @@ pub unsafe extern "C" fn coda_tokenize(
     }))
 }
 
-/// Token ids and types of a pair of texts: as `coda_tokenize`, with type 0 up to the first separator and 1
-/// after it. If both do not fit, the longer one is cut.
+/// Token ids and types of a pair of texts: as `coda_tokenize`, with type 0 up to the first
+/// separator and 1 after it. If both do not fit, the longer one is cut.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_tokenize_pair(

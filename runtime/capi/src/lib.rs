@@ -8,8 +8,8 @@
 //! | `state` | a context, in safe Rust |
 //! | `pointers` | the only file that reads through a pointer |
 //!
-//! Nothing allocates; with the profile `capi` nothing unwinds. `tests/header.rs` keeps the header equal to
-//! what cbindgen makes of this crate.
+//! Nothing allocates; with the profile `capi` nothing unwinds. `tests/header.rs` keeps the header
+//! equal to what cbindgen makes of this crate.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Pointers of C to references of Rust: the only file of this crate that reads through one.
 //!
-//! What can be checked is checked here: null, alignment, lengths beyond the address space. What cannot,
-//! that the memory is the caller's and stays, is the contract written in `coda.h`.
+//! What can be checked is checked here: null, alignment, lengths beyond the address space. What
+//! cannot, that the memory is the caller's and stays, is the contract written in `coda.h`.
 #![allow(unsafe_code, reason = "pointers of C")]
 
 use crate::state::{MAGIC, Region, State};
@@ -28,8 +28,9 @@ pub(crate) fn slice<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T], S
         return Ok(&[]);
     }
     check(pointer, count)?;
-    // SAFETY: not null, aligned and within the address space by the check above; that the caller owns
-    // `count` values there, which nobody changes meanwhile, is the contract of every exported function.
+    // SAFETY: not null, aligned and within the address space by the check above; that the caller
+    // owns `count` values there, which nobody changes meanwhile, is the contract of every exported
+    // function.
     Ok(unsafe { core::slice::from_raw_parts(pointer, count) })
 }
 
@@ -86,8 +87,8 @@ pub(crate) fn new_state(context: *mut Context) -> Result<(), Status> {
 /// The context was initialised.
 fn check_state(context: *const Context) -> Result<*const State, Status> {
     check(context, 1)?;
-    // SAFETY: not null and aligned by the check above; the first field of a state is a word, and any
-    // bits are a word.
+    // SAFETY: not null and aligned by the check above; the first field of a state is a word, and
+    // any bits are a word.
     let magic = unsafe { context.cast::<usize>().read() };
     if magic == MAGIC { Ok(context.cast()) } else { Err(Status::NotInitialized) }
 }
@@ -95,15 +96,15 @@ fn check_state(context: *const Context) -> Result<*const State, Status> {
 /// The state of a context, if it was initialised.
 pub(crate) fn state_mut<'a>(context: *mut Context) -> Result<&'a mut State, Status> {
     let state = check_state(context)?.cast_mut();
-    // SAFETY: the word says that `new_state` wrote a state here, and one call at a time uses it by the
-    // contract.
+    // SAFETY: the word says that `new_state` wrote a state here, and one call at a time uses it by
+    // the contract.
     Ok(unsafe { &mut *state })
 }
 
 /// The state of a context that is only read.
 pub(crate) fn state<'a>(context: *const Context) -> Result<&'a State, Status> {
     let state = check_state(context)?;
-    // SAFETY: the word says that `new_state` wrote a state here, and no call changes it meanwhile by the
-    // contract.
+    // SAFETY: the word says that `new_state` wrote a state here, and no call changes it meanwhile
+    // by the contract.
     Ok(unsafe { &*state })
 }

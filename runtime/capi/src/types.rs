@@ -14,8 +14,8 @@ pub const CODA_CONTEXT_WORDS: usize = 256;
 #[cfg(not(target_pointer_width = "64"))]
 pub const CODA_CONTEXT_WORDS: usize = 160;
 
-/// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or moved
-/// between calls.
+/// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or
+/// moved between calls.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Context {
@@ -53,7 +53,8 @@ pub struct Info {
     pub input: InputKind,
     /// What it answers.
     pub head: HeadType,
-    /// Longest input in tokens, those of an image and its class token included; 0 if nothing bounds it.
+    /// Longest input in tokens, those of an image and its class token included; 0 if nothing bounds
+    /// it.
     pub max_tokens: usize,
     /// Encoder layers.
     pub layers: usize,
@@ -137,8 +138,8 @@ pub enum BudgetKind {
     TokensPerLayer = 6,
 }
 
-/// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction` and
-/// the other functions at the end of the header make one.
+/// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction`
+/// and the other functions at the end of the header make one.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Budget {
@@ -185,7 +186,8 @@ impl Budget {
     }
 }
 
-/// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures it.
+/// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures
+/// it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Costs {
@@ -214,8 +216,8 @@ impl Costs {
     }
 }
 
-/// The answer of one inference. The pointers lead into the arena: they hold until the next call with the
-/// same context that runs, starts or swaps.
+/// The answer of one inference. The pointers lead into the arena: they hold until the next call
+/// with the same context that runs, starts or swaps.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Output {

@@ -87,15 +87,7 @@ fn code_of<T: PartialEq>(choices: &[T], value: &T) -> u32 {
 #[must_use]
 pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     let mut bytes = [0; config::BYTES];
-    let (embedding, fields) = match value.embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
-            (1, [vocabulary, positions, token_types, usize::from(norm), 0])
-        }
-        Embedding::Patches { height, width, channels, patch, class_token } => {
-            (2, [height, width, channels, patch, usize::from(class_token)])
-        }
-    };
-    put(&mut bytes, config::EMBEDDING, embedding);
+    encode_embedding(&value.embedding, &mut bytes);
     put(&mut bytes, config::HIDDEN, value.hidden as u32);
     put(&mut bytes, config::LAYERS, value.layers as u32);
     put(&mut bytes, config::HEADS, value.heads as u32);
@@ -111,10 +103,22 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     put(&mut bytes, config::FLAGS, flags);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
     put(&mut bytes, config::RELATIVE_DISTANCE, value.relative_distance as u32);
-    for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
-        put(&mut bytes, range, field as u32);
-    }
     bytes
+}
+
+fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
+    let (code, fields) = match *embedding {
+        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
+            (1, [vocabulary, positions, token_types, usize::from(norm), 0])
+        }
+        Embedding::Patches { height, width, channels, patch, class_token } => {
+            (2, [height, width, channels, patch, usize::from(class_token)])
+        }
+    };
+    put(bytes, config::EMBEDDING, code);
+    for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
+        put(bytes, range, field as u32);
+    }
 }
 
 /// Decodes the configuration section.

@@ -3,7 +3,8 @@
 use crate::panel::{INT4_GROUP, INT4_GROUP_BYTES, PANEL};
 use core::ops::Range;
 
-/// First bytes of every package. The high bit and the line ends show a file damaged in text transfer.
+/// First bytes of every package. The high bit and the line ends show a file damaged in text
+/// transfer.
 pub const MAGIC: [u8; 8] = *b"\x89CoDA\r\n\x1a";
 /// Format version written, and the major version read.
 pub const VERSION: Version = Version { major: 1, minor: 1 };
@@ -331,9 +332,9 @@ impl SectionKind {
 /// How the values of a tensor are stored.
 ///
 /// `Panel8` groups 8 output channels: for each input, the 8 channels' values are adjacent.
-/// `Panel8x8` also groups 8 inputs: blocks of 64 bytes, 8 consecutive inputs for each of 8 channels.
-/// Missing channels and inputs are zero. Quantised tensors are followed, at the next multiple of 64
-/// bytes, by one f32 scale for each row (padded to 8 rows in panels).
+/// `Panel8x8` also groups 8 inputs: blocks of 64 bytes, 8 consecutive inputs for each of 8
+/// channels. Missing channels and inputs are zero. Quantised tensors are followed, at the next
+/// multiple of 64 bytes, by one f32 scale for each row (padded to 8 rows in panels).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Encoding {
@@ -453,7 +454,8 @@ pub mod limits {
     pub const SECTIONS: usize = 32;
     /// Most encoder layers.
     pub const LAYERS: usize = 1024;
-    /// Largest model dimension, attention width and feed-forward width: `127 * 127 * 131072` fits an i32.
+    /// Largest model dimension, attention width and feed-forward width: `127 * 127 * 131072` fits
+    /// an i32.
     pub const WIDTH: usize = 131_072;
     /// Most rows of a token table.
     pub const VOCABULARY: usize = 1 << 24;

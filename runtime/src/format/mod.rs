@@ -43,8 +43,8 @@ macro_rules! include_package {
 /// checksum and content id fields zero.
 pub type ContentId = [u8; 16];
 
-/// The checksum of a package: CRC-32 (as in zip, PNG and the checksum unit of most microcontrollers)
-/// of `bytes` with the header's checksum field taken as zero.
+/// The checksum of a package: CRC-32 (as in zip, PNG and the checksum unit of most
+/// microcontrollers) of `bytes` with the header's checksum field taken as zero.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
     let first = bytes.get(..header::CHECKSUM.start).unwrap_or(bytes);
@@ -135,8 +135,8 @@ struct Sections<'a> {
     task: &'a [u8],
 }
 
-/// Whether a checksum must be computed: the parts of a bundle are covered by the bundle's, and a caller may
-/// see to it.
+/// Whether a checksum must be computed: the parts of a bundle are covered by the bundle's, and a
+/// caller may see to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Checksum {
     Verify,
@@ -157,9 +157,10 @@ impl<'a> Package<'a> {
         Ok(package)
     }
 
-    /// [`Package::parse`] without the checksum and the order of the vocabulary, in time that does not grow
-    /// with the weights: for storage that was verified before, or where [`Package::verify`] runs on a second
-    /// core meanwhile. A package that is damaged in spite of that gives wrong answers, and does no other harm.
+    /// [`Package::parse`] without the checksum and the order of the vocabulary, in time that does
+    /// not grow with the weights: for storage that was verified before, or where
+    /// [`Package::verify`] runs on a second core meanwhile. A package that is damaged in spite of
+    /// that gives wrong answers, and does no other harm.
     ///
     /// # Errors
     /// A [`FormatError`] for anything that `FORMAT.md` does not allow, but for these two.
@@ -222,14 +223,7 @@ impl<'a> Package<'a> {
             sections: Sections::default(),
         };
         let present = package.read_sections()?;
-        for code in 0..64 {
-            if let Some(section) = SectionKind::from_code(code)
-                && section.required_in(kind)
-                && present & 1 << code == 0
-            {
-                return Err(FormatError::MissingSection { kind: section });
-            }
-        }
+        check_required(kind, present)?;
         package.check_tensors()?;
         package.check_counts()?;
         Ok(package)
@@ -248,31 +242,36 @@ impl<'a> Package<'a> {
             self.zero(reserved + section::RESERVED.start, reserved + section::RESERVED.end)?;
             let body = self.section_body(index, entry, &mut end)?;
             let start = end - body.len();
-            let code = u16_at(entry, section::KIND);
-            let flags = u16_at(entry, section::FLAGS);
-            let Some(kind) = SectionKind::from_code(code) else {
-                if flags == section::SKIPPABLE {
-                    continue;
-                }
-                return Err(FormatError::UnknownSection { found: code });
-            };
-            if flags & !section::SKIPPABLE != 0 {
-                return Err(FormatError::UnknownSection { found: code });
+            if let Some(kind) = self.section_kind(entry, present)? {
+                present |= 1 << kind as u16;
+                self.read_section(kind, body, start)?;
             }
-            if present & 1 << code != 0 {
-                return Err(FormatError::DuplicateSection { kind });
-            }
-            if !kind.allowed_in(self.kind) {
-                return Err(FormatError::ForeignSection { kind, package: self.kind });
-            }
-            present |= 1 << code;
-            self.read_section(kind, body, start)?;
         }
         if end != self.bytes.len() {
             let index = count.saturating_sub(1);
             return Err(FormatError::SectionEnd { index, found: end, length: self.bytes.len() });
         }
         Ok(present)
+    }
+
+    /// The kind of a section that is not yet among those `present`; `None` for one to skip.
+    fn section_kind(&self, entry: &[u8], present: u64) -> Result<Option<SectionKind>, FormatError> {
+        let found = u16_at(entry, section::KIND);
+        let flags = u16_at(entry, section::FLAGS);
+        let Some(kind) = SectionKind::from_code(found) else {
+            let skipped = flags == section::SKIPPABLE;
+            return if skipped { Ok(None) } else { Err(FormatError::UnknownSection { found }) };
+        };
+        if flags & !section::SKIPPABLE != 0 {
+            return Err(FormatError::UnknownSection { found });
+        }
+        if present & 1 << found != 0 {
+            return Err(FormatError::DuplicateSection { kind });
+        }
+        if !kind.allowed_in(self.kind) {
+            return Err(FormatError::ForeignSection { kind, package: self.kind });
+        }
+        Ok(Some(kind))
     }
 
     /// The bytes of one section, which must start at the first free aligned offset.
@@ -303,49 +302,29 @@ impl<'a> Package<'a> {
         body: &'a [u8],
         start: usize,
     ) -> Result<(), FormatError> {
-        let length = FormatError::SectionLength { kind, found: body.len() };
+        let sections = &mut self.sections;
         match kind {
             SectionKind::Config => self.config = Some(decode_config(body)?),
             SectionKind::Task => self.task = Some(decode_task(body)?),
             SectionKind::Head => self.head = Some(decode_head(body)?),
             SectionKind::Image => self.image = Some(decode_image(body)?),
-            SectionKind::Vocabulary if !cfg!(feature = "tokens") => {}
-            SectionKind::Vocabulary => {
-                let vocabulary = Vocabulary::parse_unordered(body);
-                self.vocabulary = Some(vocabulary.map_err(FormatError::Vocabulary)?);
-            }
+            SectionKind::Vocabulary => self.vocabulary = parse_vocabulary(body)?,
             SectionKind::Labels => {
                 self.labels = Some(StringList::parse(body).ok_or(FormatError::Labels)?);
             }
             SectionKind::Provenance => {
-                self.sections.provenance =
-                    core::str::from_utf8(body).map_err(|_| FormatError::Provenance)?;
+                let text = core::str::from_utf8(body);
+                sections.provenance = text.map_err(|_| FormatError::Provenance)?;
             }
-            SectionKind::Layers => {
-                let entries = body.chunks_exact(layer::ENTRY_BYTES);
-                let count = body.len() / layer::ENTRY_BYTES;
-                if !entries.remainder().is_empty() || count == 0 || count > limits::LAYERS {
-                    return Err(length);
-                }
-                entries.map(decode_layer).try_for_each(|entry| entry.map(drop))?;
-                self.sections.layers = body;
+            SectionKind::Layers => sections.layers = check_layers(body)?,
+            SectionKind::Pinned => sections.pinned = check_pinned(body)?,
+            SectionKind::Tensors if !body.len().is_multiple_of(tensor::ENTRY_BYTES) => {
+                return Err(FormatError::SectionLength { kind, found: body.len() });
             }
-            SectionKind::Pinned => {
-                check_pinned(body)?;
-                self.sections.pinned = body;
-            }
-            SectionKind::Tensors => {
-                if !body.len().is_multiple_of(tensor::ENTRY_BYTES) {
-                    return Err(length);
-                }
-                self.sections.tensors = body;
-            }
-            SectionKind::Data => {
-                self.sections.data = body;
-                self.sections.data_offset = start;
-            }
-            SectionKind::BasePackage => self.sections.base = body,
-            SectionKind::TaskPackage => self.sections.task = body,
+            SectionKind::Tensors => sections.tensors = body,
+            SectionKind::Data => (sections.data, sections.data_offset) = (body, start),
+            SectionKind::BasePackage => sections.base = body,
+            SectionKind::TaskPackage => sections.task = body,
         }
         Ok(())
     }
@@ -530,21 +509,18 @@ fn check_sum(bytes: &[u8]) -> Result<(), FormatError> {
     if expected == found { Ok(()) } else { Err(FormatError::BadChecksum { expected, found }) }
 }
 
+/// Every section that a kind of package needs is among those `present`, one bit a code.
+fn check_required(package: PackageKind, present: u64) -> Result<(), FormatError> {
+    let missing =
+        |kind: &SectionKind| kind.required_in(package) && present & 1 << *kind as u16 == 0;
+    match (0..64).filter_map(SectionKind::from_code).find(missing) {
+        Some(kind) => Err(FormatError::MissingSection { kind }),
+        None => Ok(()),
+    }
+}
+
 fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError> {
-    if bytes.len() < header::LENGTH_BYTES {
-        return Err(FormatError::TooShort { found: bytes.len() });
-    }
-    if bytes.get(header::MAGIC) != Some(&MAGIC) {
-        return Err(FormatError::BadMagic);
-    }
-    let (major, minor) = (u16_at(bytes, header::MAJOR), u16_at(bytes, header::MINOR));
-    if major != VERSION.major {
-        return Err(FormatError::UnsupportedVersion { major, minor });
-    }
-    let expected = size_at(bytes, header::LENGTH);
-    if expected != bytes.len() {
-        return Err(FormatError::WrongLength { expected, found: bytes.len() });
-    }
+    check_start(bytes)?;
     if sum == Checksum::Verify {
         check_sum(bytes)?;
     }
@@ -568,7 +544,44 @@ fn check_header(bytes: &[u8], sum: Checksum) -> Result<PackageKind, FormatError>
     }
 }
 
-fn check_pinned(body: &[u8]) -> Result<(), FormatError> {
+/// Magic, version and length.
+fn check_start(bytes: &[u8]) -> Result<(), FormatError> {
+    if bytes.len() < header::LENGTH_BYTES {
+        return Err(FormatError::TooShort { found: bytes.len() });
+    }
+    if bytes.get(header::MAGIC) != Some(&MAGIC) {
+        return Err(FormatError::BadMagic);
+    }
+    let (major, minor) = (u16_at(bytes, header::MAJOR), u16_at(bytes, header::MINOR));
+    if major != VERSION.major {
+        return Err(FormatError::UnsupportedVersion { major, minor });
+    }
+    let expected = size_at(bytes, header::LENGTH);
+    if expected != bytes.len() {
+        return Err(FormatError::WrongLength { expected, found: bytes.len() });
+    }
+    Ok(())
+}
+
+fn parse_vocabulary(body: &[u8]) -> Result<Option<Vocabulary<'_>>, FormatError> {
+    if !cfg!(feature = "tokens") {
+        return Ok(None);
+    }
+    Vocabulary::parse_unordered(body).map(Some).map_err(FormatError::Vocabulary)
+}
+
+fn check_layers(body: &[u8]) -> Result<&[u8], FormatError> {
+    let entries = body.chunks_exact(layer::ENTRY_BYTES);
+    let count = body.len() / layer::ENTRY_BYTES;
+    if !entries.remainder().is_empty() || count == 0 || count > limits::LAYERS {
+        let kind = SectionKind::Layers;
+        return Err(FormatError::SectionLength { kind, found: body.len() });
+    }
+    entries.map(decode_layer).try_for_each(|entry| entry.map(drop))?;
+    Ok(body)
+}
+
+fn check_pinned(body: &[u8]) -> Result<&[u8], FormatError> {
     let (kind, entries) = (SectionKind::Pinned, body.chunks_exact(4));
     if !entries.remainder().is_empty() || body.len() / 4 > limits::PINNED {
         return Err(FormatError::SectionLength { kind, found: body.len() });
@@ -581,7 +594,18 @@ fn check_pinned(body: &[u8]) -> Result<(), FormatError> {
         }
         previous = Some(position);
     }
-    Ok(())
+    Ok(body)
+}
+
+impl PackageKind {
+    /// A package of this kind may hold a tensor of the role.
+    const fn holds(self, role: Role) -> bool {
+        match self {
+            Self::Base => role.belongs_to_base(),
+            Self::Task => role.belongs_to_task(),
+            Self::Bundle => false,
+        }
+    }
 }
 
 /// A tensor entry whose codes, shape and length agree.
@@ -597,15 +621,10 @@ fn check_tensor(
     index: usize,
     entry: &[u8],
 ) -> Result<CheckedEntry, FormatError> {
-    let code = u16_at(entry, tensor::ROLE);
-    let role = Role::from_code(code).ok_or(FormatError::UnknownRole { index, found: code })?;
+    let found = u16_at(entry, tensor::ROLE);
+    let role = Role::from_code(found).ok_or(FormatError::UnknownRole { index, found })?;
     let layer = u16_at(entry, tensor::LAYER);
-    let belongs = match kind {
-        PackageKind::Base => role.belongs_to_base(),
-        PackageKind::Task => role.belongs_to_task(),
-        PackageKind::Bundle => false,
-    };
-    if !belongs || role.is_per_layer() == (layer == GLOBAL_LAYER) {
+    if !kind.holds(role) || role.is_per_layer() == (layer == GLOBAL_LAYER) {
         return Err(FormatError::ForeignTensor { role, layer });
     }
     let code = u16_at(entry, tensor::ENCODING);

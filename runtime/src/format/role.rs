@@ -1,7 +1,11 @@
 //! What a tensor is for. A role is stored as a number that never changes its meaning.
 
+/// Every role with its code, scope, holder and name.
 macro_rules! roles {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal, $scope:ident, $holder:ident, $text:literal;
+    )*) => {
         /// What a tensor is for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
@@ -23,6 +27,18 @@ macro_rules! roles {
                 }
             }
 
+            const fn scope(self) -> Scope {
+                match self {
+                    $(Role::$name => Scope::$scope,)*
+                }
+            }
+
+            const fn holder(self) -> Holder {
+                match self {
+                    $(Role::$name => Holder::$holder,)*
+                }
+            }
+
             /// Name for people, as the inspection tables print it.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -36,97 +52,97 @@ macro_rules! roles {
 
 roles! {
     /// Token embedding table `[vocabulary, d]`.
-    TokenEmbedding = 1, "token embedding";
+    TokenEmbedding = 1, Global, Base, "token embedding";
     /// Absolute position table `[positions, d]`.
-    PositionEmbedding = 2, "position embedding";
+    PositionEmbedding = 2, Global, Base, "position embedding";
     /// Token type table `[token types, d]`.
-    TokenTypeEmbedding = 3, "token type embedding";
+    TokenTypeEmbedding = 3, Global, Base, "token type embedding";
     /// Weight of the norm after the embedding sum `[d]`.
-    EmbeddingNormWeight = 4, "embedding norm weight";
+    EmbeddingNormWeight = 4, Global, Both, "embedding norm weight";
     /// Bias of the norm after the embedding sum `[d]`.
-    EmbeddingNormBias = 5, "embedding norm bias";
+    EmbeddingNormBias = 5, Global, Both, "embedding norm bias";
     /// Patch projection `[d, channels * patch * patch]`.
-    PatchWeight = 6, "patch weight";
+    PatchWeight = 6, Global, Base, "patch weight";
     /// Patch projection bias `[d]`.
-    PatchBias = 7, "patch bias";
+    PatchBias = 7, Global, Base, "patch bias";
     /// Class token `[d]`.
-    ClassToken = 8, "class token";
+    ClassToken = 8, Global, Base, "class token";
     /// Relative position bias by distance `[heads, 2 D + 1]`.
-    RelativeBias = 9, "relative bias";
+    RelativeBias = 9, Global, Base, "relative bias";
     /// Weight of the norm after the last layer `[d]`.
-    FinalNormWeight = 10, "final norm weight";
+    FinalNormWeight = 10, Global, Both, "final norm weight";
     /// Bias of the norm after the last layer `[d]`.
-    FinalNormBias = 11, "final norm bias";
+    FinalNormBias = 11, Global, Both, "final norm bias";
     /// Classifier `[labels, d]`.
-    HeadWeight = 12, "head weight";
+    HeadWeight = 12, Global, Both, "head weight";
     /// Classifier bias `[labels]`.
-    HeadBias = 13, "head bias";
+    HeadBias = 13, Global, Both, "head bias";
     /// Query projection `[attention width, d]`.
-    Query = 32, "query weight";
+    Query = 32, Layer, Base, "query weight";
     /// Query bias `[attention width]`.
-    QueryBias = 33, "query bias";
+    QueryBias = 33, Layer, Base, "query bias";
     /// Key projection `[attention width, d]`.
-    Key = 34, "key weight";
+    Key = 34, Layer, Base, "key weight";
     /// Key bias `[attention width]`.
-    KeyBias = 35, "key bias";
+    KeyBias = 35, Layer, Base, "key bias";
     /// Value projection `[attention width, d]`.
-    Value = 36, "value weight";
+    Value = 36, Layer, Base, "value weight";
     /// Value bias `[attention width]`.
-    ValueBias = 37, "value bias";
+    ValueBias = 37, Layer, Base, "value bias";
     /// Attention output projection `[d, attention width]`.
-    AttentionOutput = 38, "attention output weight";
+    AttentionOutput = 38, Layer, Base, "attention output weight";
     /// Attention output bias `[d]`.
-    AttentionOutputBias = 39, "attention output bias";
+    AttentionOutputBias = 39, Layer, Base, "attention output bias";
     /// Weight of the attention norm `[d]`.
-    AttentionNormWeight = 40, "attention norm weight";
+    AttentionNormWeight = 40, Layer, Both, "attention norm weight";
     /// Bias of the attention norm `[d]`.
-    AttentionNormBias = 41, "attention norm bias";
+    AttentionNormBias = 41, Layer, Both, "attention norm bias";
     /// LayerScale of the attention update `[d]`.
-    AttentionScale = 42, "attention layer scale";
+    AttentionScale = 42, Layer, Base, "attention layer scale";
     /// Factor on each input of the query, key and value projections `[d]`; their weights are
     /// divided by it.
-    AttentionInputScale = 43, "attention input scale";
+    AttentionInputScale = 43, Layer, Base, "attention input scale";
     /// Feed-forward expansion `[feed-forward width, d]`.
-    FeedForwardIn = 48, "feed-forward in weight";
+    FeedForwardIn = 48, Layer, Base, "feed-forward in weight";
     /// Feed-forward expansion bias `[feed-forward width]`.
-    FeedForwardInBias = 49, "feed-forward in bias";
+    FeedForwardInBias = 49, Layer, Base, "feed-forward in bias";
     /// Feed-forward gate `[feed-forward width, d]`.
-    FeedForwardGate = 50, "feed-forward gate weight";
+    FeedForwardGate = 50, Layer, Base, "feed-forward gate weight";
     /// Feed-forward gate bias `[feed-forward width]`.
-    FeedForwardGateBias = 51, "feed-forward gate bias";
+    FeedForwardGateBias = 51, Layer, Base, "feed-forward gate bias";
     /// Feed-forward contraction `[d, feed-forward width]`.
-    FeedForwardOut = 52, "feed-forward out weight";
+    FeedForwardOut = 52, Layer, Base, "feed-forward out weight";
     /// Feed-forward contraction bias `[d]`.
-    FeedForwardOutBias = 53, "feed-forward out bias";
+    FeedForwardOutBias = 53, Layer, Base, "feed-forward out bias";
     /// Weight of the feed-forward norm `[d]`.
-    FeedForwardNormWeight = 54, "feed-forward norm weight";
+    FeedForwardNormWeight = 54, Layer, Both, "feed-forward norm weight";
     /// Bias of the feed-forward norm `[d]`.
-    FeedForwardNormBias = 55, "feed-forward norm bias";
+    FeedForwardNormBias = 55, Layer, Both, "feed-forward norm bias";
     /// LayerScale of the feed-forward update `[d]`.
-    FeedForwardScale = 56, "feed-forward layer scale";
+    FeedForwardScale = 56, Layer, Base, "feed-forward layer scale";
     /// Factor on each input of the feed-forward expansion and gate `[d]`; their weights are divided
     /// by it.
-    FeedForwardInputScale = 57, "feed-forward input scale";
+    FeedForwardInputScale = 57, Layer, Base, "feed-forward input scale";
     /// Adapter down projection `[h, d]`.
-    AdapterDown = 64, "adapter down weight";
+    AdapterDown = 64, Layer, Task, "adapter down weight";
     /// Adapter down bias `[h]`.
-    AdapterDownBias = 65, "adapter down bias";
+    AdapterDownBias = 65, Layer, Task, "adapter down bias";
     /// Adapter up projection `[d, h]`.
-    AdapterUp = 66, "adapter up weight";
+    AdapterUp = 66, Layer, Task, "adapter up weight";
     /// Adapter up bias `[d]`.
-    AdapterUpBias = 67, "adapter up bias";
+    AdapterUpBias = 67, Layer, Task, "adapter up bias";
     /// Router vector `[d]`.
-    Router = 68, "router";
+    Router = 68, Layer, Task, "router";
     /// k-to-low-rank down projection `[rank, d]`.
-    LowRankDown = 69, "low-rank down weight";
+    LowRankDown = 69, Layer, Task, "low-rank down weight";
     /// k-to-low-rank keys from the down projection `[attention width, rank]`.
-    LowRankKey = 70, "low-rank key weight";
+    LowRankKey = 70, Layer, Task, "low-rank key weight";
     /// k-to-low-rank key bias `[attention width]`.
-    LowRankKeyBias = 71, "low-rank key bias";
+    LowRankKeyBias = 71, Layer, Task, "low-rank key bias";
     /// k-to-low-rank values from the down projection `[attention width, rank]`.
-    LowRankValue = 72, "low-rank value weight";
+    LowRankValue = 72, Layer, Task, "low-rank value weight";
     /// k-to-low-rank value bias `[attention width]`.
-    LowRankValueBias = 73, "low-rank value bias";
+    LowRankValueBias = 73, Layer, Task, "low-rank value bias";
 }
 
 impl Role {
@@ -136,34 +152,35 @@ impl Role {
         self as u16
     }
 
-    /// The tensor belongs to one layer; otherwise it is stored under [`GLOBAL_LAYER`](super::GLOBAL_LAYER).
+    /// The tensor belongs to one layer; otherwise it is stored under
+    /// [`GLOBAL_LAYER`](super::GLOBAL_LAYER).
     #[must_use]
     pub const fn is_per_layer(self) -> bool {
-        self.code() >= 32
+        matches!(self.scope(), Scope::Layer)
     }
 
     /// A base package may hold it.
     #[must_use]
     pub const fn belongs_to_base(self) -> bool {
-        self.code() < 64
+        matches!(self.holder(), Holder::Base | Holder::Both)
     }
 
     /// A task package may hold it: adapters, routers, norms and the head; never a frozen weight.
     #[must_use]
     pub const fn belongs_to_task(self) -> bool {
-        self.code() >= 64
-            || matches!(
-                self,
-                Role::EmbeddingNormWeight
-                    | Role::EmbeddingNormBias
-                    | Role::FinalNormWeight
-                    | Role::FinalNormBias
-                    | Role::HeadWeight
-                    | Role::HeadBias
-                    | Role::AttentionNormWeight
-                    | Role::AttentionNormBias
-                    | Role::FeedForwardNormWeight
-                    | Role::FeedForwardNormBias
-            )
+        matches!(self.holder(), Holder::Task | Holder::Both)
     }
+}
+
+/// How often a model has a tensor: once, or once in each layer.
+enum Scope {
+    Global,
+    Layer,
+}
+
+/// Which packages hold a tensor.
+enum Holder {
+    Base,
+    Task,
+    Both,
 }

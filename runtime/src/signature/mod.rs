@@ -73,16 +73,16 @@ impl Trust {
         if key.is_weak() { Err(SignatureError::BadKey) } else { Ok(Self { key, minimum: 0 }) }
     }
 
-    /// Refuses releases below `release`, which is that of the task in use, or a counter that the device
-    /// keeps.
+    /// Refuses releases below `release`, which is that of the task in use, or a counter that the
+    /// device keeps.
     #[must_use]
     pub fn at_least(self, release: u64) -> Self {
         Self { minimum: release, ..self }
     }
 
-    /// Checks the envelope at the start of `bytes`, which need not hold the package yet: so a device
-    /// refuses a package before it erases anything for it. Takes about as long as a verification of Ed25519,
-    /// whatever the length of the package.
+    /// Checks the envelope at the start of `bytes`, which need not hold the package yet: so a
+    /// device refuses a package before it erases anything for it. Takes about as long as a
+    /// verification of Ed25519, whatever the length of the package.
     ///
     /// # Errors
     /// A [`SignatureError`] for anything but an envelope with a right signature of the trusted key
@@ -108,7 +108,8 @@ impl Trust {
         })
     }
 
-    /// Checks a whole signed package and returns what was signed. Every byte is read; nothing is copied.
+    /// Checks a whole signed package and returns what was signed. Every byte is read; nothing is
+    /// copied.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest) and [`Manifest::check`].

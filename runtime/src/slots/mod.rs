@@ -1,9 +1,9 @@
 //! A task in flash that is replaced while the device runs, and never lost.
 //!
 //! Two slots of flash hold one payload each, such as a task package: the one in use, and the one
-//! before it, which the next update overwrites. A slot is used in place; nothing is copied or swapped at
-//! start. At every moment, also if power fails in the middle of a word or of an erase, at least one
-//! slot holds a whole payload, and [`Slots::whole`] finds it.
+//! before it, which the next update overwrites. A slot is used in place; nothing is copied or
+//! swapped at start. At every moment, also if power fails in the middle of a word or of an erase,
+//! at least one slot holds a whole payload, and [`Slots::whole`] finds it.
 //!
 //! # Layout of a slot
 //!
@@ -32,17 +32,19 @@
 //! 1. The slot in use is confirmed: unless its record stands twice besides the first, it is written
 //!    once more. So a commit that power cut off, and whose last bits read now one way and now the
 //!    other, is firm before the other slot is touched.
-//! 2. The other slot is erased, always and from its record on: an interrupted erase can read as erased.
+//! 2. The other slot is erased, always and from its record on: an interrupted erase can read as
+//!    erased.
 //! 3. The payload is written in blocks of 64 bytes, then the record, then both are read back.
-//! 4. The caller looks at the payload ([`Written`]) and drops it or commits: the record is written a
-//!    second and a third time.
+//! 4. The caller looks at the payload ([`Written`]) and drops it or commits: the record is written
+//!    a second and a third time.
 //!
-//! A slot counts if its record is right to the bit, stands a second time, and the payload has its length
-//! and checksum. A payload cut short has no record, a record cut short is not equal to its copy.
+//! A slot counts if its record is right to the bit, stands a second time, and the payload has its
+//! length and checksum. A payload cut short has no record, a record cut short is not equal to its
+//! copy.
 //!
-//! What is left to the flash: a write or erase that returned is in the cells, and a cell that nobody
-//! writes does not change. A cell that was cut while it changed may read either way, at every start
-//! anew.
+//! What is left to the flash: a write or erase that returned is in the cells, and a cell that
+//! nobody writes does not change. A cell that was cut while it changed may read either way, at
+//! every start anew.
 //!
 //! Boot loaders know this as direct execution: the newest of two slots runs where it lies. Sequence
 //! number and checksum are those of a littlefs metadata pair; the confirmation is added.
@@ -78,8 +80,8 @@ impl Slot {
         self.record.sequence
     }
 
-    /// Where the payload is, in bytes from the start of the flash; its start is a multiple of 64 if the
-    /// slot's is.
+    /// Where the payload is, in bytes from the start of the flash; its start is a multiple of 64 if
+    /// the slot's is.
     #[must_use]
     pub const fn payload(&self) -> Range<u32> {
         let start = self.start + HEADER_BYTES;
@@ -101,8 +103,8 @@ impl<F: NorFlash> Slots<F> {
     /// Nothing is read or written.
     ///
     /// # Errors
-    /// [`SlotError::Layout`] if the slots are not whole sectors, overlap, lie outside the flash, have no
-    /// room for a payload, or if the flash's words do not divide 64 bytes.
+    /// [`SlotError::Layout`] if the slots are not whole sectors, overlap, lie outside the flash,
+    /// have no room for a payload, or if the flash's words do not divide 64 bytes.
     pub fn new(flash: F, starts: [u32; 2], bytes: u32) -> Result<Self, SlotError<F::Error>> {
         let words = [F::WRITE_SIZE, F::READ_SIZE];
         let capacity = u32::try_from(flash.capacity()).unwrap_or(u32::MAX);
@@ -129,8 +131,8 @@ impl<F: NorFlash> Slots<F> {
 
     /// The whole slots, newest first: every byte of them has been read and checked.
     ///
-    /// Whether a payload is what the device wants (a package, signed, for its base) is for the caller to
-    /// say, who takes the first that is.
+    /// Whether a payload is what the device wants (a package, signed, for its base) is for the
+    /// caller to say, who takes the first that is.
     ///
     /// # Errors
     /// [`SlotError::Flash`] if the flash cannot be read.
@@ -150,8 +152,8 @@ impl<F: NorFlash> Slots<F> {
     /// from `offset` in the payload.
     ///
     /// # Errors
-    /// [`SlotError::Length`] if they are not all in the payload, [`SlotError::Flash`] if they cannot be
-    /// read or are not aligned to the flash's words.
+    /// [`SlotError::Length`] if they are not all in the payload, [`SlotError::Flash`] if they
+    /// cannot be read or are not aligned to the flash's words.
     pub fn read(
         &mut self,
         slot: &Slot,
@@ -326,8 +328,8 @@ impl<'s, F: NorFlash> Update<'s, F> {
     /// Writes the record and reads everything back.
     ///
     /// # Errors
-    /// [`SlotError::Length`] if bytes are missing, [`SlotError::Verify`] if the flash does not hold what was
-    /// written, [`SlotError::Flash`].
+    /// [`SlotError::Length`] if bytes are missing, [`SlotError::Verify`] if the flash does not hold
+    /// what was written, [`SlotError::Flash`].
     pub fn finish(self) -> Result<Written<'s, F>, SlotError<F::Error>> {
         if self.missing() != 0 {
             return Err(SlotError::Length { most: self.length, found: self.received as usize });
@@ -366,8 +368,8 @@ impl<F: NorFlash> Written<'_, F> {
     /// Makes it the newest slot.
     ///
     /// # Errors
-    /// [`SlotError::Flash`] if the record cannot be written, [`SlotError::Verify`] if it does not read
-    /// back. [`Slots::whole`] says what counts then.
+    /// [`SlotError::Flash`] if the record cannot be written, [`SlotError::Verify`] if it does not
+    /// read back. [`Slots::whole`] says what counts then.
     pub fn commit(self) -> Result<Slot, SlotError<F::Error>> {
         let bytes = self.slot.record.encode();
         for copy in 1..3 {

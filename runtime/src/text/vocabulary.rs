@@ -270,47 +270,45 @@ pub enum VocabularyError {
 }
 
 impl fmt::Display for VocabularyError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Length { expected, found } => {
-                write!(formatter, "the vocabulary needs {expected} bytes but has {found}")
+                write!(f, "the vocabulary needs {expected} bytes but has {found}")
             }
-            Self::Count { found } => write!(
-                formatter,
-                "the vocabulary has {found} tokens, not 1 to {}",
-                layout::MOST_TOKENS
-            ),
+            Self::Count { found } => {
+                write!(f, "the vocabulary has {found} tokens, not 1 to {}", layout::MOST_TOKENS)
+            }
             Self::Flags { found } => {
-                write!(formatter, "the vocabulary flags {found:#x} are not all defined")
+                write!(f, "the vocabulary flags {found:#x} are not all defined")
             }
             Self::MaxCharsPerWord { found } => write!(
-                formatter,
+                f,
                 "words may have {found} characters, not 1 to {}",
                 layout::MOST_CHARS_PER_WORD
             ),
             Self::SpecialId { token, found, count } => {
-                write!(formatter, "the {token} token has id {found} but there are {count} tokens")
+                write!(f, "the {token} token has id {found} but there are {count} tokens")
             }
             Self::Offset { place, found } => {
-                write!(formatter, "the token offset {found} at place {place} does not fit")
+                write!(f, "the token offset {found} at place {place} does not fit")
             }
             Self::Utf8 { offset } => {
-                write!(formatter, "the tokens are not utf-8 from byte {offset} on")
+                write!(f, "the tokens are not utf-8 from byte {offset} on")
             }
             Self::SortedId { place, found } => {
-                write!(formatter, "the sorted id {found} at place {place} is not a token")
+                write!(f, "the sorted id {found} at place {place} is not a token")
             }
             Self::Order { place } => {
-                write!(formatter, "the sorted ids are out of order at place {place}")
+                write!(f, "the sorted ids are out of order at place {place}")
             }
             Self::Duplicate { first, second } => {
-                write!(formatter, "the tokens {first} and {second} are equal")
+                write!(f, "the tokens {first} and {second} are equal")
             }
             Self::TooLong { found } => {
-                write!(formatter, "the tokens have {found} bytes, more than an offset can say")
+                write!(f, "the tokens have {found} bytes, more than an offset can say")
             }
             Self::Buffer { expected, found } => {
-                write!(formatter, "the section needs {expected} bytes but the buffer has {found}")
+                write!(f, "the section needs {expected} bytes but the buffer has {found}")
             }
         }
     }

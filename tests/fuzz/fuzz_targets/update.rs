@@ -1,5 +1,5 @@
-//! What a hostile sender, a worn flash and a power cut give to an update: signed packages, the package
-//! inside and the slots never panic, and a whole task is never lost.
+//! What a hostile sender, a worn flash and a power cut give to an update: signed packages, the
+//! package inside and the slots never panic, and a whole task is never lost.
 #![no_main]
 
 use coda_fuzz::Aligned;
