@@ -74,6 +74,20 @@ fn every_relative_link_of_a_document_leads_to_a_file_and_a_heading() {
     assert!(links_read > 20, "the test read {links_read} links");
 }
 
+#[test]
+fn every_file_that_the_guide_names_is_there() {
+    let guide = text(Path::new("docs/adding.md"));
+    let words = prose(&guide).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let folders = ["runtime/", "converter/", "targets/", "tests/", "benches/", "docs/"];
+    let named = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+    let paths = named.map(|word| word.split(' ').next().unwrap_or(word));
+    let paths: BTreeSet<&str> = paths.filter(|path| !path.contains("NAME")).collect();
+    let lost: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+    println!("{} files", paths.len());
+    assert!(lost.is_empty(), "{lost:#?}");
+    assert!(paths.len() > 20, "the test read {} files", paths.len());
+}
+
 /// The headings of `docs/method.md` that a text cites, as `docs/method.md`, "Heading"; a line of
 /// comment may end anywhere between the words. `None` for a citation without a heading.
 fn citations(text: &str) -> Vec<Option<String>> {

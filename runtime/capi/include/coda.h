@@ -231,8 +231,8 @@ typedef int32_t coda_budget_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or moved
-/// between calls.
+/// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or
+/// moved between calls.
 typedef struct coda_context {
   /// Not to be touched.
   uint64_t opaque[CODA_CONTEXT_WORDS];
@@ -244,7 +244,8 @@ typedef struct coda_info {
   coda_input input;
   /// What it answers.
   coda_head head;
-  /// Longest input in tokens, those of an image and its class token included; 0 if nothing bounds it.
+  /// Longest input in tokens, those of an image and its class token included; 0 if nothing bounds
+  /// it.
   size_t max_tokens;
   /// Encoder layers.
   size_t layers;
@@ -272,7 +273,8 @@ typedef struct coda_info {
   uint8_t base_id[16];
 } coda_info;
 
-/// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures it.
+/// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures
+/// it.
 typedef struct coda_costs {
   /// One inference.
   float fixed;
@@ -288,8 +290,8 @@ typedef struct coda_costs {
   float margin;
 } coda_costs;
 
-/// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction` and
-/// the other functions at the end of the header make one.
+/// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction`
+/// and the other functions at the end of the header make one.
 typedef struct coda_budget {
   /// A `coda_budget_kind`.
   int32_t kind;
@@ -307,8 +309,8 @@ typedef struct coda_budget {
   uint64_t deadline_us;
 } coda_budget;
 
-/// The answer of one inference. The pointers lead into the arena: they hold until the next call with the
-/// same context that runs, starts or swaps.
+/// The answer of one inference. The pointers lead into the arena: they hold until the next call
+/// with the same context that runs, starts or swaps.
 typedef struct coda_output {
   /// Logits or the embedding, `[count]`.
   const float *values;
@@ -333,7 +335,8 @@ extern "C" {
 /// The version of this library, as "0.1.0".
 const char *coda_version(void);
 
-/// The `CODA_ABI` of this library; a program compares it with the header's when the library is shared.
+/// The `CODA_ABI` of this library; a program compares it with the header's when the library is
+/// shared.
 uint32_t coda_abi(void);
 
 /// Bytes of a context in this library: `sizeof(coda_context)`.
@@ -345,8 +348,8 @@ size_t coda_context_alignment(void);
 /// A short text for a status, never null: "unknown status" for other numbers.
 const char *coda_status_string(int32_t status);
 
-/// The last error of a context as a sentence with its numbers, such as "the arena has 100 bytes, the plan
-/// needs 170520". A call that succeeds leaves it as it was.
+/// The last error of a context as a sentence with its numbers, such as "the arena has 100 bytes,
+/// the plan needs 170520". A call that succeeds leaves it as it was.
 ///
 /// Writes at most `bytes` bytes to `text`, the last a zero, and to `needed` the bytes of the whole
 /// sentence with its zero. `text` may be null if `bytes` is 0; `needed` may be null.
@@ -358,13 +361,13 @@ coda_status coda_error_message(const struct coda_context *context,
 
 /// Binds packages to a model. `context_bytes` is `sizeof *context`.
 ///
-/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own; null with
-/// 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which reads every byte once; nothing is
-/// copied. They stay the caller's and must stay where they are, unchanged, while the context is used;
-/// any number of contexts may share them.
+/// `base` is a base or a bundle. `task` is a task made for that base, in place of the bundle's own;
+/// null with 0 bytes for the bundle's task, or to run a base alone. Both are checked whole, which
+/// reads every byte once; nothing is copied. They stay the caller's and must stay where they are,
+/// unchanged, while the context is used; any number of contexts may share them.
 ///
-/// On an error the context keeps the reason for `coda_error_message`, and nothing else. There is nothing to
-/// free: a context is dropped by not using it, and may be initialised again at any time.
+/// On an error the context keeps the reason for `coda_error_message`, and nothing else. There is
+/// nothing to free: a context is dropped by not using it, and may be initialised again at any time.
 CODA_MUST_USE
 coda_status coda_init(struct coda_context *context,
                       size_t context_bytes,
@@ -376,18 +379,18 @@ coda_status coda_init(struct coda_context *context,
 /// What the model reads and answers.
 CODA_MUST_USE coda_status coda_get_info(const struct coda_context *context, struct coda_info *info);
 
-/// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to `max_selected`
-/// pass a routed layer. 0 stands for the longest input of the model, and for any budget. The same number
-/// as `coda plan` prints.
+/// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to
+/// `max_selected` pass a routed layer. 0 stands for the longest input of the model, and for any
+/// budget. The same number as `coda plan` prints.
 CODA_MUST_USE
 coda_status coda_plan(struct coda_context *context,
                       size_t max_tokens,
                       size_t max_selected,
                       size_t *arena_bytes);
 
-/// Gives the context its arena, planned as by `coda_plan` with the same numbers. `arena` starts at a
-/// multiple of `CODA_ARENA_ALIGNMENT`. It is the context's until another start; what it held is lost. May be
-/// called again, with another arena or other numbers.
+/// Gives the context its arena, planned as by `coda_plan` with the same numbers. `arena` starts at
+/// a multiple of `CODA_ARENA_ALIGNMENT`. It is the context's until another start; what it held is
+/// lost. May be called again, with another arena or other numbers.
 CODA_MUST_USE
 coda_status coda_start(struct coda_context *context,
                        size_t max_tokens,
@@ -395,9 +398,10 @@ coda_status coda_start(struct coda_context *context,
                        void *arena,
                        size_t arena_bytes);
 
-/// Puts another task on the same base between two inferences: the base is neither read again nor copied,
-/// the arena stays. Null with 0 bytes runs the base alone. On any error the task before goes on.
-/// `CODA_STATUS_ARENA_TOO_SMALL` if the new task needs more: start with the largest of all tasks.
+/// Puts another task on the same base between two inferences: the base is neither read again nor
+/// copied, the arena stays. Null with 0 bytes runs the base alone. On any error the task before
+/// goes on. `CODA_STATUS_ARENA_TOO_SMALL` if the new task needs more: start with the largest of all
+/// tasks.
 CODA_MUST_USE
 coda_status coda_swap_task(struct coda_context *context,
                            const void *task,
@@ -408,7 +412,8 @@ CODA_MUST_USE
 coda_status coda_set_costs(struct coda_context *context,
                            const struct coda_costs *costs);
 
-/// The name of the kernel table in use, such as "mve": not zero-terminated, `bytes` long, valid for ever.
+/// The name of the kernel table in use, such as "mve": not zero-terminated, `bytes` long, valid for
+/// ever.
 CODA_MUST_USE
 coda_status coda_kernels(const struct coda_context *context,
                          const char **name,
@@ -420,11 +425,11 @@ coda_status coda_use_kernels(struct coda_context *context,
                              const char *name,
                              size_t bytes);
 
-/// Runs one inference on `count` token ids, each below the vocabulary. `types` has a token type for each
-/// id, or is null for type 0 throughout. `budget` may be null: the task's own.
+/// Runs one inference on `count` token ids, each below the vocabulary. `types` has a token type for
+/// each id, or is null for type 0 throughout. `budget` may be null: the task's own.
 ///
-/// At one number of tokens and one budget the work does not depend on the data. Everything is checked
-/// before any work.
+/// At one number of tokens and one budget the work does not depend on the data. Everything is
+/// checked before any work.
 CODA_MUST_USE
 coda_status coda_run_tokens(struct coda_context *context,
                             const uint32_t *ids,
@@ -433,8 +438,9 @@ coda_status coda_run_tokens(struct coda_context *context,
                             const struct coda_budget *budget,
                             struct coda_output *output);
 
-/// Runs one inference on an image: rows of interleaved channels, one byte a value, `coda_info.image_bytes`
-/// in all. The package says how pixels are normalised. `budget` may be null: the task's own.
+/// Runs one inference on an image: rows of interleaved channels, one byte a value,
+/// `coda_info.image_bytes` in all. The package says how pixels are normalised. `budget` may be
+/// null: the task's own.
 CODA_MUST_USE
 coda_status coda_run_pixels(struct coda_context *context,
                             const uint8_t *pixels,
@@ -449,11 +455,12 @@ coda_status coda_label(const struct coda_context *context,
                        const char **text,
                        size_t *bytes);
 
-/// Token ids of a UTF-8 text, as Hugging Face tokenizers makes them, with the special ones around it.
+/// Token ids of a UTF-8 text, as Hugging Face tokenizers makes them, with the special ones around
+/// it.
 ///
-/// Writes up to `capacity` ids, to `count` how many it wrote, and to `needed` how many the whole text has:
-/// if that is more, the text was cut and the last id is still the separator. With a capacity of 0 `ids`
-/// may be null.
+/// Writes up to `capacity` ids, to `count` how many it wrote, and to `needed` how many the whole
+/// text has: if that is more, the text was cut and the last id is still the separator. With a
+/// capacity of 0 `ids` may be null.
 CODA_MUST_USE
 coda_status coda_tokenize(const struct coda_context *context,
                           const char *text,
@@ -463,8 +470,8 @@ coda_status coda_tokenize(const struct coda_context *context,
                           size_t *count,
                           size_t *needed);
 
-/// Token ids and types of a pair of texts: as `coda_tokenize`, with type 0 up to the first separator and 1
-/// after it. If both do not fit, the longer one is cut.
+/// Token ids and types of a pair of texts: as `coda_tokenize`, with type 0 up to the first
+/// separator and 1 after it. If both do not fit, the longer one is cut.
 CODA_MUST_USE
 coda_status coda_tokenize_pair(const struct coda_context *context,
                                const char *first,

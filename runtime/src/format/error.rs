@@ -102,7 +102,7 @@ rejections! {
         /// Where it starts.
         found: usize,
     } => "section {index} starts at {found} instead of {expected}";
-    /// A section ends behind the file, or the file ends behind the last section.
+    /// A section ends after the file, or the file ends after the last section.
     11 SectionEnd {
         /// Index in the table.
         index: usize,
@@ -196,7 +196,7 @@ rejections! {
         /// Its length.
         found: usize,
     } => "tensor {index} has {found} bytes, which is not its shape as {}", encoding.name();
-    /// The data section ends before or behind the last tensor.
+    /// The data section ends before or after the last tensor.
     25 DataEnd {
         /// End of the last tensor.
         expected: usize,

@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
 impl Iterator for Run<'_> {
     type Item = char;
 
-    /// At the end the cursor stands behind the run.
+    /// At the end the cursor stands after the run.
     fn next(&mut self) -> Option<char> {
         loop {
             while let Some((c, class)) = self.cursor.next_combining() {
