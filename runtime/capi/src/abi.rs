@@ -149,23 +149,28 @@ pub unsafe extern "C" fn coda_init(
     if context_bytes != size_of::<Context>() {
         return Status::ContextSize;
     }
-    // Before the context is written to: it may lie in a package.
     let packages = [(base, base_bytes), (task, task_bytes)];
     let regions = packages.map(|(at, bytes)| Region { start: at.addr(), bytes });
-    // A length that wraps around reaches everything, the context too: it is what is wrong.
-    if regions.into_iter().any(|region| region.start.checked_add(region.bytes).is_none()) {
-        return Status::BadPointer;
-    }
-    if regions.into_iter().any(|region| region.overlaps(region_of(context))) {
-        return Status::Overlap;
-    }
-    if let Err(status) = new_state(context) {
+    // Before the context is written to: it may lie in a package.
+    if let Err(status) = apart(regions, region_of(context)).and_then(|()| new_state(context)) {
         return status;
     }
     on(context, |state| {
         let base = pointers::package(base, base_bytes)?;
         state.open(base, task_bytes_of(task, task_bytes)?)
     })
+}
+
+/// No package lies in the context.
+fn apart(packages: [Region; 2], context: Region) -> Result<(), Status> {
+    // A length that wraps around reaches everything, the context too: it is what is wrong.
+    if packages.into_iter().any(|region| region.start.checked_add(region.bytes).is_none()) {
+        return Err(Status::BadPointer);
+    }
+    if packages.into_iter().any(|region| region.overlaps(context)) {
+        return Err(Status::Overlap);
+    }
+    Ok(())
 }
 
 /// A task, or none: null with 0 bytes.
@@ -350,15 +355,7 @@ fn run(
     if inputs.into_iter().chain([result]).any(|region| region.overlaps(started.region())) {
         return Err(Status::Overlap.into());
     }
-    let budget = match optional(budget)? {
-        Some(budget) => {
-            let layers = |kind| if budget.kind == kind as i32 { budget.layers } else { 0 };
-            let reductions = slice(budget.per_layer, layers(BudgetKind::PerLayer))?;
-            let tokens = slice(budget.tokens_per_layer, layers(BudgetKind::TokensPerLayer))?;
-            budget.checked(reductions, tokens)?
-        }
-        None => Tokens::Task,
-    };
+    let budget = checked_budget(budget)?;
     let arena = slice_mut(started.arena, started.bytes)?;
     let mut executor = Executor::new(&model, state.kernels, started.plan, arena)?;
     if let Some(costs) = state.costs {
@@ -367,6 +364,15 @@ fn run(
     let answer = executor.run(input, budget)?;
     let classifies = Info::of(&model).head == HeadType::Classification;
     Ok(write(output, Output::of(&answer, classifies))?)
+}
+
+/// The budget of a call; null is the task's own. What it points at stays the caller's.
+fn checked_budget<'a>(budget: *const Budget) -> Result<Tokens<'a>, Status> {
+    let Some(budget) = optional(budget)? else { return Ok(Tokens::Task) };
+    let layers = |kind| if budget.kind == kind as i32 { budget.layers } else { 0 };
+    let reductions = slice(budget.per_layer, layers(BudgetKind::PerLayer))?;
+    let tokens = slice(budget.tokens_per_layer, layers(BudgetKind::TokensPerLayer))?;
+    budget.checked(reductions, tokens)
 }
 
 /// The name of class `index`: UTF-8, not zero-terminated, `bytes` long, in the package.

@@ -1,4 +1,4 @@
-//! What every call returns, and the sentence behind it.
+//! What every call returns, and its sentence.
 
 use coda_runtime::executor::{ExecutorError, RunError};
 use coda_runtime::format::FormatError;
@@ -95,95 +95,64 @@ pub enum Status {
 impl Status {
     /// The status of a number; `None` for others.
     pub(crate) fn from_code(code: i32) -> Option<Self> {
-        ALL.into_iter().find(|status| *status as i32 == code)
+        ALL.get(usize::try_from(code).ok()?).map(|(status, _)| *status)
     }
 
     /// A short text.
     pub(crate) const fn text(self) -> &'static CStr {
-        match self {
-            Self::Ok => c"ok",
-            Self::NullPointer => c"a pointer is null",
-            Self::BadPointer => c"a pointer is misaligned or its memory wraps around",
-            Self::Overlap => c"two buffers overlap",
-            Self::ContextSize => c"header and library are of different versions",
-            Self::NotInitialized => c"the context holds no model: call coda_init",
-            Self::NotStarted => c"the context has no arena: call coda_start",
-            Self::OutOfRange => c"an index is past the end",
-            Self::BadArgument => c"an argument has no meaning",
-            Self::PackageTruncated => c"the package is cut or has a tail",
-            Self::PackageMagic => c"the bytes are not a package",
-            Self::PackageVersion => c"the package has an unsupported format version",
-            Self::PackageChecksum => c"the package is damaged",
-            Self::PackageMisaligned => c"the package is misaligned in memory",
-            Self::PackageInvalid => c"the package breaks a rule of the format",
-            Self::PackageKind => c"a package of another kind is needed",
-            Self::AnotherBase => c"the task was made for another base",
-            Self::ModelInvalid => c"the packages do not make a model",
-            Self::Capacity => c"the planned numbers of tokens make no sense",
-            Self::TooLarge => c"the arena would not fit the address space",
-            Self::ArenaTooSmall => c"the arena is too small",
-            Self::ArenaMisaligned => c"the arena is misaligned",
-            Self::InputEmpty => c"the input has no token",
-            Self::InputTooLong => c"the input has too many tokens",
-            Self::InputToken => c"a token id is outside the vocabulary",
-            Self::InputType => c"a token type is unknown to the model",
-            Self::InputImage => c"the image has the wrong number of bytes",
-            Self::InputKind => c"the model reads another kind of input",
-            Self::NoNormalization => c"the package has no normalisation of pixels",
-            Self::Budget => c"the budget makes no sense",
-            Self::BudgetAbovePlan => c"the budget selects more tokens than planned",
-            Self::NoCosts => c"a deadline needs costs",
-            Self::DeadlineTooShort => c"the deadline is too short",
-            Self::NoLabels => c"the package has no labels",
-            Self::NoTokenizer => c"the package has no vocabulary",
-            Self::Text => c"the text is not UTF-8",
-            Self::NoKernels => c"there is no kernel table of that name",
-            Self::Internal => c"internal error",
-        }
+        ALL[self as usize].1
     }
 }
 
-/// Every status, by number.
-const ALL: [Status; 38] = [
-    Status::Ok,
-    Status::NullPointer,
-    Status::BadPointer,
-    Status::Overlap,
-    Status::ContextSize,
-    Status::NotInitialized,
-    Status::NotStarted,
-    Status::OutOfRange,
-    Status::BadArgument,
-    Status::PackageTruncated,
-    Status::PackageMagic,
-    Status::PackageVersion,
-    Status::PackageChecksum,
-    Status::PackageMisaligned,
-    Status::PackageInvalid,
-    Status::PackageKind,
-    Status::AnotherBase,
-    Status::ModelInvalid,
-    Status::Capacity,
-    Status::TooLarge,
-    Status::ArenaTooSmall,
-    Status::ArenaMisaligned,
-    Status::InputEmpty,
-    Status::InputTooLong,
-    Status::InputToken,
-    Status::InputType,
-    Status::InputImage,
-    Status::InputKind,
-    Status::NoNormalization,
-    Status::Budget,
-    Status::BudgetAbovePlan,
-    Status::NoCosts,
-    Status::DeadlineTooShort,
-    Status::NoLabels,
-    Status::NoTokenizer,
-    Status::Text,
-    Status::NoKernels,
-    Status::Internal,
+/// Every status with its text, by number.
+const ALL: [(Status, &CStr); 38] = [
+    (Status::Ok, c"ok"),
+    (Status::NullPointer, c"a pointer is null"),
+    (Status::BadPointer, c"a pointer is misaligned or its memory wraps around"),
+    (Status::Overlap, c"two buffers overlap"),
+    (Status::ContextSize, c"header and library are of different versions"),
+    (Status::NotInitialized, c"the context holds no model: call coda_init"),
+    (Status::NotStarted, c"the context has no arena: call coda_start"),
+    (Status::OutOfRange, c"an index is past the end"),
+    (Status::BadArgument, c"an argument has no meaning"),
+    (Status::PackageTruncated, c"the package is cut or has a tail"),
+    (Status::PackageMagic, c"the bytes are not a package"),
+    (Status::PackageVersion, c"the package has an unsupported format version"),
+    (Status::PackageChecksum, c"the package is damaged"),
+    (Status::PackageMisaligned, c"the package is misaligned in memory"),
+    (Status::PackageInvalid, c"the package breaks a rule of the format"),
+    (Status::PackageKind, c"a package of another kind is needed"),
+    (Status::AnotherBase, c"the task was made for another base"),
+    (Status::ModelInvalid, c"the packages do not make a model"),
+    (Status::Capacity, c"the planned numbers of tokens make no sense"),
+    (Status::TooLarge, c"the arena would not fit the address space"),
+    (Status::ArenaTooSmall, c"the arena is too small"),
+    (Status::ArenaMisaligned, c"the arena is misaligned"),
+    (Status::InputEmpty, c"the input has no token"),
+    (Status::InputTooLong, c"the input has too many tokens"),
+    (Status::InputToken, c"a token id is outside the vocabulary"),
+    (Status::InputType, c"a token type is unknown to the model"),
+    (Status::InputImage, c"the image has the wrong number of bytes"),
+    (Status::InputKind, c"the model reads another kind of input"),
+    (Status::NoNormalization, c"the package has no normalisation of pixels"),
+    (Status::Budget, c"the budget makes no sense"),
+    (Status::BudgetAbovePlan, c"the budget selects more tokens than planned"),
+    (Status::NoCosts, c"a deadline needs costs"),
+    (Status::DeadlineTooShort, c"the deadline is too short"),
+    (Status::NoLabels, c"the package has no labels"),
+    (Status::NoTokenizer, c"the package has no vocabulary"),
+    (Status::Text, c"the text is not UTF-8"),
+    (Status::NoKernels, c"there is no kernel table of that name"),
+    (Status::Internal, c"internal error"),
 ];
+
+const _: () = {
+    let mut number = 0;
+    while number < ALL.len() {
+        assert!(ALL[number].0 as usize == number);
+        number += 1;
+    }
+};
 
 /// Why a call failed, with its numbers.
 #[derive(Clone, Copy, Debug)]

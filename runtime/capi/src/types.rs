@@ -45,6 +45,16 @@ pub enum HeadType {
     Embedding = 2,
 }
 
+impl HeadType {
+    const fn of(head: Option<HeadKind>) -> Self {
+        match head {
+            None => Self::None,
+            Some(HeadKind::Classification { .. }) => Self::Classification,
+            Some(HeadKind::Embedding { .. }) => Self::Embedding,
+        }
+    }
+}
+
 /// What is known of a model once it is bound.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -89,11 +99,7 @@ impl Info {
         let head = model.head().map(|head| head.kind);
         Self {
             input: if grid.is_some() { InputKind::Pixels } else { InputKind::Tokens },
-            head: match head {
-                None => HeadType::None,
-                Some(HeadKind::Classification { .. }) => HeadType::Classification,
-                Some(HeadKind::Embedding { .. }) => HeadType::Embedding,
-            },
+            head: HeadType::of(head),
             max_tokens: model.max_tokens().unwrap_or(0),
             layers: config.layers,
             hidden: config.hidden,
