@@ -1,7 +1,7 @@
 //! Token ids or pixels to hidden states.
 
 use super::Input;
-use super::layer::Pass;
+use super::pass::Pass;
 use crate::block::{PreparedRows, apply, for_row_tiles, norm_rows, rows_of};
 use crate::image::InputNormalization;
 use crate::kernels::Epilogue;

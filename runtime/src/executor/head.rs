@@ -1,6 +1,6 @@
 //! Final norm, pooling, classifier or embedding.
 
-use super::layer::Pass;
+use super::pass::Pass;
 use crate::block::{PreparedRows, apply, norm_rows, rows_of};
 use crate::config::{Head, HeadKind, Pooling};
 use crate::kernels::math::sqrt;

@@ -1,6 +1,6 @@
 //! What the selected tokens attend to (`docs/method.md`, "Attention modes").
 
-use super::layer::{Pass, attention_input, task_input};
+use super::pass::{Pass, attention_input, task_input};
 use crate::block::{
     Context, Keys, LowRank, PackedLowRank, RelativeBias, apply, for_row_tiles, rows_of, stage_rows,
 };

@@ -1,30 +1,23 @@
 //! One encoder layer (`docs/method.md`, "One layer"), for the rows, keys and updates it is handed.
 
 use super::keys::LayerKeys;
+use super::pass::{Pass, task_input};
 use crate::block::{
-    Context, Queries, RelativeBias, Transform, adapter_down, adapter_up, attend, feed_forward,
-    for_row_tiles, project_attended, rows_of,
+    Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
+    project_attended, rows_of,
 };
 use crate::memory::{Buffers, Scratch, typed};
-use crate::model::{Globals, Layer, Linear};
+use crate::model::Layer;
 use crate::routing::Selected;
 use crate::tensor::{Matrix, Part};
 
-/// One inference at work.
-pub(super) struct Pass<'p, 'b> {
-    pub(super) context: Context<'p>,
-    pub(super) globals: Globals<'p>,
-    pub(super) buffers: Buffers<'b>,
-    pub(super) scratch: Scratch<'b>,
-    pub(super) tokens: usize,
-}
-
 /// ```text
-/// Zt = Wo attention(q: u[S], kv: keys)
-/// Zf = FFN(norm(X[S] + Zt))
-/// Y  = X + adapter(u) + m * scatter(Zt + Zf)
+/// u    = norm(X)                               X itself in a post-norm layer
+/// Zt   = Wo attention(q: u[S], kv: keys)       project, attend
+/// Zf   = FFN(norm(X[S] + Zt))                  transform
+/// Z_ad = adapter(u)
+/// Y    = X + Z_ad + m * scatter(Zt + Zf)       update
 /// ```
-/// u is `norm(X)` in a pre-norm layer, X in a post-norm layer.
 pub(super) fn forward(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, selected: Selected<'_>) {
     let keys = pass.project(layer, selected);
     pass.attend(selected, keys);
@@ -32,29 +25,7 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, selected: Sele
     pass.update(layer, selected);
 }
 
-/// How rows enter the query, key and value projections.
-pub(super) fn attention_input<'a>(context: &Context<'_>, layer: &Layer<'a>) -> Transform<'a> {
-    let attention = &layer.block.attention;
-    Transform { norm: context.norm_before(attention.norm), scale: attention.input_scale }
-}
-
-/// How rows enter a map of the task: as they enter the projections if its weights are integers,
-/// which were divided by the same scale.
-pub(super) fn task_input<'a>(
-    context: &Context<'_>,
-    layer: &Layer<'a>,
-    map: &Linear<'_>,
-) -> Transform<'a> {
-    let transform = attention_input(context, layer);
-    if map.is_integer() { transform } else { Transform { scale: &[], ..transform } }
-}
-
 impl Pass<'_, '_> {
-    /// X, `[n, d]`.
-    pub(super) fn hidden(&self) -> Matrix<'_> {
-        Matrix::new(self.buffers.hidden, self.context.config.hidden).first_rows(self.tokens)
-    }
-
     /// Queries to their context, in place.
     fn attend(&mut self, selected: Selected<'_>, keys: LayerKeys<'_>) {
         let (config, width) = (self.context.config, self.context.config.attention_width());

@@ -3,6 +3,7 @@
 //! | file | stage |
 //! |---|---|
 //! | `embed` | ids or patches to hidden states |
+//! | `pass` | what the stages of one inference read and write |
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
 //! | `keys` | what the selected tokens of a layer attend to |
@@ -15,6 +16,7 @@ mod input;
 mod keys;
 mod layer;
 mod observer;
+mod pass;
 mod route;
 
 pub use error::{ExecutorError, RunError};
@@ -32,7 +34,7 @@ use crate::model::Model;
 use crate::routing::{Budget, CostModel, DeadlineChoice, DeadlineError};
 use crate::tensor::{Matrix, Part};
 use core::time::Duration;
-use layer::Pass;
+use pass::Pass;
 use route::{Router, tokens_of_layer};
 
 /// Runs a model in a caller's scratch buffer.

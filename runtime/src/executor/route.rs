@@ -1,6 +1,6 @@
 //! Scores and selection of one layer (`docs/method.md`, "One layer").
 
-use super::layer::Pass;
+use super::pass::Pass;
 use crate::block::{for_row_tiles, rows_of};
 use crate::config::{RouterInput, TaskConfig};
 use crate::executor::Observer;
