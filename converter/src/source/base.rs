@@ -1,18 +1,16 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
 use super::TokenizerFiles;
-use super::error::{SourceError, TensorProblem};
+use super::error::SourceError;
 use super::family::{Encoder, Entry};
-use super::tensors::{FloatTensor, TensorFile};
+use super::json::read_json;
+use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// A tensor's place in a model: layer ([`GLOBAL_LAYER`] for none), then role.
-pub type Place = (u16, Role);
 
 /// A frozen pretrained encoder, every tensor as `[rows, columns]` f32.
 #[derive(Clone, Debug)]
@@ -146,7 +144,7 @@ impl Base {
 
     fn insert_classifier(&mut self, file: &TensorFile, labels: usize) -> Result<(), SourceError> {
         for (role, name, shape) in classifier_entries(labels, self.config.hidden) {
-            self.tensors.insert((GLOBAL_LAYER, role), matrix(file, name, shape)?);
+            self.tensors.insert((GLOBAL_LAYER, role), file.matrix(name, shape)?);
             self.names.insert((GLOBAL_LAYER, role), name.to_owned());
         }
         Ok(())
@@ -177,39 +175,6 @@ pub(super) fn classifier_entries(
         (Role::HeadWeight, "classifier.weight", [labels, hidden]),
         (Role::HeadBias, "classifier.bias", [1, labels]),
     ]
-}
-
-/// A JSON file.
-pub(super) fn read_json(path: &Path) -> Result<Value, SourceError> {
-    let text = std::fs::read(path)
-        .map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|error| SourceError::Json {
-        path: path.to_owned(),
-        problem: format!("not valid JSON: {error}"),
-    })
-}
-
-/// A tensor as a matrix: dimensions after the first are flattened, a vector is one row.
-pub(super) fn matrix(
-    file: &TensorFile,
-    name: &str,
-    shape: [usize; 2],
-) -> Result<FloatTensor, SourceError> {
-    let [rows, columns] = shape;
-    let mut tensor = file.tensor(name)?;
-    let significant: Vec<usize> = tensor.shape.iter().copied().filter(|side| *side != 1).collect();
-    let first = significant.first().copied().unwrap_or(1);
-    let fits = tensor.values.len() == rows * columns
-        && (rows == 1 && significant.len() <= 1
-            || rows == first
-            || columns == 1 && rows == tensor.values.len()
-            || rows == 1 && first == columns);
-    if !fits {
-        let (expected, found) = (shape.to_vec(), tensor.shape);
-        return Err(file.problem(name, TensorProblem::Shape { expected, found }));
-    }
-    tensor.shape = shape.to_vec();
-    Ok(tensor)
 }
 
 /// `preprocessor_config.json`.

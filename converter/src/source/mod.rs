@@ -3,6 +3,7 @@
 mod base;
 mod error;
 mod family;
+mod json;
 mod metadata;
 mod positions;
 mod relative;
@@ -11,10 +12,10 @@ mod task;
 mod tensors;
 mod tokenizer;
 
-pub use base::{Base, Place};
+pub use base::Base;
 pub use error::{SourceError, TensorProblem};
 pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use relative::bias_by_distance;
 pub use task::Task;
-pub use tensors::{FloatTensor, TensorFile};
+pub use tensors::{FloatTensor, Place, TensorFile};
 pub use tokenizer::TokenizerFiles;

@@ -1,9 +1,9 @@
 //! A CoDA task file: adapters, routers, low-rank keys, changed norms, head.
 
-use super::base::{Base, Place, classifier_entries, matrix};
+use super::base::{Base, classifier_entries};
 use super::error::{SourceError, TensorProblem};
 use super::metadata::{TaskMetadata, missing};
-use super::tensors::{FloatTensor, TensorFile};
+use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{AttentionMode, Head, HeadKind, LayerPlan, Pooling, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ impl Task {
         name: String,
         shape: [usize; 2],
     ) -> Result<(), SourceError> {
-        self.tensors.insert(place, matrix(file, &name, shape)?);
+        self.tensors.insert(place, file.matrix(&name, shape)?);
         self.names.insert(place, name);
         Ok(())
     }
@@ -150,8 +150,8 @@ impl Task {
         let name = |part: &str| format!("coda.layer.{index}.light_kv.{part}");
         let rank = rows_of(file, &name("down.weight"))?;
         self.insert(file, (layer, Role::LowRankDown), name("down.weight"), [rank, d])?;
-        let up = matrix(file, &name("up.weight"), [2 * width, rank])?;
-        let bias = matrix(file, &name("up.bias"), [1, 2 * width])?;
+        let up = file.matrix(&name("up.weight"), [2 * width, rank])?;
+        let bias = file.matrix(&name("up.bias"), [1, 2 * width])?;
         let halves = [
             (Role::LowRankKey, Role::LowRankKeyBias),
             (Role::LowRankValue, Role::LowRankValueBias),

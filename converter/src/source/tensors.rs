@@ -1,10 +1,14 @@
 //! A safetensors file, its tensors as f32.
 
 use super::error::{SourceError, TensorProblem};
+use coda_runtime::format::Role;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A tensor's place in a model: layer ([`GLOBAL_LAYER`](coda_runtime::format::GLOBAL_LAYER) for none), then role.
+pub type Place = (u16, Role);
 
 /// A tensor as f32, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +111,26 @@ impl TensorFile {
             return Err(self.problem(name, TensorProblem::Shape { expected, found }));
         }
         tensor.shape = expected.to_vec();
+        Ok(tensor)
+    }
+
+    /// A tensor as a matrix: dimensions after the first are flattened, a vector is one row.
+    pub(super) fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<FloatTensor, SourceError> {
+        let [rows, columns] = shape;
+        let mut tensor = self.tensor(name)?;
+        let significant: Vec<usize> =
+            tensor.shape.iter().copied().filter(|side| *side != 1).collect();
+        let first = significant.first().copied().unwrap_or(1);
+        let fits = tensor.values.len() == rows * columns
+            && (rows == 1 && significant.len() <= 1
+                || rows == first
+                || columns == 1 && rows == tensor.values.len()
+                || rows == 1 && first == columns);
+        if !fits {
+            let (expected, found) = (shape.to_vec(), tensor.shape);
+            return Err(self.problem(name, TensorProblem::Shape { expected, found }));
+        }
+        tensor.shape = shape.to_vec();
         Ok(tensor)
     }
 }

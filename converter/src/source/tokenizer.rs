@@ -1,7 +1,7 @@
 //! The WordPiece vocabulary of a model directory.
 
-use super::base::read_json;
 use super::error::SourceError;
+use super::json::read_json;
 use coda_runtime::text::normalize::Normalization;
 use coda_runtime::text::{Options, SpecialIds, encode, encoded_len};
 use serde_json::{Map, Value};

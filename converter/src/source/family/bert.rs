@@ -1,7 +1,7 @@
 //! BERT: post-norm, learned positions, token types.
 
-use super::Family;
 use super::checkpoint::{Checkpoint, SizeFields};
+use super::definition::Family;
 use super::entries::{Entries, LayerNames, Stored};
 use crate::source::error::SourceError;
 use crate::source::roles::EMBEDDING_NORM;

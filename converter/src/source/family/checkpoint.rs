@@ -1,6 +1,5 @@
 //! A `config.json`, field by field, and which tensors stand beside it.
 
-use super::Family;
 use crate::source::error::SourceError;
 use crate::source::tensors::TensorFile;
 use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
@@ -37,10 +36,10 @@ impl<'f> Checkpoint<'f> {
     }
 
     /// Settles what stands before every name.
-    pub(super) fn find_prefix(&mut self, family: &Family) {
+    pub(super) fn find_prefix(&mut self, prefixes: &[&'static str], probe: &str) {
         let Some(file) = self.file else { return };
-        let holds = |prefix: &&&str| file.contains(&format!("{prefix}{}", family.probe));
-        self.prefix = family.prefixes.iter().find(holds).copied().unwrap_or("");
+        let holds = |prefix: &&&str| file.contains(&format!("{prefix}{probe}"));
+        self.prefix = prefixes.iter().find(holds).copied().unwrap_or("");
     }
 
     pub(super) const fn prefix(&self) -> &'static str {

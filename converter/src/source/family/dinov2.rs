@@ -1,8 +1,9 @@
 //! DINOv2: a ViT with LayerScale.
 
 use super::checkpoint::Checkpoint;
+use super::definition::{Family, embedding};
 use super::entries::LayerNames;
-use super::{Family, embedding, vit};
+use super::vit;
 use crate::source::error::SourceError;
 use coda_runtime::config::{Config, Pooling};
 

@@ -1,7 +1,7 @@
 //! `DistilBERT`: a BERT of fewer layers, without token types.
 
-use super::Family;
 use super::checkpoint::{Checkpoint, SizeFields};
+use super::definition::Family;
 use super::entries::{Entries, LayerNames};
 use crate::source::error::SourceError;
 use crate::source::roles::EMBEDDING_NORM;

@@ -1,13 +1,12 @@
 //! The tensors of an encoder, as a family names and stores them.
 
-use crate::source::base::{Place, matrix};
 use crate::source::error::SourceError;
 use crate::source::positions::{self, Grid};
 use crate::source::relative;
 use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EXPAND, FEED_FORWARD_NORM, GATE, KEY, OUTPUT, QUERY, Roles, VALUE,
 };
-use crate::source::tensors::{FloatTensor, TensorFile};
+use crate::source::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Norm};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 
@@ -41,18 +40,18 @@ impl Entry {
     pub(in crate::source) fn read(&self, file: &TensorFile) -> Result<FloatTensor, SourceError> {
         let [rows, columns] = self.shape;
         let values = match self.stored {
-            Stored::Same => return matrix(file, &self.name, self.shape),
+            Stored::Same => return file.matrix(&self.name, self.shape),
             Stored::After(skipped) => {
-                let table = matrix(file, &self.name, [skipped + rows, columns])?;
+                let table = file.matrix(&self.name, [skipped + rows, columns])?;
                 table.values[skipped * columns..].to_vec()
             }
             Stored::Resized { from, to } => {
                 let class = rows - to.patches();
-                let table = matrix(file, &self.name, [class + from.patches(), columns])?;
+                let table = file.matrix(&self.name, [class + from.patches(), columns])?;
                 positions::resize(&table.values, from, to, columns)
             }
             Stored::Buckets(buckets) => {
-                let table = matrix(file, &self.name, [buckets, rows])?;
+                let table = file.matrix(&self.name, [buckets, rows])?;
                 relative::bias_by_distance(&table.values, buckets, rows, columns / 2)
             }
         };

@@ -4,6 +4,7 @@
 
 mod bert;
 mod checkpoint;
+mod definition;
 mod dinov2;
 mod distilbert;
 mod entries;
@@ -16,8 +17,9 @@ pub(super) use entries::Entry;
 use super::error::SourceError;
 use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
-use coda_runtime::config::{Config, Head, HeadKind, Pooling};
+use coda_runtime::config::{Config, Head};
 use coda_runtime::format::{decode_config, encode_config};
+use definition::Family;
 use entries::Entries;
 use serde_json::Value;
 use std::path::Path;
@@ -32,39 +34,14 @@ static FAMILIES: [&Family; 6] = [
     &t5::FAMILY,
 ];
 
-/// How one kind of encoder is described and stored.
-struct Family {
-    /// Its names in the `model_type` of a `config.json`.
-    model_types: &'static [&'static str],
-    /// What may stand before every name: the head classes of a family add a prefix.
-    prefixes: &'static [&'static str],
-    /// A tensor that no checkpoint lacks, by which the prefix is found.
-    probe: &'static str,
-    /// The encoder that the fields describe.
-    config: fn(&Checkpoint<'_>) -> Result<Config, SourceError>,
-    /// The tensors of that encoder.
-    tensors: fn(&Checkpoint<'_>, &mut Entries<'_>) -> Result<(), SourceError>,
-    /// The tensors `classifier.{weight,bias}`, if there are any, read the pooled vector.
-    classifier: bool,
-    /// The answer where nothing describes one.
-    head: Option<Head>,
-}
-
-impl Family {
-    /// The family of a `model_type`.
-    fn named(path: &Path, found: String) -> Result<&'static Self, SourceError> {
-        let is_own = |family: &&&Self| family.model_types.contains(&found.as_str());
-        FAMILIES.iter().find(is_own).copied().ok_or_else(|| {
-            let types = FAMILIES.iter().flat_map(|family| family.model_types);
-            let supported = types.copied().collect::<Vec<_>>().join(", ");
-            SourceError::Architecture { path: path.to_owned(), found, supported }
-        })
-    }
-}
-
-/// The pooled vector as the answer.
-const fn embedding(pooling: Pooling) -> Head {
-    Head { pooling, kind: HeadKind::Embedding { normalize: false } }
+/// The family of a `model_type`.
+fn family(path: &Path, found: String) -> Result<&'static Family, SourceError> {
+    let is_named = |family: &&&Family| family.model_types.contains(&found.as_str());
+    FAMILIES.iter().find(is_named).copied().ok_or_else(|| {
+        let types = FAMILIES.iter().flat_map(|family| family.model_types);
+        let supported = types.copied().collect::<Vec<_>>().join(", ");
+        SourceError::Architecture { path: path.to_owned(), found, supported }
+    })
 }
 
 /// What a `config.json` describes, with the names of its file.
@@ -91,8 +68,8 @@ impl Encoder {
         image_size: Option<usize>,
     ) -> Result<Self, SourceError> {
         let mut checkpoint = Checkpoint::new(path, json, file, image_size);
-        let family = Family::named(path, checkpoint.need("model_type")?)?;
-        checkpoint.find_prefix(family);
+        let family = family(path, checkpoint.need("model_type")?)?;
+        checkpoint.find_prefix(family.prefixes, family.probe);
         let config = (family.config)(&checkpoint)?;
         // The package format's limits, said in the configuration's words.
         decode_config(&encode_config(&config))

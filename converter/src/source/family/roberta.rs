@@ -1,7 +1,8 @@
 //! `RoBERTa`: a BERT whose positions begin after that of the padding token.
 
+use super::bert;
 use super::checkpoint::Checkpoint;
-use super::{Family, bert};
+use super::definition::Family;
 use crate::source::error::SourceError;
 
 pub(super) const FAMILY: Family = Family {

@@ -1,7 +1,7 @@
 //! The encoder of T5: pre-norm, RMS norms, relative positions.
 
-use super::Family;
 use super::checkpoint::Checkpoint;
+use super::definition::Family;
 use super::entries::{Entries, LayerNames, Stored};
 use crate::source::error::SourceError;
 use crate::source::roles::FINAL_NORM;

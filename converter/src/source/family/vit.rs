@@ -1,8 +1,9 @@
 //! ViT: pre-norm, patches, learned positions.
 
+use super::bert;
 use super::checkpoint::Checkpoint;
+use super::definition::Family;
 use super::entries::{Entries, LayerNames, Stored};
-use super::{Family, bert};
 use crate::source::error::SourceError;
 use crate::source::positions::Grid;
 use crate::source::roles::{FINAL_NORM, PATCH};

@@ -1,0 +1,29 @@
+//! What a family is.
+
+use super::checkpoint::Checkpoint;
+use super::entries::Entries;
+use crate::source::error::SourceError;
+use coda_runtime::config::{Config, Head, HeadKind, Pooling};
+
+/// How one kind of encoder is described and stored.
+pub(super) struct Family {
+    /// Its names in the `model_type` of a `config.json`.
+    pub(super) model_types: &'static [&'static str],
+    /// What may stand before every name: the head classes of a family add a prefix.
+    pub(super) prefixes: &'static [&'static str],
+    /// A tensor that no checkpoint lacks, by which the prefix is found.
+    pub(super) probe: &'static str,
+    /// The encoder that the fields describe.
+    pub(super) config: fn(&Checkpoint<'_>) -> Result<Config, SourceError>,
+    /// The tensors of that encoder.
+    pub(super) tensors: fn(&Checkpoint<'_>, &mut Entries<'_>) -> Result<(), SourceError>,
+    /// The tensors `classifier.{weight,bias}`, if there are any, read the pooled vector.
+    pub(super) classifier: bool,
+    /// The answer where nothing describes one.
+    pub(super) head: Option<Head>,
+}
+
+/// The pooled vector as the answer.
+pub(super) const fn embedding(pooling: Pooling) -> Head {
+    Head { pooling, kind: HeadKind::Embedding { normalize: false } }
+}
