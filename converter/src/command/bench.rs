@@ -1,7 +1,7 @@
 //! `coda bench`: latency at several reductions.
 
+use super::shared::{Compute, PackageFiles, check_reduction, cpu_name, progress, removed};
 use super::table::{grouped, table};
-use super::{Compute, PackageFiles, check_reduction, cpu_name, progress, removed};
 use anyhow::{Context, Result, ensure};
 use coda_converter::bench::{self, ReductionTiming};
 use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted};

@@ -1,6 +1,6 @@
 //! `coda cpu`: what this CPU can run.
 
-use super::cpu_name;
+use super::shared::cpu_name;
 use super::table::table;
 use anyhow::Result;
 use coda_runtime::kernels::{ENVIRONMENT_VARIABLE, Kernels};

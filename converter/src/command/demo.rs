@@ -2,8 +2,8 @@
 
 use super::pack::pack;
 use super::run::{best, drawing, label_name, read_image};
+use super::shared::{check_reduction, cpu_name, progress, removed};
 use super::table::{grouped, table};
-use super::{check_reduction, cpu_name, progress, removed};
 use anyhow::{Context, Result};
 use coda_converter::dataset::{Sample, SampleInput};
 use coda_converter::draw::Trace;

@@ -1,7 +1,7 @@
 //! `coda eval`: accuracy and latency over a labelled set.
 
+use super::shared::{Compute, PackageFiles, cpu_name, progress};
 use super::table::{grouped, table};
-use super::{Compute, PackageFiles, cpu_name, progress};
 use anyhow::{Result, ensure};
 use coda_converter::dataset;
 use coda_converter::evaluate::{Evaluation, Settings, evaluate};

@@ -9,20 +9,12 @@ mod inspect;
 mod pack;
 mod plan;
 mod run;
+mod shared;
 mod sign;
 mod table;
 mod verify;
 
-use anyhow::{Context, Result, bail, ensure};
-use coda_converter::pack::PackageBytes;
-use coda_converter::session::{Session, bind_packages};
-use coda_runtime::kernels::Kernels;
-use coda_runtime::memory::Capacity;
-use coda_runtime::model::Model;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::convert::Infallible;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use anyhow::Result;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -59,103 +51,4 @@ impl Command {
             Self::VerifySignature(command) => command.run(),
         }
     }
-}
-
-/// Packages to run: a bundle, a base, or a base and a task.
-#[derive(Debug, clap::Args)]
-struct PackageFiles {
-    /// A bundle, a base, or a base and a task
-    #[arg(required = true, num_args = 1..=2, value_name = "PACKAGE")]
-    packages: Vec<PathBuf>,
-}
-
-impl PackageFiles {
-    /// The first file: what belongs to a machine is stored beside it.
-    fn first(&self) -> &Path {
-        self.packages.first().map_or(Path::new(""), PathBuf::as_path)
-    }
-
-    fn read(&self) -> Result<Vec<PackageBytes>> {
-        let read = |path: &PathBuf| {
-            let bytes = PackageBytes::read(path);
-            bytes.with_context(|| format!("cannot read {}", path.display()))
-        };
-        self.packages.iter().map(read).collect()
-    }
-
-    /// The model in what [`Self::read`] gave.
-    fn bind<'a>(&self, files: &'a [PackageBytes]) -> Result<Model<'a>> {
-        let parsed = files
-            .iter()
-            .zip(&self.packages)
-            .map(|(bytes, path)| bytes.parse().with_context(|| path.display().to_string()));
-        bind_packages(&parsed.collect::<Result<Vec<_>>>()?)
-    }
-}
-
-/// How to compute.
-#[derive(Debug, clap::Args)]
-struct Compute {
-    /// Kernel table (`coda cpu` lists them); else that of `CODA_KERNELS`, else the fastest
-    #[arg(long, value_name = "TABLE")]
-    kernels: Option<String>,
-    /// Threads of one inference; the answer is the same to the bit
-    #[arg(long, value_name = "N", default_value = "1")]
-    threads: NonZeroUsize,
-    #[arg(long, hide = true, value_name = "REMOVED", value_parser = removed(
-        "rows enter integer weights as int8; \
-         to tell their error from that of the weights, pack with --weights f32"
-    ))]
-    activations: Option<Infallible>,
-}
-
-/// The parser of an option that this release no longer has: it says what to do instead.
-fn removed(instead: &'static str) -> impl Fn(&str) -> Result<Infallible, String> + Clone {
-    move |_| Err(format!("removed in 0.2: {instead}"))
-}
-
-impl Compute {
-    fn kernels(&self) -> Result<&'static Kernels> {
-        let Some(name) = &self.kernels else { return Ok(Kernels::from_environment()?) };
-        Kernels::by_name(name).with_context(|| {
-            let names: Vec<&str> = Kernels::available().map(|table| table.name).collect();
-            format!("no kernel table \"{name}\" on this CPU; there are {}", names.join(", "))
-        })
-    }
-
-    fn session<'m>(&self, model: &'m Model<'m>, capacity: Capacity) -> Result<Session<'m>> {
-        let session = Session::new(model, capacity)?.with_kernels(self.kernels()?);
-        session.with_threads(self.threads.into())
-    }
-}
-
-/// A reduction, refused where it makes no sense for an input of `tokens` tokens.
-fn check_reduction(reduction: f32, tokens: usize) -> Result<()> {
-    ensure!(
-        reduction.is_finite() && reduction >= 1.0,
-        "a reduction must be at least 1, not {reduction}"
-    );
-    if reduction > tokens as f32 {
-        bail!(
-            "reduction {reduction} is above the {tokens} tokens of the input: give at most \
-             {tokens}, which selects one token"
-        );
-    }
-    Ok(())
-}
-
-/// A progress bar on the terminal's error stream; it shows nothing where there is no terminal.
-fn progress(title: &'static str, length: u64) -> ProgressBar {
-    let template = "{msg} [{bar:30}] {pos}/{len} {eta} left";
-    let style = ProgressStyle::with_template(template);
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
-    ProgressBar::new(length).with_style(style).with_message(title)
-}
-
-/// The name of this machine's CPU, for the record beside a measured figure.
-fn cpu_name() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
-    name.unwrap_or(std::env::consts::ARCH).to_owned()
 }

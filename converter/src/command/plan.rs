@@ -1,7 +1,7 @@
 //! `coda plan`: flash and RAM before flashing.
 
-use super::PackageFiles;
 use super::board::Board;
+use super::shared::PackageFiles;
 use super::table::{grouped, plan_table};
 use anyhow::{Context, Result, ensure};
 use coda_converter::firmware::{c_constants, rust_constants};

@@ -1,6 +1,6 @@
 //! `coda run`: one input through a package.
 
-use super::{Compute, PackageFiles, check_reduction};
+use super::shared::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize};

@@ -1,8 +1,9 @@
 //! `coda verify`: a model against the oracle, a quantised one against the float one.
 
 use super::pack::pack;
+use super::run;
+use super::shared::progress;
 use super::table::table;
-use super::{progress, run};
 use anyhow::{Context, Result, bail};
 use coda_converter::dataset::{self, SampleInput};
 use coda_converter::pack::WeightType;
