@@ -183,7 +183,7 @@ fn paired(page: &mut String, methods: &Methods<'_>) -> Result<()> {
     Ok(())
 }
 
-/// McNemar: the difference over its standard error if both were alike.
+/// Both counts, and their difference over its standard error if both trainings were alike.
 fn difference(pairs: &[Pair], reduction: f32) -> String {
     let Some(pair) = pairs.iter().find(|pair| pair.reduction == reduction) else {
         return NONE.to_owned();
