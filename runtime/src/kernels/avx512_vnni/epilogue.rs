@@ -1,6 +1,6 @@
 //! What becomes of the sums with two panels: scale, bias, activation, destination.
 
-use super::{WIDE, load, polynomial, store};
+use super::registers::{WIDE, load, polynomial, store};
 use crate::config::Activation;
 use crate::kernels::Precision;
 use crate::kernels::math;

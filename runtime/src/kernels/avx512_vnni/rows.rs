@@ -1,6 +1,6 @@
 //! Passes over rows.
 
-use super::{WIDE, first_lanes, load, polynomial};
+use super::registers::{WIDE, first_lanes, load, polynomial};
 use crate::kernels::portable::{self, Block, ROUNDER};
 pub(super) use crate::kernels::portable::{add_f16, add_int8, dot, softmax};
 use crate::kernels::scalar::inverse_scale;
