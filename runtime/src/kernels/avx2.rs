@@ -32,8 +32,8 @@ use core::arch::x86_64::{
     _mm256_cmpgt_epi16, _mm256_cvtph_ps, _mm256_hadd_epi32, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_max_epi8, _mm256_max_epi16, _mm256_movemask_epi8, _mm256_mul_ps,
     _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
-    _mm256_set1_ps, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_sub_epi8, _mm256_sub_epi16, _mm256_xor_si256,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sub_epi8,
+    _mm256_sub_epi16, _mm256_xor_si256,
 };
 
 use half::f16;
@@ -237,10 +237,13 @@ impl<const MOST: usize> List<MOST> {
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn block_of_rows(rows: [&[[i8; PANEL]]; TILE], index: usize) -> __m256i {
-    // SAFETY: every row has the block.
-    let [a, b, c, d] =
-        rows.map(|row| bytemuck::must_cast::<_, i64>(unsafe { *row.get_unchecked(index) }));
-    _mm256_setr_epi64x(a, b, c, d)
+    // Not `map`: its closure has AVX2, and is called wherever `map` itself is not inlined.
+    let mut values = [[0; PANEL]; TILE];
+    for (slot, row) in values.iter_mut().zip(rows) {
+        // SAFETY: every row has the block.
+        *slot = unsafe { *row.get_unchecked(index) };
+    }
+    bytemuck::must_cast(values)
 }
 
 /// The sums of the positive values of each two inputs of one block of four rows, and of the negative ones
@@ -254,8 +257,9 @@ unsafe fn signed_sums(rows: [&[[i8; PANEL]]; TILE], index: usize) -> [__m256i; 2
     let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
     // SAFETY: every row has the block.
     let values = unsafe { block_of_rows(rows, index) };
-    [values, _mm256_sub_epi8(zero, values)]
-        .map(|values| _mm256_maddubs_epi16(_mm256_max_epi8(values, zero), ones))
+    let negative = _mm256_max_epi8(_mm256_sub_epi8(zero, values), zero);
+    let positive = _mm256_max_epi8(values, zero);
+    [_mm256_maddubs_epi16(positive, ones), _mm256_maddubs_epi16(negative, ones)]
 }
 
 /// Whether sums of products are exact in an i16 if the values have these sums.
@@ -286,10 +290,10 @@ unsafe fn classify(rows: [&[[i8; PANEL]]; TILE], kinds: &mut BlockKinds) -> [i32
     (kinds.blocks, kinds.pairs.count, kinds.singles.count, kinds.signed.count) = (0, 0, 0, 0);
     let mut zero_points = _mm256_setzero_si256();
     for first in (0..listed & !1).step_by(2) {
-        let [sums, next] = [first, first + 1].map(|block| {
-            // SAFETY: the rows have so many blocks.
-            unsafe { signed_sums(rows, block) }
-        });
+        // SAFETY: the rows have so many blocks.
+        let sums = unsafe { signed_sums(rows, first) };
+        // SAFETY: the same.
+        let next = unsafe { signed_sums(rows, first + 1) };
         let fit = [fits(sums), fits(next)];
         let both = fits([_mm256_add_epi16(sums[0], next[0]), _mm256_add_epi16(sums[1], next[1])]);
         kinds.pairs.add(first, both);
@@ -331,7 +335,7 @@ unsafe fn sums_by_kind<const ROWS: usize>(
     let unsigned = |index: usize| {
         // SAFETY: the panel has the block.
         let weights: [__m256i; 2] = bytemuck::must_cast(unsafe { *panel.get_unchecked(index) });
-        weights.map(|weights| _mm256_xor_si256(weights, offset))
+        [_mm256_xor_si256(weights[0], offset), _mm256_xor_si256(weights[1], offset)]
     };
     let value = |row: &[[i8; PANEL]], index: usize| {
         // SAFETY: the row has the block.
@@ -459,10 +463,12 @@ impl<W: Weight> FloatSums<W> for Avx2 {
     }
 }
 
+/// Not inlined, or values of the loops around it take registers from the addresses of the rows.
+///
 /// # Safety
 /// Every row is as long as the panel.
 #[target_feature(enable = "avx2")]
-#[inline]
+#[inline(never)]
 unsafe fn float_sums<W: Weight, const ROWS: usize>(
     rows: [&[f32]; ROWS],
     panel: &[[W; PANEL]],

@@ -97,8 +97,8 @@ fn activated<const N: usize>(epilogue: &LoadedEpilogue<2>, mut values: [__m512; 
             values = gelu_erf_8bit(values);
         }
         Some(Activation::GeluErf) => values = gelu_erf_in_fours(values),
-        Some(Activation::Relu) => values = by_lanes(values, Activation::Relu),
-        Some(Activation::GeluTanh) => values = by_lanes(values, Activation::GeluTanh),
+        // One call: a function with one caller is inlined.
+        Some(activation) => values = by_lanes(values, activation),
     }
     if let LoadedStore::Add(Some(scale)) = epilogue.store {
         let scale = bytemuck::must_cast(scale);
@@ -109,14 +109,17 @@ fn activated<const N: usize>(epilogue: &LoadedEpilogue<2>, mut values: [__m512; 
     values
 }
 
-/// An activation that compilers turn into vector code.
+/// ReLU or the GELU of tanh, which compilers turn into vector code.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn by_lanes<const N: usize>(values: [__m512; N], activation: Activation) -> [__m512; N] {
     // A copy: the loop is not unrolled, and what it goes over stays in memory.
     let mut all: [[f32; WIDE]; N] = values.map(bytemuck::must_cast);
     for lanes in &mut all {
-        activate_all(lanes, activation, Precision::Int8);
+        match activation {
+            Activation::Relu => activate_all(lanes, Activation::Relu, Precision::Int8),
+            _ => activate_all(lanes, Activation::GeluTanh, Precision::Int8),
+        }
     }
     all.map(bytemuck::must_cast)
 }
