@@ -156,4 +156,4 @@ for task in "${tasks[@]}"; do
     done
   done
 done
-"$trainer" report "$results" --preface "$results/preface.md" --out RESULTS.md
+"$trainer" report "$results" --preface "$results/preface.md.in" --out RESULTS.md
