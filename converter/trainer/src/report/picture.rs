@@ -1,6 +1,6 @@
 //! Accuracy against speed-up.
 
-use super::{Methods, Runs, accuracies, machine, mean, mean_ms};
+use super::runs::{Methods, Runs, accuracies, machine, mean, mean_ms};
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The tables of one task.
 
-use super::{Machine, Methods, Runs, accuracies, ascending, machine, mean, mean_ms, spread};
+use super::runs::{Machine, Methods, Runs, accuracies, ascending, machine, mean, mean_ms, spread};
 use crate::results::{LEARNED, Measured, Pair, Training, UNLEARNED};
 use anyhow::Result;
 use std::fmt::Write;
