@@ -2,7 +2,7 @@
 
 use crate::data::Augmentation;
 use crate::loss::LossWeights;
-use crate::model::{Method, TaskSpec};
+use crate::model::{Method, Selector, TaskSpec};
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
@@ -79,22 +79,6 @@ pub enum PoolingChoice {
     Mean,
     /// The first token
     ClassToken,
-}
-
-/// Who selects the tokens of a routed layer. Only `learned` is a model; the others are what it is
-/// compared with (`docs/method.md`, "What the paper reports").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selector {
-    /// The router
-    #[default]
-    Learned,
-    /// Chance
-    Random,
-    /// Truncation: the first k tokens
-    First,
-    /// Every r-th token
-    Every,
 }
 
 /// What the routers begin with.

@@ -1,6 +1,6 @@
 //! What stands in the output directory after a training.
 
-use super::Training;
+use super::arguments::Training;
 use super::files::name_of;
 use anyhow::{Context, Result};
 use coda_converter::dataset::Sample;
@@ -8,10 +8,9 @@ use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
 use coda_trainer::data::{Dataset, Reader};
-use coda_trainer::model::{Method, Model, Tensors};
+use coda_trainer::model::{Method, Model, Selector, Tensors};
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
-use coda_trainer::settings::Selector;
 use coda_trainer::train::Trainer;
 use coda_trainer::weights::{TaskDefaults, write_base, write_task};
 use std::iter::repeat_n;
@@ -141,10 +140,11 @@ impl Finished<'_> {
     fn test(&self, trainer: &Trainer<'_>) -> Result<Option<TestRecord>> {
         let Training { settings, test, .. } = self.training;
         let reader = Reader::new(self.base, settings.max_tokens)?;
-        let Some(set) = self.training.test_data(&reader, self.data)? else { return Ok(None) };
+        let Some(path) = test else { return Ok(None) };
+        let set = reader.test(path, None, &self.data.labels).context("the test data")?;
         let samples: Vec<&Sample> = set.samples.iter().collect();
         Ok(Some(TestRecord {
-            file: test.as_deref().map(name_of).unwrap_or_default(),
+            file: name_of(path),
             sha256: set.hash.clone(),
             samples: samples.len(),
             reductions: trainer.evaluate(&samples, &self.training.test_reductions)?,

@@ -1,18 +1,17 @@
 //! The forward pass (`docs/method.md`, "One layer"), differentiable in whatever is trained.
 
-use super::Model;
 use super::affine::{
     ADAPTER_DOWN, ADAPTER_UP, ATTENTION_NORM, Affine, EMBEDDING_NORM, FEED_FORWARD_GATE,
     FEED_FORWARD_IN, FEED_FORWARD_NORM, FEED_FORWARD_OUT, FINAL_NORM, HEAD, KEY, LOW_RANK_KEY,
     LOW_RANK_VALUE, OUTPUT, PATCH, QUERY, VALUE,
 };
 use super::batch::{Batch, Inputs};
+use super::{Model, Selector};
 use crate::ops::{
     Segment, Selected, activation, add_gated, attention, frozen_feed_forward, gates, gather,
     layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
 };
 use crate::random::{Draws, Purpose};
-use crate::settings::Selector;
 use candle_core::{DType, Device, Result, Tensor};
 use coda_runtime::config::{
     AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,

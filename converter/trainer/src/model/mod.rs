@@ -12,7 +12,7 @@ pub use batch::{Batch, Inputs};
 pub use forward::{Encoded, LayerTrace};
 pub use initial::{Initializer, blank_task, fill_base};
 pub use low_rank::low_rank;
-pub use spec::{Method, TaskSpec};
+pub use spec::{Method, Selector, TaskSpec};
 
 use crate::ops::FrozenMap;
 use affine::{Affine, FEED_FORWARD_IN, FEED_FORWARD_OUT, KEY, OUTPUT, QUERY, VALUE};

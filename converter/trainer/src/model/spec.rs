@@ -1,7 +1,6 @@
 //! What is trained, and the shape of a task.
 
 use crate::ops::SoftTopK;
-use crate::settings::Selector;
 use coda_converter::source::{Place, Task};
 use coda_runtime::config::{Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -45,6 +44,22 @@ impl Method {
             }
         }
     }
+}
+
+/// Who selects the tokens of a routed layer. Only `learned` is a model; the others are what it is
+/// compared with (`docs/method.md`, "What the paper reports").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selector {
+    /// The router
+    #[default]
+    Learned,
+    /// Chance
+    Random,
+    /// Truncation: the first k tokens
+    First,
+    /// Every r-th token
+    Every,
 }
 
 /// The shape of a task.
