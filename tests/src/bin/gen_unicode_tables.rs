@@ -1,17 +1,17 @@
-//! Prints `runtime/src/text/unicode_tables.rs`:
+//! Prints `runtime/src/text/unicode_tables.bin`: each table as the count of its numbers and then the
+//! numbers, all as little-endian u32, in the order of `unicode_tables.rs`:
 //!
 //! ```text
-//! cargo run --release -p coda-tests --bin gen_unicode_tables > runtime/src/text/unicode_tables.rs
+//! cargo run --release -p coda-tests --bin gen_unicode_tables > runtime/src/text/unicode_tables.bin
 //! ```
 //!
 //! The tables say what `tokenizers` says: they are read off the crates it uses for Unicode,
 //! `unicode_categories` for categories and `unicode-normalization-alignments` for decompositions and
 //! combining classes, one scalar value at a time. Nothing comes from a newer Unicode version.
 
-use std::fmt::{Display, Write as _};
+use std::io::Write as _;
 
 use unicode_categories::UnicodeCategories;
-use unicode_normalization_alignments::UNICODE_VERSION;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
 /// Neighbouring decompositions this far apart share a range; those between map to themselves.
@@ -84,7 +84,7 @@ fn stripped(c: char) -> Option<Vec<char>> {
 #[derive(Default)]
 struct Decompositions {
     /// First character, number of characters, place of the first value.
-    runs: Vec<(u32, u16, u16)>,
+    runs: Vec<[u32; 3]>,
     values: Vec<u32>,
     sequences: Vec<u32>,
 }
@@ -104,17 +104,17 @@ impl Decompositions {
 
     /// Makes the next value the one of `code`: the last range grows, or a new one starts.
     fn reach(&mut self, code: u32) {
-        let end = self.runs.last().map_or(0, |run| run.0 + u32::from(run.1));
+        let end = self.runs.last().map_or(0, |[first, count, _]| first + count);
         let near = code - end <= LARGEST_GAP && code < 0x1_0000;
         match self.runs.last_mut() {
             Some(run) if near => {
                 self.values.extend(end..code);
-                run.1 += u16::try_from(code - end + 1).expect("a small gap");
+                run[1] += code - end + 1;
             }
-            Some(run) if code == end => run.1 += 1,
+            Some(run) if code == end => run[1] += 1,
             _ => {
                 let place = u16::try_from(self.values.len()).expect("fewer values than u16::MAX");
-                self.runs.push((code, 1, place));
+                self.runs.push([code, 1, u32::from(place)]);
             }
         }
     }
@@ -137,108 +137,42 @@ impl Decompositions {
     }
 }
 
-/// One line for each range of combining characters that are not removed, with their class.
-fn kept_combining() -> Vec<([u32; 2], u8)> {
-    let mut kept: Vec<([u32; 2], u8)> = Vec::new();
+/// First, last and class of each range of combining characters that are not removed.
+fn kept_combining() -> Vec<[u32; 3]> {
+    let mut kept: Vec<[u32; 3]> = Vec::new();
     for c in scalars().filter(|c| !c.is_mark_nonspacing()) {
-        let (code, class) = (u32::from(c), canonical_combining_class(c));
+        let (code, class) = (u32::from(c), u32::from(canonical_combining_class(c)));
         match kept.last_mut() {
             _ if class == 0 => {}
-            Some(([_, last], of)) if *last + 1 == code && *of == class => *last = code,
-            _ => kept.push(([code, code], class)),
+            Some([_, last, of]) if *last + 1 == code && *of == class => *last = code,
+            _ => kept.push([code, code, class]),
         }
     }
     kept
 }
 
-fn hexadecimal(code: u32) -> String {
-    format!("{code:#06x}")
-}
-
-/// An array literal, at most 98 characters a line.
-fn list(items: impl IntoIterator<Item = impl Display>) -> String {
-    let mut text = String::new();
-    let mut line = String::from("   ");
-    for item in items {
-        let item = format!(" {item},");
-        if line.len() + item.len() > 98 {
-            writeln!(text, "{line}").expect("a String takes all");
-            line.truncate(3);
-        }
-        line.push_str(&item);
-    }
-    writeln!(text, "{line}").expect("a String takes all");
-    text
-}
-
-/// Prints a set and returns its size in bytes.
-fn print_set(name: &str, about: &str, ranges: &Ranges) -> usize {
-    let pair = |range: &[u32; 2]| format!("[{:#06x}, {:#06x}]", range[0], range[1]);
-    let (basic, rest): (Ranges, Ranges) = ranges.iter().partition(|range| range[1] < 0x1_0000);
+/// The ranges below U+10000, and the rest.
+fn planes(ranges: Ranges) -> [Vec<u32>; 2] {
+    let (basic, rest): (Ranges, Ranges) = ranges.into_iter().partition(|r| r[1] < 0x1_0000);
     assert!(rest.iter().all(|range| range[0] >= 0x1_0000), "a range crosses the basic plane");
-    println!("\n/// {about}");
-    println!("pub(super) static {name}: CodePoints = CodePoints {{\n    basic: &[");
-    print!("{}", list(basic.iter().map(pair)));
-    println!("    ],\n    supplementary: &[");
-    print!("{}", list(rest.iter().map(pair)));
-    println!("    ],\n}};");
-    basic.len() * 4 + rest.len() * 8
+    [basic.concat(), rest.concat()]
 }
 
-fn print_decompositions(all: &Decompositions) -> usize {
-    println!("\n/// Canonical decompositions without nonspacing marks; Hangul is computed.");
-    println!("pub(super) static DECOMPOSITIONS: Decompositions = Decompositions {{\n    runs: &[");
-    print!(
-        "{}",
-        list(all.runs.iter().map(|run| format!("({:#06x}, {}, {})", run.0, run.1, run.2)))
-    );
-    println!("    ],\n    values: &[");
-    print!("{}", list(all.values.iter().copied().map(hexadecimal)));
-    println!("    ],\n    sequences: &[");
-    print!("{}", list(all.sequences.iter().copied().map(hexadecimal)));
-    println!("    ],\n}};");
-    all.runs.len() * 8 + all.values.len() * 2 + all.sequences.len() * 4
-}
-
-fn print_combining(kept: &[([u32; 2], u8)]) -> usize {
-    println!(
-        "\n/// Combining characters that are not nonspacing marks: first, last, combining class."
-    );
-    println!("pub(super) static KEPT_COMBINING: &[(u32, u32, u8)] = &[");
-    let line =
-        |(range, class): &([u32; 2], u8)| format!("({:#x}, {:#x}, {class})", range[0], range[1]);
-    print!("{}];", list(kept.iter().map(line)));
-    println!();
-    kept.len() * 12
-}
-
-fn main() {
-    let (major, minor, _) = UNICODE_VERSION;
-    println!("//! Unicode tables as `tokenizers` 0.22 sees them. Generated, do not edit:");
-    println!("//!");
-    println!("//! ```text");
-    println!(
-        "//! cargo run --release -p coda-tests --bin gen_unicode_tables > runtime/src/text/unicode_tables.rs"
-    );
-    println!("//! ```");
-    println!("//!");
-    println!(
-        "//! Categories of `unicode_categories` 0.1.1 (Unicode 8.0); decompositions and combining"
-    );
-    println!("//! classes of `unicode-normalization-alignments` 0.1.12 (Unicode {major}.{minor}).");
-    println!("\nuse super::code_points::{{CodePoints, Decompositions}};");
+fn main() -> std::io::Result<()> {
     let is_punctuation = |c: char| c.is_ascii_punctuation() || c.is_punctuation();
-    let sizes = [
-        print_set("CONTROLS", "Categories Cc, Cf and Co.", &ranges_of(UnicodeCategories::is_other)),
-        print_set(
-            "PUNCTUATION",
-            "ASCII punctuation and the categories P.",
-            &ranges_of(is_punctuation),
-        ),
-        print_set("MARKS", "Category Mn.", &ranges_of(UnicodeCategories::is_mark_nonspacing)),
-        print_set("STARTER_MARKS", "The marks of combining class 0.", &ranges_of(is_starter_mark)),
-        print_decompositions(&Decompositions::collect()),
-        print_combining(&kept_combining()),
+    let sets = [
+        ranges_of(UnicodeCategories::is_other),
+        ranges_of(is_punctuation),
+        ranges_of(UnicodeCategories::is_mark_nonspacing),
+        ranges_of(is_starter_mark),
     ];
-    eprintln!("bytes: {sizes:?}, {} together", sizes.iter().sum::<usize>());
+    let Decompositions { runs, values, sequences } = Decompositions::collect();
+    let mut tables: Vec<Vec<u32>> = sets.into_iter().flat_map(planes).collect();
+    tables.extend([runs.concat(), values, sequences, kept_combining().concat()]);
+    let mut output = std::io::stdout().lock();
+    for table in tables {
+        let length = u32::try_from(table.len()).expect("a small table");
+        output.write_all(bytemuck::cast_slice(&[vec![length], table].concat()))?;
+    }
+    Ok(())
 }
