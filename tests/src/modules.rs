@@ -4,7 +4,7 @@
 //! re-exports, in code, in types and in the tokens of macros. A method that is called leads nowhere:
 //! its type was named where the value came from.
 
-use crate::source::is_test;
+use crate::source::{Definition, is_test};
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +13,15 @@ use syn::visit::{self, Visit};
 /// Files of a crate: path below its `src`, text.
 pub type Files = BTreeMap<String, String>;
 
-/// The modules of one crate.
+/// The modules of one crate. Paths of modules and items begin with `crate`.
 #[derive(Debug, Default)]
 pub struct Crate {
-    modules: Vec<Module>,
-    /// Files of macros, by their names with `!`: they are seen without a path.
-    macros: BTreeMap<String, String>,
+    /// The file of each module.
+    modules: BTreeMap<String, String>,
+    /// The file of each item, and of each macro by its name with `!` alone: these need no path.
+    items: BTreeMap<String, String>,
+    /// What each module writes.
+    paths: BTreeMap<String, Vec<Written>>,
 }
 
 /// One file uses an item, or names a module, of another.
@@ -28,43 +31,25 @@ pub struct Use {
     pub from: String,
     /// The file that defines.
     pub to: String,
-    /// As it is written, with its line.
+    /// As it is written.
     pub path: String,
     /// An item is used; else a module is named, or an item passed on by a public `use`.
     pub item: bool,
 }
 
-#[derive(Debug, Default)]
-struct Module {
-    file: String,
-    parent: usize,
-    children: BTreeMap<String, usize>,
-    items: BTreeSet<String>,
-    imports: Vec<Import>,
-    paths: BTreeSet<Vec<String>>,
-}
-
 #[derive(Debug)]
-struct Import {
-    /// `None` for a glob.
+struct Written {
+    path: String,
+    /// The name that a `use` gives it; `*` for all names in it.
     name: Option<String>,
-    path: Vec<String>,
-    public: bool,
+    /// Passed on by a public `use`.
+    passed: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    Module(usize),
-    /// An item of the module.
-    Item(usize),
-}
-
-impl Target {
-    const fn module(self) -> usize {
-        match self {
-            Self::Module(module) | Self::Item(module) => module,
-        }
-    }
+/// The file where a path leads.
+struct Target<'c> {
+    file: &'c str,
+    item: bool,
 }
 
 impl Crate {
@@ -74,242 +59,203 @@ impl Crate {
     /// # Errors
     /// A file is missing or is not Rust.
     pub fn read(files: &Files, root: &str) -> Result<Self> {
-        let mut modules = Self::default();
-        modules.add(files, root, 0)?;
-        Ok(modules)
+        let mut read = Self::default();
+        let mut declared = vec!["crate".to_owned()];
+        while let Some(module) = declared.pop() {
+            let place = module.trim_start_matches("crate::").replace("::", "/");
+            let names = match &*place {
+                "crate" => [root.to_owned(), String::new()],
+                _ => [format!("{place}.rs"), format!("{place}/mod.rs")],
+            };
+            let found = names.iter().find_map(|name| files.get_key_value(name));
+            let (file, text) = found.with_context(|| format!("no file of {module}"))?;
+            let syntax = syn::parse_file(text).with_context(|| file.clone())?;
+            read.modules.insert(module.clone(), file.clone());
+            Reader { read: &mut read, module, file, declared: &mut declared }.visit_file(&syntax);
+        }
+        Ok(read)
     }
 
     /// The files that are part of the crate.
     #[must_use]
     pub fn files(&self) -> BTreeSet<&str> {
-        self.modules.iter().map(|module| module.file.as_str()).collect()
+        self.modules.values().map(String::as_str).collect()
     }
 
     /// Every use of one file by another.
     #[must_use]
     pub fn uses(&self) -> BTreeSet<Use> {
-        (0..self.modules.len()).flat_map(|module| self.uses_of(module)).collect()
+        let modules = self.paths.iter();
+        modules
+            .flat_map(|(module, paths)| paths.iter().filter_map(|path| self.used(module, path)))
+            .collect()
     }
 
-    fn uses_of(&self, module: usize) -> impl Iterator<Item = Use> {
-        let Module { file, imports, paths, .. } = &self.modules[module];
-        let imports = imports.iter().map(|import| (&import.path, !import.public));
-        let all = imports.chain(paths.iter().map(|path| (path, true)));
-        all.filter_map(move |(path, used)| {
-            let (to, item) = match self.resolve(module, path, 0) {
-                Some(target) => {
-                    let item = matches!(target, Target::Item(_));
-                    (&self.modules[target.module()].file, item && used)
-                }
-                None => (self.macros.get(path.first()?)?, used),
-            };
-            let path = path.join("::");
-            (to != file).then(|| Use { from: file.clone(), to: to.clone(), path, item })
-        })
+    fn used(&self, module: &str, Written { path, passed, .. }: &Written) -> Option<Use> {
+        let Target { file, item } = self.resolve(module, path, 0)?;
+        let (from, to) = (self.modules[module].clone(), file.to_owned());
+        (from != to).then(|| Use { from, to, path: path.clone(), item: item && !passed })
     }
 
-    fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<Target> {
-        let (first, rest) = path.split_first()?;
-        match first.as_str() {
-            "crate" => self.descend(0, rest, depth),
-            "self" => self.descend(from, rest, depth),
-            "super" => {
-                let parent = self.modules[from].parent;
-                match rest.first().map(String::as_str) {
-                    Some("super") => self.resolve(parent, rest, depth),
-                    _ => self.descend(parent, rest, depth),
+    fn resolve(&self, module: &str, path: &str, depth: usize) -> Option<Target<'_>> {
+        let (first, rest) = path.split_once("::").unwrap_or((path, ""));
+        let parent = || module.rsplit_once("::").map(|(parent, _)| parent);
+        match first {
+            "crate" => self.find(path, depth),
+            "self" => self.find(&joined(module, rest), depth),
+            "super" if rest.starts_with("super") => self.resolve(parent()?, rest, depth),
+            "super" => self.find(&joined(parent()?, rest), depth),
+            _ => match self.items.get(path).filter(|_| path.ends_with('!')) {
+                Some(file) => Some(Target { file, item: true }),
+                None => self.find(&joined(module, path), depth),
+            },
+        }
+    }
+
+    /// Follows a path from the root to an item or a module, or to what an import there names.
+    fn find(&self, path: &str, depth: usize) -> Option<Target<'_>> {
+        let ends = path.match_indices("::").map(|(end, _)| end).chain([path.len()]);
+        for end in ends.collect::<Vec<_>>().into_iter().rev() {
+            let (whole, rest) = (&path[..end], path[end..].trim_start_matches("::"));
+            let module = self.modules.get(whole);
+            match self.items.get(whole) {
+                Some(file) if rest.is_empty() || module.is_none() => {
+                    return Some(Target { file, item: true });
                 }
+                _ => {}
             }
-            _ => self.descend(from, path, depth),
+            match module {
+                Some(file) if rest.is_empty() => return Some(Target { file, item: false }),
+                Some(_) => return self.imported(whole, rest, depth),
+                None => {}
+            }
         }
+        None
     }
 
-    fn descend(&self, module: usize, path: &[String], depth: usize) -> Option<Target> {
-        let Some((first, rest)) = path.split_first() else { return Some(Target::Module(module)) };
-        let Module { children, items, imports, .. } = &self.modules[module];
-        if let Some(child) = children.get(first)
-            && (!rest.is_empty() || !items.contains(first))
-        {
-            return self.descend(*child, rest, depth);
-        }
-        if items.contains(first) {
-            return Some(Target::Item(module));
-        }
+    fn imported(&self, module: &str, path: &str, depth: usize) -> Option<Target<'_>> {
         if depth > 8 {
             return None; // a name of another crate
         }
-        let named = imports.iter().filter(|import| import.name.as_ref() == Some(first));
-        let named = named.map(|import| [&import.path, rest].concat());
-        let globs = imports.iter().filter(|import| import.name.is_none());
-        let globs = globs.map(|import| [&import.path, path].concat());
-        named.chain(globs).find_map(|path| self.resolve(module, &path, depth + 1))
-    }
-
-    fn add(&mut self, files: &Files, file: &str, parent: usize) -> Result<usize> {
-        let text = files.get(file).with_context(|| format!("no file {file}"))?;
-        let syntax = syn::parse_file(text).with_context(|| file.to_owned())?;
-        let module = self.module(file, parent);
-        let mut reader = Reader { modules: self, module, declared: Vec::new() };
-        reader.visit_file(&syntax);
-        let folder = match file.rsplit_once('/') {
-            Some((folder, "mod.rs")) => format!("{folder}/"),
-            _ if parent == module => String::new(),
-            _ => format!("{}/", file.trim_end_matches(".rs")),
+        let (first, rest) = path.split_once("::").unwrap_or((path, ""));
+        let imports = |name: &str, rest: &str| -> Vec<String> {
+            let written = self.paths.get(module).into_iter().flatten();
+            let found = written.filter(|import| import.name.as_deref() == Some(name));
+            found.map(|import| joined(&import.path, rest)).collect()
         };
-        for (parent, name) in reader.declared {
-            let flat = format!("{folder}{name}.rs");
-            let nested = format!("{folder}{name}/mod.rs");
-            let file = if files.contains_key(&flat) { flat } else { nested };
-            let child = self.add(files, &file, parent)?;
-            self.modules[parent].children.insert(name, child);
-        }
-        Ok(module)
+        let mut paths = imports(first, rest).into_iter().chain(imports("*", path));
+        paths.find_map(|path| self.resolve(module, &path, depth + 1))
     }
+}
 
-    fn module(&mut self, file: &str, parent: usize) -> usize {
-        self.modules.push(Module { file: file.to_owned(), parent, ..Module::default() });
-        self.modules.len() - 1
+/// A path and a name in it, which may be `self`.
+fn joined(path: &str, name: &str) -> String {
+    match (path, name) {
+        ("", name) => name.to_owned(),
+        (path, "" | "self") => path.to_owned(),
+        _ => format!("{path}::{name}"),
     }
 }
 
 struct Reader<'c> {
-    modules: &'c mut Crate,
-    module: usize,
+    read: &'c mut Crate,
+    module: String,
+    file: &'c String,
     /// Modules in files of their own.
-    declared: Vec<(usize, String)>,
+    declared: &'c mut Vec<String>,
 }
 
 impl Reader<'_> {
-    fn here(&mut self) -> &mut Module {
-        &mut self.modules.modules[self.module]
+    fn define(&mut self, path: String) {
+        self.read.items.insert(path, self.file.clone());
     }
 
-    fn define(&mut self, name: &syn::Ident) {
-        self.here().items.insert(name.to_string());
+    fn write(&mut self, path: String, name: Option<String>, passed: bool) {
+        let module = self.module.clone();
+        self.read.paths.entry(module).or_default().push(Written { path, name, passed });
     }
 
-    fn import(&mut self, tree: &syn::UseTree, path: &[String], public: bool) {
-        let with = |name: &syn::Ident| match name.to_string() {
-            name if name == "self" => path.to_vec(),
-            name => [path, &[name]].concat(),
-        };
-        let (name, path) = match tree {
+    fn import(&mut self, tree: &syn::UseTree, path: &str, passed: bool) {
+        let with = |name: &syn::Ident| joined(path, &name.to_string());
+        let (path, name) = match tree {
             syn::UseTree::Path(inner) => {
-                return self.import(&inner.tree, &with_first(path, &inner.ident), public);
+                return self.import(&inner.tree, &with(&inner.ident), passed);
             }
             syn::UseTree::Group(group) => {
-                return group.items.iter().for_each(|tree| self.import(tree, path, public));
+                return group.items.iter().for_each(|tree| self.import(tree, path, passed));
             }
-            syn::UseTree::Name(name) => (with(&name.ident).last().cloned(), with(&name.ident)),
-            syn::UseTree::Rename(name) => (Some(name.rename.to_string()), with(&name.ident)),
-            syn::UseTree::Glob(_) => (None, path.to_vec()),
+            syn::UseTree::Name(name) => (with(&name.ident), last(&with(&name.ident))),
+            syn::UseTree::Rename(name) => (with(&name.ident), name.rename.to_string()),
+            syn::UseTree::Glob(_) => (path.to_owned(), "*".to_owned()),
         };
-        self.here().imports.push(Import { name, path, public });
-    }
-
-    /// Paths in the tokens of a macro: names with `::` between them, no fields and no methods.
-    fn tokens(&mut self, tokens: TokenStream) {
-        let (mut path, mut colons) = (Vec::new(), 0);
-        for token in tokens {
-            match token {
-                TokenTree::Ident(name) => {
-                    if colons != 2 {
-                        self.path(&mut path);
-                    }
-                    if colons != FIELD {
-                        path.push(name.to_string());
-                    }
-                    colons = 0;
-                }
-                TokenTree::Punct(mark) if mark.as_char() == ':' => colons += 1,
-                TokenTree::Punct(mark) => {
-                    if let ('!', [name]) = (mark.as_char(), &mut path[..]) {
-                        name.push('!');
-                    }
-                    self.path(&mut path);
-                    colons = if mark.as_char() == '.' { FIELD } else { 0 };
-                }
-                TokenTree::Group(group) => {
-                    self.path(&mut path);
-                    colons = 0;
-                    self.tokens(group.stream());
-                }
-                TokenTree::Literal(_) => self.path(&mut path),
-            }
-        }
-        self.path(&mut path);
-    }
-
-    fn path(&mut self, path: &mut Vec<String>) {
-        let path = std::mem::take(path);
-        let keyword = ["crate", "self", "super"]; // alone: of `pub(crate)` in a macro
-        if path.iter().any(|name| !keyword.contains(&name.as_str())) {
-            self.here().paths.insert(path);
-        }
+        self.write(path, Some(name), passed);
     }
 }
 
-/// What [`Reader::tokens`] counts after a full stop in place of colons.
-const FIELD: usize = usize::MAX / 2;
+fn last(path: &str) -> String {
+    path.rsplit("::").next().unwrap_or(path).to_owned()
+}
 
-fn with_first(path: &[String], name: &syn::Ident) -> Vec<String> {
-    [path, &[name.to_string()]].concat()
+/// The tokens of a macro as text, without literals.
+fn spelled(tokens: TokenStream) -> String {
+    let words = tokens.into_iter().map(|token| match token {
+        TokenTree::Ident(name) => format!(" {name}"),
+        TokenTree::Punct(mark) => mark.to_string(),
+        TokenTree::Group(group) => format!(" {} ", spelled(group.stream())),
+        TokenTree::Literal(_) => " ".to_owned(),
+    });
+    words.collect()
 }
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        use syn::Item::{Const, Enum, Fn, Macro, Mod, Static, Struct, Trait, Type, Union};
-        match item {
-            Mod(item) => return self.visit_item_mod(item),
-            Const(item) => self.define(&item.ident),
-            Enum(item) => self.define(&item.ident),
-            Fn(item) => self.define(&item.sig.ident),
-            Static(item) => self.define(&item.ident),
-            Struct(item) => self.define(&item.ident),
-            Trait(item) => self.define(&item.ident),
-            Type(item) => self.define(&item.ident),
-            Union(item) => self.define(&item.ident),
-            Macro(syn::ItemMacro { ident: Some(name), .. }) => {
-                self.define(name);
-                let file = self.here().file.clone();
-                self.modules.macros.insert(format!("{name}!"), file);
-            }
-            _ => {}
+        if let Some(Definition { name, .. }) = Definition::of(item) {
+            self.define(joined(&self.module, &name.to_string()));
+        }
+        if let syn::Item::Macro(syn::ItemMacro { ident: Some(name), .. }) = item {
+            self.define(joined(&self.module, &name.to_string()));
+            self.define(format!("{name}!"));
         }
         visit::visit_item(self, item);
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        let name = item.ident.to_string();
-        if item.attrs.iter().any(is_test) {
-            return;
+        let module = joined(&self.module, &item.ident.to_string());
+        match &item.content {
+            _ if item.attrs.iter().any(is_test) => {}
+            None => self.declared.push(module),
+            Some((_, items)) => {
+                self.read.modules.insert(module.clone(), self.file.clone());
+                let parent = std::mem::replace(&mut self.module, module);
+                items.iter().for_each(|item| self.visit_item(item));
+                self.module = parent;
+            }
         }
-        let Some((_, items)) = &item.content else {
-            return self.declared.push((self.module, name));
-        };
-        let file = self.here().file.clone();
-        let (parent, inner) = (self.module, self.modules.module(&file, self.module));
-        self.here().children.insert(name, inner);
-        self.module = inner;
-        items.iter().for_each(|item| self.visit_item(item));
-        self.module = parent;
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.import(&item.tree, &[], !matches!(item.vis, syn::Visibility::Inherited));
+        self.import(&item.tree, "", !matches!(item.vis, syn::Visibility::Inherited));
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.path(&mut path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        let names: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        self.write(names.join("::"), None, false);
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         match call.path.get_ident() {
-            Some(name) => self.path(&mut vec![format!("{name}!")]),
+            Some(name) => self.write(format!("{name}!"), None, false),
             None => self.visit_path(&call.path),
         }
-        self.tokens(call.tokens.clone());
+        let text = spelled(call.tokens.clone());
+        let text = text.replace("..", " ").replace(":: ", "::").replace(". ", ".");
+        let within = |c: char| c.is_alphanumeric() || "_:.!".contains(c);
+        for word in text.split(|c| !within(c)) {
+            // What comes after a full stop is a field or a method.
+            let path = word.split('.').next().unwrap_or(word).trim_matches(':');
+            self.write(path.to_owned(), None, false);
+        }
     }
 
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}

@@ -145,6 +145,36 @@ impl Source {
     }
 }
 
+/// What an item that has a name and is no module begins with.
+pub struct Definition<'a> {
+    /// Its name.
+    pub name: &'a syn::Ident,
+    /// Who sees it.
+    pub visibility: &'a syn::Visibility,
+    /// Its attributes, documentation included.
+    pub attributes: &'a [syn::Attribute],
+}
+
+impl<'a> Definition<'a> {
+    /// The definition that `item` is; macros are none.
+    #[must_use]
+    pub fn of(item: &'a syn::Item) -> Option<Self> {
+        use syn::Item::{Const, Enum, Fn, Static, Struct, Trait, Type, Union};
+        let (name, visibility, attributes) = match item {
+            Const(item) => (&item.ident, &item.vis, &item.attrs),
+            Enum(item) => (&item.ident, &item.vis, &item.attrs),
+            Fn(item) => (&item.sig.ident, &item.vis, &item.attrs),
+            Static(item) => (&item.ident, &item.vis, &item.attrs),
+            Struct(item) => (&item.ident, &item.vis, &item.attrs),
+            Trait(item) => (&item.ident, &item.vis, &item.attrs),
+            Type(item) => (&item.ident, &item.vis, &item.attrs),
+            Union(item) => (&item.ident, &item.vis, &item.attrs),
+            _ => return None,
+        };
+        Some(Self { name, visibility, attributes })
+    }
+}
+
 fn is_tuple(ty: &syn::Type) -> bool {
     match ty {
         syn::Type::Tuple(tuple) => !tuple.elems.is_empty(),
@@ -164,7 +194,6 @@ pub fn is_test(attribute: &syn::Attribute) -> bool {
 impl<'ast> Visit<'ast> for Source {
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         self.function(&item.sig, item.block.span().end().line);
-        self.public(&item.vis, &item.attrs);
         visit::visit_item_fn(self, item);
     }
 
@@ -182,20 +211,16 @@ impl<'ast> Visit<'ast> for Source {
     }
 
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        use syn::Item::{Const, Enum, Mod, Static, Struct, Trait, Type, Union};
         match item {
             // Unit tests beside the code they test are not measured with it.
-            Mod(item) if item.attrs.iter().any(is_test) => return,
-            Const(item) => self.public(&item.vis, &item.attrs),
-            Enum(item) => self.public(&item.vis, &item.attrs),
+            syn::Item::Mod(item) if item.attrs.iter().any(is_test) => return,
             // A module in a file of its own is documented there.
-            Mod(item) if item.content.is_some() => self.public(&item.vis, &item.attrs),
-            Static(item) => self.public(&item.vis, &item.attrs),
-            Struct(item) => self.public(&item.vis, &item.attrs),
-            Trait(item) => self.public(&item.vis, &item.attrs),
-            Type(item) => self.public(&item.vis, &item.attrs),
-            Union(item) => self.public(&item.vis, &item.attrs),
-            _ => {}
+            syn::Item::Mod(item) if item.content.is_some() => self.public(&item.vis, &item.attrs),
+            _ => {
+                if let Some(found) = Definition::of(item) {
+                    self.public(found.visibility, found.attributes);
+                }
+            }
         }
         visit::visit_item(self, item);
     }

@@ -6,8 +6,8 @@ use coda_converter::pack::{WeightType, pack_task};
 use coda_converter::session::Session;
 use coda_converter::source::{FloatTensor, Place, Task};
 use coda_runtime::config::{AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig};
-use coda_runtime::executor::{Input, Observer};
-use coda_runtime::format::{PackageKind, Role};
+use coda_runtime::executor::{Input, Observer, Output};
+use coda_runtime::format::{Package, PackageKind, Role};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -53,13 +53,25 @@ fn bits(matrix: Matrix<'_>) -> Vec<u32> {
 fn run(model: &Model<'_>, input: Input<'_>, tokens: usize, budget: Budget<'_>) -> States {
     let mut states = States::default();
     let mut session = Session::new(model, Capacity::any_budget(tokens)).unwrap();
-    let (hidden, answer) = session
-        .run(input, budget, &mut states, |out| {
-            (bits(out.hidden), out.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-        })
-        .unwrap();
-    (states.hidden, states.answer) = (hidden, answer);
-    states
+    let (hidden, answer) = session.run(input, budget, &mut states, answer).unwrap();
+    States { hidden, answer, ..states }
+}
+
+/// The bits of the hidden states and of the values.
+fn answer(output: Output<'_>) -> (Vec<u32>, Vec<u32>) {
+    (bits(output.hidden), output.values.iter().map(|x| x.to_bits()).collect())
+}
+
+/// What `read` finds in the model of `base` with `task`.
+fn bound<T>(
+    base: &Package<'_>,
+    task: &Task,
+    weights: WeightType,
+    read: impl FnOnce(&Model<'_>) -> T,
+) -> T {
+    let task = pack_task(task, base, weights, "").unwrap().bytes;
+    let task = task.parse().unwrap();
+    read(&Model::bind(base, &task).unwrap())
 }
 
 /// Low-rank keys of rank 2.
@@ -139,10 +151,9 @@ fn with_all_tokens_gate_one_and_a_zero_adapter_a_routed_layer_is_the_pretrained_
         for mode in MODES {
             for config in every_config(tiny) {
                 let task = without_change(routed(tiny, mode, config));
-                let task = pack_task(&task, &base, weights, "").unwrap().bytes;
-                let task = task.parse().unwrap();
-                let model = Model::bind(&base, &task).unwrap();
-                let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(1.0));
+                let found = bound(&base, &task, weights, |model| {
+                    run(model, tiny.input.view(), tiny.tokens, Budget::Reduction(1.0))
+                });
                 assert_eq!(found, expected, "{} {mode:?} {weights:?}", tiny.name);
             }
         }
@@ -157,10 +168,9 @@ fn dense_layers_with_a_zero_adapter_are_the_pretrained_layers_at_any_budget() {
             run(&Model::dense(&base).unwrap(), tiny.input.view(), tiny.tokens, Budget::Task);
         let mut task = without_change(routed(tiny, AttentionMode::KToK, tiny.task.config));
         task.layers.fill(LayerPlan { routing: None });
-        let task = pack_task(&task, &base, weights, "").unwrap().bytes;
-        let task = task.parse().unwrap();
-        let model = Model::bind(&base, &task).unwrap();
-        let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(4.0));
+        let found = bound(&base, &task, weights, |model| {
+            run(model, tiny.input.view(), tiny.tokens, Budget::Reduction(4.0))
+        });
         assert_eq!(found, expected, "{}", tiny.name);
     });
 }
@@ -171,17 +181,13 @@ fn every_kernel_table_gives_the_same_bits_in_every_mode() {
         let base = packages.base.parse().unwrap();
         for mode in MODES {
             let task = routed(tiny, mode, tiny.task.config);
-            let task = pack_task(&task, &base, weights, "").unwrap().bytes;
-            let task = task.parse().unwrap();
-            let model = Model::bind(&base, &task).unwrap();
-            let mut answers = Kernels::available().map(|kernels| {
-                tiny.run(&model, kernels, Budget::Reduction(2.0), |out| {
-                    (bits(out.hidden), out.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-                })
-                .unwrap()
+            bound(&base, &task, weights, |model| {
+                let mut answers = Kernels::available().map(|kernels| {
+                    tiny.run(model, kernels, Budget::Reduction(2.0), answer).unwrap()
+                });
+                let first = answers.next().unwrap();
+                assert!(answers.all(|answer| answer == first), "{} {mode:?}", tiny.name);
             });
-            let first = answers.next().unwrap();
-            assert!(answers.all(|answer| answer == first), "{} {mode:?}", tiny.name);
         }
     });
 }

@@ -7,26 +7,16 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_tests::modules::{Crate, Files, Use};
-use coda_tests::source::root;
-use std::collections::{BTreeMap, BTreeSet};
+use coda_tests::source::{root, tracked};
+use std::collections::BTreeSet;
 use std::path::Path;
-
-fn files_below(folder: &Path, name: &str, files: &mut Files) {
-    for entry in std::fs::read_dir(folder.join(name)).unwrap() {
-        let entry = entry.unwrap();
-        let name = Path::new(name).join(entry.file_name()).to_str().unwrap().to_owned();
-        if entry.file_type().unwrap().is_dir() {
-            files_below(folder, &name, files);
-        } else if name.ends_with(".rs") {
-            files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
-        }
-    }
-}
 
 /// The library and the program of a package, and how many files they have.
 fn crates_of(package: &str) -> (Files, Vec<Crate>) {
-    let mut files = Files::new();
-    files_below(&root().join(package).join("src"), "", &mut files);
+    let source = root().join(package).join("src");
+    let names = tracked(&source, ".rs").unwrap().into_iter();
+    let text = |name: &Path| std::fs::read_to_string(source.join(name)).unwrap();
+    let files: Files = names.map(|name| (name.to_str().unwrap().to_owned(), text(&name))).collect();
     let roots = ["lib.rs", "main.rs"].into_iter().filter(|root| files.contains_key(*root));
     let crates: Vec<Crate> = roots.map(|root| Crate::read(&files, root).unwrap()).collect();
     let read: BTreeSet<&str> = crates.iter().flat_map(Crate::files).collect();
@@ -56,28 +46,24 @@ fn upward<'u>(rooms: &[&str], uses: &'u BTreeSet<Use>) -> Vec<&'u Use> {
     uses.iter().filter(goes_up).collect()
 }
 
+/// The files that `file` needs items of, directly or through others.
+fn reached<'u>(file: &'u str, uses: &'u BTreeSet<Use>) -> BTreeSet<&'u str> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![file]);
+    while let Some(file) = next.pop() {
+        let uses = uses.iter().filter(|found| found.item && found.from == file);
+        next.extend(uses.map(|found| &*found.to).filter(|to| reached.insert(*to)));
+    }
+    reached
+}
+
 /// Files that reach themselves, with those that they share a circle with.
 fn circles(uses: &BTreeSet<Use>) -> BTreeSet<BTreeSet<&str>> {
-    let mut reach: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for found in uses.iter().filter(|found| found.item) {
-        reach.entry(&found.from).or_default().insert(&found.to);
-    }
-    let files: Vec<&str> = reach.keys().copied().collect();
-    for middle in &files {
-        let ends = reach[middle].clone();
-        for starts in reach.values_mut().filter(|starts| starts.contains(middle)) {
-            starts.extend(&ends);
-        }
-    }
-    let mutual = |file: &str| {
-        let others = reach[file].iter().copied();
-        others.filter(|other| reach.get(other).is_some_and(|back| back.contains(file))).collect()
-    };
-    files
-        .iter()
-        .map(|file| mutual(file))
-        .filter(|circle: &BTreeSet<_>| !circle.is_empty())
-        .collect()
+    let files: BTreeSet<&str> = uses.iter().map(|found| &*found.from).collect();
+    let circles = files.into_iter().map(|file| {
+        let others = reached(file, uses).into_iter();
+        others.filter(|other| reached(other, uses).contains(file)).collect()
+    });
+    circles.filter(|circle: &BTreeSet<_>| !circle.is_empty()).collect()
 }
 
 fn show(circle: &BTreeSet<&str>, uses: &BTreeSet<Use>) -> String {
@@ -87,46 +73,27 @@ fn show(circle: &BTreeSet<&str>, uses: &BTreeSet<Use>) -> String {
     lines.map(|found| format!("  {} -> {}: {}\n", found.from, found.to, found.path)).collect()
 }
 
-/// Counts of a reading, and every upward use and circle in words.
-#[derive(Debug, Default)]
-struct Findings {
-    files: usize,
-    uses: usize,
-    upward: usize,
-    circles: usize,
-    report: String,
-}
-
-impl Findings {
-    fn add(&mut self, package: &str, rooms: Option<&[&str]>, uses: &BTreeSet<Use>) {
-        self.uses += uses.len();
-        for circle in circles(uses) {
-            self.circles += 1;
-            self.report += &format!("{package}: a circle\n{}", show(&circle, uses));
-        }
-        for found in rooms.map(|rooms| upward(rooms, uses)).unwrap_or_default() {
-            self.upward += 1;
-            let Use { from, to, path, .. } = found;
-            self.report += &format!("{package}: upward, {from} -> {to}: {path}\n");
-        }
-    }
-}
-
 #[test]
 fn no_room_uses_one_above_it_and_no_files_go_in_circles() {
-    let mut findings = Findings::default();
+    let (mut files_read, mut uses_read, mut faults) = (0, 0, Vec::new());
     for package in ["runtime", "converter", "converter/trainer"] {
         let (files, crates) = crates_of(package);
-        findings.files += files.len();
-        let rooms = (package == "runtime").then(|| rooms(&files["lib.rs"]));
+        files_read += files.len();
         for uses in crates.iter().map(Crate::uses) {
-            findings.add(package, rooms.as_deref(), &uses);
+            uses_read += uses.len();
+            let circles = circles(&uses);
+            faults.extend(circles.iter().map(|circle| format!("circle\n{}", show(circle, &uses))));
+            if package == "runtime" {
+                let upward = upward(&rooms(&files["lib.rs"]), &uses);
+                faults.extend(upward.into_iter().map(|found| format!("upward {found:?}\n")));
+            }
         }
     }
-    let Findings { files, uses, upward, circles, report } = findings;
-    println!("{files} files, {uses} uses: upward uses {upward}, circles {circles}");
-    assert!(report.is_empty(), "upward uses {upward}, circles {circles}\n{report}");
-    assert!(files > 100 && uses > 500, "the test read {files} files and {uses} uses");
+    let upward = faults.iter().filter(|fault| fault.starts_with("upward")).count();
+    let circles = faults.len() - upward;
+    println!("{files_read} files, {uses_read} uses: upward uses {upward}, circles {circles}");
+    assert!(faults.is_empty(), "upward uses {upward}, circles {circles}\n{}", faults.concat());
+    assert!(files_read > 100 && uses_read > 500, "{files_read} files, {uses_read} uses");
 }
 
 #[test]

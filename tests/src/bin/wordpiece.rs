@@ -14,9 +14,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use coda_runtime::text::normalize::Normalization;
-use coda_runtime::text::{Options, SpecialIds, Vocabulary, WordPiece, encode, encoded_len};
-use serde_json::Value;
+use coda_converter::source::TokenizerFiles;
+use coda_runtime::text::{Vocabulary, WordPiece};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// Tokens of a cut text.
@@ -28,19 +27,11 @@ const SHOWN: usize = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((model, files)) = arguments.split_first().filter(|(_, files)| !files.is_empty())
-    else {
-        eprintln!("usage: wordpiece MODEL_DIR TEXTS_FILE...");
-        return ExitCode::FAILURE;
-    };
-    match run(Path::new(model), files) {
-        Ok(count) => count.close(),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+    match arguments.split_first() {
+        Some((model, files)) if !files.is_empty() => Ok(run(Path::new(model), files)?.close()),
+        _ => Err("usage: wordpiece MODEL_DIR TEXTS_FILE...".into()),
     }
 }
 
@@ -48,7 +39,7 @@ fn run(model: &Path, files: &[String]) -> Result<Count> {
     let path = model.join("tokenizer.json");
     let description =
         std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let section = section(&serde_json::from_slice(&description)?)?;
+    let section = TokenizerFiles::open(model)?.ok_or("no tokenizer")?.section()?;
     let comparison = Comparison::new(&section, &description)?;
     let mut count = Count::default();
     for file in files {
@@ -73,47 +64,6 @@ fn texts(path: &Path) -> Result<Vec<String>> {
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.split_terminator('\n').skip(header).filter(|line| !line.is_empty());
     Ok(lines.map(|line| if columns { last_column(line) } else { line.to_owned() }).collect())
-}
-
-/// The vocabulary section for a `tokenizer.json`.
-fn section(description: &Value) -> Result<Vec<u8>> {
-    let model = &description["model"];
-    let vocabulary = model["vocab"].as_object().ok_or("the model has no vocabulary")?;
-    let mut tokens = vec![None; vocabulary.len()];
-    for (token, id) in vocabulary {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-        let place = id.and_then(|id| tokens.get_mut(id)).ok_or("the ids have a hole")?;
-        *place = Some(token.as_str());
-    }
-    let tokens: Option<Vec<&str>> = tokens.into_iter().collect();
-    let tokens = tokens.ok_or("the ids have a hole")?;
-    let mut section = vec![0; encoded_len(&tokens)];
-    encode(&tokens, &options(description, &tokens)?, &mut section)?;
-    Ok(section)
-}
-
-fn options(description: &Value, tokens: &[&str]) -> Result<Options> {
-    let normalizer = &description["normalizer"];
-    let flag = |name: &str| normalizer[name].as_bool();
-    let lowercase = flag("lowercase").ok_or("no BertNormalizer")?;
-    let normalization = Normalization {
-        clean_text: flag("clean_text").ok_or("no BertNormalizer")?,
-        handle_chinese_chars: flag("handle_chinese_chars").ok_or("no BertNormalizer")?,
-        strip_accents: flag("strip_accents").unwrap_or(lowercase),
-        lowercase,
-    };
-    let most = description["model"]["max_input_chars_per_word"].as_u64().unwrap_or(100);
-    let find = |token: &str| tokens.iter().position(|other| *other == token);
-    let id = |token: &str| find(token).and_then(|id| u32::try_from(id).ok());
-    let required = |token: &str| id(token).ok_or_else(|| format!("no token {token}"));
-    let special = SpecialIds {
-        unknown: required("[UNK]")?,
-        classify: required("[CLS]")?,
-        separate: required("[SEP]")?,
-        pad: required("[PAD]")?,
-        mask: id("[MASK]"),
-    };
-    Ok(Options { normalization, max_chars_per_word: u32::try_from(most)?, special })
 }
 
 /// Both front ends.
