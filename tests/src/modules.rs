@@ -254,7 +254,10 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         for word in text.split(|c| !within(c)) {
             // What comes after a full stop is a field or a method.
             let path = word.split('.').next().unwrap_or(word).trim_matches(':');
-            self.write(path.to_owned(), None, false);
+            // `crate` alone is of `pub(crate)`.
+            if !["", "crate", "self", "super"].contains(&path) {
+                self.write(path.to_owned(), None, false);
+            }
         }
     }
 

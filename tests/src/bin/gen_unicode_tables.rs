@@ -22,8 +22,8 @@ const SEQUENCE: u32 = 0xd800;
 /// Marks the last character of a sequence.
 const LAST: u32 = 1 << 31;
 
-/// Inclusive ranges of scalar values.
-type Ranges = Vec<[u32; 2]>;
+/// Inclusive ranges of scalar values, with a number for each.
+type Ranges = Vec<[u32; 3]>;
 
 fn scalars() -> impl Iterator<Item = char> {
     '\0'..=char::MAX
@@ -39,18 +39,16 @@ fn decomposed(c: char) -> Vec<char> {
     characters
 }
 
-/// Adds a value to ascending ranges.
-fn extend(ranges: &mut Ranges, value: u32) {
-    match ranges.last_mut() {
-        Some([_, last]) if *last + 1 == value => *last = value,
-        _ => ranges.push([value, value]),
-    }
-}
-
-fn ranges_of(holds: impl Fn(char) -> bool) -> Ranges {
+/// First, last and class of each range of characters of one class other than 0.
+fn ranges_of(class: impl Fn(char) -> u8) -> Ranges {
     let mut ranges = Ranges::new();
-    for c in scalars().filter(|&c| holds(c)) {
-        extend(&mut ranges, u32::from(c));
+    for c in scalars() {
+        let (code, class) = (u32::from(c), u32::from(class(c)));
+        match ranges.last_mut() {
+            _ if class == 0 => {}
+            Some([_, last, of]) if *last + 1 == code && *of == class => *last = code,
+            _ => ranges.push([code, code, class]),
+        }
     }
     ranges
 }
@@ -137,38 +135,29 @@ impl Decompositions {
     }
 }
 
-/// First, last and class of each range of combining characters that are not removed.
-fn kept_combining() -> Vec<[u32; 3]> {
-    let mut kept: Vec<[u32; 3]> = Vec::new();
-    for c in scalars().filter(|c| !c.is_mark_nonspacing()) {
-        let (code, class) = (u32::from(c), u32::from(canonical_combining_class(c)));
-        match kept.last_mut() {
-            _ if class == 0 => {}
-            Some([_, last, of]) if *last + 1 == code && *of == class => *last = code,
-            _ => kept.push([code, code, class]),
-        }
-    }
-    kept
+/// The ranges of a set below U+10000, and the rest.
+fn set(holds: impl Fn(char) -> bool) -> [Vec<u32>; 2] {
+    let ranges = ranges_of(|c| u8::from(holds(c)));
+    let (basic, rest): (Ranges, Ranges) = ranges.into_iter().partition(|range| range[1] < 0x1_0000);
+    assert!(rest.iter().all(|range| range[0] >= 0x1_0000), "a range crosses the basic plane");
+    [basic, rest].map(|ranges| ranges.iter().flat_map(|[first, last, _]| [*first, *last]).collect())
 }
 
-/// The ranges below U+10000, and the rest.
-fn planes(ranges: Ranges) -> [Vec<u32>; 2] {
-    let (basic, rest): (Ranges, Ranges) = ranges.into_iter().partition(|r| r[1] < 0x1_0000);
-    assert!(rest.iter().all(|range| range[0] >= 0x1_0000), "a range crosses the basic plane");
-    [basic.concat(), rest.concat()]
+/// The combining class of what is not removed.
+fn kept_class(c: char) -> u8 {
+    if c.is_mark_nonspacing() { 0 } else { canonical_combining_class(c) }
 }
 
 fn main() -> std::io::Result<()> {
-    let is_punctuation = |c: char| c.is_ascii_punctuation() || c.is_punctuation();
     let sets = [
-        ranges_of(UnicodeCategories::is_other),
-        ranges_of(is_punctuation),
-        ranges_of(UnicodeCategories::is_mark_nonspacing),
-        ranges_of(is_starter_mark),
+        set(UnicodeCategories::is_other),
+        set(|c| c.is_ascii_punctuation() || c.is_punctuation()),
+        set(UnicodeCategories::is_mark_nonspacing),
+        set(is_starter_mark),
     ];
     let Decompositions { runs, values, sequences } = Decompositions::collect();
-    let mut tables: Vec<Vec<u32>> = sets.into_iter().flat_map(planes).collect();
-    tables.extend([runs.concat(), values, sequences, kept_combining().concat()]);
+    let mut tables = sets.concat();
+    tables.extend([runs.concat(), values, sequences, ranges_of(kept_class).concat()]);
     let mut output = std::io::stdout().lock();
     for table in tables {
         let length = u32::try_from(table.len()).expect("a small table");
