@@ -170,12 +170,6 @@ impl Vectors {
         &self.base
     }
 
-    /// The packed base, f32 weights.
-    #[must_use]
-    pub const fn packed_base(&self) -> &PackageBytes {
-        &self.packed
-    }
-
     /// Token ids of each sequence, without padding.
     #[must_use]
     pub fn sequences(&self) -> &[Vec<u32>] {

@@ -120,16 +120,10 @@ impl Bench {
 
     /// Packing must be refused and write nothing.
     fn pack_refused(&self, base: &Path, task: Option<&Path>, words: &[&str]) {
-        let mut arguments = vec![
-            "pack".to_owned(),
-            "--base".to_owned(),
-            text(base),
-            "-o".to_owned(),
-            self.output(),
-        ];
-        if let Some(task) = task {
-            arguments.extend(["--task".to_owned(), text(task)]);
-        }
+        let (base, output) = (text(base), self.output());
+        let mut arguments = vec!["pack", "--base", &base, "-o", &output];
+        let task = task.map(text);
+        arguments.extend(task.iter().flat_map(|task| ["--task", task]));
         refused(&arguments, INPUT, words);
         self.assert_nothing_written();
     }
@@ -209,11 +203,8 @@ type Damage<'d> = (&'d dyn Fn(&mut Tensors), &'d [&'d str]);
 
 fn write_tensors(path: &Path, tensors: &Tensors, metadata: Option<&str>) {
     let views = tensors.iter().map(|(name, (shape, bytes))| {
-        let dtype = if bytes.len() == shape.iter().product::<usize>() * 2 {
-            Dtype::F16
-        } else {
-            Dtype::F32
-        };
+        let halves = bytes.len() == shape.iter().product::<usize>() * 2;
+        let dtype = if halves { Dtype::F16 } else { Dtype::F32 };
         (name.clone(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
     });
     let metadata = metadata.map(|text| [("coda".to_owned(), text.to_owned())].into());

@@ -129,63 +129,44 @@ fn distilbert_is_read_without_the_prefix_of_its_head_classes_too() {
 }
 
 #[test]
-fn an_activation_that_distilbert_does_not_have_is_refused() {
-    let mut case = case("distilbert");
-    case.config["activation"] = json!("silu");
-    let error = case.open().unwrap_err().to_string();
-    assert!(error.contains("activation = silu"), "{error}");
+fn positions_begin_late_grids_are_no_squares_and_a_class_token_is_optional() {
+    for (name, tokens) in [("roberta", 7), ("vit-rectangle", 9), ("vit-without-class-token", 4)] {
+        let case = case(name);
+        let base = case.open().unwrap();
+        assert_eq!(base.config.max_tokens(), Some(tokens), "{name}");
+        case.check(&base);
+    }
 }
 
 #[test]
-fn positions_may_begin_after_the_first_rows() {
-    let case = case("roberta");
-    let base = case.open().unwrap();
-    assert_eq!(base.config.max_tokens(), Some(7));
-    case.check(&base);
+fn settings_that_a_family_or_its_weights_do_not_have_are_refused() {
+    for (name, setting, value, words) in [
+        ("distilbert", "activation", json!("silu"), &["activation = silu"][..]),
+        (
+            "roberta",
+            "max_position_embeddings",
+            json!(10),
+            &["position_embeddings.weight", "[10, 8]"],
+        ),
+        ("roberta", "max_position_embeddings", json!(2), &["max_position_embeddings = 2"]),
+        ("vit-rectangle", "image_size", json!([4, 7]), &["image_size = 7"]),
+        ("vit-rectangle", "image_size", json!([4]), &["image_size"]),
+        ("vit-rectangle", "patch_size", json!([2, 4]), &["patch_size = 2 x 4"]),
+    ] {
+        let mut case = case(name);
+        case.config[setting] = value;
+        let error = case.open().unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[test]
-fn a_table_of_another_length_is_refused() {
-    let mut case = case("roberta");
-    case.config["max_position_embeddings"] = json!(10);
-    let error = case.open().unwrap_err().to_string();
-    assert!(error.contains("position_embeddings.weight") && error.contains("[10, 8]"), "{error}");
-    case.config["max_position_embeddings"] = json!(2);
-    let error = case.open().unwrap_err().to_string();
-    assert!(error.contains("max_position_embeddings = 2"), "{error}");
-}
-
-#[test]
-fn a_grid_of_patches_need_not_be_square() {
+fn a_rectangle_is_resized_to_a_square() {
     let case = case("vit-rectangle");
-    let base = case.open().unwrap();
-    assert_eq!(base.config.max_tokens(), Some(9));
-    case.check(&base);
-}
-
-#[test]
-fn a_rectangle_is_resized_to_a_square_and_patches_of_two_sides_are_refused() {
-    let mut case = case("vit-rectangle");
     let base = Base::open(case.directory().path(), Some(8)).unwrap();
     let positions = base.tensor(Role::PositionEmbedding, GLOBAL_LAYER).unwrap();
     assert_eq!(positions.shape, [17, 8]);
     let own = case.open().unwrap();
     let kept = own.tensor(Role::PositionEmbedding, GLOBAL_LAYER).unwrap();
     assert_eq!(positions.values[..8], kept.values[..8], "the class token's");
-    for (sides, words) in [(json!([4, 7]), "image_size = 7"), (json!([4]), "image_size")] {
-        case.config["image_size"] = sides;
-        let error = case.open().unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
-    }
-    case.config["patch_size"] = json!([2, 4]);
-    let error = case.open().unwrap_err().to_string();
-    assert!(error.contains("patch_size = 2 x 4"), "{error}");
-}
-
-#[test]
-fn a_class_token_is_optional() {
-    let case = case("vit-without-class-token");
-    let base = case.open().unwrap();
-    assert_eq!(base.config.max_tokens(), Some(4));
-    case.check(&base);
 }

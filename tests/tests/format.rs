@@ -21,6 +21,7 @@ use coda_tests::tiny::golden;
 use coda_tests::tiny::{PROVENANCE, Packages, TOKENS, Tiny};
 use coda_tests::tolerance::Tolerance;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Number of rejections in `FORMAT.md`.
 const REJECTIONS: u8 = 29;
@@ -69,27 +70,55 @@ fn vit_base() -> Edit {
     Edit::new(&vit().base)
 }
 
+/// Where the entry of tensor `index` is.
+fn tensor_entry(edit: &Edit, index: usize) -> usize {
+    edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES
+}
+
 /// The base with a field of the entry of tensor `index` replaced.
-fn with_tensor_u32(index: usize, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+fn with_tensor_u32(index: usize, field: Range<usize>, value: u32) -> Vec<u8> {
     let edit = bert_base();
-    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    let entry = tensor_entry(&edit, index);
     edit.u32(entry, field, value).sealed()
 }
 
-fn with_tensor_u16(index: usize, field: std::ops::Range<usize>, value: u16) -> Vec<u8> {
+fn with_tensor_u16(index: usize, field: Range<usize>, value: u16) -> Vec<u8> {
     let edit = bert_base();
-    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    let entry = tensor_entry(&edit, index);
     edit.u16(entry, field, value).sealed()
 }
 
-/// The base with a field of the section of `kind` replaced.
-fn with_field(edit: Edit, kind: SectionKind, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+/// The package with a field of the section of `kind` replaced.
+fn with_field(edit: Edit, kind: SectionKind, field: Range<usize>, value: u32) -> Vec<u8> {
     let start = edit.section(kind);
     edit.u32(start, field, value).sealed()
 }
 
-/// The base with a field of the table entry of the section of `kind` replaced.
-fn with_entry(edit: Edit, kind: SectionKind, field: std::ops::Range<usize>, value: u32) -> Vec<u8> {
+fn with_config(field: Range<usize>, value: u32) -> Vec<u8> {
+    with_field(bert_base(), SectionKind::Config, field, value)
+}
+
+/// The base with one byte, so many after the start of the section of `kind`, replaced.
+fn with_byte(kind: SectionKind, after: isize, value: u8) -> Edit {
+    let edit = bert_base();
+    let at = edit.section(kind).saturating_add_signed(after);
+    edit.byte(at, value)
+}
+
+/// The base whose section of tensors is said to begin so many bytes later.
+fn with_moved_tensors(by: i32) -> Vec<u8> {
+    let edit = bert_base();
+    let at = edit.section(SectionKind::Tensors) as u32;
+    with_entry(edit, SectionKind::Tensors, section::OFFSET, at.saturating_add_signed(by))
+}
+
+/// The package in which a reader of this version may skip the section of `kind`.
+fn without(edit: Edit, kind: SectionKind) -> Vec<u8> {
+    edit.relabel(kind, UNKNOWN_SECTION, section::SKIPPABLE).sealed()
+}
+
+/// The package with a field of the table entry of the section of `kind` replaced.
+fn with_entry(edit: Edit, kind: SectionKind, field: Range<usize>, value: u32) -> Vec<u8> {
     let entry = edit.entry(kind);
     edit.u32(entry, field, value).sealed()
 }
@@ -118,11 +147,7 @@ const REJECTED: &[Rejection] = &[
         let sum = edit.get(0, header::CHECKSUM) as u32;
         edit.u32(0, header::CHECKSUM, sum ^ 1).bytes()
     }),
-    rejection(5, "a changed weight", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Data);
-        edit.byte(at, 0x55).bytes()
-    }),
+    rejection(5, "a changed weight", || with_byte(SectionKind::Data, 0, 0x55).bytes()),
     rejection(7, "package kind 0", || bert_base().u16(0, header::KIND, 0).sealed()),
     rejection(7, "package kind 4", || bert_base().u16(0, header::KIND, 4).sealed()),
     rejection(8, "one section above the limit", || {
@@ -137,31 +162,13 @@ const REJECTED: &[Rejection] = &[
     rejection(9, "a reserved byte of a section entry", || {
         with_entry(bert_base(), SectionKind::Config, section::RESERVED, 1)
     }),
-    rejection(9, "padding between sections", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Tensors);
-        edit.byte(at - 1, 1).sealed()
-    }),
+    rejection(9, "padding between sections", || with_byte(SectionKind::Tensors, -1, 1).sealed()),
     rejection(9, "padding between tensors", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Data) + last_offset(&edit);
-        edit.byte(at - 1, 1).sealed()
+        with_byte(SectionKind::Data, last_offset(&bert_base()) as isize - 1, 1).sealed()
     }),
-    rejection(10, "a hole before a section", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Tensors) as u32;
-        with_entry(edit, SectionKind::Tensors, section::OFFSET, at + 64)
-    }),
-    rejection(10, "an overlap of two sections", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Tensors) as u32;
-        with_entry(edit, SectionKind::Tensors, section::OFFSET, at - 64)
-    }),
-    rejection(10, "a misaligned section", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Tensors) as u32;
-        with_entry(edit, SectionKind::Tensors, section::OFFSET, at + 1)
-    }),
+    rejection(10, "a hole before a section", || with_moved_tensors(64)),
+    rejection(10, "an overlap of two sections", || with_moved_tensors(-64)),
+    rejection(10, "a misaligned section", || with_moved_tensors(1)),
     rejection(11, "a section longer than the file", || {
         with_entry(bert_base(), SectionKind::Data, section::LENGTH, u32::MAX)
     }),
@@ -186,16 +193,10 @@ const REJECTED: &[Rejection] = &[
         let edit = Edit::new(&bert().bundle);
         edit.relabel(SectionKind::TaskPackage, code, 0).sealed()
     }),
-    rejection(15, "no configuration", || {
-        bert_base().relabel(SectionKind::Config, UNKNOWN_SECTION, section::SKIPPABLE).sealed()
-    }),
-    rejection(15, "no layers in a task", || {
-        bert_task().relabel(SectionKind::Layers, UNKNOWN_SECTION, section::SKIPPABLE).sealed()
-    }),
+    rejection(15, "no configuration", || without(bert_base(), SectionKind::Config)),
+    rejection(15, "no layers in a task", || without(bert_task(), SectionKind::Layers)),
     rejection(15, "no task in a bundle", || {
-        let edit = Edit::new(&bert().bundle);
-        let flags = section::SKIPPABLE;
-        edit.relabel(SectionKind::TaskPackage, UNKNOWN_SECTION, flags).sealed()
+        without(Edit::new(&bert().bundle), SectionKind::TaskPackage)
     }),
     rejection(16, "a head as the configuration", || {
         bert_base().exchange(SectionKind::Config, SectionKind::Head).sealed()
@@ -212,18 +213,13 @@ const REJECTED: &[Rejection] = &[
         let edit = Edit::new(&vit().task);
         with_entry(edit, SectionKind::Pinned, section::LENGTH, 7)
     }),
-    rejection(17, "no dimension", || {
-        with_field(bert_base(), SectionKind::Config, config::HIDDEN, 0)
-    }),
-    rejection(17, "an unknown activation", || {
-        with_field(bert_base(), SectionKind::Config, config::ACTIVATION, 4)
-    }),
+    rejection(17, "no dimension", || with_config(config::HIDDEN, 0)),
+    rejection(17, "an unknown activation", || with_config(config::ACTIVATION, 4)),
     rejection(17, "an epsilon that is not a number", || {
-        let nan = f32::NAN.to_bits();
-        with_field(bert_base(), SectionKind::Config, config::NORM_EPS, nan)
+        with_config(config::NORM_EPS, f32::NAN.to_bits())
     }),
     rejection(17, "an unused byte of the configuration", || {
-        with_field(bert_base(), SectionKind::Config, config::BYTES - 4..config::BYTES, 1)
+        with_config(config::BYTES - 4..config::BYTES, 1)
     }),
     rejection(17, "pinned positions out of order", || {
         with_field(Edit::new(&vit().task), SectionKind::Pinned, 0..4, 3)
@@ -279,9 +275,7 @@ const REJECTED: &[Rejection] = &[
         edit.u32(at, 4..8, 2).u32(at, 8..12, 1).sealed()
     }),
     rejection(28, "provenance that is no text", || {
-        let edit = bert_base();
-        let at = edit.section(SectionKind::Provenance);
-        edit.byte(at, 0xff).sealed()
+        with_byte(SectionKind::Provenance, 0, 0xff).sealed()
     }),
     rejection(29, "base and task exchanged", || {
         let edit = Edit::new(&bert().bundle);
@@ -400,12 +394,12 @@ fn the_specification_lists_every_role_section_and_encoding() {
         assert_eq!(role.belongs_to_task(), !task.is_empty(), "{line}");
         assert_eq!(role.is_per_layer(), role.code() >= 32, "{line}");
     }
-    for kind in (0..u16::MAX).filter_map(SectionKind::from_code) {
-        let row = format!("| {} | {} |", kind as u16, kind.name());
-        assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
-    }
-    for encoding in (0..u16::MAX).filter_map(Encoding::from_code) {
-        let row = format!("| {} | {} |", encoding as u16, encoding.name());
+    let sections = (0..u16::MAX).filter_map(SectionKind::from_code);
+    let sections = sections.map(|kind| (kind as u16, kind.name()));
+    let encodings = (0..u16::MAX).filter_map(Encoding::from_code);
+    let encodings = encodings.map(|encoding| (encoding as u16, encoding.name()));
+    for (code, name) in sections.chain(encodings) {
+        let row = format!("| {code} | {name} |");
         assert!(SPECIFICATION.contains(&row), "FORMAT.md has no row \"{row}\"");
     }
 }
@@ -471,10 +465,7 @@ fn what_a_task_says_comes_back() {
             assert_eq!(labels(&package), tiny.task.labels);
             assert!(package.config().is_none());
             match weights.is_integer() {
-                true => {
-                    let base = packed.base.parse().unwrap();
-                    check_tensors(&package, &follow_base(&tiny.task, &base));
-                }
+                true => check_tensors(&package, &follow_base(&tiny.task, &base)),
                 false => check_tensors(&package, &tiny.task.tensors),
             }
         }
@@ -695,9 +686,7 @@ fn appended_bytes_are_refused_even_with_a_right_header() {
 
 #[test]
 fn an_unknown_section_is_skipped_if_it_says_so() {
-    let flags = section::SKIPPABLE;
-    let bytes = bert_base().relabel(SectionKind::Vocabulary, UNKNOWN_SECTION, flags).sealed();
-    let bytes = PackageBytes::new(&bytes);
+    let bytes = PackageBytes::new(&without(bert_base(), SectionKind::Vocabulary));
     let package = bytes.parse().unwrap();
     assert!(package.vocabulary().is_none());
     assert!(Model::dense(&package).is_ok());
@@ -730,9 +719,7 @@ fn a_task_for_another_base_is_refused() {
 #[test]
 fn a_changed_base_has_another_content_id_so_its_tasks_are_refused() {
     let packed = bert();
-    let edit = bert_base();
-    let at = edit.section(SectionKind::Data);
-    let changed = PackageBytes::new(&edit.byte(at, 0x55).sealed());
+    let changed = PackageBytes::new(&with_byte(SectionKind::Data, 0, 0x55).sealed());
     let (base, task) = (changed.parse().unwrap(), packed.task.parse().unwrap());
     assert!(matches!(Model::bind(&base, &task), Err(ModelError::AnotherBase { .. })));
 }
@@ -752,8 +739,8 @@ fn packages_of_the_wrong_kind_are_not_bound() {
 }
 
 /// Why a base with a changed u32 of its configuration is no model.
-fn error_with_config(field: std::ops::Range<usize>, value: u32) -> ModelError {
-    let bytes = PackageBytes::new(&with_field(bert_base(), SectionKind::Config, field, value));
+fn error_with_config(field: Range<usize>, value: u32) -> ModelError {
+    let bytes = PackageBytes::new(&with_config(field, value));
     Model::dense(&bytes.parse().unwrap()).unwrap_err()
 }
 
@@ -785,7 +772,7 @@ fn tensors_in_another_layout_are_refused() {
     let t5 = Tiny::t5().pack(WeightType::F32).unwrap();
     let (role, edit) = (Role::AttentionOutput, Edit::new(&t5.base));
     let index = tensor_index(&t5.base, role);
-    let entry = edit.section(SectionKind::Tensors) + index * tensor::ENTRY_BYTES;
+    let entry = tensor_entry(&edit, index);
     let bytes = edit.u16(entry, tensor::ENCODING, Encoding::RowsF32 as u16).sealed();
     let bytes = PackageBytes::new(&bytes);
     let error = Model::dense(&bytes.parse().unwrap()).unwrap_err();

@@ -28,13 +28,6 @@ impl Edit {
         self.0
     }
 
-    /// The bytes with a new checksum: a task for the old content id still fits.
-    #[must_use]
-    pub fn checksummed(mut self) -> Vec<u8> {
-        fix_checksum(&mut self.0);
-        self.0
-    }
-
     /// Writes a u16 field of the structure at `start`.
     #[must_use]
     pub fn u16(mut self, start: usize, field: Range<usize>, value: u16) -> Self {
@@ -85,10 +78,8 @@ impl Edit {
     /// Number of sections.
     #[must_use]
     pub fn count(&self) -> usize {
-        usize::from(u16::from_le_bytes([
-            self.0[header::SECTIONS.start],
-            self.0[header::SECTIONS.start + 1],
-        ]))
+        let [low, high] = [0, 1].map(|byte| self.0[header::SECTIONS.start + byte]);
+        usize::from(u16::from_le_bytes([low, high]))
     }
 
     /// Exchanges the kinds of two sections, whose bytes stay.
