@@ -9,7 +9,9 @@ extern crate alloc;
 mod device;
 mod external;
 mod flash;
+#[path = "../../firmware/src/stack.rs"]
 mod stack;
+#[path = "../../firmware/src/ticks_arm.rs"]
 mod ticks;
 mod world;
 

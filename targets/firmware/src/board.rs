@@ -1,6 +1,8 @@
 //! The program of a bare-metal board with a debugger or an emulator attached.
 
-use crate::{ARENA_BYTES, Console, Failure, Memory, PACKAGE_BYTES, check, line, memory_map, ticks};
+use crate::{
+    ARENA_BYTES, Console, Failure, Memory, PACKAGE_BYTES, check, line, memory_map, stack, ticks,
+};
 use coda_runtime::kernels::Kernels;
 use core::fmt;
 use semihosting::io::{Write, stdout};
@@ -59,12 +61,13 @@ pub fn run(
     needs: &Needs,
 ) -> Result<(), Failure> {
     let kernels = kernels.ok_or(Failure::Kernels)?;
-    let (room, code) = (memory_map::stack_room(), memory_map::code_bytes());
+    let (room, code) = (stack::room(), memory_map::code_bytes());
     // Text is not part of what a product needs.
     if room < needs.stack || !cfg!(feature = "text") && code > needs.code {
         return Err(Failure::Needs);
     }
-    ticks::start()?;
+    #[cfg(target_arch = "arm")]
+    ticks::start(&mut cortex_m::Peripherals::take().ok_or(Failure::Needs)?.SYST);
     let console = &mut Semihosting;
     line!(
         console,
@@ -75,9 +78,9 @@ pub fn run(
         needs.ram
     );
     line!(console, "ticks-of-1024-instructions {}", ticks::calibrate());
-    memory_map::paint_stack();
+    stack::paint();
     let result = check(memory, kernels, console);
-    let depth = memory_map::stack_depth();
+    let depth = stack::depth();
     print_number(b"stack touched=", depth);
     line!(console, "stack planned={} room={room}", needs.stack);
     result?;

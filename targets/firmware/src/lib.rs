@@ -9,6 +9,8 @@ mod board;
 #[cfg(target_os = "none")]
 mod memory_map;
 mod model;
+#[cfg(target_os = "none")]
+mod stack;
 #[cfg(all(target_os = "none", target_arch = "arm"))]
 #[path = "ticks_arm.rs"]
 pub mod ticks;

@@ -1,8 +1,6 @@
 //! Core clock ticks by the SysTick counter, which every Cortex-M has, beyond its 24 bits.
 
-use crate::Failure;
 use core::sync::atomic::{AtomicU32, Ordering};
-use cortex_m::Peripherals;
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
 
 /// Ticks of one turn of the counter.
@@ -16,14 +14,12 @@ pub fn overflow() {
 }
 
 /// Starts the counter.
-pub(crate) fn start() -> Result<(), Failure> {
-    let counter = &mut Peripherals::take().ok_or(Failure::Needs)?.SYST;
+pub(crate) fn start(counter: &mut SYST) {
     counter.set_clock_source(SystClkSource::Core);
     counter.set_reload(TURN - 1);
     counter.clear_current();
     counter.enable_interrupt();
     counter.enable_counter();
-    Ok(())
 }
 
 /// Ticks since [`start`].

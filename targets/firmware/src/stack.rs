@@ -9,7 +9,7 @@ const PAINT: u32 = 0x5aa5_a55a;
 const MARGIN: usize = 512;
 
 unsafe extern "C" {
-    /// End of the static variables, from the linker script of cortex-m-rt.
+    /// End of the static variables, from the linker script of cortex-m-rt or riscv-rt.
     static __sheap: u32;
     /// Top of the stack, from the same.
     static _stack_start: u32;
