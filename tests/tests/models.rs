@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::dataset::SampleInput;
-use coda_converter::pack::{WeightType, pack_base, pack_task};
+use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::Session;
 use coda_converter::verify::{Pair, against_float, against_oracle, cosine};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::bundled;
-use coda_tests::tiny::{Tiny, TinyInput};
+use coda_tests::tiny::{Packages, Tiny, TinyInput};
 use coda_tests::tolerance::{OTHER_F32, Tolerance};
 use serde_json::Value;
 use std::path::Path;
@@ -56,10 +56,8 @@ fn the_dense_base_gives_the_trainers_logits() {
 #[test]
 fn the_routed_task_gives_the_trainers_logits_at_every_reduction() {
     let (base, task) = bundled::open().unwrap();
-    let base = pack_base(&base, WeightType::F32, "").unwrap().bytes;
-    let task = pack_task(&task, &base.parse().unwrap(), WeightType::F32, "").unwrap().bytes;
-    let (base, task) = (base.parse().unwrap(), task.parse().unwrap());
-    let model = Model::bind(&base, &task).unwrap();
+    let packages = Packages::of(&base, &task, WeightType::F32, "").unwrap();
+    let model = packages.model().unwrap();
     for reduction in [1, 2, 3, 4, 6, 8] {
         let name = format!("r{reduction}");
         let found = logits(&model, reduction as f32);

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use coda_converter::pack::{WeightType, pack_task};
+use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
 use coda_converter::source::{FloatTensor, Place, Task};
 use coda_runtime::config::{AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig};
 use coda_runtime::executor::{Input, Observer, Output};
-use coda_runtime::format::{Package, PackageKind, Role};
+use coda_runtime::format::{PackageKind, Role};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -60,18 +60,6 @@ fn run(model: &Model<'_>, input: Input<'_>, tokens: usize, budget: Budget<'_>) -
 /// The bits of the hidden states and of the values.
 fn answer(output: Output<'_>) -> (Vec<u32>, Vec<u32>) {
     (bits(output.hidden), output.values.iter().map(|x| x.to_bits()).collect())
-}
-
-/// What `read` finds in the model of `base` with `task`.
-fn bound<T>(
-    base: &Package<'_>,
-    task: &Task,
-    weights: WeightType,
-    read: impl FnOnce(&Model<'_>) -> T,
-) -> T {
-    let task = pack_task(task, base, weights, "").unwrap().bytes;
-    let task = task.parse().unwrap();
-    read(&Model::bind(base, &task).unwrap())
 }
 
 /// Low-rank keys of rank 2.
@@ -151,9 +139,9 @@ fn with_all_tokens_gate_one_and_a_zero_adapter_a_routed_layer_is_the_pretrained_
         for mode in MODES {
             for config in every_config(tiny) {
                 let task = without_change(routed(tiny, mode, config));
-                let found = bound(&base, &task, weights, |model| {
-                    run(model, tiny.input.view(), tiny.tokens, Budget::Reduction(1.0))
-                });
+                let packages = Packages::of(&tiny.base, &task, weights, "").unwrap();
+                let model = packages.model().unwrap();
+                let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(1.0));
                 assert_eq!(found, expected, "{} {mode:?} {weights:?}", tiny.name);
             }
         }
@@ -168,26 +156,24 @@ fn dense_layers_with_a_zero_adapter_are_the_pretrained_layers_at_any_budget() {
             run(&Model::dense(&base).unwrap(), tiny.input.view(), tiny.tokens, Budget::Task);
         let mut task = without_change(routed(tiny, AttentionMode::KToK, tiny.task.config));
         task.layers.fill(LayerPlan { routing: None });
-        let found = bound(&base, &task, weights, |model| {
-            run(model, tiny.input.view(), tiny.tokens, Budget::Reduction(4.0))
-        });
+        let packages = Packages::of(&tiny.base, &task, weights, "").unwrap();
+        let model = packages.model().unwrap();
+        let found = run(&model, tiny.input.view(), tiny.tokens, Budget::Reduction(4.0));
         assert_eq!(found, expected, "{}", tiny.name);
     });
 }
 
 #[test]
 fn every_kernel_table_gives_the_same_bits_in_every_mode() {
-    for_every_family(|tiny, weights, packages| {
-        let base = packages.base.parse().unwrap();
+    for_every_family(|tiny, weights, _| {
         for mode in MODES {
             let task = routed(tiny, mode, tiny.task.config);
-            bound(&base, &task, weights, |model| {
-                let mut answers = Kernels::available().map(|kernels| {
-                    tiny.run(model, kernels, Budget::Reduction(2.0), answer).unwrap()
-                });
-                let first = answers.next().unwrap();
-                assert!(answers.all(|answer| answer == first), "{} {mode:?}", tiny.name);
-            });
+            let packages = Packages::of(&tiny.base, &task, weights, "").unwrap();
+            let model = packages.model().unwrap();
+            let mut answers = Kernels::available()
+                .map(|kernels| tiny.run(&model, kernels, Budget::Reduction(2.0), answer).unwrap());
+            let first = answers.next().unwrap();
+            assert!(answers.all(|answer| answer == first), "{} {mode:?}", tiny.name);
         }
     });
 }
@@ -196,13 +182,10 @@ fn every_kernel_table_gives_the_same_bits_in_every_mode() {
 fn padding_changes_nothing() {
     for tiny in Tiny::all() {
         let TinyInput::Tokens { ids, .. } = &tiny.input else { continue };
-        let packages = tiny.pack(WeightType::Int8).unwrap();
-        let base = packages.base.parse().unwrap();
         for mode in MODES {
             let task = routed(&tiny, mode, tiny.task.config);
-            let task = pack_task(&task, &base, WeightType::Int8, "").unwrap().bytes;
-            let task = task.parse().unwrap();
-            let model = Model::bind(&base, &task).unwrap();
+            let packages = Packages::of(&tiny.base, &task, WeightType::Int8, "").unwrap();
+            let model = packages.model().unwrap();
             let mut padded = ids.clone();
             padded.extend([0; 3]);
             for budget in [Budget::Reduction(1.0), Budget::Reduction(2.0), Budget::Selected(1)] {
@@ -217,12 +200,9 @@ fn padding_changes_nothing() {
 #[test]
 fn equal_tokens_without_positions_tie_and_the_lower_index_wins() {
     let tiny = Tiny::t5();
-    let packages = tiny.pack(WeightType::F32).unwrap();
-    let base = packages.base.parse().unwrap();
     let task = routed(&tiny, AttentionMode::KToK, tiny.task.config);
-    let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
-    let task = task.parse().unwrap();
-    let model = Model::bind(&base, &task).unwrap();
+    let packages = Packages::of(&tiny.base, &task, WeightType::F32, "").unwrap();
+    let model = packages.model().unwrap();
     let states = run(&model, Input::tokens(&[5; 12]), 12, Budget::Selected(4));
     assert_eq!(states.selected[0], [0, 1, 2, 3]);
 }
@@ -230,15 +210,12 @@ fn equal_tokens_without_positions_tie_and_the_lower_index_wins() {
 #[test]
 fn pinned_tokens_are_always_selected_and_counted() {
     let tiny = Tiny::vit();
-    let packages = tiny.pack(WeightType::F32).unwrap();
-    let base = packages.base.parse().unwrap();
     let last = tiny.tokens as u32 - 1;
     for mode in MODES {
         let mut task = routed(&tiny, mode, tiny.task.config);
         task.pinned = vec![0, last];
-        let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
-        let task = task.parse().unwrap();
-        let model = Model::bind(&base, &task).unwrap();
+        let packages = Packages::of(&tiny.base, &task, WeightType::F32, "").unwrap();
+        let model = packages.model().unwrap();
         for k in 1..=tiny.tokens {
             let states = run(&model, tiny.input.view(), tiny.tokens, Budget::Selected(k));
             for selected in states.selected {
@@ -252,13 +229,10 @@ fn pinned_tokens_are_always_selected_and_counted() {
 #[test]
 fn budgets_that_mean_the_same_give_the_same_bits() {
     let tiny = Tiny::bert();
-    let packages = tiny.pack(WeightType::Int8).unwrap();
-    let base = packages.base.parse().unwrap();
     let config = TaskConfig { reduction: 2.0, ..tiny.task.config };
     let task = routed(&tiny, AttentionMode::KToAll, config);
-    let task = pack_task(&task, &base, WeightType::Int8, "").unwrap().bytes;
-    let task = task.parse().unwrap();
-    let model = Model::bind(&base, &task).unwrap();
+    let packages = Packages::of(&tiny.base, &task, WeightType::Int8, "").unwrap();
+    let model = packages.model().unwrap();
     let per_layer = vec![2.0; tiny.base.config.layers];
     let half = tiny.tokens.div_ceil(2);
     let halves = vec![half; tiny.base.config.layers];
@@ -279,17 +253,14 @@ fn budgets_that_mean_the_same_give_the_same_bits() {
 #[test]
 fn a_layers_own_reduction_holds_when_the_call_names_none() {
     let tiny = Tiny::bert();
-    let packages = tiny.pack(WeightType::F32).unwrap();
-    let base = packages.base.parse().unwrap();
     let mut task = routed(&tiny, AttentionMode::KToK, tiny.task.config);
     task.config.reduction = 1.0;
     for (index, layer) in task.layers.iter_mut().enumerate() {
         let reduction = (index == 0).then_some(tiny.tokens as f32);
         layer.routing = layer.routing.map(|routing| Routing { reduction, ..routing });
     }
-    let task = pack_task(&task, &base, WeightType::F32, "").unwrap().bytes;
-    let task = task.parse().unwrap();
-    let model = Model::bind(&base, &task).unwrap();
+    let packages = Packages::of(&tiny.base, &task, WeightType::F32, "").unwrap();
+    let model = packages.model().unwrap();
     let counts = |budget| -> Vec<usize> {
         let states = run(&model, tiny.input.view(), tiny.tokens, budget);
         states.selected.iter().map(Vec::len).collect()
