@@ -90,23 +90,13 @@ impl Row {
     }
 
     fn print(&self) {
+        let Self { area, files, long_files, lines, functions, median, p90, p99, .. } = self;
+        let (longest, short, tuples) = (self.longest, 100.0 * self.short_share, self.tuples);
         let documented = format!("{}/{}", self.documented, self.public);
         let reasons = format!("{}/{}", self.reasons, self.unsafes);
         println!(
-            "{:<10} {:>5} {:>5} {:>6} {:>9} {:>6} {:>4} {:>4} {:>7} {:>6.1} {:>6} {:>10} {:>8}",
-            self.area,
-            self.files,
-            self.long_files,
-            self.lines,
-            self.functions,
-            self.median,
-            self.p90,
-            self.p99,
-            self.longest,
-            100.0 * self.short_share,
-            self.tuples,
-            documented,
-            reasons
+            "{area:<10} {files:>5} {long_files:>5} {lines:>6} {functions:>9} {median:>6} {p90:>4} \
+             {p99:>4} {longest:>7} {short:>6.1} {tuples:>6} {documented:>10} {reasons:>8}"
         );
     }
 }
