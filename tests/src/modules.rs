@@ -118,11 +118,10 @@ impl Crate {
         for end in ends.collect::<Vec<_>>().into_iter().rev() {
             let (whole, rest) = (&path[..end], path[end..].trim_start_matches("::"));
             let module = self.modules.get(whole);
-            match self.items.get(whole) {
-                Some(file) if rest.is_empty() || module.is_none() => {
-                    return Some(Target { file, item: true });
-                }
-                _ => {}
+            if let Some(file) = self.items.get(whole)
+                && (rest.is_empty() || module.is_none())
+            {
+                return Some(Target { file, item: true });
             }
             match module {
                 Some(file) if rest.is_empty() => return Some(Target { file, item: false }),
