@@ -463,19 +463,18 @@ impl<W: Weight> FloatSums<W> for Avx2 {
     }
 }
 
-/// Not inlined, or values of the loops around it take registers from the addresses of the rows.
-///
 /// # Safety
 /// Every row is as long as the panel.
 #[target_feature(enable = "avx2")]
-#[inline(never)]
+#[inline]
 unsafe fn float_sums<W: Weight, const ROWS: usize>(
     rows: [&[f32]; ROWS],
     panel: &[[W; PANEL]],
 ) -> [Lanes; ROWS] {
     let mut sums = [_mm256_setzero_ps(); ROWS];
-    for (index, weights) in panel.iter().enumerate() {
-        let weights = W::widen(weights);
+    for index in 0..panel.len() {
+        // SAFETY: it is an index of the panel.
+        let weights = W::widen(unsafe { panel.get_unchecked(index) });
         for (sum, row) in sums.iter_mut().zip(&rows) {
             // SAFETY: the row is as long as the panel.
             let x = _mm256_set1_ps(unsafe { *row.get_unchecked(index) });
