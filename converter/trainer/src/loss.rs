@@ -5,17 +5,23 @@ use candle_core::{D, Device, Result, Tensor};
 use serde::Serialize;
 
 /// Weights of the parts of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Teacher")]
 pub struct LossWeights {
-    /// Part of the right label that is spread over all labels.
+    /// Part of a label that is spread over all
+    #[arg(help_heading = "Hyper-parameters", long, value_name = "PART", default_value_t = 0.0)]
     pub smoothing: f64,
-    /// Share of the teacher's soft labels; the rest is cross-entropy with the right ones.
+    /// Share of the teacher's soft labels
+    #[arg(long, value_name = "PART", default_value_t = 0.5)]
     pub soft_labels: f64,
-    /// Temperature of the soft labels.
+    /// Their temperature
+    #[arg(long, value_name = "X", default_value_t = 2.0)]
     pub temperature: f64,
-    /// Weight of the squared error of the pooled vector.
+    /// Weight of the squared error of the teacher's pooled vector
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
     pub pooled: f64,
-    /// Weight of the squared error of all hidden states, relative to their mean square.
+    /// Weight of the relative squared error of the teacher's hidden states
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub hidden: f64,
 }
 

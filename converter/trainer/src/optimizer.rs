@@ -9,30 +9,43 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Settings of the optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
+#[command(next_help_heading = "Optimizer")]
 pub struct AdamW {
-    /// Rate of everything that has no other.
+    /// Learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-3)]
     pub rate: f64,
-    /// Rate of norms.
+    /// Learning rate of norms
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
     pub norm_rate: f64,
-    /// Rate of the head.
+    /// Learning rate of the head
+    #[arg(long, value_name = "X", default_value_t = 5e-3)]
     pub head_rate: f64,
-    /// Decay of the first moment.
+    /// Part of the steps in which the rates grow; then they fall to 0 in a line
+    #[arg(long, value_name = "PART", default_value_t = 0.06)]
+    pub warm_up: f64,
+    /// Decay of the first moment
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Decay of the second moment
+    #[arg(long, value_name = "X", default_value_t = 0.98)]
     pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decay of the weights of matrices.
+    /// Weight decay of matrices
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
     pub weight_decay: f64,
-    /// Largest norm of the gradient.
+    /// Largest norm of the gradient
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub clip: f64,
-    /// Decay of the averaged weights; 0 for none.
+    /// Decay of averaged weights, which are then the result; 0 for none
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub average: f64,
-    /// The matrices inside a base's layers take orthogonal steps ([`orthogonalize`]).
+    /// Orthogonal steps (Muon) for the matrices of a base, with `--method full`
+    #[arg(long)]
     pub muon: bool,
 }
 
+/// Added to the root of the second moment.
+const EPS: f32 = 1e-8;
 /// Coefficients of the Newton-Schulz iteration of Muon (Jordan et al. 2024).
 const NEWTON_SCHULZ: [f64; 3] = [3.4445, -4.775, 2.0315];
 /// Its number of iterations.
@@ -195,7 +208,6 @@ struct Rates {
     decay: f32,
     beta1: f32,
     beta2: f32,
-    eps: f32,
     correction1: f32,
     correction2: f32,
 }
@@ -209,7 +221,6 @@ impl Rates {
             decay: if decays { (rate * adam.weight_decay) as f32 } else { 0.0 },
             beta1: adam.beta1 as f32,
             beta2: adam.beta2 as f32,
-            eps: adam.eps as f32,
             correction1: correction(adam.beta1),
             correction2: correction(adam.beta2),
         }
@@ -244,7 +255,7 @@ impl Rates {
             let g = g * scale;
             *first = self.beta1 * *first + (1.0 - self.beta1) * g;
             *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
-            let root = (*second / self.correction2).sqrt() + self.eps;
+            let root = (*second / self.correction2).sqrt() + EPS;
             *value -= self.decay * *value + self.rate * (*first / self.correction1) / root;
         }
     }

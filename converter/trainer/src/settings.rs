@@ -10,7 +10,9 @@ use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
-use coda_runtime::config::{Activation, AttentionMode, Embedding, Named, Pooling, RouterInput};
+use coda_runtime::config::{
+    Activation, AttentionMode, Embedding, Gate, Named, Pooling, RouterInput,
+};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -135,9 +137,6 @@ pub struct Settings {
     /// What the head reads
     #[arg(long, value_enum, default_value_t = PoolingChoice::Base)]
     pub pooling: PoolingChoice,
-    /// Part of a label that is spread over all
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
-    pub smoothing: f64,
     /// Part of the training data that is held out for validation
     #[arg(long, value_name = "PART", default_value_t = 0.05)]
     pub validation: f64,
@@ -160,11 +159,11 @@ pub struct Settings {
     /// How weights are changed
     #[command(flatten)]
     #[serde(flatten)]
-    pub optimizer: Optimizer,
-    /// What is learnt from a teacher
+    pub optimizer: AdamW,
+    /// What is minimised
     #[command(flatten)]
     #[serde(flatten)]
-    pub teacher: Distillation,
+    pub loss: LossWeights,
     /// How images are read and varied
     #[command(flatten)]
     #[serde(flatten)]
@@ -231,60 +230,6 @@ pub struct Routing {
     /// Part of the training in which the reduction grows from 1 to its value
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub anneal: f64,
-}
-
-/// How weights are changed.
-#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
-#[command(next_help_heading = "Optimizer")]
-pub struct Optimizer {
-    /// Learning rate
-    #[arg(long, value_name = "X", default_value_t = 2e-3)]
-    pub rate: f64,
-    /// Learning rate of norms
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
-    pub norm_rate: f64,
-    /// Learning rate of the head
-    #[arg(long, value_name = "X", default_value_t = 5e-3)]
-    pub head_rate: f64,
-    /// Part of the steps in which the rates grow; then they fall to 0 in a line
-    #[arg(long, value_name = "PART", default_value_t = 0.06)]
-    pub warm_up: f64,
-    /// Decay of the first moment
-    #[arg(long, value_name = "X", default_value_t = 0.9)]
-    pub beta1: f64,
-    /// Decay of the second moment
-    #[arg(long, value_name = "X", default_value_t = 0.98)]
-    pub beta2: f64,
-    /// Weight decay of matrices
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
-    pub weight_decay: f64,
-    /// Largest norm of the gradient
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub clip: f64,
-    /// Decay of averaged weights, which are then the result; 0 for none
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub average: f64,
-    /// Orthogonal steps (Muon) for the matrices of a base, with `--method full`
-    #[arg(long)]
-    pub muon: bool,
-}
-
-/// What is learnt from a teacher.
-#[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
-#[command(next_help_heading = "Teacher")]
-pub struct Distillation {
-    /// Share of the teacher's soft labels
-    #[arg(long, value_name = "PART", default_value_t = 0.5)]
-    pub soft_labels: f64,
-    /// Their temperature
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
-    pub temperature: f64,
-    /// Weight of the squared error of the teacher's pooled vector
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
-    pub pooled: f64,
-    /// Weight of the relative squared error of the teacher's hidden states
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub hidden: f64,
 }
 
 /// How images are read and varied.
@@ -364,8 +309,8 @@ impl Settings {
             ("--validation", self.validation),
             ("--warm-up", self.optimizer.warm_up),
             ("--anneal", self.routing.anneal),
-            ("--smoothing", self.smoothing),
-            ("--soft-labels", self.teacher.soft_labels),
+            ("--smoothing", self.loss.smoothing),
+            ("--soft-labels", self.loss.soft_labels),
             ("--average", self.optimizer.average),
             ("--keep-patches", self.images.keep_patches),
             ("--keep-until", self.images.keep_until),
@@ -444,47 +389,14 @@ impl Settings {
     }
 
     const fn gate(&self) -> SoftTopK {
-        let eps = self.routing.eps as f64;
-        match self.routing.gate {
-            GateKind::StraightThrough => SoftTopK::StraightThrough { eps },
-            GateKind::Exact => SoftTopK::Exact { eps },
-            GateKind::Iterated => SoftTopK::Iterated {
-                sweeps: self.routing.sweeps,
-                eps,
-                eps_start: self.routing.eps_start as f64,
-                decay: self.routing.eps_decay as f64,
-            },
-            GateKind::Sigmoid => SoftTopK::Sigmoid,
-        }
-    }
-
-    /// The optimiser.
-    #[must_use]
-    pub const fn optimizer(&self) -> AdamW {
-        AdamW {
-            rate: self.optimizer.rate,
-            norm_rate: self.optimizer.norm_rate,
-            head_rate: self.optimizer.head_rate,
-            beta1: self.optimizer.beta1,
-            beta2: self.optimizer.beta2,
-            eps: 1e-8,
-            weight_decay: self.optimizer.weight_decay,
-            clip: self.optimizer.clip,
-            average: self.optimizer.average,
-            muon: self.optimizer.muon,
-        }
-    }
-
-    /// The weights of the loss.
-    #[must_use]
-    pub const fn loss(&self) -> LossWeights {
-        LossWeights {
-            smoothing: self.smoothing,
-            soft_labels: self.teacher.soft_labels,
-            temperature: self.teacher.temperature,
-            pooled: self.teacher.pooled,
-            hidden: self.teacher.hidden,
-        }
+        let Routing { eps, sweeps, eps_start, eps_decay: decay, .. } = self.routing;
+        let gate = match self.routing.gate {
+            GateKind::StraightThrough => Gate::Ones,
+            GateKind::Exact => Gate::Exact { eps },
+            GateKind::Iterated => Gate::Iterated { sweeps, eps, eps_start, decay },
+            GateKind::Sigmoid => Gate::Sigmoid,
+        };
+        SoftTopK { gate, eps }
     }
 
     /// How images are varied in a step.

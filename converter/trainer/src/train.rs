@@ -67,11 +67,6 @@ pub trait Observer {
     fn evaluated(&mut self, evaluation: &Evaluation);
 }
 
-impl Observer for () {
-    fn step(&mut self, _: &Progress, _: f64, _: Option<f64>) {}
-    fn evaluated(&mut self, _: &Evaluation) {}
-}
-
 /// Where a training keeps its state.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpointing<'p> {
@@ -99,7 +94,6 @@ pub type Answers = BTreeMap<usize, (Vec<f32>, Vec<f32>)>;
 #[derive(Debug)]
 pub struct Trainer<'a> {
     settings: Settings,
-    objective: Objective,
     reader: Reader<'a>,
     data: &'a Dataset,
     training: Vec<usize>,
@@ -210,7 +204,6 @@ impl<'a> Trainer<'a> {
         let state = initial_state(model.variables())?;
         Ok(Self {
             settings: settings.clone(),
-            objective,
             reader,
             data,
             training,
@@ -255,7 +248,7 @@ impl<'a> Trainer<'a> {
                 indices.iter().map(|index| &self.data.samples[*index]).collect();
             self.reader.batch(&samples, Augmentation::default(), None)
         });
-        let fitted = saliency::routers(&self.model, batches, self.settings.loss())?;
+        let fitted = saliency::routers(&self.model, batches, self.settings.loss)?;
         let mut explained = Vec::new();
         for (layer, fitted) in (0..).zip(fitted) {
             if let Some(variable) = self.model.variables().get(&(layer, Role::Router)) {
@@ -391,7 +384,7 @@ impl<'a> Trainer<'a> {
         };
         finite("the loss", value)?;
         let gradients = total.backward()?;
-        let optimizer = self.settings.optimizer();
+        let optimizer = self.settings.optimizer;
         let norm = optimizer.gradient_norm(self.model.variables(), &gradients)?;
         finite("the gradient", norm)?;
         let variables = self.model.variables();
@@ -426,7 +419,7 @@ impl<'a> Trainer<'a> {
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
         let targets = self.targets(batch, samples)?;
-        Ok(loss(encoded, &batch.labels, targets.as_ref(), self.settings.loss())?)
+        Ok(loss(encoded, &batch.labels, targets.as_ref(), self.settings.loss)?)
     }
 
     /// The mean of what the teachers say of a batch; `None` without one.
@@ -442,7 +435,7 @@ impl<'a> Trainer<'a> {
     /// epoch.
     fn targets(&mut self, batch: &Batch, samples: &[usize]) -> Result<Option<Targets>> {
         let Some(teacher) = self.teachers.first() else { return Ok(None) };
-        let kept = self.reader.reads_texts() && self.settings.teacher.hidden == 0.0;
+        let kept = self.reader.reads_texts() && self.settings.loss.hidden == 0.0;
         if !kept || teacher.spec.labels == 0 {
             return self.distilled(batch);
         }
@@ -569,7 +562,7 @@ impl<'a> Trainer<'a> {
             let encoded = self.model.forward(&batch, reductions)?;
             // Against the labels alone, if there are any: a teacher costs more than the model.
             let targets = if encoded.logits.is_none() { self.distilled(&batch)? } else { None };
-            let value = loss(&encoded, &batch.labels, targets.as_ref(), self.settings.loss())?;
+            let value = loss(&encoded, &batch.labels, targets.as_ref(), self.settings.loss)?;
             let value = value.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;
             if let Some(logits) = &encoded.logits {
@@ -584,12 +577,6 @@ impl<'a> Trainer<'a> {
             loss: sum / count,
             right: (!right.is_empty()).then(|| hexadecimal(&right)),
         })
-    }
-
-    /// The training learns from labels, or from the base's hidden states.
-    #[must_use]
-    pub const fn objective(&self) -> Objective {
-        self.objective
     }
 }
 

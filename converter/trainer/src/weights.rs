@@ -114,7 +114,7 @@ fn metadata(
             .collect(),
         ..shared
     };
-    routed.with_gate(spec.gate.into())
+    routed.with_gate(spec.gate.gate)
 }
 
 fn layer(spec: &TaskSpec, index: usize) -> LayerMetadata {

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::source::FloatTensor;
 use coda_runtime::config::{
-    Activation, AttentionMode, Config, Embedding, Norm, NormPlacement, Pooling, RouterInput,
+    Activation, AttentionMode, Config, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
 };
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
 use coda_trainer::ops::{
@@ -157,11 +157,15 @@ fn choices() -> Arc<[Selected]> {
         .into()
 }
 
+const fn soft(gate: Gate) -> SoftTopK {
+    SoftTopK { gate, eps: 0.3 }
+}
+
 #[test]
 fn the_exact_soft_top_k() {
     let own = variables([(15, 1)]);
     for eps in [0.03, 0.3, 2.0] {
-        let kind = SoftTopK::Exact { eps };
+        let kind = soft(Gate::Exact { eps });
         check("exact", &own, || weighted(&gates(&own[0], choices(), kind).unwrap()));
     }
 }
@@ -170,7 +174,7 @@ fn the_exact_soft_top_k() {
 fn the_iterated_soft_top_k_through_every_sweep() {
     let own = variables([(15, 1)]);
     for (eps, eps_start) in [(0.3, 4.0), (1.0, 1.0)] {
-        let kind = SoftTopK::Iterated { sweeps: 20, eps, eps_start, decay: 0.7 };
+        let kind = soft(Gate::Iterated { sweeps: 20, eps, eps_start, decay: 0.7 });
         check("iterated", &own, || weighted(&gates(&own[0], choices(), kind).unwrap()));
     }
 }
@@ -178,7 +182,7 @@ fn the_iterated_soft_top_k_through_every_sweep() {
 #[test]
 fn the_sigmoid_gate() {
     let own = variables([(15, 1)]);
-    check("sigmoid", &own, || weighted(&gates(&own[0], choices(), SoftTopK::Sigmoid).unwrap()));
+    check("sigmoid", &own, || weighted(&gates(&own[0], choices(), soft(Gate::Sigmoid)).unwrap()));
 }
 
 #[test]
@@ -191,8 +195,8 @@ fn straight_through_is_one_forward_and_the_exact_gradient_backward() {
         let values: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
         (found.flatten_all().unwrap().to_vec1::<f64>().unwrap(), values)
     };
-    let (ones, gradient) = run(SoftTopK::StraightThrough { eps: 0.3 });
-    let (soft, expected) = run(SoftTopK::Exact { eps: 0.3 });
+    let (ones, gradient) = run(soft(Gate::Ones));
+    let (soft, expected) = run(soft(Gate::Exact { eps: 0.3 }));
     assert!(ones.iter().all(|gate| *gate == 1.0));
     assert!(soft.iter().any(|gate| *gate < 1.0));
     assert!(expected.iter().any(|value| *value != 0.0));
@@ -226,12 +230,12 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
     }
 }
 
-fn spec(attention: AttentionMode, gate: SoftTopK) -> TaskSpec {
+fn spec(attention: AttentionMode, gate: Gate) -> TaskSpec {
     TaskSpec {
         adapter_hidden: 3,
         adapter_activation: Activation::GeluErf,
         router_input: RouterInput::Rms,
-        gate,
+        gate: soft(gate),
         attention: Some(attention),
         low_rank: 2,
         pinned: vec![0],
@@ -317,7 +321,7 @@ fn whole_layers_in_every_attention_mode() {
     let relative = config(NormPlacement::Pre, Norm::RmsNorm, true);
     for mode in [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLowRank] {
         for (name, config) in [("post", post), ("pre", pre), ("relative", relative)] {
-            let gate = SoftTopK::Exact { eps: 0.5 };
+            let gate = Gate::Exact { eps: 0.5 };
             check_layers(&format!("{name} {mode:?}"), config, spec(mode, gate));
         }
     }
@@ -327,7 +331,7 @@ fn whole_layers_in_every_attention_mode() {
 fn marks_of_a_dense_pass() {
     for placement in [NormPlacement::Post, NormPlacement::Pre] {
         let config = config(placement, Norm::LayerNorm, false);
-        let spec = spec(AttentionMode::KToLowRank, SoftTopK::Exact { eps: 0.5 });
+        let spec = spec(AttentionMode::KToLowRank, Gate::Exact { eps: 0.5 });
         let values = values(&config, &spec);
         let model = Model::new(config, spec, &values, |_| false, DType::F64).unwrap();
         let ones = || Var::ones((10, 1), DType::F64, &Device::Cpu).unwrap();
@@ -346,8 +350,8 @@ fn marks_of_a_dense_pass() {
 #[test]
 fn whole_layers_with_every_gate() {
     let pre = config(NormPlacement::Pre, Norm::LayerNorm, false);
-    let iterated = SoftTopK::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };
-    for gate in [iterated, SoftTopK::Sigmoid] {
+    let iterated = Gate::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };
+    for gate in [iterated, Gate::Sigmoid] {
         check_layers(&format!("{gate:?}"), pre, spec(AttentionMode::KToLowRank, gate));
     }
 }

@@ -74,7 +74,7 @@ impl Training {
                 "--router-start saliency needs labels"
             );
             ensure!(
-                self.settings.teacher.pooled > 0.0 || self.settings.teacher.hidden > 0.0,
+                self.settings.loss.pooled > 0.0 || self.settings.loss.hidden > 0.0,
                 "pretraining needs --hidden or --pooled above 0"
             );
         }

@@ -28,14 +28,6 @@ pub struct Batch {
     pub draw: u64,
 }
 
-impl Batch {
-    /// Rows of all sequences.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.ranges.last().map_or(0, |range| range.end)
-    }
-}
-
 /// Ranges of sequences of these lengths.
 #[must_use]
 pub(crate) fn ranges(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {

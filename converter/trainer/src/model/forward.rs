@@ -31,8 +31,6 @@ pub struct LayerTrace {
     pub scores: Tensor,
     /// What each sequence selected.
     pub choices: Arc<[Selected]>,
-    /// Gates of the selected tokens of all sequences.
-    pub gates: Tensor,
 }
 
 /// The result of a forward pass.
@@ -214,7 +212,7 @@ impl Model {
         let update = (output - x_selected)?;
         let base = add_optional(x.clone(), adapter)?;
         let y = add_gated(&base, &update, &gates, routed.selected)?;
-        Ok((y, Some(LayerTrace { scores, choices: routed.choices, gates })))
+        Ok((y, Some(LayerTrace { scores, choices: routed.choices })))
     }
 
     /// What attention and the adapter read of a layer's input.

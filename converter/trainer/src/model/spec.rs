@@ -2,7 +2,9 @@
 
 use crate::ops::SoftTopK;
 use coda_converter::source::{Place, Task};
-use coda_runtime::config::{Activation, AttentionMode, Config, HeadKind, Pooling, RouterInput};
+use coda_runtime::config::{
+    Activation, AttentionMode, Config, Gate, HeadKind, Pooling, RouterInput,
+};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeSet;
 
@@ -99,7 +101,7 @@ impl TaskSpec {
             adapter_hidden: 0,
             adapter_activation: Activation::Relu,
             router_input: RouterInput::Rms,
-            gate: SoftTopK::Sigmoid,
+            gate: SoftTopK { gate: Gate::Ones, eps: 1.0 },
             selection: Selector::Learned,
             attention: None,
             low_rank: 0,
@@ -126,7 +128,7 @@ impl TaskSpec {
             adapter_hidden: columns(Role::AdapterDown),
             adapter_activation: task.config.adapter_activation,
             router_input: task.config.router_input,
-            gate: task.config.gate.into(),
+            gate: SoftTopK { gate: task.config.gate, eps: 1.0 },
             selection: Selector::Learned,
             attention: layers.clone().find_map(attention),
             low_rank: columns(Role::LowRankDown),

@@ -8,65 +8,11 @@ use std::sync::Arc;
 
 /// How scores become gates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum SoftTopK {
-    /// The exact maximiser, with its analytic Jacobian.
-    Exact {
-        /// Entropy weight.
-        eps: f64,
-    },
-    /// Coordinate ascent on the dual; the gradient goes back through every sweep.
-    Iterated {
-        /// Number of sweeps.
-        sweeps: u32,
-        /// Final entropy weight.
-        eps: f64,
-        /// Entropy weight of the first sweep.
-        eps_start: f64,
-        /// Factor on the entropy weight after each sweep.
-        decay: f64,
-    },
-    /// `1 / (1 + e^-s)`, each token alone.
-    Sigmoid,
-    /// 1 for every selected token, with the gradient of the exact soft top-k.
-    StraightThrough {
-        /// Entropy weight of the gradient.
-        eps: f64,
-    },
-}
-
-impl From<Gate> for SoftTopK {
-    /// The gate of a written task; a gate of ones is a straight-through one, whose entropy weight
-    /// matters for its gradient alone.
-    fn from(gate: Gate) -> Self {
-        match gate {
-            Gate::Exact { eps } => Self::Exact { eps: eps.into() },
-            Gate::Iterated { sweeps, eps, eps_start, decay } => Self::Iterated {
-                sweeps,
-                eps: eps.into(),
-                eps_start: eps_start.into(),
-                decay: decay.into(),
-            },
-            Gate::Sigmoid => Self::Sigmoid,
-            Gate::Ones => Self::StraightThrough { eps: 1.0 },
-        }
-    }
-}
-
-impl From<SoftTopK> for Gate {
-    /// The gate that a task of this training is run with.
-    fn from(kind: SoftTopK) -> Self {
-        match kind {
-            SoftTopK::Exact { eps } => Self::Exact { eps: eps as f32 },
-            SoftTopK::Iterated { sweeps, eps, eps_start, decay } => Self::Iterated {
-                sweeps,
-                eps: eps as f32,
-                eps_start: eps_start as f32,
-                decay: decay as f32,
-            },
-            SoftTopK::Sigmoid => Self::Sigmoid,
-            SoftTopK::StraightThrough { .. } => Self::Ones,
-        }
-    }
+pub struct SoftTopK {
+    /// As the runtime computes them.
+    pub gate: Gate,
+    /// Entropy weight of the exact soft top-k that gives gates of ones their gradient.
+    pub eps: f32,
 }
 
 /// What one sequence selected.
@@ -157,15 +103,6 @@ fn exact_gradient<T: Real>(solved: &Solved<T>, g: &[T], eps: T) -> Vec<T> {
         .collect()
 }
 
-/// The settings of the iterated solver.
-#[derive(Clone, Copy)]
-struct Sweeps {
-    count: u32,
-    eps: f64,
-    eps_start: f64,
-    decay: f64,
-}
-
 /// One sweep: its entropy weight, the bound on the scores, and the dual variable a.
 #[derive(Clone, Copy)]
 struct Sweep<T> {
@@ -174,20 +111,22 @@ struct Sweep<T> {
     a: T,
 }
 
-fn sweeps<T: Real>(scores: &[T], k: usize, settings: Sweeps) -> Vec<Sweep<T>> {
-    let eps = T::constant(settings.eps);
-    let mut weight = eps.at_least(T::constant(settings.eps_start));
+/// The sweeps of an iterated gate; none of another.
+fn sweeps<T: Real>(scores: &[T], k: usize, gate: Gate) -> Vec<Sweep<T>> {
+    let Gate::Iterated { sweeps, eps, eps_start, decay } = gate else { return Vec::new() };
+    let (eps, decay) = (constant(eps), constant(decay));
+    let mut weight = constant::<T>(eps_start).at_least(eps);
     let mut bound = T::infinity();
     let largest = scores.iter().fold(T::neg_infinity(), |top, score| top.at_least(*score));
-    let mut done = Vec::with_capacity(settings.count as usize);
-    for _ in 0..settings.count {
+    let mut done = Vec::with_capacity(sweeps as usize);
+    for _ in 0..sweeps {
         let top = largest.at_most(bound);
         let total: T =
             scores.iter().map(|score| ((score.at_most(bound) - top) / weight).exponential()).sum();
         let a = weight * T::constant(k as f64).ln() - weight * total.ln() - top;
         done.push(Sweep { weight, bound, a });
         bound = -a;
-        weight = eps.at_least(weight * T::constant(settings.decay));
+        weight = eps.at_least(weight * decay);
     }
     done
 }
@@ -232,39 +171,31 @@ fn iterated_gradient<T: Real>(scores: &[T], done: &[Sweep<T>], g: &[T]) -> Vec<T
     out
 }
 
+fn constant<T: Real>(value: f32) -> T {
+    T::constant(value.into())
+}
+
 fn sigmoid<T: Real>(score: T) -> T {
     T::one() / (T::one() + (-score).exponential())
 }
 
 impl SoftTopK {
-    fn settings(self) -> Sweeps {
-        match self {
-            Self::Iterated { sweeps, eps, eps_start, decay } => {
-                Sweeps { count: sweeps, eps, eps_start, decay }
-            }
-            _ => Sweeps { count: 0, eps: 1.0, eps_start: 1.0, decay: 1.0 },
-        }
-    }
-
     fn lambda<T: Real>(self, scores: &[T], k: usize) -> Vec<T> {
-        match self {
-            Self::Exact { eps } => exact(scores, k, T::constant(eps)).lambda,
-            Self::Iterated { .. } => iterated(scores, &sweeps(scores, k, self.settings())),
-            Self::Sigmoid => scores.iter().map(|score| sigmoid(*score)).collect(),
-            Self::StraightThrough { .. } => vec![T::one(); scores.len()],
+        match self.gate {
+            Gate::Exact { eps } => exact(scores, k, constant(eps)).lambda,
+            Gate::Iterated { .. } => iterated(scores, &sweeps(scores, k, self.gate)),
+            Gate::Sigmoid => scores.iter().map(|score| sigmoid(*score)).collect(),
+            Gate::Ones => vec![T::one(); scores.len()],
         }
     }
 
     fn gradient<T: Real>(self, scores: &[T], k: usize, g: &[T]) -> Vec<T> {
-        match self {
-            Self::Exact { eps } | Self::StraightThrough { eps } => {
-                let eps = T::constant(eps);
-                exact_gradient(&exact(scores, k, eps), g, eps)
-            }
-            Self::Iterated { .. } => {
-                iterated_gradient(scores, &sweeps(scores, k, self.settings()), g)
-            }
-            Self::Sigmoid => {
+        let of_exact = |eps| exact_gradient(&exact(scores, k, eps), g, eps);
+        match self.gate {
+            Gate::Exact { eps } => of_exact(constant(eps)),
+            Gate::Ones => of_exact(constant(self.eps)),
+            Gate::Iterated { .. } => iterated_gradient(scores, &sweeps(scores, k, self.gate), g),
+            Gate::Sigmoid => {
                 let slope = |score: &T| sigmoid(*score) * (T::one() - sigmoid(*score));
                 scores.iter().zip(g).map(|(score, g)| *g * slope(score)).collect()
             }
