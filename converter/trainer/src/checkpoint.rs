@@ -2,15 +2,14 @@
 
 use crate::optimizer::{Moments, State};
 use crate::record::Progress;
+use crate::settings::Precision;
+use crate::weights::write_tensors;
 use anyhow::{Context, Result, ensure};
 use candle_core::Var;
-use coda_converter::output::write_whole;
 use coda_converter::source::{FloatTensor, Place, TensorFile};
 use coda_runtime::format::Role;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, serialize};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Metadata key.
@@ -54,30 +53,20 @@ impl Checkpoint {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut tensors: Vec<(String, &[f32])> = Vec::new();
-        for (place, values) in &self.values {
-            tensors.push((name("value", *place), values));
-        }
-        for (place, values) in &self.best {
-            tensors.push((name("best", *place), values));
-        }
+        let mut tensors = BTreeMap::new();
+        let mut add = |part, place: &Place, values: &[f32]| {
+            let (shape, values) = (vec![values.len()], values.to_vec());
+            tensors.insert(name(part, *place), FloatTensor { shape, values });
+        };
+        self.values.iter().for_each(|(place, values)| add("value", place, values));
+        self.best.iter().for_each(|(place, values)| add("best", place, values));
         for (place, moments) in &self.state {
-            tensors.push((name("first", *place), &moments.first));
-            tensors.push((name("second", *place), &moments.second));
-            tensors.push((name("average", *place), &moments.average));
+            add("first", place, &moments.first);
+            add("second", place, &moments.second);
+            add("average", place, &moments.average);
         }
-        let bytes: Vec<(String, Vec<u8>)> = tensors
-            .into_iter()
-            .map(|(name, values)| (name, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
-            .collect();
-        let views = bytes.iter().map(|(name, bytes)| {
-            Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / size_of::<f32>()], bytes)?))
-        });
-        let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>()?;
         let header = Header { run: self.run.clone(), progress: self.progress.clone() };
-        let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
-        write_whole(path, &serialize(views, Some(metadata))?)
-            .with_context(|| format!("cannot write {}", path.display()))
+        write_tensors(path, tensors, KEY, serde_json::to_string(&header)?, Precision::F32)
     }
 
     /// Reads a file.

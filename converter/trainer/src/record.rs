@@ -116,9 +116,9 @@ pub struct Versions {
     pub threads: usize,
 }
 
-/// The whole record.
+/// What was trained, and from what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Origin {
     /// Every hyper-parameter.
     pub settings: Map<String, Value>,
     /// Files that the training began from, with their SHA-256.
@@ -134,6 +134,14 @@ pub struct Record {
     /// Parameters that the task adds to the base (norms that it changes replace the base's), per cent.
     #[serde(alias = "new_values_percent")]
     pub new_parameters_percent: f64,
+}
+
+/// The whole record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What was trained, and from what.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Curves and the best validation.
     pub progress: Progress,
     /// Test data, looked at once after the training.

@@ -4,16 +4,17 @@
 //! The first line of `trainings.jsonl` states the defaults of all settings; a training's own line has
 //! those that differ. Which samples were right is kept as the counts in which two trainings differ.
 
-use crate::record::{AtReduction, DataRecord, Record, TestRecord, Versions};
+use crate::record::{AtReduction, Origin, Record, TestRecord, Versions};
 use crate::settings::Settings;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coda_converter::output::write_whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::de::StrRead;
+use serde_json::{Deserializer, Map, Value};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The trainings, below a directory of results.
 const TRAININGS: &str = "trainings.jsonl";
@@ -50,18 +51,9 @@ pub struct Pair {
 pub struct Training {
     /// `TASK/METHOD-sSEED`, or the name of a trial.
     pub name: String,
-    /// The settings that differ from the defaults.
-    pub settings: Map<String, Value>,
-    /// Files that the training began from, with their SHA-256.
-    pub sources: Vec<(String, String)>,
-    /// The data, without names of classes.
-    pub data: DataRecord,
-    /// Trained parameters.
-    pub trained_parameters: usize,
-    /// Frozen parameters.
-    pub frozen_parameters: usize,
-    /// Parameters that the task adds to the base, per cent.
-    pub new_parameters_percent: f64,
+    /// What was trained: the settings that differ from the defaults, data without names of classes.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Steps done.
     pub steps: u64,
     /// The step of the best validation.
@@ -141,18 +133,22 @@ impl Results {
     /// # Errors
     /// A line is damaged, or a name is there twice.
     pub fn read(directory: &Path) -> Result<Self> {
-        let (mut trainings, mut evaluations) = (BTreeMap::new(), BTreeMap::new());
-        let mut lines = Lines::open(directory.join(TRAININGS))?;
-        let defaults = lines.next::<Defaults>()?.map(|own| own.defaults);
-        while let Some(training) = lines.next::<Training>()? {
-            lines.add(&mut trainings, training.name.clone(), training)?;
-        }
-        let mut lines = Lines::open(directory.join(EVALUATIONS))?;
-        while let Some(evaluated) = lines.next::<Evaluated>()? {
-            lines.add(&mut evaluations, evaluated.name.clone(), evaluated)?;
-        }
+        let path = directory.join(TRAININGS);
+        let text = read_text(&path)?.unwrap_or_default();
+        let mut lines = Deserializer::from_str(&text);
+        let defaults = match text.is_empty() {
+            true => Ok(Defaults { defaults: Settings::defaults()? }),
+            false => Defaults::deserialize(&mut lines),
+        };
+        let Defaults { defaults } = defaults.with_context(|| path.display().to_string())?;
+        let trainings = by_name(lines, |training: &Training| &training.name)
+            .with_context(|| path.display().to_string())?;
+        let path = directory.join(EVALUATIONS);
+        let text = read_text(&path)?.unwrap_or_default();
+        let lines = Deserializer::from_str(&text);
+        let evaluations = by_name(lines, |evaluated: &Evaluated| &evaluated.name)
+            .with_context(|| path.display().to_string())?;
         let titles = read_json(&directory.join(TITLES))?.unwrap_or_default();
-        let defaults = defaults.map_or_else(Settings::defaults, Ok)?;
         Ok(Self { defaults, trainings, evaluations, titles })
     }
 
@@ -179,7 +175,7 @@ impl Results {
     #[must_use]
     pub fn settings(&self, training: &Training) -> Map<String, Value> {
         let mut all = self.defaults.clone();
-        all.extend(training.settings.clone());
+        all.extend(training.origin.settings.clone());
         all
     }
 
@@ -221,28 +217,23 @@ impl Results {
     }
 
     fn training(&self, name: &str, record: Record) -> Training {
-        let Record { settings, progress, test, .. } = record;
-        let differs = |(key, value): &(String, Value)| self.defaults.get(key) != Some(value);
+        let Record { mut origin, progress, test, versions } = record;
+        origin.settings.retain(|key, value| self.defaults.get(key) != Some(value));
+        origin.data.labels.clear();
         let best = progress.evaluations.into_iter().find(|own| own.step == progress.best_step);
-        let without_bits = |test: TestRecord| {
-            let reductions =
-                test.reductions.into_iter().map(|at| AtReduction { right: None, ..at });
-            TestRecord { reductions: reductions.collect(), ..test }
+        let without_bits = |mut test: TestRecord| {
+            test.reductions.iter_mut().for_each(|at| at.right = None);
+            test
         };
         Training {
             name: name.to_owned(),
-            settings: settings.into_iter().filter(differs).collect(),
-            sources: record.sources,
-            data: DataRecord { labels: Vec::new(), ..record.data },
-            trained_parameters: record.trained_parameters,
-            frozen_parameters: record.frozen_parameters,
-            new_parameters_percent: record.new_parameters_percent,
+            origin,
             steps: progress.step,
             best_step: progress.best_step,
             seconds: progress.seconds,
             validation: best.map(|own| own.reductions).unwrap_or_default(),
             test: test.map(without_bits),
-            versions: record.versions,
+            versions,
             pairs: BTreeMap::new(),
         }
     }
@@ -312,7 +303,7 @@ impl<'n> Name<'n> {
 /// At each reduction of two trainings on the same data, the samples that only one had right.
 fn pairs(own: &Record, other: &Record) -> Vec<Pair> {
     let (Some(test), Some(with)) = (&own.test, &other.test) else { return Vec::new() };
-    if own.data.sha256 != other.data.sha256 || test.sha256 != with.sha256 {
+    if own.origin.data.sha256 != other.origin.data.sha256 || test.sha256 != with.sha256 {
         return Vec::new();
     }
     let pair = |at: &AtReduction| {
@@ -347,47 +338,19 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     read_text(path)?.map(parse).transpose().with_context(|| path.display().to_string())
 }
 
-/// A file of JSON lines, read from its beginning.
-struct Lines {
-    path: PathBuf,
-    rest: std::vec::IntoIter<String>,
-    /// The line that was read last, counted from 1.
-    number: usize,
-}
-
-impl Lines {
-    fn open(path: PathBuf) -> Result<Self> {
-        let text = read_text(&path)?.unwrap_or_default();
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        Ok(Self { path, rest: lines.into_iter(), number: 0 })
-    }
-
-    fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let Some(line) = self.rest.next() else { return Ok(None) };
-        self.number += 1;
-        serde_json::from_str(&line).map(Some).map_err(|error| {
-            // serde_json counts lines too, and knows of one alone.
-            let message = error.to_string();
-            let cause = message.split(" at line ").next().unwrap_or_default();
-            anyhow!(
-                "{}, line {}, column {}: {cause}",
-                self.path.display(),
-                self.number,
-                error.column()
-            )
-        })
-    }
-
-    fn add<T>(&self, all: &mut BTreeMap<String, T>, name: String, record: T) -> Result<()> {
-        ensure!(
-            !all.contains_key(&name),
-            "{}, line {}: {name} is there twice",
-            self.path.display(),
-            self.number
-        );
+/// Records that stand one after the other.
+fn by_name<'t, T: Deserialize<'t>>(
+    lines: Deserializer<StrRead<'t>>,
+    name: fn(&T) -> &String,
+) -> Result<BTreeMap<String, T>> {
+    let mut all = BTreeMap::new();
+    for record in lines.into_iter() {
+        let record: T = record?;
+        let name = name(&record).clone();
+        ensure!(!all.contains_key(&name), "{name} is there twice");
         all.insert(name, record);
-        Ok(())
     }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use crate::model::{TaskSpec, Tensors};
 use crate::settings::Precision;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use coda_converter::output::write_whole;
-use coda_converter::source::{Base, LayerMetadata, OrDense, Place, TaskMetadata};
+use coda_converter::source::{Base, FloatTensor, LayerMetadata, OrDense, Place, TaskMetadata};
 use coda_runtime::config::Embedding;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use half::f16;
@@ -12,12 +12,6 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// A named tensor before it is written.
-struct Named {
-    shape: Vec<usize>,
-    values: Vec<f32>,
-}
 
 /// How a written task is run unless it is told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,13 +41,13 @@ pub fn write_task(
     for (place, tensor) in tensors {
         let Some(name) = task_name(base, *place) else { continue };
         let shape = if tensor.shape[0] == 1 { vec![tensor.shape[1]] } else { tensor.shape.clone() };
-        merge(&mut named, name, Named { shape, values: tensor.values.clone() });
+        merge(&mut named, name, FloatTensor { shape, values: tensor.values.clone() });
     }
-    write(path, named, HashMap::from([("coda".to_owned(), metadata)]), precision)
+    write_tensors(path, named, "coda", metadata, precision)
 }
 
 /// Keys come before values, so that halves of one tensor meet in their order.
-fn merge(named: &mut BTreeMap<String, Named>, name: String, tensor: Named) {
+fn merge(named: &mut BTreeMap<String, FloatTensor>, name: String, tensor: FloatTensor) {
     match named.get_mut(&name) {
         None => drop(named.insert(name, tensor)),
         Some(first) => {
@@ -132,9 +126,9 @@ pub fn write_base(path: &Path, base: &Base, tensors: &Tensors, precision: Precis
     for (place, tensor) in tensors {
         let name = task_name(base, *place).with_context(|| format!("no name of {place:?}"))?;
         let shape = hugging_face_shape(base, *place, &tensor.shape);
-        named.insert(name, Named { shape, values: tensor.values.clone() });
+        named.insert(name, FloatTensor { shape, values: tensor.values.clone() });
     }
-    write(path, named, HashMap::from([("format".to_owned(), "pt".to_owned())]), precision)
+    write_tensors(path, named, "format", "pt".to_owned(), precision)
 }
 
 /// The shape that Hugging Face gives a tensor.
@@ -152,10 +146,12 @@ fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> 
     }
 }
 
-fn write(
+/// Writes tensors and one string of metadata: all of them, or the old file stays.
+pub(crate) fn write_tensors(
     path: &Path,
-    tensors: BTreeMap<String, Named>,
-    metadata: HashMap<String, String>,
+    tensors: BTreeMap<String, FloatTensor>,
+    key: &str,
+    metadata: String,
     precision: Precision,
 ) -> Result<()> {
     let mut encoded = Vec::with_capacity(tensors.len());
@@ -172,7 +168,7 @@ fn write(
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    write_whole(path, &serialize(views, Some(metadata))?)
+    write_whole(path, &serialize(views, Some(HashMap::from([(key.to_owned(), metadata)])))?)
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -181,10 +177,8 @@ fn encode(values: &[f32], precision: Precision) -> Result<Vec<u8>> {
         Precision::F32 => Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
         Precision::F16 => {
             let half: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
-            let large = half.iter().position(|value| !value.is_finite());
-            if let Some(index) = large {
-                let value = values[index];
-                ensure!(false, "{value} does not fit f16: use --precision f32");
+            if let Some(index) = half.iter().position(|value| !value.is_finite()) {
+                bail!("{} does not fit f16: use --precision f32", values[index]);
             }
             Ok(half.iter().flat_map(|value| value.to_le_bytes()).collect())
         }

@@ -10,7 +10,7 @@ use coda_converter::source::Base;
 use coda_trainer::data::{Dataset, Reader};
 use coda_trainer::model::{Method, Model, Selector, Tensors};
 use coda_trainer::plot::svg;
-use coda_trainer::record::{DataRecord, Record, TestRecord, Versions};
+use coda_trainer::record::{DataRecord, Origin, Record, TestRecord, Versions};
 use coda_trainer::train::Trainer;
 use coda_trainer::weights::{TaskDefaults, write_base, write_task};
 use std::iter::repeat_n;
@@ -103,19 +103,21 @@ impl Finished<'_> {
         let (training, validation) = trainer.parts();
         let model = trainer.model();
         Ok(Record {
-            settings: settings.recorded()?,
-            sources: self.sources.clone(),
-            data: DataRecord {
-                file: name_of(path),
-                sha256: self.data.hash.clone(),
-                samples: self.data.samples.len(),
-                training,
-                validation,
-                labels: self.data.labels.clone(),
+            origin: Origin {
+                settings: settings.recorded()?,
+                sources: self.sources.clone(),
+                data: DataRecord {
+                    file: name_of(path),
+                    sha256: self.data.hash.clone(),
+                    samples: self.data.samples.len(),
+                    training,
+                    validation,
+                    labels: self.data.labels.clone(),
+                },
+                trained_parameters: model.trained_values(),
+                frozen_parameters: model.frozen_values(),
+                new_parameters_percent: self.new_parameters_percent(model),
             },
-            trained_parameters: model.trained_values(),
-            frozen_parameters: model.frozen_values(),
-            new_parameters_percent: self.new_parameters_percent(model),
             progress: trainer.progress().clone(),
             test: self.test(trainer)?,
             versions: Versions {
@@ -154,14 +156,15 @@ impl Finished<'_> {
 
 /// The figures for the terminal.
 fn report(record: &Record) {
+    let Record { origin, progress, .. } = record;
     println!(
         "{} parameters trained, {} frozen, {:.2} % new; {} steps in {:.0} s; best validation at step {}",
-        record.trained_parameters,
-        record.frozen_parameters,
-        record.new_parameters_percent,
-        record.progress.step,
-        record.progress.seconds,
-        record.progress.best_step
+        origin.trained_parameters,
+        origin.frozen_parameters,
+        origin.new_parameters_percent,
+        progress.step,
+        progress.seconds,
+        progress.best_step
     );
     for at in record.test.iter().flat_map(|test| &test.reductions) {
         match at.accuracy {

@@ -6,7 +6,6 @@ mod tables;
 
 use crate::results::Results;
 use anyhow::{Context, Result, ensure};
-use picture::Line;
 use runs::tasks;
 
 /// What the page says and shows.
@@ -39,7 +38,7 @@ fn figure(what: &str, results: &Results) -> Option<String> {
     let (name, which) = what.split_once(' ')?;
     let training = results.trainings.get(name)?;
     if which == "new" {
-        return Some(format!("{:.2}", training.new_parameters_percent));
+        return Some(format!("{:.2}", training.origin.new_parameters_percent));
     }
     let reduction: f32 = which.strip_prefix("r=")?.parse().ok()?;
     let at = training.validation.iter().find(|at| at.reduction == reduction)?;
@@ -58,7 +57,5 @@ pub fn report(results: &Results) -> Result<Page> {
         let title = results.titles.get(*task).map_or(*task, String::as_str);
         tables::section(&mut text, title, methods)?;
     }
-    let lines: Vec<(&str, Vec<Line<'_>>)> =
-        tasks.iter().map(|(task, methods)| (*task, picture::lines(methods))).collect();
-    Ok(Page { text, picture: picture::svg(&lines)? })
+    Ok(Page { text, picture: picture::svg(&tasks)? })
 }

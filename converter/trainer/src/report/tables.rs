@@ -80,7 +80,7 @@ fn cells(
         let all: Option<Vec<f64>> = timed.iter().map(|at| of(at)).collect();
         mean(&all?)
     };
-    let percent = own.mean_of(|training| training.new_parameters_percent);
+    let percent = own.mean_of(|training| training.origin.new_parameters_percent);
     let apart = mean(&accuracy).zip(dense.accuracy).map(|(own, dense)| own - dense);
     [
         reduction.map_or_else(|| "schedule".to_owned(), |r| r.to_string()),
@@ -171,7 +171,7 @@ fn paired(page: &mut String, methods: &Methods<'_>) -> Result<()> {
     head(page, "| pair | seed |", &reductions)?;
     for Compared { learned, other, own, with } in compared {
         for (seed, training) in &own.trainings {
-            let data = |training: &Training| training.data.sha256.clone();
+            let data = |training: &Training| training.origin.data.sha256.clone();
             if with.trainings.get(seed).map(|own| data(own)) != Some(data(training)) {
                 continue;
             }
