@@ -7,7 +7,8 @@ use plotters::prelude::*;
 use std::ops::Range;
 
 /// Pixels of one chart.
-const SIZE: (u32, u32) = (900, 320);
+const WIDTH: u32 = 900;
+const HEIGHT: u32 = 320;
 
 /// Points, from left to right.
 pub(crate) type Points = Vec<(f64, f64)>;
@@ -38,15 +39,15 @@ pub fn svg(progress: &Progress) -> Result<String> {
         Chart { title, axes: ["step", ""], across, up, dots: false, lines }
     };
     let above = chart("training loss", vec![("training".to_owned(), loss)]);
-    picture(SIZE, &[above, chart(title, lines)])
+    picture(WIDTH, HEIGHT, &[above, chart(title, lines)])
 }
 
 /// Draws charts of a size one below the other.
-pub(crate) fn picture(size: (u32, u32), charts: &[Chart<'_>]) -> Result<String> {
+pub(crate) fn picture(width: u32, height: u32, charts: &[Chart<'_>]) -> Result<String> {
     let mut text = String::new();
     let count = charts.len().max(1);
     {
-        let size = (size.0, size.1 * count as u32);
+        let size = (width, height * count as u32);
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         area.fill(&WHITE).map_err(drawing)?;
         for (chart, part) in charts.iter().zip(area.split_evenly((count, 1))) {

@@ -6,7 +6,8 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// Pixels of the picture of one task.
-const SIZE: (u32, u32) = (900, 420);
+const WIDTH: u32 = 900;
+const HEIGHT: u32 = 420;
 
 /// Speed-up and accuracy of each way of training one task.
 fn lines(methods: &Methods<'_>) -> Vec<(String, Points)> {
@@ -29,7 +30,7 @@ fn lines(methods: &Methods<'_>) -> Vec<(String, Points)> {
 pub(super) fn svg(tasks: &BTreeMap<&str, Methods<'_>>) -> Result<String> {
     let charts = tasks.iter().map(|(task, methods)| chart(task, lines(methods)));
     let charts: Vec<Chart<'_>> = charts.filter(|chart| !chart.lines.is_empty()).collect();
-    picture(SIZE, &charts)
+    picture(WIDTH, HEIGHT, &charts)
 }
 
 fn chart(title: &str, lines: Vec<(String, Points)>) -> Chart<'_> {
