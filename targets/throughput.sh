@@ -19,7 +19,7 @@ built=$(realpath -m ../target/throughput)
 files=()
 for triple in "${triples[@]}"; do
   rm -f "$built/$triple"/release/deps/coda_runtime*.s
-  cross_cargo rustc -q --release --locked -p coda-runtime --features std --target "$triple" --target-dir "$built" -- \
+  cross_cargo rustc -q --release --locked --lib --manifest-path ../runtime/Cargo.toml --features std --target "$triple" --target-dir "$built" -- \
     --emit asm -C codegen-units=1
   files+=("$(ls "$built/$triple"/release/deps/coda_runtime*.s)")
 done
