@@ -58,6 +58,8 @@ impl<'a> Cutter<'a> {
     }
 
     /// The next `bytes` bytes; none if so many are not left, which a plan rules out.
+    // Every buffer calls it, and code is scarce on a Cortex-M.
+    #[inline(never)]
     pub(super) fn cut(&mut self, bytes: usize) -> &'a mut [u8] {
         let start = self.position.next_multiple_of(self.alignment.max(1));
         let padding = start - self.position;
