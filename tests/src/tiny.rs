@@ -463,6 +463,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         tokenizer: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
+        notes: Vec::new(),
         float_attention: false,
     }
 }

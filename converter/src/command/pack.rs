@@ -70,6 +70,7 @@ pub(super) struct Packages {
     pub(super) task: Option<PackageBytes>,
     pub(super) tensors: Vec<TensorReport>,
     pub(super) unused: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Reads and packs a base and a task.
@@ -98,7 +99,8 @@ pub(super) fn pack_source(
         tensors.extend(packed_task.tensors);
         task_bytes = Some(packed_task.bytes);
     }
-    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused: source.unused.clone() })
+    let (unused, notes) = (source.unused.clone(), source.notes.clone());
+    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused, notes })
 }
 
 impl Pack {
@@ -155,6 +157,7 @@ impl Pack {
                 "content_id": hex(&package.content_id()),
                 "tensors": packed.tensors,
                 "unused": packed.unused,
+                "notes": packed.notes,
                 "plan": { "tokens": tokens, "selected": tokens, "arena_bytes": plan.arena_bytes() },
             });
             println!("{object}");
@@ -168,6 +171,7 @@ impl Pack {
         if !packed.unused.is_empty() {
             println!("not used by the encoder: {}", packed.unused.join(", "));
         }
+        packed.notes.iter().for_each(|note| println!("{note}"));
         println!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
         println!("{}", plan_table(&plan));
         Ok(())

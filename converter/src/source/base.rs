@@ -1,16 +1,22 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
 use super::TokenizerFiles;
-use super::error::SourceError;
+use super::container::{open_weights, refuse_other_forms};
+use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry};
-use super::json::read_json;
+use super::fields;
+use super::json::{read_json, read_optional_json};
+use super::names::spellings;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+/// More weights than these fit no package, which ends at 4 GiB.
+const MOST_WEIGHTS: usize = 1 << 33;
 
 /// A frozen pretrained encoder, every tensor as `[rows, columns]` f32.
 #[derive(Clone, Debug)]
@@ -33,12 +39,15 @@ pub struct Base {
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
     pub names: BTreeMap<Place, String>,
+    /// What was found and is not read, for people.
+    pub notes: Vec<String>,
     /// Keep the products of attention in f32 where integer weights would make them int8.
     pub float_attention: bool,
 }
 
 impl Base {
-    /// Reads a Hugging Face directory: `config.json`, `model.safetensors`, and what there is of
+    /// Reads a Hugging Face directory: `config.json`, `model.safetensors` or the shards of
+    /// `model.safetensors.index.json`, and what there is of
     /// `tokenizer.json` or `vocab.txt`, `preprocessor_config.json`, `1_Pooling/config.json`.
     ///
     /// `image_size` resizes the positions of a vision model.
@@ -46,15 +55,19 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
-        let path = config_path(directory)?;
-        let json = read_json(&path)?;
-        let file = TensorFile::open(&directory.join("model.safetensors"))?;
+        let (path, json) = read_config(directory)?;
+        let file = open_weights(directory)?;
         let mut base = Self::read(Encoder::new(&path, json, Some(&file), image_size)?, &file)?;
         base.path = directory.to_owned();
         base.image = read_normalization(directory)?;
         base.tokenizer = TokenizerFiles::open(directory)?;
         if base.head.is_none() {
             base.head = read_pooling(directory)?;
+        }
+        for name in fields::OBJECTS {
+            if let Some(Value::Object(object)) = read_optional_json(&directory.join(name))? {
+                base.notes.extend(unknown_fields(name, &fields::unknown(name, &object)));
+            }
         }
         Ok(base)
     }
@@ -73,8 +86,13 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn blank(directory: &Path) -> Result<Self, SourceError> {
-        let path = config_path(directory)?;
-        let encoder = Encoder::new(&path, read_json(&path)?, None, None)?;
+        let (path, json) = read_config(directory)?;
+        let encoder = Encoder::new(&path, json, None, None)?;
+        let weights: usize = encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
+        if weights > MOST_WEIGHTS {
+            let problem = format!("{weights} weights are more than a package holds");
+            return Err(SourceError::Json { path, problem });
+        }
         let zeros = |entry: &Entry| FloatTensor {
             shape: entry.shape.to_vec(),
             values: vec![0.0; entry.shape.iter().product()],
@@ -99,6 +117,7 @@ impl Base {
             tokenizer: None,
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
+            notes: unknown_fields("config.json", &encoder.unknown),
             float_attention: false,
         }
     }
@@ -107,14 +126,15 @@ impl Base {
         let mut tensors = BTreeMap::new();
         for entry in &encoder.entries {
             if !entry.optional || file.contains(&entry.name) {
-                tensors.insert(entry.place, entry.read(file)?);
+                let below = |error| missing_below(error, &encoder.prefix);
+                tensors.insert(entry.place, entry.read(file).map_err(below)?);
             }
         }
         let (classifier, head) = (encoder.classifier, encoder.head);
         let mut base = Self::of(encoder, tensors, file.path());
-        let is_used = |name: &String| base.names.values().any(|used| used == name);
+        let used: BTreeSet<String> = base.names.values().flat_map(|name| spellings(name)).collect();
         let unused =
-            file.names().iter().filter(|name| !name.starts_with("coda.") && !is_used(name));
+            file.names().iter().filter(|name| !name.starts_with("coda.") && !used.contains(*name));
         base.unused = unused.cloned().collect();
         if classifier && file.contains("classifier.weight") {
             base.read_classifier(file)?;
@@ -157,13 +177,44 @@ impl Base {
     }
 }
 
-fn config_path(directory: &Path) -> Result<PathBuf, SourceError> {
-    let path = directory.join("config.json");
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(SourceError::NoConfig { path: directory.to_owned() })
+/// `config.json`, which every directory has, and where it is.
+fn read_config(directory: &Path) -> Result<(PathBuf, Value), SourceError> {
+    let other = |problem: &str| {
+        Err(SourceError::Container { path: directory.to_owned(), problem: problem.to_owned() })
+    };
+    if directory.is_file() {
+        return other("this is a file: give the model directory that it lies in");
     }
+    let path = directory.join("config.json");
+    match read_optional_json(&path)? {
+        Some(json @ Value::Object(_)) => Ok((path, json)),
+        Some(_) => {
+            Err(SourceError::Json { path, problem: "it must be a JSON object".to_owned() })
+        }
+        None => {
+            refuse_other_forms(directory)?;
+            Err(SourceError::NoConfig { path: directory.to_owned() })
+        }
+    }
+}
+
+/// Says where a missing tensor was looked for.
+fn missing_below(error: SourceError, prefix: &str) -> SourceError {
+    match error {
+        SourceError::Tensor { path, name, problem: TensorProblem::Missing }
+            if !prefix.is_empty() =>
+        {
+            let problem = TensorProblem::MissingBelow { prefix: prefix.to_owned() };
+            SourceError::Tensor { path, name, problem }
+        }
+        error => error,
+    }
+}
+
+/// A note about fields of a file that the table does not have.
+fn unknown_fields(file: &str, names: &[String]) -> Vec<String> {
+    let note = format!("{file}: fields not known, ignored: {}", names.join(", "));
+    if names.is_empty() { Vec::new() } else { vec![note] }
 }
 
 /// Names and shapes of a classifier.

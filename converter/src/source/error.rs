@@ -24,6 +24,14 @@ pub enum SourceError {
         /// The directory.
         path: PathBuf,
     },
+    /// A file or directory does not hold what it should, and what to do.
+    #[error("{}: {problem}", path.display())]
+    Container {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A JSON file is not JSON, or lacks a field.
     #[error("{}: {problem}", path.display())]
     Json {
@@ -91,6 +99,21 @@ pub enum TensorProblem {
     /// It is not there.
     #[error("is missing")]
     Missing,
+    /// It is not there, where all names of the model begin alike.
+    #[error("is missing; the model's names begin with \"{prefix}\" in this file")]
+    MissingBelow {
+        /// How they begin.
+        prefix: String,
+    },
+    /// Nothing tells where the model is.
+    #[error("is missing, with any prefix; the file's names are like {found}: is config.json of another model?")]
+    NoPrefix {
+        /// Some names of the file.
+        found: String,
+    },
+    /// It is there more than once: two models, or two generations of one.
+    #[error("is there more than once, as {0}: keep one model in the file")]
+    Several(String),
     /// Its shape is another.
     #[error("has shape {found:?} instead of {expected:?}")]
     Shape {
@@ -100,7 +123,10 @@ pub enum TensorProblem {
         found: Vec<usize>,
     },
     /// Its type is not a float type.
-    #[error("has type {0}; supported are F64, F32, F16 and BF16")]
+    #[error(
+        "has type {0}; supported are F64, F32, F16 and BF16: give the weights from before they were \
+         quantised"
+    )]
     Type(String),
     /// It holds a value that is not a number, or infinite.
     #[error("holds {value} at index {index}: the weights are damaged or the training diverged")]

@@ -1,19 +1,27 @@
 //! Reads what other tools write: Hugging Face directories and CoDA task files.
 
 mod base;
+mod container;
 mod error;
 mod family;
+mod fields;
+mod file;
 mod json;
+mod labels;
 mod metadata;
+mod names;
 mod positions;
 mod relative;
 pub(crate) mod roles;
+mod shards;
 mod task;
 mod tensors;
 mod tokenizer;
 
 pub use base::Base;
+pub use container::weight_files;
 pub use error::{SourceError, TensorProblem};
+pub use fields::{FIELDS, Fate, Fields};
 pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use relative::bias_by_distance;
 pub use task::Task;

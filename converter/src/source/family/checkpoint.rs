@@ -1,12 +1,19 @@
 //! A `config.json`, field by field, and which tensors stand beside it.
 
-use crate::source::error::SourceError;
+use crate::source::error::{SourceError, TensorProblem};
+use crate::source::labels::class_names;
 use crate::source::tensors::TensorFile;
+use crate::source::{fields, names};
 use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
+
+/// Where the fields are.
+const FILE: &str = "config.json";
 
 /// What a family reads.
 pub(super) struct Checkpoint<'f> {
@@ -14,7 +21,9 @@ pub(super) struct Checkpoint<'f> {
     fields: Value,
     file: Option<&'f TensorFile>,
     image_size: Option<usize>,
-    prefix: &'static str,
+    prefix: String,
+    /// Names of the fields that were asked for.
+    read: RefCell<BTreeSet<String>>,
 }
 
 /// Names of the fields that every encoder has.
@@ -32,18 +41,43 @@ impl<'f> Checkpoint<'f> {
         file: Option<&'f TensorFile>,
         image_size: Option<usize>,
     ) -> Self {
-        Self { path, fields, file, image_size, prefix: "" }
+        let read = RefCell::new(BTreeSet::new());
+        Self { path, fields, file, image_size, prefix: String::new(), read }
     }
 
-    /// Settles what stands before every name.
-    pub(super) fn find_prefix(&mut self, prefixes: &[&'static str], probe: &str) {
-        let Some(file) = self.file else { return };
-        let holds = |prefix: &&&str| file.contains(&format!("{prefix}{probe}"));
-        self.prefix = prefixes.iter().find(holds).copied().unwrap_or("");
+    /// Settles what stands before every name: whatever stands before `probe`; of several, that one
+    /// of `known`.
+    ///
+    /// # Errors
+    /// The file has no such tensor, or several.
+    pub(super) fn find_prefix(
+        &mut self,
+        known: &[&'static str],
+        probe: &str,
+    ) -> Result<(), SourceError> {
+        let Some(file) = self.file else { return Ok(()) };
+        let mut found = names::prefixes(file.names(), probe);
+        if found.len() > 1 && found.iter().any(|prefix| known.contains(prefix)) {
+            found.retain(|prefix| known.contains(prefix));
+        }
+        self.prefix = match Vec::from_iter(found)[..] {
+            [prefix] => prefix.to_owned(),
+            [] => {
+                let found = file.names().iter().take(3).map(|name| format!("\"{name}\""));
+                let found = found.collect::<Vec<_>>().join(", ");
+                return Err(file.problem(probe, TensorProblem::NoPrefix { found }));
+            }
+            ref several => {
+                let several = several.iter().map(|prefix| format!("{prefix}{probe}"));
+                let several = several.collect::<Vec<_>>().join(" and ");
+                return Err(file.problem(probe, TensorProblem::Several(several)));
+            }
+        };
+        Ok(())
     }
 
-    pub(super) const fn prefix(&self) -> &'static str {
-        self.prefix
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// There is a tensor of this name; without a file, always.
@@ -56,13 +90,29 @@ impl<'f> Checkpoint<'f> {
         self.image_size
     }
 
-    /// A field, if it is there.
+    /// A field, if it is there. A whole number may be written as a float.
     pub(super) fn get<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, SourceError> {
+        debug_assert!(fields::is_read(FILE, field), "{field} is not in the table of fields");
+        self.read.borrow_mut().insert(field.to_owned());
         match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value.clone())
+                .or_else(|_| serde_json::from_value(without_fractions(value)))
                 .map(Some)
-                .map_err(|error| self.json(format!("field \"{field}\": {error}"))),
+                .map_err(|error| self.json(format!("field \"{field}\" = {value}: {error}"))),
+        }
+    }
+
+    /// Refuses fields that change the answer and were not asked for.
+    ///
+    /// # Returns
+    /// The names of fields that are not known.
+    pub(super) fn check_fields(&self) -> Result<Vec<String>, SourceError> {
+        let (read, empty) = (self.read.borrow(), Map::new());
+        let fields = self.fields.as_object().unwrap_or(&empty);
+        match fields::refused_field(FILE, fields, &read) {
+            Some((field, supported)) => Err(self.refuse(field, &fields[field], supported)),
+            None => Ok(fields::unknown(FILE, fields)),
         }
     }
 
@@ -74,7 +124,12 @@ impl<'f> Checkpoint<'f> {
     /// The activation of the feed-forward layers; the erf form of GELU if the field is absent.
     pub(super) fn activation(&self, field: &'static str) -> Result<Activation, SourceError> {
         let Some(name) = self.get::<String>(field)? else { return Ok(Activation::GeluErf) };
-        Activation::from_name(&name)
+        let canonical = match name.as_str() {
+            "gelu_python" => "gelu",
+            "gelu_fast" | "gelu_pytorch_tanh" => "gelu_new",
+            name => name,
+        };
+        Activation::from_name(canonical)
             .ok_or_else(|| self.refuse(field, name, "supported are gelu, gelu_new and relu"))
     }
 
@@ -108,14 +163,11 @@ impl<'f> Checkpoint<'f> {
         })
     }
 
-    /// Class names in order.
-    pub(super) fn labels(&self) -> Vec<String> {
-        let map = self.fields.get("id2label").and_then(Value::as_object).into_iter().flatten();
-        let mut labels: Vec<(usize, String)> = map
-            .filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_owned())))
-            .collect();
-        labels.sort_unstable();
-        labels.into_iter().map(|(_, name)| name).collect()
+    /// Class names by index, of a classifier if the file has one.
+    pub(super) fn labels(&self) -> Result<Vec<String>, SourceError> {
+        let shape = self.file.and_then(|file| file.shape("classifier.weight"));
+        let count = shape.and_then(|shape| shape.first()).copied();
+        class_names(&self.fields, count).map_err(|problem| self.json(problem))
     }
 
     /// The file is not as it should be.
@@ -136,5 +188,19 @@ impl<'f> Checkpoint<'f> {
             found: found.to_string(),
             supported,
         }
+    }
+}
+
+/// A value in which whole numbers are written as such.
+fn without_fractions(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if float.fract() == 0.0 && (0.0..9e15).contains(&float) => {
+                Value::from(float as u64)
+            }
+            _ => value.clone(),
+        },
+        Value::Array(list) => list.iter().map(without_fractions).collect(),
+        _ => value.clone(),
     }
 }

@@ -76,13 +76,13 @@ pub(super) struct LayerNames {
 
 /// Collects the tensors of an encoder.
 pub(super) struct Entries<'c> {
-    prefix: &'static str,
+    prefix: &'c str,
     config: &'c Config,
     list: Vec<Entry>,
 }
 
 impl<'c> Entries<'c> {
-    pub(super) const fn new(prefix: &'static str, config: &'c Config) -> Self {
+    pub(super) const fn new(prefix: &'c str, config: &'c Config) -> Self {
         Self { prefix, config, list: Vec::new() }
     }
 

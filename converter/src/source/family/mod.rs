@@ -18,7 +18,7 @@ use super::error::SourceError;
 use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
 use coda_runtime::config::{Config, Head};
-use coda_runtime::format::{decode_config, encode_config};
+use coda_runtime::format::{Role, decode_config, encode_config};
 use definition::Family;
 use entries::Entries;
 use serde_json::Value;
@@ -56,6 +56,10 @@ pub(super) struct Encoder {
     pub(super) classifier: bool,
     /// As [`Family::head`].
     pub(super) head: Option<Head>,
+    /// What stands before every name in the file.
+    pub(super) prefix: String,
+    /// Names of fields that are not known.
+    pub(super) unknown: Vec<String>,
 }
 
 impl Encoder {
@@ -69,19 +73,46 @@ impl Encoder {
     ) -> Result<Self, SourceError> {
         let mut checkpoint = Checkpoint::new(path, json, file, image_size);
         let family = family(path, checkpoint.need("model_type")?)?;
-        checkpoint.find_prefix(family.prefixes, family.probe);
+        checkpoint.find_prefix(family.prefixes, family.probe)?;
         let config = (family.config)(&checkpoint)?;
-        // The package format's limits, said in the configuration's words.
-        decode_config(&encode_config(&config))
-            .map_err(|error| checkpoint.json(format!("the sizes cannot be packed: {error}")))?;
+        check_sizes(&checkpoint, &config)?;
         let mut entries = Entries::new(checkpoint.prefix(), &config);
         (family.tensors)(&checkpoint, &mut entries)?;
+        let entries = entries.finish();
+        check_biases(&checkpoint, &entries, file)?;
         Ok(Self {
-            entries: entries.finish(),
+            entries,
             config,
-            labels: checkpoint.labels(),
+            labels: checkpoint.labels()?,
             classifier: family.classifier,
             head: family.head,
+            unknown: checkpoint.check_fields()?,
+            prefix: checkpoint.prefix().to_owned(),
         })
     }
+}
+
+/// The package format's limits, said in the configuration's words.
+fn check_sizes(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), SourceError> {
+    let sizes = |problem: &str| checkpoint.json(format!("the sizes cannot be packed: {problem}"));
+    match decode_config(&encode_config(config)) {
+        Ok(packed) if packed == *config => Ok(()),
+        Ok(_) => Err(sizes("one is above 32 bits")),
+        Err(error) => Err(sizes(&error.to_string())),
+    }
+}
+
+/// A file that has biases of queries, which its configuration denies, is of another model.
+fn check_biases(
+    checkpoint: &Checkpoint<'_>,
+    entries: &[Entry],
+    file: Option<&TensorFile>,
+) -> Result<(), SourceError> {
+    let is_there = |entry: &Entry| {
+        entry.place.1 == Role::QueryBias && file.is_some_and(|file| file.contains(&entry.name))
+    };
+    if checkpoint.get("qkv_bias")? == Some(false) && entries.iter().any(is_there) {
+        return Err(checkpoint.refuse("qkv_bias", false, "model.safetensors has such biases"));
+    }
+    Ok(())
 }

@@ -44,6 +44,12 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
             return Err(checkpoint.refuse("feed_forward_proj", found, supported));
         }
     };
+    // What is said of the parts goes before what is said of the whole.
+    let gated = checkpoint.get("is_gated_act")?.unwrap_or(gated);
+    let activation = match checkpoint.get::<String>("dense_act_fn")? {
+        Some(_) => checkpoint.activation("dense_act_fn")?,
+        None => activation,
+    };
     let vocabulary = checkpoint.need("vocab_size")?;
     let distance = checkpoint.get("relative_attention_max_distance")?;
     Ok(Config {

@@ -5,7 +5,7 @@ use super::files::{hash_of, name_of, prepare};
 use super::finish::Finished;
 use super::watch::Bar;
 use anyhow::{Context, Result, ensure};
-use coda_converter::source::{Base, Task};
+use coda_converter::source::{Base, Task, weight_files};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
 use coda_trainer::model::{Initializer, Method, Model, fill_base};
@@ -92,9 +92,10 @@ impl Training {
 
     /// Names and SHA-256 of what the training begins from.
     fn sources(&self) -> Result<Vec<(String, String)>> {
-        let weights = self.base.join("model.safetensors");
         let mut files = vec![self.base.join("config.json")];
-        files.extend((!self.from_scratch).then_some(weights));
+        if !self.from_scratch {
+            files.extend(weight_files(&self.base)?);
+        }
         files.extend(self.init.clone());
         files.extend(self.teacher.clone());
         files.iter().map(|path| Ok((name_of(path), hash_of(path)?))).collect()

@@ -1,0 +1,45 @@
+//! Files as they lie on a disk: read whole, or why not.
+
+use super::error::SourceError;
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+
+/// How files begin that stand where a JSON or safetensors file should, and what they are.
+const STAND_INS: [(&[u8], &str); 7] = [
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself: run `git lfs pull` in its directory",
+    ),
+    (b"<!DOCTYPE", "a web page: download the file itself"),
+    (b"<!doctype", "a web page: download the file itself"),
+    (b"<html", "a web page: download the file itself"),
+    (b"PK\x03\x04", "a PyTorch file under another name: save the model as safetensors"),
+    (b"\x80\x02", "a PyTorch file under another name: save the model as safetensors"),
+    (b"GGUF", "a GGUF file under another name: save the model as safetensors"),
+];
+
+/// The bytes of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
+    let read = |source| SourceError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(read(Error::other("it is not a regular file")));
+    }
+    let bytes = std::fs::read(path).map_err(read)?;
+    let unlike = |problem| SourceError::Container { path: path.to_owned(), problem };
+    if bytes.is_empty() {
+        return Err(unlike("the file is empty: download it again".to_owned()));
+    }
+    match STAND_INS.iter().find(|(start, _)| bytes.starts_with(start)) {
+        Some((_, what)) => Err(unlike(format!("this is {what}"))),
+        None => Ok(bytes),
+    }
+}
+
+/// The bytes of a file; `None` if there is none. A link that leads nowhere is an error.
+pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        _ => read(path).map(Some),
+    }
+}
