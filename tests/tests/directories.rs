@@ -123,8 +123,7 @@ fn stored_as(dtype: Dtype, values: &[f32]) -> Vec<u8> {
 
 /// The bytes of a safetensors file.
 fn packed(tensors: &Tensors, dtype: Dtype) -> Vec<u8> {
-    let data: Vec<Vec<u8>> =
-        tensors.values().map(|(_, values)| stored_as(dtype, values)).collect();
+    let data: Vec<Vec<u8>> = tensors.values().map(|(_, values)| stored_as(dtype, values)).collect();
     let views = tensors.iter().zip(&data).map(|((name, (shape, _)), bytes)| {
         (name, TensorView::new(dtype, shape.clone(), bytes).unwrap())
     });
@@ -195,9 +194,11 @@ fn first_generation(name: &str) -> String {
 #[test]
 fn names_of_all_generations_and_with_any_prefix_are_the_same_model() {
     let plain = Directory::whole(&bert_config(), &bert()).open();
-    for prefix in ["", "bert.", "model.bert.", "encoder.", "0.auto_model.", "module.", "_orig_mod."] {
+    for prefix in ["", "bert.", "model.bert.", "encoder.", "0.auto_model.", "module.", "_orig_mod."]
+    {
         for old in [false, true] {
-            let generation = |name: &str| if old { first_generation(name) } else { name.to_owned() };
+            let generation =
+                |name: &str| if old { first_generation(name) } else { name.to_owned() };
             let tensors = renamed(bert(), |name| format!("{prefix}{}", generation(name)));
             let base = Directory::whole(&bert_config(), &tensors).open();
             assert_eq!(base.tensors, plain.tensors, "{prefix} {old}");
@@ -217,7 +218,9 @@ fn the_first_bert_as_published_is_read_and_its_other_heads_are_listed() {
     ]);
     all.extend(heads.clone());
     let base = Directory::whole(&bert_config(), &all).open();
-    assert!(heads.keys().filter(|name| name.starts_with("cls.")).all(|name| base.unused.contains(name)));
+    assert!(
+        heads.keys().filter(|name| name.starts_with("cls.")).all(|name| base.unused.contains(name))
+    );
     assert_eq!(base.tensors, Directory::whole(&bert_config(), &bert()).open().tensors);
 }
 
@@ -242,8 +245,10 @@ fn two_models_or_two_generations_in_one_file_are_refused() {
 fn a_missing_tensor_says_where_it_was_looked_for() {
     let mut tensors = renamed(bert(), |name| format!("model.bert.{name}"));
     tensors.remove("model.bert.encoder.layer.0.output.dense.weight");
-    Directory::whole(&bert_config(), &tensors)
-        .refused(&["\"model.bert.encoder.layer.0.output.dense.weight\" is missing", "\"model.bert.\""]);
+    Directory::whole(&bert_config(), &tensors).refused(&[
+        "\"model.bert.encoder.layer.0.output.dense.weight\" is missing",
+        "\"model.bert.\"",
+    ]);
     Directory::whole(&bert_config(), &t5()).refused(&[PROBE, "is missing", "shared.weight"]);
     Directory::whole(&bert_config(), &Tensors::new()).refused(&[PROBE, "is missing"]);
 }
@@ -279,8 +284,14 @@ fn an_index_that_is_wrong_is_refused() {
         move |index: &mut Value| index["weight_map"][name] = value.clone()
     };
     Directory::sharded(map(PROBE, json!(SHARDS[0]))).refused(&[INDEX, PROBE, SHARDS[0]]);
-    for outside in [json!("../x.safetensors"), json!("/etc/passwd"), json!(""), json!(".."), json!(1)] {
-        Directory::sharded(map(PROBE, outside.clone())).refused(&[INDEX, PROBE, &outside.to_string()]);
+    for outside in
+        [json!("../x.safetensors"), json!("/etc/passwd"), json!(""), json!(".."), json!(1)]
+    {
+        Directory::sharded(map(PROBE, outside.clone())).refused(&[
+            INDEX,
+            PROBE,
+            &outside.to_string(),
+        ]);
     }
     Directory::sharded(map("another", json!(SHARDS[1]))).refused(&[INDEX, "another", SHARDS[1]]);
     let lost = |index: &mut Value| {
@@ -478,7 +489,8 @@ fn a_field_that_is_not_known_is_said_and_an_empty_one_is_not() {
     let mut config = bert_config();
     config["a_new_idea"] = json!(3);
     config["another"] = json!({ "scale": 2.0 });
-    for (index, silent) in [json!(null), json!(false), json!(""), json!([])].into_iter().enumerate() {
+    for (index, silent) in [json!(null), json!(false), json!(""), json!([])].into_iter().enumerate()
+    {
         config[format!("nothing_{index}")] = silent;
     }
     config["initializer_range"] = json!(0.02);

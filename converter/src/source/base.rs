@@ -88,7 +88,8 @@ impl Base {
     pub fn blank(directory: &Path) -> Result<Self, SourceError> {
         let (path, json) = read_config(directory)?;
         let encoder = Encoder::new(&path, json, None, None)?;
-        let weights: usize = encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
+        let weights: usize =
+            encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
         if weights > MOST_WEIGHTS {
             let problem = format!("{weights} weights are more than a package holds");
             return Err(SourceError::Json { path, problem });
@@ -188,9 +189,7 @@ fn read_config(directory: &Path) -> Result<(PathBuf, Value), SourceError> {
     let path = directory.join("config.json");
     match read_optional_json(&path)? {
         Some(json @ Value::Object(_)) => Ok((path, json)),
-        Some(_) => {
-            Err(SourceError::Json { path, problem: "it must be a JSON object".to_owned() })
-        }
+        Some(_) => Err(SourceError::Json { path, problem: "it must be a JSON object".to_owned() }),
         None => {
             refuse_other_forms(directory)?;
             Err(SourceError::NoConfig { path: directory.to_owned() })

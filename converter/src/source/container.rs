@@ -47,7 +47,11 @@ const FORMS: [Form; 8] = [
         name: "PyTorch",
         remedy: convert!(""),
     },
-    Form { endings: &[".h5", ".ckpt.index"], name: "TensorFlow", remedy: convert!(", from_tf=True") },
+    Form {
+        endings: &[".h5", ".ckpt.index"],
+        name: "TensorFlow",
+        remedy: convert!(", from_tf=True"),
+    },
     Form { endings: &[".msgpack"], name: "Flax", remedy: convert!(", from_flax=True") },
     Form { endings: &[".gguf"], name: "GGUF", remedy: convert!(", gguf_file='FILE'") },
     Form {
@@ -141,7 +145,9 @@ fn names_in(directory: &Path) -> Result<Vec<String>, SourceError> {
 /// The first names of a list, and how many more.
 fn listed(names: &[&str]) -> String {
     match names {
-        [a, b, c, rest @ ..] if !rest.is_empty() => format!("{a}, {b}, {c} and {} more", rest.len()),
+        [a, b, c, rest @ ..] if !rest.is_empty() => {
+            format!("{a}, {b}, {c} and {} more", rest.len())
+        }
         names => names.join(", "),
     }
 }

@@ -106,7 +106,9 @@ pub enum TensorProblem {
         prefix: String,
     },
     /// Nothing tells where the model is.
-    #[error("is missing, with any prefix; the file's names are like {found}: is config.json of another model?")]
+    #[error(
+        "is missing, with any prefix; the file's names are like {found}: is config.json of another model?"
+    )]
     NoPrefix {
         /// Some names of the file.
         found: String,

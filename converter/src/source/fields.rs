@@ -234,9 +234,8 @@ pub(super) fn refused_field(
 /// Names of fields that the table does not have and that say something.
 pub(super) fn unknown(file: &str, fields: &Map<String, Value>) -> Vec<String> {
     let says_something = |value: &Value| !is_empty(value) && *value != Value::Bool(false);
-    let unknown = fields.iter().filter(|(name, value)| {
-        says_something(value) && fate(file, name).is_none()
-    });
+    let unknown =
+        fields.iter().filter(|(name, value)| says_something(value) && fate(file, name).is_none());
     unknown.map(|(name, _)| name.escape_debug().to_string()).collect()
 }
 

@@ -13,7 +13,8 @@ pub(super) fn open_shards(index: &Path) -> Result<TensorFile, SourceError> {
     let paths: BTreeSet<&PathBuf> = places.values().collect();
     let file = TensorFile::open_parts(index, &Vec::from_iter(paths))?;
     let problem = |problem| Err(SourceError::Json { path: index.to_owned(), problem });
-    if let Some((name, path)) = places.iter().find(|(name, path)| file.part_of(name) != Some(path)) {
+    if let Some((name, path)) = places.iter().find(|(name, path)| file.part_of(name) != Some(path))
+    {
         return problem(format!("weight_map: \"{name}\" is not in {}", path.display()));
     }
     match file.names().iter().find(|name| !places.contains_key(*name)) {
@@ -27,7 +28,8 @@ pub(super) fn places(index: &Path) -> Result<BTreeMap<String, PathBuf>, SourceEr
     let json = read_json(index)?;
     let problem = |problem| SourceError::Json { path: index.to_owned(), problem };
     let map = json.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| problem("the field \"weight_map\" must be an object".to_owned()))?;
+    let map =
+        map.ok_or_else(|| problem("the field \"weight_map\" must be an object".to_owned()))?;
     let directory = index.parent().unwrap_or(Path::new(""));
     let place = |(name, shard): (&String, &Value)| {
         let inside = shard.as_str().filter(|shard| stays_inside(Path::new(shard)));
