@@ -9,7 +9,7 @@ use coda_runtime::config::{Config, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A frozen pretrained encoder, every tensor as `[rows, columns]` f32.
@@ -105,6 +105,8 @@ impl Base {
 
     fn read(encoder: Encoder, file: &TensorFile) -> Result<Self, SourceError> {
         let mut tensors = BTreeMap::new();
+        let used = encoder.entries.iter().flat_map(Entry::sources).map(str::to_owned);
+        let used: BTreeSet<String> = used.collect();
         for entry in &encoder.entries {
             if !entry.optional || file.contains(&entry.name) {
                 tensors.insert(entry.place, entry.read(file)?);
@@ -112,9 +114,8 @@ impl Base {
         }
         let (classifier, head) = (encoder.classifier, encoder.head);
         let mut base = Self::of(encoder, tensors, file.path());
-        let is_used = |name: &String| base.names.values().any(|used| used == name);
-        let unused =
-            file.names().iter().filter(|name| !name.starts_with("coda.") && !is_used(name));
+        let is_unused = |name: &&String| !name.starts_with("coda.") && !used.contains(*name);
+        let unused = file.names().iter().filter(is_unused);
         base.unused = unused.cloned().collect();
         if classifier && file.contains("classifier.weight") {
             base.read_classifier(file)?;

@@ -4,7 +4,7 @@ use crate::source::error::SourceError;
 use crate::source::tensors::TensorFile;
 use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -46,6 +46,21 @@ impl<'f> Checkpoint<'f> {
         self.prefix
     }
 
+    /// The configuration that the field holds in place of the whole, if it is there.
+    pub(super) fn within(&self, field: &str) -> Option<Self> {
+        let fields = self.fields.get(field)?.clone();
+        Some(Self { fields, ..*self })
+    }
+
+    /// The same, with these fields where it has none.
+    pub(super) fn with_defaults(&self, defaults: &Value) -> Self {
+        let none = Map::new();
+        let all = [defaults, &self.fields].map(|value| value.as_object().unwrap_or(&none));
+        let fields = all.into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let fields = Value::Object(fields.map(|(k, v)| (k.clone(), v.clone())).collect());
+        Self { fields, ..*self }
+    }
+
     /// There is a tensor of this name; without a file, always.
     pub(super) fn has(&self, name: &str) -> bool {
         self.file.is_none_or(|file| file.contains(&format!("{}{name}", self.prefix)))
@@ -74,8 +89,9 @@ impl<'f> Checkpoint<'f> {
     /// The activation of the feed-forward layers; the erf form of GELU if the field is absent.
     pub(super) fn activation(&self, field: &'static str) -> Result<Activation, SourceError> {
         let Some(name) = self.get::<String>(field)? else { return Ok(Activation::GeluErf) };
-        Activation::from_name(&name)
-            .ok_or_else(|| self.refuse(field, name, "supported are gelu, gelu_new and relu"))
+        Activation::from_name(&name).ok_or_else(|| {
+            self.refuse(field, name, "supported are gelu, gelu_new, quick_gelu, silu and relu")
+        })
     }
 
     /// An encoder of these sizes, in all else as the first BERT.
@@ -105,6 +121,7 @@ impl<'f> Checkpoint<'f> {
             relative_distance: 0,
             final_norm: false,
             int8_attention: false,
+            shared_layers: false,
         })
     }
 

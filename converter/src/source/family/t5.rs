@@ -28,6 +28,7 @@ const GATED_LAYER: LayerNames = LayerNames {
     feed_forward_norm: "layer.1.layer_norm",
     gate: "layer.1.DenseReluDense.wi_0",
     expand: "layer.1.DenseReluDense.wi_1",
+    fused: false,
     contract: "layer.1.DenseReluDense.wo",
     feed_forward_scale: None,
 };
@@ -47,7 +48,13 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     let vocabulary = checkpoint.need("vocab_size")?;
     let distance = checkpoint.get("relative_attention_max_distance")?;
     Ok(Config {
-        embedding: Embedding::Tokens { vocabulary, positions: 0, token_types: 0, norm: false },
+        embedding: Embedding::Tokens {
+            vocabulary,
+            positions: 0,
+            token_types: 0,
+            norm: false,
+            projected: 0,
+        },
         hidden: checkpoint.need("d_model")?,
         layers: checkpoint.need("num_layers")?,
         heads: checkpoint.need("num_heads")?,
@@ -62,6 +69,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         relative_distance: distance.unwrap_or(128),
         final_norm: true,
         int8_attention: false,
+        shared_layers: false,
     })
 }
 
