@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,8 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 D, IDS = 8, [0, 11, 5, 15, 7, 9, 2]
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat sat ##s on mat . a dog ##t !".split()
+SENTENCE = "The cats sat on Mat!"
 SIZES = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
 TEXT = SIZES | {"vocab_size": 16, "max_position_embeddings": 9}
 LATE = TEXT | {"max_position_embeddings": 11, "pad_token_id": 1}
@@ -55,6 +56,9 @@ class Case:
     post: str = ""
     tower: str = ""
     runs: dict = field(default_factory=dict)
+    class_head: bool = False
+    # The tokenizer whose ids of SENTENCE are read, in place of IDS.
+    words: str = ""
     fixture: bool = True
 
 
@@ -67,7 +71,7 @@ def image(name, model, settings=IMAGE, **more):
 
 
 CASES = [
-    text("bert", "BertModel", fixture=False),
+    text("bert", "BertModel", fixture=False, words="BertTokenizer"),
     text("bert-relu", "BertModel", TEXT | {"hidden_act": "relu"}, fixture=False),
     text("bert-silu", "BertModel", TEXT | {"hidden_act": "silu"}),
     text("bert-mish", "BertModel", TEXT | {"hidden_act": "mish"}, refused=["hidden_act = mish"]),
@@ -77,8 +81,8 @@ CASES = [
     text("data2vec-text", "Data2VecTextModel", LATE | {"type_vocab_size": 1}),
     text("distilbert", "DistilBertModel", {
         "dim": D, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 16,
-        "max_position_embeddings": 9}, fixture=False),
-    text("electra", "ElectraModel", TEXT | {"embedding_size": D}),
+        "max_position_embeddings": 9}, fixture=False, words="DistilBertTokenizer"),
+    text("electra", "ElectraModel", TEXT | {"embedding_size": D}, words="ElectraTokenizer"),
     text("electra-small", "ElectraModel", TEXT | {"embedding_size": 4}),
     text("electra-generator", "ElectraModel", TEXT | {"embedding_size": 12},
          refused=["embedding_size = 12"]),
@@ -122,17 +126,18 @@ CASES = [
     image("deit-classifier", "DeiTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
     # The mean of two classifiers is left out, and listed as not used.
     image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3}),
-    image("dinov2", "Dinov2Model", DINO),
-    image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}),
-    image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3}),
+    image("dinov2", "Dinov2Model", DINO, class_head=True),
+    image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
+    image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
+          class_head=True),
     image("dinov3", "DINOv3ViTModel", IMAGE, refused=["dinov3_vit", "rotary"]),
     image("beit", "BeitModel", IMAGE, refused=["beit", "relative"]),
     image("swin", "SwinModel", {"image_size": 8, "patch_size": 2, "embed_dim": 8, "depths": [1, 1],
                                 "num_heads": [2, 2], "window_size": 2}, refused=["swin", "only some"]),
-    image("clip-vision", "CLIPVisionModel", post="post_layernorm"),
+    image("clip-vision", "CLIPVisionModel", post="post_layernorm", class_head=True),
     image("siglip-vision", "SiglipVisionModel", refused=["vision_use_head = true"]),
     image("clip", "CLIPModel", {"vision_config": IMAGE, "text_config": TEXT}, tower="vision_model",
-          post="post_layernorm"),
+          post="post_layernorm", class_head=True),
     image("siglip-vision-states", "SiglipVisionModel", IMAGE | {"vision_use_head": False}),
     text("ast", "ASTModel", SIZES | {"max_length": 16, "num_mel_bins": 16},
          refused=["audio-spectrogram-transformer", "overlap"]),
@@ -168,9 +173,20 @@ def pixels_of(config):
     return [i * 37 % 251 for i in range(side * side * 3)], side
 
 
+def ids_of(case, directory):
+    """The ids that the case reads, of a tokenizer that is saved beside the model if it has one."""
+    if not case.words:
+        return IDS
+    (directory / "words.txt").write_text("\n".join(WORDS) + "\n")
+    tokenizer = getattr(transformers, case.words)(str(directory / "words.txt"))
+    tokenizer.save_pretrained(directory)
+    (directory / "words.txt").unlink()
+    return transformers.AutoTokenizer.from_pretrained(directory)(SENTENCE)["input_ids"]
+
+
 @torch.no_grad()
-def reference(case, model):
-    """Hidden states `[n, d]`, logits or nothing, and the input."""
+def reference(case, model, ids):
+    """Hidden states `[n, d]`, logits or nothing, and the pixels."""
     kept = {}
     getattr(model, "base_model", model).register_forward_hook(lambda *a: kept.update(states=a[2].last_hidden_state))
     if case.vision:
@@ -179,7 +195,7 @@ def reference(case, model):
         values = torch.from_numpy(values.transpose(2, 0, 1)[None])
         out = model(pixel_values=values, **case.runs)
     else:
-        pixels, out = [], model(input_ids=torch.tensor([IDS]), **case.runs)
+        pixels, out = [], model(input_ids=torch.tensor([ids]), **case.runs)
     states = kept["states"]
     if case.post:
         found = [module for name, module in model.named_modules() if name.endswith(case.post)]
@@ -207,6 +223,13 @@ def write_ppm(path, pixels, side):
     path.write_bytes(b"P6\n%d %d\n255\n" % (side, side) + bytes(pixels))
 
 
+def write_ids(directory):
+    path = directory / "ids.safetensors"
+    whole = {"input_ids": [IDS], "lengths": [len(IDS)], "labels": [0]}
+    save_file({name: np.array(values, np.int32) for name, values in whole.items()}, path)
+    return path
+
+
 def command(coda, *arguments):
     return subprocess.run([coda, *map(str, arguments)], capture_output=True, text=True)
 
@@ -215,15 +238,16 @@ def compare(coda, case, directory):
     """What happened, and whether it is right."""
     model, _ = model_of(case, directory)
     write_beside(case, directory)
+    ids = ids_of(case, directory)
     package = directory / "model.coda"
     packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package)
     if packed.returncode != 0:
         message = packed.stderr.strip().splitlines()[-1]
         right = bool(case.refused) and all(word in message for word in case.refused)
         return "refused: " + message.replace(str(directory) + "/", ""), right
-    states, logits, pixels = reference(case, model)
-    answer = logits if case.logits else states.mean(0)
-    given = ["--ids", ",".join(map(str, IDS))]
+    states, logits, pixels = reference(case, model, ids)
+    answer = logits if case.logits else states[0] if case.class_head else states.mean(0)
+    given = ["--text", SENTENCE] if case.words else ["--ids", ",".join(map(str, ids))]
     if case.vision:
         write_ppm(directory / "image.ppm", pixels, model.config.image_size)
         given = ["--image", directory / "image.ppm"]
@@ -236,9 +260,11 @@ def compare(coda, case, directory):
         if values.shape != answer.shape:
             return f"{values.shape} values in place of {answer.shape}", False
         worst = max(worst, np.abs(values - answer).max() / np.abs(answer).max())
-    verified = command(coda, "verify", package, "--base", directory)
+    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(directory)]
+    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read)
     right = worst < 1e-4 and not case.refused and verified.returncode == 0
-    return f"{worst:.1e} of scale; verify {verified.returncode}", right
+    said = "" if verified.returncode == 0 else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
+    return f"{worst:.1e} of scale{said}", right
 
 
 def corpus(coda, names):
@@ -264,7 +290,7 @@ def fixtures(names):
         with tempfile.TemporaryDirectory() as folder:
             model, shapes = model_of(case, Path(folder))
             config = json.loads((Path(folder) / "config.json").read_text())
-        states, logits, pixels = reference(case, model)
+        states, logits, pixels = reference(case, model, IDS)
         plain = lambda values: [float(f"{x:.9g}") for x in values.flatten()]
         fixture = {"config": config, "shapes": {n: list(s) for n, s in shapes.items()},
                    "ids": [] if case.vision else IDS, "pixels": pixels,

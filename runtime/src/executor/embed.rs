@@ -102,6 +102,13 @@ fn embed_patches(
             apply(context.kernels, &mut out, rows, projection, &epilogue);
         },
     );
+    add_positions(pass, weights);
+}
+
+/// Positions, and the norm that follows them.
+fn add_positions(pass: &mut Pass<'_, '_>, weights: &PatchWeights<'_>) {
+    let (context, d) = (pass.context, pass.context.config.hidden);
+    let hidden = pass.buffers.hidden.part_mut(0..pass.tokens * d);
     let rows = hidden.chunks_exact_mut(d.max(1)).enumerate();
     rows.for_each(|(position, row)| weights.positions.add_row(context.kernels, position, row));
     if let (Some(weights), true) = (weights.norm, cfg!(feature = "more-families")) {

@@ -162,18 +162,23 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
 }
 
 fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
-    let [first, second, third, fourth, fifth, sixth] = config::EMBEDDING_FIELDS;
-    let widest = if MORE { size_at(fields.bytes, config::HIDDEN) } else { 0 };
-    let positions = 0..limits::POSITIONS + 1;
-    if fields.choice(config::EMBEDDING, &[true, false])? {
-        return Ok(Embedding::Tokens {
-            vocabulary: fields.size(first, 1..limits::VOCABULARY + 1)?,
-            positions: fields.size(second, positions.clone())?,
-            token_types: fields.size(third, positions)?,
-            norm: fields.size(fourth, 0..2)? == 1,
-            projected: fields.size(fifth, 0..widest.saturating_add(1))?,
-        });
+    if !fields.choice(config::EMBEDDING, &[true, false])? {
+        return decode_patches(fields);
     }
+    let [first, second, third, fourth, fifth, _] = config::EMBEDDING_FIELDS;
+    let positions = 0..limits::POSITIONS + 1;
+    let widest = if MORE { size_at(fields.bytes, config::HIDDEN) } else { 0 };
+    Ok(Embedding::Tokens {
+        vocabulary: fields.size(first, 1..limits::VOCABULARY + 1)?,
+        positions: fields.size(second, positions.clone())?,
+        token_types: fields.size(third, positions)?,
+        norm: fields.size(fourth, 0..2)? == 1,
+        projected: fields.size(fifth, 0..widest.saturating_add(1))?,
+    })
+}
+
+fn decode_patches(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    let [first, second, third, fourth, fifth, sixth] = config::EMBEDDING_FIELDS;
     let sides = 1..limits::POSITIONS + 1;
     let patch = fields.size(fourth.clone(), sides.clone())?;
     let side = |range: Range<usize>| {
@@ -184,9 +189,7 @@ fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     let channels = fields.size(third, 1..5)?;
     let patches = (height / patch).checked_mul(width / patch);
     let inputs = patch.checked_mul(patch).and_then(|area| area.checked_mul(channels));
-    let Some(others) = patches.and_then(|count| limits::POSITIONS.checked_sub(count)) else {
-        return Err(fields.invalid(&second));
-    };
+    let others = patches.map_or(0, |count| limits::POSITIONS.saturating_sub(count));
     if others == 0 {
         return Err(fields.invalid(&second));
     }

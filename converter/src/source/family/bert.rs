@@ -2,7 +2,8 @@
 
 use super::checkpoint::{Checkpoint, SizeFields};
 use super::definition::Family;
-use super::entries::{Entries, LayerNames, Stored};
+use super::entries::{Entries, LayerNames};
+use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::roles::EMBEDDING_NORM;
 use coda_runtime::config::{Config, Embedding};

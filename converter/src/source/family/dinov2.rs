@@ -71,7 +71,7 @@ fn is_gated(checkpoint: &Checkpoint<'_>) -> Result<bool, SourceError> {
 /// The width of the feed-forward layer is a multiple of the model's; of that, a gated one has two thirds.
 fn config(checkpoint: &Checkpoint<'_>, names: &ImageNames) -> Result<Config, SourceError> {
     let ratio = checkpoint.get::<f64>("mlp_ratio")?.unwrap_or(4.0);
-    let width = (f64::from(checkpoint.need::<u32>("hidden_size")?) * ratio) as usize;
+    let width = (f64::from(checkpoint.need::<u32>("hidden_size")?) * ratio) as u32 as usize;
     let gated = is_gated(checkpoint)?;
     let width = if gated { (width * 2 / 3).next_multiple_of(8) } else { width };
     let defaults = json!({ "intermediate_size": width, "layer_norm_eps": 1e-6 });

@@ -12,6 +12,7 @@ mod dinov2;
 mod distilbert;
 mod electra;
 mod entries;
+mod entry;
 mod mpnet;
 mod prenorm;
 mod refused;
@@ -20,7 +21,7 @@ mod siglip;
 mod t5;
 mod vit;
 
-pub(super) use entries::Entry;
+pub(super) use entry::Entry;
 
 use super::error::SourceError;
 use super::tensors::TensorFile;
@@ -98,8 +99,11 @@ impl Encoder {
         checkpoint.find_prefix(family.prefixes, family.probe);
         let config = (family.config)(&checkpoint)?;
         // The package format's limits, said in the configuration's words.
-        decode_config(&encode_config(&config))
+        let packed = decode_config(&encode_config(&config))
             .map_err(|error| checkpoint.json(format!("the sizes cannot be packed: {error}")))?;
+        if packed != config {
+            return Err(checkpoint.json("a size is beyond what a package can say".to_owned()));
+        }
         let mut entries = Entries::new(checkpoint.prefix(), &config);
         (family.tensors)(&checkpoint, &mut entries)?;
         Ok(Self {

@@ -3,7 +3,8 @@
 use super::bert;
 use super::checkpoint::Checkpoint;
 use super::definition::Family;
-use super::entries::{Entries, LayerNames, Stored};
+use super::entries::{Entries, LayerNames};
+use super::entry::Stored;
 use crate::source::error::SourceError;
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::Role;

@@ -2,7 +2,8 @@
 
 use super::checkpoint::Checkpoint;
 use super::definition::Family;
-use super::entries::{Entries, LayerNames, Stored};
+use super::entries::{Entries, LayerNames};
+use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::roles::FINAL_NORM;
 use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};

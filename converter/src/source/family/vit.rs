@@ -3,7 +3,8 @@
 use super::bert;
 use super::checkpoint::Checkpoint;
 use super::definition::Family;
-use super::entries::{Entries, LayerNames, Stored};
+use super::entries::{Entries, LayerNames};
+use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::positions::Grid;
 use crate::source::roles::{EMBEDDING_NORM, FINAL_NORM, PATCH};
@@ -85,7 +86,7 @@ fn prefix_tokens(
 ) -> Result<Vec<(&'static str, usize)>, SourceError> {
     let there = names.tokens.iter().copied().filter(|name| checkpoint.has(name));
     let rows = |name| match name {
-        REGISTERS => checkpoint.need("num_register_tokens"),
+        REGISTERS => checkpoint.need::<u16>("num_register_tokens").map(usize::from),
         _ => Ok(1),
     };
     there.map(|name| Ok((name, rows(name)?))).collect()

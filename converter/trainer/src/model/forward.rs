@@ -127,19 +127,8 @@ impl Model {
 
     fn embed(&self, batch: &Batch) -> Result<Tensor> {
         match (&batch.inputs, self.config.embedding) {
-            (
-                Inputs::Tokens(ids),
-                Embedding::Tokens { positions, token_types, norm, projected, .. },
-            ) => {
-                let table = self.need(GLOBAL_LAYER, Role::TokenEmbedding)?;
-                let mut x = gather(table, ids.clone().into())?;
-                if token_types > 0 {
-                    let table = self.need(GLOBAL_LAYER, Role::TokenTypeEmbedding)?;
-                    x = (x + gather(table, vec![0; ids.len()].into())?)?;
-                }
-                if positions > 0 {
-                    x = (x + self.positions(batch)?)?;
-                }
+            (Inputs::Tokens(ids), Embedding::Tokens { projected, norm, .. }) => {
+                let mut x = self.token_rows(batch, ids)?;
                 if norm {
                     x = self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x)?;
                 }
@@ -156,6 +145,18 @@ impl Model {
             }
             (Inputs::Tokens(_), _) => candle_core::bail!("the model reads images, not tokens"),
             (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
+        }
+    }
+
+    /// The sum of what the tables have for each token.
+    fn token_rows(&self, batch: &Batch, ids: &[u32]) -> Result<Tensor> {
+        let mut x = gather(self.need(GLOBAL_LAYER, Role::TokenEmbedding)?, ids.into())?;
+        if let Some(table) = self.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
+            x = (x + gather(table, vec![0; ids.len()].into())?)?;
+        }
+        match self.find(GLOBAL_LAYER, Role::PositionEmbedding) {
+            Some(_) => x + self.positions(batch)?,
+            None => Ok(x),
         }
     }
 
