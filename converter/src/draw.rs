@@ -24,12 +24,12 @@ const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
 /// Draws a gray image beside the patches that each layer routed, one picture for each layer.
 ///
-/// A patch that passed the frozen layer is drawn `██`, another `··`. Token 0 is the class token if
-/// `class_token`; it is not drawn.
+/// A patch that passed the frozen layer is drawn `██`, another `··`. The prefix tokens before the patches
+/// are not drawn.
 #[must_use]
-pub fn patches(pixels: &[u8], grid: &PatchGrid, class_token: bool, trace: &Trace) -> String {
+pub fn patches(pixels: &[u8], grid: &PatchGrid, prefix_tokens: usize, trace: &Trace) -> String {
     let image = image_lines(pixels, grid);
-    let first = u32::from(class_token);
+    let first = prefix_tokens as u32;
     let mut blocks = vec![("image".to_owned(), image)];
     for (index, selected) in trace.layers.iter().enumerate() {
         let lines = (0..grid.rows)

@@ -6,7 +6,7 @@
 use crate::source::Base;
 use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, HEAD,
-    KEY, OUTPUT, PATCH, QUERY, Roles, VALUE,
+    KEY, OUTPUT, PATCH, PROJECTION, QUERY, Roles, VALUE,
 };
 use coda_runtime::config::{
     Activation, Config, Embedding, Head, HeadKind, Norm, NormPlacement, Pooling,
@@ -170,8 +170,11 @@ impl Oracle {
             (Embedding::Tokens { vocabulary, .. }, OracleInput::Tokens(ids)) => {
                 ids_tensor(ids, self.tokens, vocabulary)
             }
-            (Embedding::Patches { channels, patch, class_token, .. }, OracleInput::Patches(p)) => {
-                let shape = [self.tokens - usize::from(class_token), channels * patch * patch];
+            (
+                Embedding::Patches { channels, patch, prefix_tokens, .. },
+                OracleInput::Patches(p),
+            ) => {
+                let shape = [self.tokens - prefix_tokens, channels * patch * patch];
                 check_input(p.len(), shape.iter().product())?;
                 Tensor::from_shape(&shape, p).map_err(at("the input"))
             }
@@ -295,43 +298,51 @@ impl<'b> Builder<'b> {
 
     fn embedding(&mut self) -> Wire {
         match self.config.embedding {
-            Embedding::Tokens { vocabulary, positions, token_types, norm } => {
-                let mut sum = self.token_rows(vocabulary)?;
+            Embedding::Tokens { vocabulary, positions, token_types, norm, projected } => {
+                let d = self.config.hidden;
+                let width = if projected > 0 { projected } else { d };
+                let mut sum = self.token_rows([vocabulary, width])?;
                 if positions > 0 {
-                    sum = self.add_rows(sum, Role::PositionEmbedding, positions, self.tokens)?;
+                    let shape = [positions, width];
+                    sum = self.add_rows(sum, Role::PositionEmbedding, shape, self.tokens)?;
                 }
                 if token_types > 0 {
-                    sum = self.add_rows(sum, Role::TokenTypeEmbedding, token_types, 1)?;
+                    sum = self.add_rows(sum, Role::TokenTypeEmbedding, [token_types, width], 1)?;
                 }
-                if norm { self.norm(sum, EMBEDDING_NORM) } else { Ok(sum) }
+                if norm {
+                    sum = self.norm_of(sum, EMBEDDING_NORM, width)?;
+                }
+                if projected > 0 { self.linear(sum, PROJECTION, [d, projected]) } else { Ok(sum) }
             }
-            Embedding::Patches { channels, patch, class_token, .. } => {
-                let rows = self.patch_rows(channels * patch * patch, class_token)?;
-                self.add_rows(rows, Role::PositionEmbedding, self.tokens, self.tokens)
+            Embedding::Patches { channels, patch, prefix_tokens, norm, .. } => {
+                let rows = self.patch_rows(channels * patch * patch, prefix_tokens)?;
+                let shape = [self.tokens, self.config.hidden];
+                let sum = self.add_rows(rows, Role::PositionEmbedding, shape, self.tokens)?;
+                if norm { self.norm(sum, EMBEDDING_NORM) } else { Ok(sum) }
             }
         }
     }
 
-    fn token_rows(&mut self, vocabulary: usize) -> Wire {
+    fn token_rows(&mut self, shape: [usize; 2]) -> Wire {
         let ids = self.source(i64::fact([self.tokens]))?;
-        let table = self.tensor(Role::TokenEmbedding, [vocabulary, self.config.hidden])?;
+        let table = self.tensor(Role::TokenEmbedding, shape)?;
         self.wire("tokens", Gather::new(0), &[table, ids])
     }
 
-    /// Projected patches, after the class token.
-    fn patch_rows(&mut self, width: usize, class_token: bool) -> Wire {
-        let patches = self.source(f32::fact([self.tokens - usize::from(class_token), width]))?;
+    /// Projected patches, after the prefix tokens.
+    fn patch_rows(&mut self, width: usize, prefix_tokens: usize) -> Wire {
+        let patches = self.source(f32::fact([self.tokens - prefix_tokens, width]))?;
         let rows = self.linear(patches, PATCH, [self.config.hidden, width])?;
-        if !class_token {
+        if prefix_tokens == 0 {
             return Ok(rows);
         }
-        let class = self.vector(Role::ClassToken)?;
-        self.wire("class token", TypedConcat::new(0), &[class, rows])
+        let prefix = self.tensor(Role::ClassToken, [prefix_tokens, self.config.hidden])?;
+        self.wire("prefix tokens", TypedConcat::new(0), &[prefix, rows])
     }
 
     /// Adds the first `count` rows of a table; a single row is added to every token.
-    fn add_rows(&mut self, x: OutletId, role: Role, rows: usize, count: usize) -> Wire {
-        let table = self.tensor(role, [rows, self.config.hidden])?;
+    fn add_rows(&mut self, x: OutletId, role: Role, shape: [usize; 2], count: usize) -> Wire {
+        let table = self.tensor(role, shape)?;
         let first = self.wire(role.name(), Slice::new(0, 0, count), &[table])?;
         self.wire("embedding sum", add(), &[x, first])
     }
@@ -439,27 +450,32 @@ impl<'b> Builder<'b> {
     // Parts of stages.
 
     fn norm(&mut self, x: OutletId, roles: Roles) -> Wire {
-        let weight = self.vector(roles.weight)?;
+        self.norm_of(x, roles, self.config.hidden)
+    }
+
+    /// A norm over so many columns.
+    fn norm_of(&mut self, x: OutletId, roles: Roles, width: usize) -> Wire {
+        let weight = self.tensor(roles.weight, [1, width])?;
         match self.config.norm {
             Norm::RmsNorm => {
-                let scaled = self.divide_by_root_mean_square(x)?;
+                let scaled = self.divide_by_root_mean_square(x, width)?;
                 self.wire("norm", mul(), &[scaled, weight])
             }
             Norm::LayerNorm => {
-                let mean = self.mean(x, 1, self.config.hidden)?;
+                let mean = self.mean(x, 1, width)?;
                 let centred = self.wire("centred", sub(), &[x, mean])?;
-                let scaled = self.divide_by_root_mean_square(centred)?;
+                let scaled = self.divide_by_root_mean_square(centred, width)?;
                 let weighted = self.wire("weighted", mul(), &[scaled, weight])?;
-                let bias = self.vector(roles.bias)?;
+                let bias = self.tensor(roles.bias, [1, width])?;
                 self.wire("norm", add(), &[weighted, bias])
             }
         }
     }
 
     /// `x / sqrt(mean(x^2) + eps)`, each row alone.
-    fn divide_by_root_mean_square(&mut self, x: OutletId) -> Wire {
+    fn divide_by_root_mean_square(&mut self, x: OutletId, width: usize) -> Wire {
         let squares = self.wire("squares", square(), &[x])?;
-        let mean = self.mean(squares, 1, self.config.hidden)?;
+        let mean = self.mean(squares, 1, width)?;
         let eps = self.scalar(self.config.norm_eps, 2)?;
         let shifted = self.wire("shifted", add(), &[mean, eps])?;
         let inverse = self.wire("inverse root", rsqrt(), &[shifted])?;
@@ -500,7 +516,17 @@ impl<'b> Builder<'b> {
                 let curve = self.wire("tanh", tanh(), &[argument])?;
                 self.half_of_one_plus(x, curve)
             }
+            Activation::Silu => self.swish(x, 1.0),
+            Activation::GeluQuick => self.swish(x, 1.702),
         }
+    }
+
+    /// `x / (1 + e^(-rate x))`, which is `x/2 (1 + tanh(rate x / 2))`.
+    fn swish(&mut self, x: OutletId, rate: f32) -> Wire {
+        let half = self.scalar(rate / 2.0, 2)?;
+        let argument = self.wire("swish argument", mul(), &[x, half])?;
+        let curve = self.wire("tanh", tanh(), &[argument])?;
+        self.half_of_one_plus(x, curve)
     }
 
     /// `sqrt(2/pi) (x + 0.044715 x^3)`.

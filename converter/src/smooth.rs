@@ -48,7 +48,9 @@ pub enum SmoothError {
 /// # Errors
 /// [`SmoothError`].
 pub fn smooth(base: &Base, weights: WeightType) -> Result<Cow<'_, Base>, SmoothError> {
-    if !weights.is_integer() || base.config.placement != NormPlacement::Post {
+    // Layers that share their weights would need one factor for the columns of all.
+    let fits = base.config.placement == NormPlacement::Post && !base.config.shared_layers;
+    if !weights.is_integer() || !fits {
         return Ok(Cow::Borrowed(base));
     }
     let mut smoothed = base.clone();

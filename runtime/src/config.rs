@@ -41,6 +41,8 @@ pub struct Config {
     pub final_norm: bool,
     /// Scores and context of attention are products of int8 values (ours), not of f32 ones.
     pub int8_attention: bool,
+    /// Every layer has the weights of layer 0, which alone are stored (ALBERT).
+    pub shared_layers: bool,
 }
 
 /// How a token enters the encoder.
@@ -56,8 +58,11 @@ pub enum Embedding {
         token_types: usize,
         /// A norm follows the sum (BERT).
         norm: bool,
+        /// Columns of the tables and of that norm, at most the model dimension, to which a linear map
+        /// follows (ALBERT); 0 when the tables have the model dimension themselves.
+        projected: usize,
     },
-    /// Square patches of an image, projected; a class token may precede them.
+    /// Square patches of an image, projected; learned tokens may precede them.
     Patches {
         /// Image height in pixels, a multiple of `patch`.
         height: usize,
@@ -67,8 +72,11 @@ pub enum Embedding {
         channels: usize,
         /// Side of a patch in pixels.
         patch: usize,
-        /// Token 0 is a learned class token.
-        class_token: bool,
+        /// Learned tokens before the patches: the class token first, then others (distillation token,
+        /// registers).
+        prefix_tokens: usize,
+        /// A norm follows the sum with the positions (CLIP).
+        norm: bool,
     },
 }
 
@@ -99,6 +107,10 @@ pub enum Activation {
     GeluErf,
     /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
     GeluTanh,
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// `x / (1 + e^(-1.702 x))` (CLIP).
+    GeluQuick,
 }
 
 impl Config {
@@ -114,9 +126,9 @@ impl Config {
         match self.embedding {
             Embedding::Tokens { positions: 0, .. } => None,
             Embedding::Tokens { positions, .. } => Some(positions),
-            Embedding::Patches { height, width, patch, class_token, .. } => {
+            Embedding::Patches { height, width, patch, prefix_tokens, .. } => {
                 let side = if patch == 0 { 1 } else { patch };
-                Some((height / side) * (width / side) + class_token as usize)
+                Some((height / side) * (width / side) + prefix_tokens)
             }
         }
     }
@@ -284,8 +296,10 @@ macro_rules! named {
 named! {
     Activation is "activation":
         Relu "relu",
-        GeluErf "gelu" | "gelu_erf",
-        GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh";
+        GeluErf "gelu" | "gelu_erf" | "gelu_python",
+        GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate",
+        Silu "silu" | "swish",
+        GeluQuick "gelu_quick" | "quick_gelu";
     RouterInput is "router_input": Norm "norm", Raw "raw", Rms "rms";
     GateKind is "gate":
         Exact "exact", Iterated "iterated" | "iter20", Sigmoid "sigmoid", Ones "ones";

@@ -34,6 +34,7 @@ const ENCODER: Config = Config {
         positions: 0,
         token_types: 0,
         norm: false,
+        projected: 0,
     },
     hidden: 8,
     layers: 2,
@@ -49,6 +50,7 @@ const ENCODER: Config = Config {
     relative_distance: 0,
     final_norm: true,
     int8_attention: false,
+    shared_layers: false,
 };
 /// Class names of every classifier.
 const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
@@ -136,25 +138,40 @@ impl Packages {
 impl Tiny {
     /// Every family.
     #[must_use]
-    pub fn all() -> [Self; 4] {
-        [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain()]
+    pub fn all() -> [Self; 6] {
+        [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain(), Self::albert(), Self::clip()]
+    }
+
+    /// [`Self::bert`] with tables of a width of their own, layers that share their weights, SiLU.
+    #[must_use]
+    pub fn albert() -> Self {
+        let Config { mut embedding, .. } = bert_config();
+        if let Embedding::Tokens { projected, .. } = &mut embedding {
+            *projected = 5;
+        }
+        let activation = Activation::Silu;
+        let config = Config { embedding, activation, shared_layers: true, ..bert_config() };
+        Self { name: "albert", ..Self::bert_of(config) }
+    }
+
+    /// [`Self::vit`] with three prefix tokens, a norm before the layers, the quick GELU.
+    #[must_use]
+    pub fn clip() -> Self {
+        let Config { mut embedding, .. } = vit_config();
+        if let Embedding::Patches { prefix_tokens, norm, .. } = &mut embedding {
+            (*prefix_tokens, *norm) = (3, true);
+        }
+        let config = Config { embedding, activation: Activation::GeluQuick, ..vit_config() };
+        Self { name: "clip", ..Self::vit_of(config) }
     }
 
     /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-low-rank.
     #[must_use]
     pub fn bert() -> Self {
-        let config = Config {
-            embedding: Embedding::Tokens {
-                vocabulary: TOKENS.len(),
-                positions: 8,
-                token_types: 2,
-                norm: true,
-            },
-            norm_eps: 1e-5,
-            placement: NormPlacement::Post,
-            final_norm: false,
-            ..ENCODER
-        };
+        Self::bert_of(bert_config())
+    }
+
+    fn bert_of(config: Config) -> Self {
         let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
         let kind = HeadKind::Embedding { normalize: true };
         base.head = Some(Head { pooling: Pooling::ClassToken, kind });
@@ -178,28 +195,16 @@ impl Tiny {
     /// k-to-all.
     #[must_use]
     pub fn vit() -> Self {
-        Self::vit_of(8, 4)
+        Self::vit_of(vit_config())
     }
 
     /// The same with heads that are wide enough, so that int8 queries meet low-rank keys by their rank.
     #[must_use]
     pub fn vit_low_rank() -> Self {
-        Self::vit_of(16, 64)
+        Self::vit_of(Config { hidden: 16, head_dim: 64, ..vit_config() })
     }
 
-    fn vit_of(hidden: usize, head_dim: usize) -> Self {
-        let config = Config {
-            embedding: Embedding::Patches {
-                height: 6,
-                width: 8,
-                channels: 3,
-                patch: 2,
-                class_token: true,
-            },
-            hidden,
-            head_dim,
-            ..ENCODER
-        };
+    fn vit_of(config: Config) -> Self {
         let mut base = base(config, Extras { biases: true, layer_scale: true }, 3);
         let mut head = Maker::new(&config, 4);
         head.add_classifier();
@@ -224,7 +229,13 @@ impl Tiny {
         let mut task = task(&config, settings, &layers, TINY, Pooling::ClassToken, 5);
         task.pinned = vec![0, 3];
         let pixels = (0..6 * 8 * 3).map(|index: u32| (index * 37 % 251) as u8).collect();
-        Self { name: "vit", base, task, input: TinyInput::Pixels(pixels), tokens: 13 }
+        Self {
+            name: "vit",
+            base,
+            task,
+            input: TinyInput::Pixels(pixels),
+            tokens: config.max_tokens().unwrap_or(0),
+        }
     }
 
     /// `RMSNorm`, relative positions, a gated feed-forward layer, an attention width that is not d;
@@ -274,6 +285,7 @@ impl Tiny {
                 positions: tokens,
                 token_types: 0,
                 norm: true,
+                projected: 0,
             },
             hidden: 384,
             layers: 1,
@@ -444,6 +456,36 @@ struct Extras {
 
 type Tensors = BTreeMap<(u16, Role), FloatTensor>;
 
+fn bert_config() -> Config {
+    Config {
+        embedding: Embedding::Tokens {
+            vocabulary: TOKENS.len(),
+            positions: 8,
+            token_types: 2,
+            norm: true,
+            projected: 0,
+        },
+        norm_eps: 1e-5,
+        placement: NormPlacement::Post,
+        final_norm: false,
+        ..ENCODER
+    }
+}
+
+fn vit_config() -> Config {
+    Config {
+        embedding: Embedding::Patches {
+            height: 6,
+            width: 8,
+            channels: 3,
+            patch: 2,
+            prefix_tokens: 1,
+            norm: false,
+        },
+        ..ENCODER
+    }
+}
+
 /// A base with every tensor that `config` asks for.
 fn base(config: Config, extras: Extras, seed: u64) -> Base {
     let mut maker = Maker::new(&config, seed);
@@ -452,7 +494,12 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
     for layer in 0..config.layers as u16 {
         maker.add_layer(extras, layer);
     }
-    let tensors = maker.tensors;
+    let mut tensors = maker.tensors;
+    if config.shared_layers {
+        let first = tensors.clone();
+        let own = |(layer, role)| if layer == GLOBAL_LAYER { (layer, role) } else { (0, role) };
+        tensors.iter_mut().for_each(|(place, tensor)| tensor.clone_from(&first[&own(*place)]));
+    }
     Base {
         path: PathBuf::new(),
         config,
@@ -486,7 +533,10 @@ impl<'c> Maker<'c> {
     }
 
     fn add_norm(&mut self, layer: u16, weight: Role, bias: Role) {
-        let d = self.config.hidden;
+        self.add_norm_of(layer, [weight, bias], self.config.hidden);
+    }
+
+    fn add_norm_of(&mut self, layer: u16, [weight, bias]: [Role; 2], d: usize) {
         self.tensors.insert((layer, weight), self.random.tensor(1, d, 1.0, 0.2));
         if self.config.norm == Norm::LayerNorm {
             self.add(layer, bias, 1, d, 0.2);
@@ -500,22 +550,27 @@ impl<'c> Maker<'c> {
             self.add(GLOBAL_LAYER, role, rows, columns, range);
         };
         match config.embedding {
-            Embedding::Tokens { vocabulary, positions, token_types, .. } => {
-                add(Role::TokenEmbedding, vocabulary, d, 1.0);
+            Embedding::Tokens { vocabulary, positions, token_types, projected, .. } => {
+                let width = if projected > 0 { projected } else { d };
+                add(Role::TokenEmbedding, vocabulary, width, 1.0);
                 if positions > 0 {
-                    add(Role::PositionEmbedding, positions, d, 0.5);
+                    add(Role::PositionEmbedding, positions, width, 0.5);
                 }
                 if token_types > 0 {
-                    add(Role::TokenTypeEmbedding, token_types, d, 0.5);
+                    add(Role::TokenTypeEmbedding, token_types, width, 0.5);
+                }
+                if projected > 0 {
+                    add(Role::ProjectionWeight, d, projected, 0.75);
+                    add(Role::ProjectionBias, 1, d, 0.1);
                 }
             }
-            Embedding::Patches { class_token, .. } => {
+            Embedding::Patches { prefix_tokens, .. } => {
                 let inputs = PatchGrid::of(&config.embedding).map_or(0, |grid| grid.inputs());
                 add(Role::PatchWeight, d, inputs, 0.5);
                 add(Role::PatchBias, 1, d, 0.1);
                 add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
-                if class_token {
-                    add(Role::ClassToken, 1, d, 1.0);
+                if prefix_tokens > 0 {
+                    add(Role::ClassToken, prefix_tokens, d, 1.0);
                 }
             }
         }
@@ -525,8 +580,15 @@ impl<'c> Maker<'c> {
     }
 
     fn add_global_norms(&mut self) {
-        if matches!(self.config.embedding, Embedding::Tokens { norm: true, .. }) {
-            self.add_norm(GLOBAL_LAYER, Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+        let roles = [Role::EmbeddingNormWeight, Role::EmbeddingNormBias];
+        match self.config.embedding {
+            Embedding::Tokens { norm: true, projected: width @ 1.., .. } => {
+                self.add_norm_of(GLOBAL_LAYER, roles, width);
+            }
+            Embedding::Tokens { norm: true, .. } | Embedding::Patches { norm: true, .. } => {
+                self.add_norm_of(GLOBAL_LAYER, roles, self.config.hidden);
+            }
+            _ => {}
         }
         if self.config.final_norm {
             self.add_norm(GLOBAL_LAYER, Role::FinalNormWeight, Role::FinalNormBias);

@@ -1,14 +1,16 @@
-//! Tiny checkpoints of encoder families against a float64 forward pass that shares no code with this
-//! project (`data/families.py`), and against the oracle.
+//! Tiny checkpoints of encoder families against float64 forward passes that share no code with this
+//! project, ours (`data/families.py`) and those of `transformers` (`corpus.py`), and against the oracle.
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::dataset::SampleInput;
 use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::Session;
+use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, SourceError};
 use coda_converter::verify::against_oracle;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -34,10 +36,18 @@ struct Case {
     answer: Vec<f64>,
 }
 
+fn cases(file: &str) -> BTreeMap<String, Case> {
+    let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file));
+    serde_json::from_slice(&text.unwrap()).unwrap()
+}
+
 fn case(name: &str) -> Case {
-    let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/families.json"));
-    let mut cases: BTreeMap<String, Case> = serde_json::from_slice(&text.unwrap()).unwrap();
-    cases.remove(name).unwrap()
+    cases("families.json").remove(name).unwrap()
+}
+
+/// A case that `transformers` made.
+fn made_by_transformers(name: &str) -> Case {
+    cases("families_transformers.json").remove(name).unwrap()
 }
 
 impl Case {
@@ -74,24 +84,37 @@ impl Case {
         }
     }
 
-    /// Compares the packed float model with the reference and with the oracle.
+    /// The answer of a head that the family has of its own is the class token.
+    fn expected(&self, base: &Base) -> Vec<f64> {
+        match (self.answer.is_empty(), base.head) {
+            (true, Some(_)) => self.hidden[..base.config.hidden].to_vec(),
+            _ => self.answer.clone(),
+        }
+    }
+
+    /// Compares the packed float model on every kernel table with the reference, and with the oracle.
     fn check(&self, base: &Base) {
         let packed = pack_base(base, WeightType::F32, "").unwrap().bytes;
         let package = packed.parse().unwrap();
         let model = Model::dense(&package).unwrap();
         let input = self.input();
-        let capacity = Capacity::any_budget(input.tokens(&model));
-        let mut session = Session::new(&model, capacity).unwrap();
-        let read = |x: &f32| f64::from(*x);
-        let (hidden, answer) = session
-            .run(input.as_input(), Budget::Task, &mut (), |out| {
-                let hidden: Vec<f64> = out.hidden.iter().flatten().map(read).collect();
-                (hidden, out.values.iter().map(read).collect::<Vec<f64>>())
-            })
-            .unwrap();
-        assert_eq!((hidden.len(), answer.len()), (self.hidden.len(), self.answer.len()));
-        assert_eq!(OTHER_F32.first_miss(hidden, self.hidden.iter().copied()), None);
-        assert_eq!(OTHER_F32.first_miss(answer, self.answer.iter().copied()), None);
+        let expected = self.expected(base);
+        for kernels in Kernels::available() {
+            let capacity = Capacity::any_budget(input.tokens(&model));
+            let mut session = Session::new(&model, capacity).unwrap().with_kernels(kernels);
+            let read = |x: &f32| f64::from(*x);
+            let (hidden, answer) = session
+                .run(input.as_input(), Budget::Task, &mut (), |out| {
+                    let hidden: Vec<f64> = out.hidden.iter().flatten().map(read).collect();
+                    (hidden, out.values.iter().map(read).collect::<Vec<f64>>())
+                })
+                .unwrap();
+            assert_eq!((hidden.len(), answer.len()), (self.hidden.len(), expected.len()));
+            let miss = OTHER_F32.first_miss(hidden, self.hidden.iter().copied());
+            assert_eq!(miss, None, "hidden states, {}", kernels.name);
+            let miss = OTHER_F32.first_miss(answer, expected.iter().copied());
+            assert_eq!(miss, None, "answer, {}", kernels.name);
+        }
         for stage in against_oracle(base, &model, &[input], || ()).unwrap().stages {
             assert!(OTHER_F32.accepts(stage.worst, 0.0), "{stage:?}");
         }
@@ -141,7 +164,7 @@ fn positions_begin_late_grids_are_no_squares_and_a_class_token_is_optional() {
 #[test]
 fn settings_that_a_family_or_its_weights_do_not_have_are_refused() {
     for (name, setting, value, words) in [
-        ("distilbert", "activation", json!("silu"), &["activation = silu"][..]),
+        ("distilbert", "activation", json!("mish"), &["activation = mish"][..]),
         (
             "roberta",
             "max_position_embeddings",
@@ -169,4 +192,94 @@ fn a_rectangle_is_resized_to_a_square() {
     let own = case.open().unwrap();
     let kept = own.tensor(Role::PositionEmbedding, GLOBAL_LAYER).unwrap();
     assert_eq!(positions.values[..8], kept.values[..8], "the class token's");
+}
+
+#[test]
+fn every_family_gives_what_transformers_gives() {
+    let cases = cases("families_transformers.json");
+    assert!(cases.len() >= 20);
+    for (name, case) in cases {
+        println!("{name}");
+        case.check(&case.open().unwrap());
+    }
+}
+
+#[test]
+fn what_stands_before_the_patches_keeps_its_places_in_another_grid() {
+    let case = made_by_transformers("dinov2-registers");
+    let own = case.open().unwrap();
+    let resized = Base::open(case.directory().path(), Some(8)).unwrap();
+    let read = |base: &Base, role| base.tensor(role, GLOBAL_LAYER).unwrap().values.clone();
+    assert_eq!((own.config.max_tokens(), resized.config.max_tokens()), (Some(8), Some(20)));
+    assert_eq!(read(&own, Role::ClassToken), read(&resized, Role::ClassToken));
+    // The class token has a position, the three registers have none.
+    let (own, resized) =
+        (read(&own, Role::PositionEmbedding), read(&resized, Role::PositionEmbedding));
+    assert_eq!(own[..32], resized[..32]);
+    assert_eq!(own[8..32], [0.0; 24]);
+}
+
+#[test]
+fn layers_that_share_their_weights_are_stored_once() {
+    let base = made_by_transformers("albert").open().unwrap();
+    let bytes = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let package = bytes.parse().unwrap();
+    let others = package.tensors().filter(|tensor| tensor.layer != GLOBAL_LAYER);
+    assert_eq!(others.map(|tensor| tensor.layer).max(), Some(0));
+    assert_eq!(package.config().unwrap().layers, 2);
+    // An int8 package binds and runs too: what evens out columns leaves shared layers alone.
+    let smoothed = smooth(&base, WeightType::Int8).unwrap();
+    let bytes = pack_base(&smoothed, WeightType::Int8, "").unwrap().bytes;
+    assert!(Model::dense(&bytes.parse().unwrap()).is_ok());
+}
+
+#[test]
+fn tensors_that_several_files_hold_in_one_or_one_in_several_count_as_used() {
+    for (name, left) in [("dinov2-swiglu", 1), ("dinov2-registers", 1), ("deit-classifier", 0)] {
+        let base = made_by_transformers(name).open().unwrap();
+        assert_eq!(base.unused.len(), left, "{name}: {:?}", base.unused);
+    }
+    let left = made_by_transformers("deit-teacher").open().unwrap().unused;
+    assert_eq!(left.len(), 4, "{left:?}");
+}
+
+#[test]
+fn encoders_that_are_no_point_in_the_configuration_say_why() {
+    for (name, words) in [
+        ("modernbert", "its positions are rotary"),
+        ("dinov3_vit", "its positions are rotary"),
+        ("umt5", "every layer has a relative bias of its own"),
+        ("gpt2", "it is a decoder"),
+        ("swin", "only some of the others"),
+        ("nothing_known", "supported are bert,"),
+    ] {
+        let mut case = case("roberta");
+        case.config["model_type"] = json!(name);
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(words), "{error}");
+    }
+    for (name, setting, value) in [
+        ("albert", "num_hidden_groups", json!(2)),
+        ("albert", "embedding_size", json!(9)),
+        ("electra-small", "embedding_size", json!(0)),
+        ("ernie", "use_task_id", json!(true)),
+        ("mpnet", "relative_attention_num_buckets", json!(40)),
+        ("siglip-vision-states", "image_size", json!(5)),
+    ] {
+        let mut case = made_by_transformers(name);
+        let words = format!("{setting} = {value}");
+        case.config[setting] = value;
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains("config.json") && error.contains(&words), "{error}");
+    }
+}
+
+#[test]
+fn pooling_by_attention_is_refused_where_the_file_has_it() {
+    let mut case = made_by_transformers("siglip-vision-states");
+    case.config["vision_use_head"] = json!(true);
+    assert!(case.open().is_ok(), "there is no such head in the file");
+    case.shapes.insert("head.probe".to_owned(), vec![1, 1, 8]);
+    let error = case.open().unwrap_err().to_string();
+    assert!(error.contains("vision_use_head = true"), "{error}");
 }

@@ -214,7 +214,20 @@ const REJECTED: &[Rejection] = &[
         with_entry(edit, SectionKind::Pinned, section::LENGTH, 7)
     }),
     rejection(17, "no dimension", || with_config(config::HIDDEN, 0)),
-    rejection(17, "an unknown activation", || with_config(config::ACTIVATION, 4)),
+    rejection(17, "an unknown activation", || with_config(config::ACTIVATION, 6)),
+    rejection(17, "an unknown flag", || with_config(config::FLAGS, 16)),
+    rejection(17, "tables that are wider than the model", || {
+        with_config(config::EMBEDDING_FIELDS[4].clone(), 9)
+    }),
+    rejection(17, "a norm after patches where there are none", || {
+        with_config(config::EMBEDDING_FIELDS[5].clone(), 1)
+    }),
+    rejection(17, "more prefix tokens than positions", || {
+        with_field(vit_base(), SectionKind::Config, config::EMBEDDING_FIELDS[4].clone(), 65_525)
+    }),
+    rejection(17, "a norm after patches that is neither there nor not", || {
+        with_field(vit_base(), SectionKind::Config, config::EMBEDDING_FIELDS[5].clone(), 2)
+    }),
     rejection(17, "an epsilon that is not a number", || {
         with_config(config::NORM_EPS, f32::NAN.to_bits())
     }),
@@ -760,6 +773,9 @@ fn a_configuration_without_its_tensors_is_refused_with_the_reason() {
     let final_norm = 2;
     let missing = ModelError::MissingTensor { role: Role::FinalNormWeight, layer: GLOBAL_LAYER };
     assert_eq!(error_with_config(config::FLAGS, final_norm), missing);
+
+    let missing = ModelError::MissingTensor { role: Role::ProjectionWeight, layer: GLOBAL_LAYER };
+    assert_eq!(error_with_config(config::EMBEDDING_FIELDS[4].clone(), 8), missing);
 
     let (role, layer) = (Role::FeedForwardInBias, 0);
     let shape = ModelError::Shape { role, layer, expected: (1, 13), found: (1, 12) };

@@ -270,8 +270,8 @@ fn print_values(model: &Model<'_>, values: &[f32]) {
 /// What each layer routed.
 pub(super) fn drawing(model: &Model<'_>, input: &SampleInput, trace: &Trace) -> String {
     match (input, model.patch_grid(), model.config().embedding) {
-        (SampleInput::Pixels(pixels), Some(grid), Embedding::Patches { class_token, .. }) => {
-            draw::patches(pixels, &grid, class_token, trace)
+        (SampleInput::Pixels(pixels), Some(grid), Embedding::Patches { prefix_tokens, .. }) => {
+            draw::patches(pixels, &grid, prefix_tokens, trace)
         }
         (SampleInput::Tokens(ids), ..) => draw::tokens(ids, model.vocabulary().as_ref(), trace),
         _ => String::new(),

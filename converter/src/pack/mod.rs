@@ -10,8 +10,11 @@ pub use writer::{PackError, TensorReport, content_id, seal};
 
 use crate::source::{Base, FloatTensor, Place, Task};
 use coda_runtime::config::Config;
-use coda_runtime::format::{self, ContentId, Package, PackageKind, Role, SectionKind};
+use coda_runtime::format::{
+    self, ContentId, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind,
+};
 use coda_runtime::model::Model;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use writer::Writer;
 
@@ -42,10 +45,20 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         writer.section(SectionKind::Vocabulary, bytes);
     }
     writer.provenance(provenance);
-    let tensors = writer.tensors(&base.tensors, &base.names, weights)?;
+    let tensors = writer.tensors(&stored(base), &base.names, weights)?;
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;
     Ok(Packed { bytes, tensors })
+}
+
+/// The tensors of a base that its package holds: of layers that share their weights, the first's.
+fn stored(base: &Base) -> Cow<'_, BTreeMap<Place, FloatTensor>> {
+    if !base.config.shared_layers {
+        return Cow::Borrowed(&base.tensors);
+    }
+    let mut tensors = base.tensors.clone();
+    tensors.retain(|(layer, _), _| matches!(*layer, 0 | GLOBAL_LAYER));
+    Cow::Owned(tensors)
 }
 
 /// Packs a task for a packed base.

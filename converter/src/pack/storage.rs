@@ -98,6 +98,9 @@ fn kind_of(role: Role) -> Kind {
         Role::TokenEmbedding => Kind::TokenTable,
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
+        Role::ProjectionWeight => {
+            Kind::ReadsFloat("reads embeddings, which every later error builds on")
+        }
         Role::HeadWeight => Kind::ReadsFloat("decides the answer and is small"),
         Role::AdapterDown
         | Role::AdapterUp

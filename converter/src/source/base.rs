@@ -125,6 +125,8 @@ impl Base {
 
     fn read(encoder: Encoder, file: &TensorFile) -> Result<Self, SourceError> {
         let mut tensors = BTreeMap::new();
+        let used: BTreeSet<String> =
+            encoder.entries.iter().flat_map(Entry::sources).flat_map(spellings).collect();
         for entry in &encoder.entries {
             if !entry.optional || file.contains(&entry.name) {
                 let below = |error| missing_below(error, &encoder.prefix);
@@ -133,9 +135,8 @@ impl Base {
         }
         let (classifier, head) = (encoder.classifier, encoder.head);
         let mut base = Self::of(encoder, tensors, file.path());
-        let used: BTreeSet<String> = base.names.values().flat_map(|name| spellings(name)).collect();
-        let unused =
-            file.names().iter().filter(|name| !name.starts_with("coda.") && !used.contains(*name));
+        let is_unused = |name: &&String| !name.starts_with("coda.") && !used.contains(*name);
+        let unused = file.names().iter().filter(is_unused);
         base.unused = unused.cloned().collect();
         if classifier && file.contains("classifier.weight") {
             base.read_classifier(file)?;

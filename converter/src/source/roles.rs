@@ -23,6 +23,7 @@ roles! {
     ATTENTION_NORM = AttentionNormWeight, AttentionNormBias;
     FEED_FORWARD_NORM = FeedForwardNormWeight, FeedForwardNormBias;
     PATCH = PatchWeight, PatchBias;
+    PROJECTION = ProjectionWeight, ProjectionBias;
     QUERY = Query, QueryBias;
     KEY = Key, KeyBias;
     VALUE = Value, ValueBias;

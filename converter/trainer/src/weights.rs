@@ -139,7 +139,7 @@ fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> 
         (Role::PatchWeight, Embedding::Patches { channels, patch, .. }) => {
             vec![rows, channels, patch, patch]
         }
-        (Role::ClassToken, _) => vec![1, 1, columns],
+        (Role::ClassToken, _) => vec![1, rows, columns],
         (Role::PositionEmbedding, Embedding::Patches { .. }) => vec![1, rows, columns],
         _ if rows == 1 && !(layer == GLOBAL_LAYER && role == Role::HeadWeight) => vec![columns],
         _ => shape.to_vec(),

@@ -96,7 +96,7 @@ fn frozen_maps() {
     };
     let (first, second) = (map(4, 3, 50), map(2, 4, 60));
     check("frozen map", &own, || weighted(&first.apply(&own[0]).unwrap()));
-    for kind in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh] {
+    for &kind in Activation::ALL {
         check("frozen feed-forward network", &own, || {
             weighted(&frozen_feed_forward(&own[0], &first, &second, kind).unwrap())
         });
@@ -114,7 +114,7 @@ fn norms() {
 #[test]
 fn activations() {
     let own = variables([(6, 5)]);
-    for kind in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh] {
+    for &kind in Activation::ALL {
         check("activation", &own, || weighted(&activation(&own[0], kind).unwrap()));
     }
 }
@@ -212,6 +212,7 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
             positions: if relative_distance > 0 { 0 } else { 8 },
             token_types: if relative_distance > 0 { 0 } else { 1 },
             norm: placement == NormPlacement::Post,
+            projected: 0,
         },
         hidden: 8,
         layers: 2,
@@ -227,6 +228,7 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
         relative_distance,
         final_norm: placement == NormPlacement::Pre,
         int8_attention: false,
+        shared_layers: false,
     }
 }
 

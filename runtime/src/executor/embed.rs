@@ -2,10 +2,11 @@
 
 use super::Input;
 use super::pass::Pass;
-use crate::block::{PreparedRows, apply, for_row_tiles, norm_rows, rows_of};
+use crate::block::{Context, PreparedRows, Transform, apply, for_row_tiles, norm_rows, rows_of};
 use crate::image::InputNormalization;
-use crate::kernels::Epilogue;
-use crate::model::{EmbeddingWeights, Model, PatchWeights, TokenWeights};
+use crate::kernels::{Epilogue, NormWeights};
+use crate::memory::Tile;
+use crate::model::{EmbeddingWeights, Linear, Model, PatchWeights, TokenWeights};
 use crate::tensor::{MatrixMut, Part};
 
 /// Fills the hidden states from an input that was checked.
@@ -29,13 +30,15 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, model: &Model<'_>, input: &Input<
     }
 }
 
-/// `norm((word + type) + position)`, whatever of it the model has.
+/// `map(norm((word + type) + position))`, whatever of it the model has.
 fn embed_tokens(pass: &mut Pass<'_, '_>, weights: &TokenWeights<'_>, ids: &[u32], types: &[u8]) {
     let (context, d) = (pass.context, pass.context.config.hidden);
     let rows = (0..pass.tokens, rows_of(pass.buffers.hidden, 0..pass.tokens, d));
+    let columns = weights.projection.map_or(d, |map| map.inputs);
     let scratch = pass.scratch.reborrow();
     for_row_tiles(context.workers, scratch, rows, |scratch, (positions, mut rows)| {
         for (row, position) in rows.rows_from(0).zip(positions) {
+            let row = row.part_mut(0..columns);
             row.fill(0.0);
             let id = ids.get(position).map_or(0, |id| *id as usize);
             weights.words.add_row(context.kernels, id, row);
@@ -48,13 +51,30 @@ fn embed_tokens(pass: &mut Pass<'_, '_>, weights: &TokenWeights<'_>, ids: &[u32]
                 table.add_row(context.kernels, position, row);
             }
         }
-        if let Some(weights) = weights.norm {
-            norm_rows(&context, &mut rows, scratch.tile.floats, weights);
+        match (weights.projection, weights.norm) {
+            (Some(map), norm) if cfg!(feature = "more-families") => {
+                project(&context, &mut scratch.tile, &mut rows, &map, norm);
+            }
+            (_, Some(weights)) => norm_rows(&context, &mut rows, scratch.tile.floats, weights),
+            _ => {}
         }
     });
 }
 
-/// Class token, projected patches, positions.
+/// The map of the first columns of each row, which are normalised first, in place.
+fn project(
+    context: &Context<'_>,
+    tile: &mut Tile<'_>,
+    rows: &mut MatrixMut<'_>,
+    map: &Linear<'_>,
+    norm: Option<NormWeights<'_>>,
+) {
+    let sums = rows.as_matrix().iter().map(|row| row.part(0..map.inputs));
+    let sums = context.load(tile, sums, Transform { norm, scale: &[] }, map);
+    apply(context.kernels, rows, sums, map, &Epilogue::overwrite(map.bias));
+}
+
+/// Prefix tokens, projected patches, positions; their norm.
 fn embed_patches(
     pass: &mut Pass<'_, '_>,
     weights: &PatchWeights<'_>,
@@ -65,7 +85,7 @@ fn embed_patches(
     let (context, d) = (pass.context, pass.context.config.hidden);
     let hidden = pass.buffers.hidden.part_mut(0..pass.tokens * d);
     let first = pass.tokens - grid.patches();
-    hidden.iter_mut().zip(weights.class_token).for_each(|(slot, x)| *slot = *x);
+    hidden.iter_mut().zip(weights.prefix).for_each(|(slot, x)| *slot = *x);
     let out = MatrixMut::new(hidden.part_mut(first * d..pass.tokens * d), d);
     let scratch = pass.scratch.reborrow();
     for_row_tiles(
@@ -82,6 +102,17 @@ fn embed_patches(
             apply(context.kernels, &mut out, rows, projection, &epilogue);
         },
     );
+    add_positions(pass, weights);
+}
+
+/// Positions, and the norm that follows them.
+fn add_positions(pass: &mut Pass<'_, '_>, weights: &PatchWeights<'_>) {
+    let (context, d) = (pass.context, pass.context.config.hidden);
+    let hidden = pass.buffers.hidden.part_mut(0..pass.tokens * d);
     let rows = hidden.chunks_exact_mut(d.max(1)).enumerate();
     rows.for_each(|(position, row)| weights.positions.add_row(context.kernels, position, row));
+    if let (Some(weights), true) = (weights.norm, cfg!(feature = "more-families")) {
+        let floats = &mut *pass.scratch.tile.floats;
+        norm_rows(&context, &mut MatrixMut::new(hidden, d), floats, weights);
+    }
 }

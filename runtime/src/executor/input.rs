@@ -55,8 +55,8 @@ pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result
             check_types(types, ids.len(), token_types)?;
             *length
         }
-        (Input::Pixels(pixels), Embedding::Patches { class_token, .. }) => {
-            check_pixels(pixels, model)? + usize::from(class_token)
+        (Input::Pixels(pixels), Embedding::Patches { prefix_tokens, .. }) => {
+            check_pixels(pixels, model)? + prefix_tokens
         }
         _ => return Err(RunError::WrongInput),
     };

@@ -77,7 +77,13 @@ fn put<const N: usize>(bytes: &mut [u8; N], range: Range<usize>, value: u32) {
     }
 }
 
-const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::GeluErf, Activation::GeluTanh];
+/// A build without it refuses what it brings like a reader of an earlier minor version.
+const MORE: bool = cfg!(feature = "more-families");
+
+const ACTIVATIONS: &[Activation] = {
+    use Activation::{GeluErf, GeluQuick, GeluTanh, Relu, Silu};
+    if MORE { &[Relu, GeluErf, GeluTanh, Silu, GeluQuick] } else { &[Relu, GeluErf, GeluTanh] }
+};
 
 fn code_of<T: PartialEq>(choices: &[T], value: &T) -> u32 {
     choices.iter().position(|choice| choice == value).map_or(0, |index| index as u32 + 1)
@@ -97,8 +103,8 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     put(&mut bytes, config::NORM_EPS, value.norm_eps.to_bits());
     let placements = [NormPlacement::Pre, NormPlacement::Post];
     put(&mut bytes, config::PLACEMENT, code_of(&placements, &value.placement));
-    put(&mut bytes, config::ACTIVATION, code_of(&ACTIVATIONS, &value.activation));
-    let flags = [value.gated, value.final_norm, value.int8_attention];
+    put(&mut bytes, config::ACTIVATION, code_of(ACTIVATIONS, &value.activation));
+    let flags = [value.gated, value.final_norm, value.int8_attention, value.shared_layers];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
     put(&mut bytes, config::FLAGS, flags);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
@@ -108,11 +114,11 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
 
 fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
     let (code, fields) = match *embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
-            (1, [vocabulary, positions, token_types, usize::from(norm), 0])
+        Embedding::Tokens { vocabulary, positions, token_types, norm, projected } => {
+            (1, [vocabulary, positions, token_types, usize::from(norm), projected, 0])
         }
-        Embedding::Patches { height, width, channels, patch, class_token } => {
-            (2, [height, width, channels, patch, usize::from(class_token)])
+        Embedding::Patches { height, width, channels, patch, prefix_tokens, norm } => {
+            (2, [height, width, channels, patch, prefix_tokens, usize::from(norm)])
         }
     };
     put(bytes, config::EMBEDDING, code);
@@ -128,7 +134,7 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..8)?;
+    let flags = fields.size(config::FLAGS, 0..if MORE { 16 } else { 8 })?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -139,12 +145,13 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         norm: fields.choice(config::NORM, &[Norm::LayerNorm, Norm::RmsNorm])?,
         norm_eps: fields.float(config::NORM_EPS, |eps| eps >= 0.0)?,
         placement: fields.choice(config::PLACEMENT, &[NormPlacement::Pre, NormPlacement::Post])?,
-        activation: fields.choice(config::ACTIVATION, &ACTIVATIONS)?,
+        activation: fields.choice(config::ACTIVATION, ACTIVATIONS)?,
         gated: flags & 1 != 0,
         attention_scale: fields.float(config::ATTENTION_SCALE, |scale| scale > 0.0)?,
         relative_distance: fields.size(config::RELATIVE_DISTANCE, 0..limits::POSITIONS + 1)?,
         final_norm: flags & 2 != 0,
         int8_attention: flags & 4 != 0,
+        shared_layers: flags & 8 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
@@ -155,16 +162,23 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
 }
 
 fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
-    let [first, second, third, fourth, fifth] = config::EMBEDDING_FIELDS;
-    let positions = 0..limits::POSITIONS + 1;
-    if fields.choice(config::EMBEDDING, &[true, false])? {
-        return Ok(Embedding::Tokens {
-            vocabulary: fields.size(first, 1..limits::VOCABULARY + 1)?,
-            positions: fields.size(second, positions.clone())?,
-            token_types: fields.size(third, positions)?,
-            norm: fields.size(fourth, 0..2)? == 1,
-        });
+    if !fields.choice(config::EMBEDDING, &[true, false])? {
+        return decode_patches(fields);
     }
+    let [first, second, third, fourth, fifth, _] = config::EMBEDDING_FIELDS;
+    let positions = 0..limits::POSITIONS + 1;
+    let widest = if MORE { size_at(fields.bytes, config::HIDDEN) } else { 0 };
+    Ok(Embedding::Tokens {
+        vocabulary: fields.size(first, 1..limits::VOCABULARY + 1)?,
+        positions: fields.size(second, positions.clone())?,
+        token_types: fields.size(third, positions)?,
+        norm: fields.size(fourth, 0..2)? == 1,
+        projected: fields.size(fifth, 0..widest.saturating_add(1))?,
+    })
+}
+
+fn decode_patches(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    let [first, second, third, fourth, fifth, sixth] = config::EMBEDDING_FIELDS;
     let sides = 1..limits::POSITIONS + 1;
     let patch = fields.size(fourth.clone(), sides.clone())?;
     let side = |range: Range<usize>| {
@@ -175,14 +189,16 @@ fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     let channels = fields.size(third, 1..5)?;
     let patches = (height / patch).checked_mul(width / patch);
     let inputs = patch.checked_mul(patch).and_then(|area| area.checked_mul(channels));
-    if patches.is_none_or(|count| count >= limits::POSITIONS) {
+    let others = patches.map_or(0, |count| limits::POSITIONS.saturating_sub(count));
+    if others == 0 {
         return Err(fields.invalid(&second));
     }
     if inputs.is_none_or(|count| count > limits::WIDTH) {
         return Err(fields.invalid(&fourth));
     }
-    let class_token = fields.size(fifth, 0..2)? == 1;
-    Ok(Embedding::Patches { height, width, channels, patch, class_token })
+    let prefix_tokens = fields.size(fifth, 0..others + 1)?;
+    let norm = fields.size(sixth, 0..if MORE { 2 } else { 1 })? == 1;
+    Ok(Embedding::Patches { height, width, channels, patch, prefix_tokens, norm })
 }
 
 const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
@@ -191,7 +207,7 @@ const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, Ro
 #[must_use]
 pub fn encode_task(value: &TaskConfig) -> [u8; task::BYTES] {
     let mut bytes = [0; task::BYTES];
-    put(&mut bytes, task::ADAPTER_ACTIVATION, code_of(&ACTIVATIONS, &value.adapter_activation));
+    put(&mut bytes, task::ADAPTER_ACTIVATION, code_of(ACTIVATIONS, &value.adapter_activation));
     put(&mut bytes, task::ROUTER_INPUT, code_of(&ROUTER_INPUTS, &value.router_input));
     let (code, eps, sweeps, eps_start, decay) = match value.gate {
         Gate::Exact { eps } => (1, eps, 0, 0.0, 0.0),
@@ -231,7 +247,7 @@ pub fn decode_task(bytes: &[u8]) -> Result<TaskConfig, FormatError> {
         _ => Gate::Ones,
     };
     let value = TaskConfig {
-        adapter_activation: fields.choice(task::ADAPTER_ACTIVATION, &ACTIVATIONS)?,
+        adapter_activation: fields.choice(task::ADAPTER_ACTIVATION, ACTIVATIONS)?,
         router_input: fields.choice(task::ROUTER_INPUT, &ROUTER_INPUTS)?,
         gate,
         reduction: fields.float(task::REDUCTION, |reduction| reduction >= 1.0)?,

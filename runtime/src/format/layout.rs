@@ -7,7 +7,7 @@ use core::ops::Range;
 /// transfer.
 pub const MAGIC: [u8; 8] = *b"\x89CoDA\r\n\x1a";
 /// Format version written, and the major version read.
-pub const VERSION: Version = Version { major: 1, minor: 1 };
+pub const VERSION: Version = Version { major: 1, minor: 2 };
 /// Sections and tensors start at multiples of this many bytes from the start of the package.
 pub const ALIGNMENT: usize = 64;
 /// A package must lie in memory at a multiple of this many bytes; 64 is best for vector loads.
@@ -114,18 +114,19 @@ pub mod config {
     pub const NORM_EPS: Range<usize> = 28..32;
     /// 1 pre-norm, 2 post-norm.
     pub const PLACEMENT: Range<usize> = 32..36;
-    /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh).
+    /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh), 4 SiLU, 5 GELU (quick).
     pub const ACTIVATION: Range<usize> = 36..40;
-    /// Bit 0 gated feed-forward, bit 1 final norm.
+    /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers.
     pub const FLAGS: Range<usize> = 40..44;
     /// f32.
     pub const ATTENTION_SCALE: Range<usize> = 44..48;
     /// Largest relative distance, 0 for none.
     pub const RELATIVE_DISTANCE: Range<usize> = 48..52;
-    /// Five values: vocabulary, positions, token types, norm, 0; or height, width, channels, patch,
-    /// class token.
-    pub const EMBEDDING_FIELDS: [Range<usize>; 5] = [52..56, 56..60, 60..64, 64..68, 68..72];
-    /// Length of the section; bytes from 72 are zero.
+    /// Six values: vocabulary, positions, token types, norm, projected width, 0; or height, width,
+    /// channels, patch, prefix tokens, norm.
+    pub const EMBEDDING_FIELDS: [Range<usize>; 6] =
+        [52..56, 56..60, 60..64, 64..68, 68..72, 72..76];
+    /// Length of the section; bytes from 76 are zero.
     pub const BYTES: usize = 96;
 }
 

@@ -65,7 +65,7 @@ roles! {
     PatchWeight = 6, Global, Base, "patch weight";
     /// Patch projection bias `[d]`.
     PatchBias = 7, Global, Base, "patch bias";
-    /// Class token `[d]`.
+    /// Learned tokens before the patches, the class token first `[prefix tokens, d]`.
     ClassToken = 8, Global, Base, "class token";
     /// Relative position bias by distance `[heads, 2 D + 1]`.
     RelativeBias = 9, Global, Base, "relative bias";
@@ -77,6 +77,10 @@ roles! {
     HeadWeight = 12, Global, Both, "head weight";
     /// Classifier bias `[labels]`.
     HeadBias = 13, Global, Both, "head bias";
+    /// From the columns of the token tables to the model dimension `[d, projected]`.
+    ProjectionWeight = 24, Global, Base, "embedding projection weight";
+    /// Bias of that map `[d]`.
+    ProjectionBias = 25, Global, Base, "embedding projection bias";
     /// Query projection `[attention width, d]`.
     Query = 32, Layer, Base, "query weight";
     /// Query bias `[attention width]`.

@@ -65,6 +65,11 @@ pub(crate) fn activate(activation: Activation, precision: Precision, x: f32) -> 
         (Activation::Relu, _) => math::relu(x),
         (Activation::GeluErf, Precision::F32) => math::gelu_erf(x),
         (Activation::GeluErf, Precision::Int8) => math::gelu_erf_8bit(x),
-        (Activation::GeluTanh, _) => math::gelu_tanh(x),
+        #[cfg(feature = "more-families")]
+        (Activation::Silu, _) => math::swish(x, 1.0),
+        #[cfg(feature = "more-families")]
+        (Activation::GeluQuick, _) => math::swish(x, math::QUICK),
+        // The tanh form: no package has what a build leaves out.
+        _ => math::gelu_tanh(x),
     }
 }

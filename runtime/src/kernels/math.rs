@@ -240,6 +240,24 @@ pub fn gelu_tanh(x: f32) -> f32 {
     if zero { 0.0 } else { y }
 }
 
+/// `x / (1 + e^(-rate x))`: the SiLU with a rate of 1, the quick GELU with one of 1.702.
+///
+/// Domain: everything. Maximum error 2.4e-7 max(1, |x|) absolute.
+///
+/// Where rate x is below -87 (where the exact result is above -2e-36), at -inf too, and for |x| < 2^-122
+/// the result is +0. Of +inf it is +inf.
+#[must_use]
+#[inline(always)]
+pub fn swish(x: f32, rate: f32) -> f32 {
+    let scaled = rate * x;
+    let y = x / (1.0 + exp(-scaled));
+    let zero = (scaled < -87.0) | (x.abs() < TINY);
+    if zero { 0.0 } else { y }
+}
+
+/// The rate of the quick GELU.
+pub const QUICK: f32 = 1.702;
+
 /// 1 / (1 + e^-x).
 ///
 /// Domain: everything. Maximum error 2.49 ulp.
@@ -294,6 +312,7 @@ mod tests {
     const ERF_MAX_ULPS: f64 = 1.51;
     const GELU_ERF_MAX_ERROR: f64 = 1.22e-7;
     const GELU_TANH_MAX_ERROR: f64 = 1.27e-7;
+    const SWISH_MAX_ERROR: f64 = 2.4e-7;
     const SIGMOID_MAX_ULPS: f64 = 2.49;
 
     /// From here on erf and sigmoid are exactly one.
@@ -306,13 +325,23 @@ mod tests {
 
     type Function = fn(f32) -> f32;
 
-    const ALL: [(&str, Function); 10] = [
+    fn silu(x: f32) -> f32 {
+        swish(x, 1.0)
+    }
+
+    fn gelu_quick(x: f32) -> f32 {
+        swish(x, QUICK)
+    }
+
+    const ALL: [(&str, Function); 12] = [
         ("exp", exp),
         ("ln", ln),
         ("erf", erf),
         ("gelu_erf", gelu_erf),
         ("gelu_erf_8bit", gelu_erf_8bit),
         ("gelu_tanh", gelu_tanh),
+        ("silu", silu),
+        ("gelu_quick", gelu_quick),
         ("sigmoid", sigmoid),
         ("relu", relu),
         ("round_ties_even", round_ties_even),
@@ -463,6 +492,14 @@ mod tests {
     fn gelu_tanh_is_within_its_stated_error() {
         let inputs = within(f32::MAX, DENSE);
         assert!(worst(inputs, gelu_tanh, reference_gelu_tanh, scaled) <= GELU_TANH_MAX_ERROR);
+    }
+
+    #[test]
+    fn swish_is_within_its_stated_error() {
+        for (function, rate) in [(silu as Function, 1.0), (gelu_quick, f64::from(QUICK))] {
+            let exact = |x: f64| x / (1.0 + (-rate * x).exp());
+            assert!(worst(within(f32::MAX, DENSE), function, exact, scaled) <= SWISH_MAX_ERROR);
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct TokenWeights<'a> {
     pub(crate) types: Option<Table<'a>>,
     pub(crate) positions: Option<Table<'a>>,
     pub(crate) norm: Option<NormWeights<'a>>,
+    /// From the columns of the tables to the model dimension.
+    pub(crate) projection: Option<Linear<'a>>,
 }
 
 /// Projected patches and their positions.
@@ -43,8 +45,9 @@ pub(crate) struct PatchWeights<'a> {
     pub(crate) grid: PatchGrid,
     pub(crate) projection: Linear<'a>,
     pub(crate) positions: Table<'a>,
-    /// `[d]`; empty for none.
-    pub(crate) class_token: &'a [f32],
+    /// `[prefix tokens, d]`; empty for none.
+    pub(crate) prefix: &'a [f32],
+    pub(crate) norm: Option<NormWeights<'a>>,
 }
 
 impl Default for EmbeddingWeights<'_> {
@@ -87,22 +90,12 @@ fn relative_bias<'a>(packages: &Packages<'a>) -> Result<&'a [f32], ModelError> {
 
 impl<'a> EmbeddingWeights<'a> {
     fn view(packages: &Packages<'a>) -> Result<Self, ModelError> {
-        let some = |role, rows| (rows > 0).then(|| packages.table(role, rows)).transpose();
         match packages.config.embedding {
-            Embedding::Tokens { vocabulary, positions, token_types, norm }
-                if cfg!(feature = "tokens") =>
-            {
-                let (weight, bias) = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
-                let norm = norm.then(|| packages.norm(weight, bias, GLOBAL_LAYER));
-                Ok(Self::Tokens(TokenWeights {
-                    words: packages.table(Role::TokenEmbedding, vocabulary)?,
-                    positions: some(Role::PositionEmbedding, positions)?,
-                    types: some(Role::TokenTypeEmbedding, token_types)?,
-                    norm: norm.transpose()?,
-                }))
+            Embedding::Tokens { .. } if cfg!(feature = "tokens") => {
+                TokenWeights::view(packages).map(Self::Tokens)
             }
-            Embedding::Patches { class_token, .. } if cfg!(feature = "patches") => {
-                PatchWeights::view(packages, class_token).map(Self::Patches)
+            Embedding::Patches { prefix_tokens, norm, .. } if cfg!(feature = "patches") => {
+                PatchWeights::view(packages, prefix_tokens, norm).map(Self::Patches)
             }
             Embedding::Tokens { .. } => Err(ModelError::LeftOut { feature: "tokens" }),
             Embedding::Patches { .. } => Err(ModelError::LeftOut { feature: "patches" }),
@@ -110,8 +103,42 @@ impl<'a> EmbeddingWeights<'a> {
     }
 }
 
+/// The norm after the sum of an embedding, over so many columns.
+fn embedding_norm<'a>(
+    packages: &Packages<'a>,
+    columns: usize,
+) -> Result<NormWeights<'a>, ModelError> {
+    let (weight, bias) = (Role::EmbeddingNormWeight, Role::EmbeddingNormBias);
+    packages.norm_of(weight, bias, GLOBAL_LAYER, columns)
+}
+
+impl<'a> TokenWeights<'a> {
+    fn view(packages: &Packages<'a>) -> Result<Self, ModelError> {
+        let d = packages.config.hidden;
+        let Embedding::Tokens { vocabulary, positions, token_types, norm, projected } =
+            packages.config.embedding
+        else {
+            return Ok(Self::default());
+        };
+        let columns = if cfg!(feature = "more-families") && projected > 0 { projected } else { d };
+        let table = |role, rows| packages.table_of(role, Shape { rows, columns });
+        let some = |role, rows| (rows > 0).then(|| table(role, rows)).transpose();
+        let (weight, bias) = (Role::ProjectionWeight, Role::ProjectionBias);
+        let shape = Shape { rows: d, columns };
+        let projection = (cfg!(feature = "more-families") && projected > 0)
+            .then(|| packages.float_linear(weight, bias, shape));
+        Ok(Self {
+            words: table(Role::TokenEmbedding, vocabulary)?,
+            positions: some(Role::PositionEmbedding, positions)?,
+            types: some(Role::TokenTypeEmbedding, token_types)?,
+            norm: norm.then(|| embedding_norm(packages, columns)).transpose()?,
+            projection: projection.transpose()?,
+        })
+    }
+}
+
 impl<'a> PatchWeights<'a> {
-    fn view(packages: &Packages<'a>, class_token: bool) -> Result<Self, ModelError> {
+    fn view(packages: &Packages<'a>, tokens: usize, norm: bool) -> Result<Self, ModelError> {
         let config = &packages.config;
         let (d, grid) = (config.hidden, PatchGrid::of(&config.embedding).unwrap_or_default());
         let shape = Shape { rows: d, columns: grid.inputs() };
@@ -120,10 +147,16 @@ impl<'a> PatchWeights<'a> {
             grid,
             projection: packages.float_linear(Role::PatchWeight, Role::PatchBias, shape)?,
             positions: packages.table(Role::PositionEmbedding, positions)?,
-            class_token: match class_token {
-                true => packages.vector(Role::ClassToken, GLOBAL_LAYER, d)?,
-                false => &[],
+            prefix: match tokens {
+                0 => &[],
+                rows => {
+                    let tensor = packages.required(Role::ClassToken, GLOBAL_LAYER)?;
+                    view::floats(&tensor, Shape { rows, columns: d })?
+                }
             },
+            norm: (cfg!(feature = "more-families") && norm)
+                .then(|| embedding_norm(packages, d))
+                .transpose()?,
         })
     }
 }

@@ -225,7 +225,7 @@ impl<'a> Model<'a> {
             head_dim: config.head_dim,
             feed_forward: config.feed_forward,
             gated: config.gated,
-            patch_inputs: self.patch_grid().map_or(0, |grid| grid.inputs()),
+            patch_inputs: self.embedding_inputs(),
             adapter: rows_of(Role::AdapterDown),
             low_rank: rows_of(Role::LowRankDown),
             outputs: self.outputs(),
@@ -233,6 +233,14 @@ impl<'a> Model<'a> {
             keys_of_all: modes().any(|mode| mode != Some(AttentionMode::KToK)),
             int8_attention: config.int8_attention,
             int8: (0..config.layers).any(|index| self.layer(index).reads_int8()),
+        }
+    }
+
+    /// Columns of the rows that a map of the embedding reads.
+    fn embedding_inputs(&self) -> usize {
+        match self.config().embedding {
+            Embedding::Tokens { projected, .. } if cfg!(feature = "more-families") => projected,
+            _ => self.patch_grid().map_or(0, |grid| grid.inputs()),
         }
     }
 

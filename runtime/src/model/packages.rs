@@ -45,7 +45,13 @@ impl<'a> Packages<'a> {
     pub(super) fn tensor(&self, role: Role, layer: u16) -> Option<Tensor<'a>> {
         self.task
             .and_then(|task| task.tensor(role, layer))
-            .or_else(|| self.base.tensor(role, layer))
+            .or_else(|| self.base.tensor(role, self.stored(layer)))
+    }
+
+    /// Where the base keeps what layer `layer` reads.
+    const fn stored(&self, layer: u16) -> u16 {
+        let shared = cfg!(feature = "more-families") && self.config.shared_layers;
+        if shared && layer != GLOBAL_LAYER { 0 } else { layer }
     }
 
     pub(super) fn required(&self, role: Role, layer: u16) -> Result<Tensor<'a>, ModelError> {
@@ -104,11 +110,21 @@ impl<'a> Packages<'a> {
         bias: Role,
         layer: u16,
     ) -> Result<NormWeights<'a>, ModelError> {
-        let d = self.config.hidden;
+        self.norm_of(weight, bias, layer, self.config.hidden)
+    }
+
+    /// A norm of so many columns.
+    pub(super) fn norm_of(
+        &self,
+        weight: Role,
+        bias: Role,
+        layer: u16,
+        columns: usize,
+    ) -> Result<NormWeights<'a>, ModelError> {
         Ok(NormWeights {
-            weight: self.vector(weight, layer, d)?,
+            weight: self.vector(weight, layer, columns)?,
             bias: match self.config.norm {
-                Norm::LayerNorm => self.vector(bias, layer, d)?,
+                Norm::LayerNorm => self.vector(bias, layer, columns)?,
                 Norm::RmsNorm => &[],
             },
             eps: self.config.norm_eps,
@@ -117,7 +133,11 @@ impl<'a> Packages<'a> {
 
     /// A table of the model whose rows are looked up.
     pub(super) fn table(&self, role: Role, rows: usize) -> Result<Table<'a>, ModelError> {
-        let shape = Shape { rows, columns: self.config.hidden };
+        self.table_of(role, Shape { rows, columns: self.config.hidden })
+    }
+
+    /// A table of any width.
+    pub(super) fn table_of(&self, role: Role, shape: Shape) -> Result<Table<'a>, ModelError> {
         view::table(&self.required(role, GLOBAL_LAYER)?, shape)
     }
 }

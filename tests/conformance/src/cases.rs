@@ -145,13 +145,19 @@ fn pairs(
 
 /// One of every combination of bias, activation and destination, in turn.
 fn epilogue<'w>(bias: &'w [f32], scale: &'w [f32], case: usize) -> Epilogue<'w> {
-    let activations =
-        [None, Some(Activation::Relu), Some(Activation::GeluErf), Some(Activation::GeluTanh)];
+    let activations = [
+        None,
+        Some(Activation::Relu),
+        Some(Activation::GeluErf),
+        Some(Activation::GeluTanh),
+        Some(Activation::Silu),
+        Some(Activation::GeluQuick),
+    ];
     let stores =
         [Store::Overwrite, Store::Add { scale: &[] }, Store::Add { scale }, Store::Multiply];
     Epilogue {
         bias: if case.is_multiple_of(5) { &[] } else { bias },
-        activation: activations[case / 4 % 4],
+        activation: activations[case / 4 % 6],
         store: stores[case / 16 % 4],
     }
 }

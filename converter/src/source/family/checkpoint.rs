@@ -11,11 +11,15 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Where the fields are.
 const FILE: &str = "config.json";
+/// Fields that hold the configuration of one encoder of several.
+const TOWERS: [&str; 1] = ["vision_config"];
 
 /// What a family reads.
+#[derive(Clone)]
 pub(super) struct Checkpoint<'f> {
     path: &'f Path,
     fields: Value,
@@ -23,7 +27,7 @@ pub(super) struct Checkpoint<'f> {
     image_size: Option<usize>,
     prefix: String,
     /// Names of the fields that were asked for.
-    read: RefCell<BTreeSet<String>>,
+    read: Rc<RefCell<BTreeSet<String>>>,
 }
 
 /// Names of the fields that every encoder has.
@@ -35,13 +39,13 @@ pub(super) struct SizeFields {
 }
 
 impl<'f> Checkpoint<'f> {
-    pub(super) const fn new(
+    pub(super) fn new(
         path: &'f Path,
         fields: Value,
         file: Option<&'f TensorFile>,
         image_size: Option<usize>,
     ) -> Self {
-        let read = RefCell::new(BTreeSet::new());
+        let read = Rc::default();
         Self { path, fields, file, image_size, prefix: String::new(), read }
     }
 
@@ -80,6 +84,22 @@ impl<'f> Checkpoint<'f> {
         &self.prefix
     }
 
+    /// The configuration that the field holds in place of the whole, if it is there.
+    pub(super) fn within(&self, field: &str) -> Option<Self> {
+        self.read.borrow_mut().insert(field.to_owned());
+        let fields = self.fields.get(field)?.clone();
+        Some(Self { fields, ..self.clone() })
+    }
+
+    /// The same, with these fields where it has none.
+    pub(super) fn with_defaults(&self, defaults: &Value) -> Self {
+        let none = Map::new();
+        let all = [defaults, &self.fields].map(|value| value.as_object().unwrap_or(&none));
+        let fields = all.into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let fields = Value::Object(fields.map(|(k, v)| (k.clone(), v.clone())).collect());
+        Self { fields, ..self.clone() }
+    }
+
     /// There is a tensor of this name; without a file, always.
     pub(super) fn has(&self, name: &str) -> bool {
         self.file.is_none_or(|file| file.contains(&format!("{}{name}", self.prefix)))
@@ -108,12 +128,17 @@ impl<'f> Checkpoint<'f> {
     /// # Returns
     /// The names of fields that are not known.
     pub(super) fn check_fields(&self) -> Result<Vec<String>, SourceError> {
-        let (read, empty) = (self.read.borrow(), Map::new());
-        let fields = self.fields.as_object().unwrap_or(&empty);
-        match fields::refused_field(FILE, fields, &read) {
-            Some((field, supported)) => Err(self.refuse(field, &fields[field], supported)),
-            None => Ok(fields::unknown(FILE, fields)),
+        let read = self.read.borrow();
+        let within = TOWERS.iter().filter(|field| read.contains(**field));
+        let within = within.filter_map(|field| self.fields.get(field));
+        let mut unknown = Vec::new();
+        for fields in std::iter::once(&self.fields).chain(within).filter_map(Value::as_object) {
+            if let Some((field, supported)) = fields::refused_field(FILE, fields, &read) {
+                return Err(self.refuse(field, &fields[field], supported));
+            }
+            unknown.extend(fields::unknown(FILE, fields));
         }
+        Ok(unknown)
     }
 
     /// A field that must be there.
@@ -124,13 +149,9 @@ impl<'f> Checkpoint<'f> {
     /// The activation of the feed-forward layers; the erf form of GELU if the field is absent.
     pub(super) fn activation(&self, field: &'static str) -> Result<Activation, SourceError> {
         let Some(name) = self.get::<String>(field)? else { return Ok(Activation::GeluErf) };
-        let canonical = match name.as_str() {
-            "gelu_python" => "gelu",
-            "gelu_fast" | "gelu_pytorch_tanh" => "gelu_new",
-            name => name,
-        };
-        Activation::from_name(canonical)
-            .ok_or_else(|| self.refuse(field, name, "supported are gelu, gelu_new and relu"))
+        Activation::from_name(&name).ok_or_else(|| {
+            self.refuse(field, name, "supported are gelu, gelu_new, quick_gelu, silu and relu")
+        })
     }
 
     /// An encoder of these sizes, in all else as the first BERT.
@@ -160,6 +181,7 @@ impl<'f> Checkpoint<'f> {
             relative_distance: 0,
             final_norm: false,
             int8_attention: false,
+            shared_layers: false,
         })
     }
 

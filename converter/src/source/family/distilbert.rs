@@ -35,6 +35,7 @@ const LAYER: LayerNames = LayerNames {
     feed_forward_norm: "output_layer_norm",
     gate: "",
     expand: "ffn.lin1",
+    fused: false,
     contract: "ffn.lin2",
     feed_forward_scale: None,
 };
@@ -46,6 +47,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         positions: checkpoint.need("max_position_embeddings")?,
         token_types: 0,
         norm: true,
+        projected: 0,
     };
     let activation = checkpoint.activation("activation")?;
     Ok(Config { activation, ..checkpoint.encoder(embedding, &SIZES)? })

@@ -1,63 +1,13 @@
 //! The tensors of an encoder, as a family names and stores them.
 
-use crate::source::error::SourceError;
-use crate::source::positions::{self, Grid};
-use crate::source::relative;
+use super::entry::{Entry, Stored};
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EXPAND, FEED_FORWARD_NORM, GATE, KEY, OUTPUT, QUERY, Roles, VALUE,
+    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, GATE, KEY, OUTPUT,
+    PROJECTION, QUERY, Roles, VALUE,
 };
-use crate::source::tensors::{FloatTensor, Place, TensorFile};
-use coda_runtime::config::{Config, Norm};
+use crate::source::tensors::Place;
+use coda_runtime::config::{Config, Embedding, Norm};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-
-/// One tensor of an encoder.
-pub(in crate::source) struct Entry {
-    /// Where it belongs.
-    pub(in crate::source) place: Place,
-    /// Its name in the file.
-    pub(in crate::source) name: String,
-    /// Rows and columns, as the encoder reads it.
-    pub(in crate::source) shape: [usize; 2],
-    /// The file may lack it.
-    pub(in crate::source) optional: bool,
-    stored: Stored,
-}
-
-/// What a file holds in place of what the encoder reads.
-pub(super) enum Stored {
-    /// The same.
-    Same,
-    /// So many rows that the encoder never reads, then the same.
-    After(usize),
-    /// Positions of another grid of patches, after that of the class token if there is one.
-    Resized { from: Grid, to: Grid },
-    /// A relative bias by bucket, so many.
-    Buckets(usize),
-}
-
-impl Entry {
-    /// Reads the tensor.
-    pub(in crate::source) fn read(&self, file: &TensorFile) -> Result<FloatTensor, SourceError> {
-        let [rows, columns] = self.shape;
-        let values = match self.stored {
-            Stored::Same => return file.matrix(&self.name, self.shape),
-            Stored::After(skipped) => {
-                let table = file.matrix(&self.name, [skipped + rows, columns])?;
-                table.values[skipped * columns..].to_vec()
-            }
-            Stored::Resized { from, to } => {
-                let class = rows - to.patches();
-                let table = file.matrix(&self.name, [class + from.patches(), columns])?;
-                positions::resize(&table.values, from, to, columns)
-            }
-            Stored::Buckets(buckets) => {
-                let table = file.matrix(&self.name, [buckets, rows])?;
-                relative::bias_by_distance(&table.values, buckets, rows, columns / 2)
-            }
-        };
-        Ok(FloatTensor { shape: self.shape.to_vec(), values })
-    }
-}
 
 /// Where the parts of a layer are in a family's names.
 pub(super) struct LayerNames {
@@ -70,6 +20,8 @@ pub(super) struct LayerNames {
     pub(super) feed_forward_norm: &'static str,
     pub(super) gate: &'static str,
     pub(super) expand: &'static str,
+    /// Gate and expansion are the two halves of one tensor, which `expand` names.
+    pub(super) fused: bool,
     pub(super) contract: &'static str,
     pub(super) feed_forward_scale: Option<&'static str>,
 }
@@ -94,9 +46,41 @@ impl<'c> Entries<'c> {
         self.list
     }
 
-    /// A table of the embedding: rows of the model's dimension.
+    /// Columns of the tables of the embedding.
+    const fn table_width(&self) -> usize {
+        match self.config.embedding {
+            Embedding::Tokens { projected, .. } if projected > 0 => projected,
+            _ => self.config.hidden,
+        }
+    }
+
+    /// A table of the embedding.
     pub(super) fn table(&mut self, role: Role, name: &str, rows: usize) {
-        self.add((GLOBAL_LAYER, role), name, [rows, self.config.hidden]);
+        self.rows(role, name, rows, Stored::Same);
+    }
+
+    /// A table of the embedding that is stored in a form of its own.
+    pub(super) fn rows(&mut self, role: Role, name: &str, rows: usize, stored: Stored) {
+        self.stored(role, name, [rows, self.table_width()], stored);
+    }
+
+    /// Learned tokens before the patches, each tensor with its rows.
+    pub(super) fn prefix_tokens(&mut self, tokens: &[(&str, usize)]) {
+        let Some((first, _)) = tokens.first() else { return };
+        let rows = tokens.iter().map(|(_, rows)| rows).sum();
+        let stored = match tokens.len() {
+            1 => Stored::Same,
+            _ => Stored::Joined(tokens.iter().map(|(name, n)| (self.full(name), *n)).collect()),
+        };
+        self.rows(Role::ClassToken, first, rows, stored);
+    }
+
+    /// The map from the tables of the embedding to the model's dimension, if the encoder has one.
+    pub(super) fn projection(&mut self, name: &str) {
+        let shape = [self.config.hidden, self.table_width()];
+        if matches!(self.config.embedding, Embedding::Tokens { projected, .. } if projected > 0) {
+            self.global_linear(PROJECTION, name, shape);
+        }
     }
 
     /// A tensor that is stored in a form of its own.
@@ -106,7 +90,8 @@ impl<'c> Entries<'c> {
 
     /// A norm outside the layers.
     pub(super) fn global_norm(&mut self, roles: Roles, name: &str) {
-        self.norm(GLOBAL_LAYER, roles, name);
+        let columns = if roles == EMBEDDING_NORM { self.table_width() } else { self.config.hidden };
+        self.norm_of(GLOBAL_LAYER, roles, name, columns);
     }
 
     /// A linear map outside the layers.
@@ -115,8 +100,8 @@ impl<'c> Entries<'c> {
     }
 
     /// A norm: `{name}.weight` and, for LayerNorm, `{name}.bias`.
-    fn norm(&mut self, layer: u16, roles: Roles, name: &str) {
-        let shape = [1, self.config.hidden];
+    fn norm_of(&mut self, layer: u16, roles: Roles, name: &str, columns: usize) {
+        let shape = [1, columns];
         self.add((layer, roles.weight), &format!("{name}.weight"), shape);
         if self.config.norm == Norm::LayerNorm {
             self.add((layer, roles.bias), &format!("{name}.bias"), shape);
@@ -136,18 +121,29 @@ impl<'c> Entries<'c> {
         }
     }
 
+    /// Every layer under the same names, which `prefix` begins.
+    pub(super) fn shared_layers(&mut self, prefix: &str, names: &LayerNames) {
+        for layer in 0..self.config.layers as u16 {
+            self.layer(prefix, names, layer);
+        }
+    }
+
     fn layer(&mut self, prefix: &str, names: &LayerNames, layer: u16) {
         let config = self.config;
         let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
         let at = |name: &str| format!("{prefix}{name}");
-        self.norm(layer, ATTENTION_NORM, &at(names.attention_norm));
+        self.norm_of(layer, ATTENTION_NORM, &at(names.attention_norm), d);
         self.linear(layer, QUERY, &at(names.query), [width, d]);
         self.linear(layer, KEY, &at(names.key), [width, d]);
         self.linear(layer, VALUE, &at(names.value), [width, d]);
         self.linear(layer, OUTPUT, &at(names.output), [d, width]);
-        self.norm(layer, FEED_FORWARD_NORM, &at(names.feed_forward_norm));
-        self.linear(layer, EXPAND, &at(names.expand), [wide, d]);
-        if config.gated {
+        self.norm_of(layer, FEED_FORWARD_NORM, &at(names.feed_forward_norm), d);
+        if names.fused {
+            self.halves(layer, [GATE, EXPAND], &at(names.expand), [wide, d]);
+        } else {
+            self.linear(layer, EXPAND, &at(names.expand), [wide, d]);
+        }
+        if config.gated && !names.fused {
             self.linear(layer, GATE, &at(names.gate), [wide, d]);
         }
         self.linear(layer, CONTRACT, &at(names.contract), [d, wide]);
@@ -159,8 +155,22 @@ impl<'c> Entries<'c> {
         }
     }
 
+    /// Two linear maps in one tensor, one after the other.
+    fn halves(&mut self, layer: u16, maps: [Roles; 2], name: &str, shape: [usize; 2]) {
+        for (half, roles) in maps.into_iter().enumerate() {
+            self.linear(layer, roles, name, shape);
+            let places = [(layer, roles.weight), (layer, roles.bias)];
+            let own = self.list.iter_mut().filter(|entry| places.contains(&entry.place));
+            own.for_each(|entry| entry.stored = Stored::Half(half));
+        }
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     fn add(&mut self, place: Place, name: &str, shape: [usize; 2]) -> &mut Entry {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.full(name);
         let stored = Stored::Same;
         self.list.push_mut(Entry { place, name, shape, optional: false, stored })
     }

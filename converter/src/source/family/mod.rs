@@ -2,17 +2,26 @@
 //!
 //! A family is one file with one value, and one line in [`FAMILIES`].
 
+mod albert;
 mod bert;
 mod checkpoint;
+mod clip;
 mod definition;
+mod deit;
 mod dinov2;
 mod distilbert;
+mod electra;
 mod entries;
+mod entry;
+mod mpnet;
+mod prenorm;
+mod refused;
 mod roberta;
+mod siglip;
 mod t5;
 mod vit;
 
-pub(super) use entries::Entry;
+pub(super) use entry::Entry;
 
 use super::error::SourceError;
 use super::tensors::TensorFile;
@@ -25,17 +34,35 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 6] = [
+static FAMILIES: [&Family; 16] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
-    &vit::FAMILY,
-    &dinov2::FAMILY,
+    &electra::FAMILY,
+    &albert::FAMILY,
+    &albert::REMBERT,
+    &mpnet::FAMILY,
+    &prenorm::ROBERTA,
+    &prenorm::MEGATRON,
     &t5::FAMILY,
+    &vit::FAMILY,
+    &deit::FAMILY,
+    &dinov2::FAMILY,
+    &dinov2::WITH_REGISTERS,
+    &clip::FAMILY,
+    &siglip::FAMILY,
 ];
 
 /// The family of a `model_type`.
 fn family(path: &Path, found: String) -> Result<&'static Family, SourceError> {
+    if let Some(supported) = refused::reason(&found) {
+        return Err(SourceError::Setting {
+            path: path.to_owned(),
+            field: "model_type",
+            found,
+            supported,
+        });
+    }
     let is_named = |family: &&&Family| family.model_types.contains(&found.as_str());
     FAMILIES.iter().find(is_named).copied().ok_or_else(|| {
         let types = FAMILIES.iter().flat_map(|family| family.model_types);

@@ -2,7 +2,8 @@
 
 use super::checkpoint::Checkpoint;
 use super::definition::Family;
-use super::entries::{Entries, LayerNames, Stored};
+use super::entries::{Entries, LayerNames};
+use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::roles::FINAL_NORM;
 use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
@@ -28,6 +29,7 @@ const GATED_LAYER: LayerNames = LayerNames {
     feed_forward_norm: "layer.1.layer_norm",
     gate: "layer.1.DenseReluDense.wi_0",
     expand: "layer.1.DenseReluDense.wi_1",
+    fused: false,
     contract: "layer.1.DenseReluDense.wo",
     feed_forward_scale: None,
 };
@@ -53,7 +55,13 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     let vocabulary = checkpoint.need("vocab_size")?;
     let distance = checkpoint.get("relative_attention_max_distance")?;
     Ok(Config {
-        embedding: Embedding::Tokens { vocabulary, positions: 0, token_types: 0, norm: false },
+        embedding: Embedding::Tokens {
+            vocabulary,
+            positions: 0,
+            token_types: 0,
+            norm: false,
+            projected: 0,
+        },
         hidden: checkpoint.need("d_model")?,
         layers: checkpoint.need("num_layers")?,
         heads: checkpoint.need("num_heads")?,
@@ -68,6 +76,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         relative_distance: distance.unwrap_or(128),
         final_norm: true,
         int8_attention: false,
+        shared_layers: false,
     })
 }
 

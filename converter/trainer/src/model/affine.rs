@@ -26,6 +26,7 @@ pub(super) const ADAPTER_UP: Affine = affine(Role::AdapterUp, Role::AdapterUpBia
 pub(super) const LOW_RANK_KEY: Affine = affine(Role::LowRankKey, Role::LowRankKeyBias);
 pub(super) const LOW_RANK_VALUE: Affine = affine(Role::LowRankValue, Role::LowRankValueBias);
 pub(super) const PATCH: Affine = affine(Role::PatchWeight, Role::PatchBias);
+pub(super) const PROJECTION: Affine = affine(Role::ProjectionWeight, Role::ProjectionBias);
 pub(super) const HEAD: Affine = affine(Role::HeadWeight, Role::HeadBias);
 pub(super) const EMBEDDING_NORM: Affine =
     affine(Role::EmbeddingNormWeight, Role::EmbeddingNormBias);

@@ -3,7 +3,7 @@
 use super::affine::{
     ADAPTER_DOWN, ADAPTER_UP, ATTENTION_NORM, Affine, EMBEDDING_NORM, FEED_FORWARD_GATE,
     FEED_FORWARD_IN, FEED_FORWARD_NORM, FEED_FORWARD_OUT, FINAL_NORM, HEAD, KEY, LOW_RANK_KEY,
-    LOW_RANK_VALUE, OUTPUT, PATCH, QUERY, VALUE,
+    LOW_RANK_VALUE, OUTPUT, PATCH, PROJECTION, QUERY, VALUE,
 };
 use super::batch::{Batch, Inputs};
 use super::{Model, Selector};
@@ -127,28 +127,36 @@ impl Model {
 
     fn embed(&self, batch: &Batch) -> Result<Tensor> {
         match (&batch.inputs, self.config.embedding) {
-            (Inputs::Tokens(ids), Embedding::Tokens { positions, token_types, norm, .. }) => {
-                let table = self.need(GLOBAL_LAYER, Role::TokenEmbedding)?;
-                let mut x = gather(table, ids.clone().into())?;
-                if token_types > 0 {
-                    let table = self.need(GLOBAL_LAYER, Role::TokenTypeEmbedding)?;
-                    x = (x + gather(table, vec![0; ids.len()].into())?)?;
+            (Inputs::Tokens(ids), Embedding::Tokens { projected, norm, .. }) => {
+                let mut x = self.token_rows(batch, ids)?;
+                if norm {
+                    x = self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x)?;
                 }
-                if positions > 0 {
-                    x = (x + self.positions(batch)?)?;
-                }
-                if norm { self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
+                if projected > 0 { self.map(GLOBAL_LAYER, PROJECTION, &x) } else { Ok(x) }
             }
-            (Inputs::Patches(patches), Embedding::Patches { class_token, .. }) => {
+            (Inputs::Patches(patches), Embedding::Patches { prefix_tokens, norm, .. }) => {
                 let mut x = self.map(GLOBAL_LAYER, PATCH, patches)?;
-                if class_token {
-                    let class = self.need(GLOBAL_LAYER, Role::ClassToken)?;
-                    x = merge_rows(class, &x, after_class_token(&batch.ranges))?;
+                if prefix_tokens > 0 {
+                    let prefix = self.need(GLOBAL_LAYER, Role::ClassToken)?;
+                    x = merge_rows(prefix, &x, after_prefix(&batch.ranges, prefix_tokens as u32))?;
                 }
-                x + self.positions(batch)?
+                let x = (x + self.positions(batch)?)?;
+                if norm { self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
             }
             (Inputs::Tokens(_), _) => candle_core::bail!("the model reads images, not tokens"),
             (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
+        }
+    }
+
+    /// The sum of what the tables have for each token.
+    fn token_rows(&self, batch: &Batch, ids: &[u32]) -> Result<Tensor> {
+        let mut x = gather(self.need(GLOBAL_LAYER, Role::TokenEmbedding)?, ids.into())?;
+        if let Some(table) = self.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
+            x = (x + gather(table, vec![0; ids.len()].into())?)?;
+        }
+        match self.find(GLOBAL_LAYER, Role::PositionEmbedding) {
+            Some(_) => x + self.positions(batch)?,
+            None => Ok(x),
         }
     }
 
@@ -462,13 +470,13 @@ fn fixed_scores(
     Tensor::from_vec(scores, (rows, 1), &Device::Cpu)
 }
 
-/// Row 0 (the class token) before the patches of each image, which follow it in the merged rows.
-fn after_class_token(ranges: &[Range<usize>]) -> Arc<[u32]> {
-    let mut next = 1;
+/// The prefix rows before the patches of each image, which follow them in the merged rows.
+fn after_prefix(ranges: &[Range<usize>], prefix: u32) -> Arc<[u32]> {
+    let mut next = prefix;
     let rows = ranges.iter().flat_map(|range| {
         let first = next;
-        next += range.len() as u32 - 1;
-        std::iter::once(0).chain(first..next)
+        next += range.len() as u32 - prefix;
+        (0..prefix).chain(first..next)
     });
     rows.collect()
 }

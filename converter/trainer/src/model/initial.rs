@@ -93,7 +93,9 @@ pub fn fill_base(base: &mut Tensors, initializer: Initializer) {
             | Role::EmbeddingNormWeight
             | Role::AttentionScale
             | Role::FeedForwardScale => constant(shape, 1.0),
-            Role::PatchWeight => initializer.normal(*place, shape, 1.0 / (shape[1] as f32).sqrt()),
+            Role::PatchWeight | Role::ProjectionWeight => {
+                initializer.normal(*place, shape, 1.0 / (shape[1] as f32).sqrt())
+            }
             _ if shape[0] == 1 && place.1 != Role::ClassToken => constant(shape, 0.0),
             _ => initializer.normal(*place, shape, BASE_SPREAD),
         };

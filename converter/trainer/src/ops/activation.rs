@@ -63,6 +63,8 @@ pub(super) fn activate<T: Real>(
                 Activation::Relu => relu(block, own),
                 Activation::GeluErf => gelu_erf(block, own, slopes.is_some()),
                 Activation::GeluTanh => gelu_tanh(block, own),
+                Activation::Silu => swish(block, own, T::one()),
+                Activation::GeluQuick => swish(block, own, T::constant(1.702)),
             }
             if let Some(slopes) = slopes.as_mut() {
                 slopes.extend_from_slice(own);
@@ -97,6 +99,15 @@ fn gelu_erf<T: Real>(values: &mut [T], slopes: &mut [T], keeps: bool) {
         slopes.iter_mut().zip(&shares).for_each(|(slope, share)| *slope += *share);
     }
     values.iter_mut().zip(&shares).for_each(|(x, share)| *x *= *share);
+}
+
+#[inline(always)]
+fn swish<T: Real>(values: &mut [T], slopes: &mut [T], rate: T) {
+    for (x, slope) in values.iter_mut().zip(slopes) {
+        let gate = logistic(rate * *x);
+        *slope = gate + *x * rate * gate * (T::one() - gate);
+        *x *= gate;
+    }
 }
 
 #[inline(always)]

@@ -109,7 +109,7 @@ fn activated<const N: usize>(epilogue: &LoadedEpilogue<2>, mut values: [__m512; 
     values
 }
 
-/// ReLU or the GELU of tanh, which compilers turn into vector code.
+/// ReLU, the GELU of tanh and what is like it, which compilers turn into vector code.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn by_lanes<const N: usize>(values: [__m512; N], activation: Activation) -> [__m512; N] {
@@ -118,6 +118,10 @@ fn by_lanes<const N: usize>(values: [__m512; N], activation: Activation) -> [__m
     for lanes in &mut all {
         match activation {
             Activation::Relu => activate_all(lanes, Activation::Relu, Precision::Int8),
+            #[cfg(feature = "more-families")]
+            Activation::Silu => activate_all(lanes, Activation::Silu, Precision::Int8),
+            #[cfg(feature = "more-families")]
+            Activation::GeluQuick => activate_all(lanes, Activation::GeluQuick, Precision::Int8),
             _ => activate_all(lanes, Activation::GeluTanh, Precision::Int8),
         }
     }

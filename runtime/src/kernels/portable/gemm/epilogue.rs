@@ -136,6 +136,11 @@ pub(in crate::kernels) fn activate_all(
         (Activation::Relu, _) => values.for_each(|x| *x = math::relu(*x)),
         (Activation::GeluErf, Precision::F32) => values.for_each(|x| *x = math::gelu_erf(*x)),
         (Activation::GeluErf, Precision::Int8) => values.for_each(|x| *x = math::gelu_erf_8bit(*x)),
-        (Activation::GeluTanh, _) => values.for_each(|x| *x = math::gelu_tanh(*x)),
+        #[cfg(feature = "more-families")]
+        (Activation::Silu, _) => values.for_each(|x| *x = math::swish(*x, 1.0)),
+        #[cfg(feature = "more-families")]
+        (Activation::GeluQuick, _) => values.for_each(|x| *x = math::swish(*x, math::QUICK)),
+        // The tanh form: no package has what a build leaves out.
+        _ => values.for_each(|x| *x = math::gelu_tanh(*x)),
     }
 }

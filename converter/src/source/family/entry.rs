@@ -1,0 +1,78 @@
+//! One tensor of an encoder, and what a file holds in place of it.
+
+use crate::source::error::SourceError;
+use crate::source::positions::{self, Grid};
+use crate::source::relative;
+use crate::source::tensors::{FloatTensor, Place, TensorFile};
+
+/// One tensor of an encoder.
+pub(in crate::source) struct Entry {
+    /// Where it belongs.
+    pub(in crate::source) place: Place,
+    /// Its name in the file.
+    pub(in crate::source) name: String,
+    /// Rows and columns, as the encoder reads it.
+    pub(in crate::source) shape: [usize; 2],
+    /// The file may lack it.
+    pub(in crate::source) optional: bool,
+    pub(super) stored: Stored,
+}
+
+/// What a file holds in place of what the encoder reads.
+pub(super) enum Stored {
+    /// The same.
+    Same,
+    /// So many rows that the encoder never reads, then the same.
+    After(usize),
+    /// Positions of a grid of patches after those of prefix tokens, of which the last `without` have none.
+    Positions { from: Grid, to: Grid, without: usize },
+    /// One of the two halves of a tensor of twice the rows, 0 or 1.
+    Half(usize),
+    /// Its rows are those of several tensors, so many of each.
+    Joined(Vec<(String, usize)>),
+    /// A relative bias by bucket, so many.
+    Buckets(usize),
+}
+
+impl Entry {
+    /// The tensors of the file that it is read from.
+    pub(in crate::source) fn sources(&self) -> Vec<&str> {
+        match &self.stored {
+            Stored::Joined(parts) => parts.iter().map(|(name, _)| name.as_str()).collect(),
+            _ => vec![&self.name],
+        }
+    }
+
+    /// Reads the tensor.
+    pub(in crate::source) fn read(&self, file: &TensorFile) -> Result<FloatTensor, SourceError> {
+        let [rows, columns] = self.shape;
+        let own = |shape| file.matrix(&self.name, shape).map(|tensor| tensor.values);
+        let values = match &self.stored {
+            Stored::Same => own(self.shape)?,
+            Stored::After(skipped) => own([skipped + rows, columns])?.split_off(skipped * columns),
+            &Stored::Positions { from, to, without } => {
+                let prefix = rows - to.patches() - without;
+                let table = own([prefix + from.patches(), columns])?;
+                let mut table =
+                    if from == to { table } else { positions::resize(&table, from, to, columns) };
+                let at = prefix * columns;
+                table.splice(at..at, vec![0.0; without * columns]);
+                table
+            }
+            Stored::Half(half) => {
+                let values = own(if rows == 1 { [1, 2 * columns] } else { [2 * rows, columns] })?;
+                values.chunks(rows * columns).nth(*half).unwrap_or_default().to_vec()
+            }
+            Stored::Joined(parts) => {
+                let part = |(name, rows): &(String, usize)| file.matrix(name, [*rows, columns]);
+                let parts = parts.iter().map(part).collect::<Result<Vec<_>, _>>()?;
+                parts.into_iter().flat_map(|part| part.values).collect()
+            }
+            Stored::Buckets(buckets) => {
+                let table = own([*buckets, rows])?;
+                relative::bias_by_distance(&table, *buckets, rows, columns / 2)
+            }
+        };
+        Ok(FloatTensor { shape: self.shape.to_vec(), values })
+    }
+}

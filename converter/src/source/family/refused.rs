@@ -1,0 +1,38 @@
+//! Encoders that are known, and why they are no point in the configuration.
+
+/// Names in `model_type`, and the reason.
+static REFUSED: [(&str, &str); 8] = [
+    (
+        "modernbert nomic_bert new gte eurobert neobert roformer esm jina_embeddings_v3 dinov3_vit",
+        "its positions are rotary, which the runtime does not compute",
+    ),
+    (
+        "deberta deberta-v2 xlnet beit data2vec-vision levit layoutlmv3",
+        "its attention has a relative position of a kind that the runtime does not compute",
+    ),
+    (
+        "gpt2 gpt_neo gpt_neox opt bloom llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 \
+         falcon clip_text_model",
+        "it is a decoder, whose tokens see only those before them; supported are encoders",
+    ),
+    (
+        "bart mbart marian pegasus m2m_100 blenderbot whisper prophetnet",
+        "it is an encoder with a decoder; supported are encoders",
+    ),
+    (
+        "swin swinv2 hiera longformer led big_bird funnel reformer",
+        "its tokens see only some of the others; supported is attention to all",
+    ),
+    (
+        "convbert convnext convnextv2 resnet segformer mobilevit wav2vec2 hubert wavlm",
+        "it has convolutions between its layers, which the runtime does not compute",
+    ),
+    ("audio-spectrogram-transformer", "its patches overlap; supported are patches side by side"),
+    ("umt5", "every layer has a relative bias of its own; supported is one for all layers"),
+];
+
+/// Why a `model_type` is refused, if it is known.
+pub(super) fn reason(model_type: &str) -> Option<&'static str> {
+    let is_named = |(names, _): &&(&str, &str)| names.split(' ').any(|name| name == model_type);
+    REFUSED.iter().find(is_named).map(|(_, reason)| *reason)
+}

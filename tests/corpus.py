@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""Packs and runs tiny models that `transformers` itself made, and compares the answers with its own.
+
+    python3 corpus.py --coda ../target/release/coda [NAME ...]     prints a table; status 1 if a row is wrong
+    python3 corpus.py --fixtures > data/families_transformers.json (what tests/families.rs reads)
+
+Needs torch and transformers, so it is no part of the default tests. Every case is an architecture of
+transformers with its own names of fields and tensors, reduced in width and saved by `save_pretrained`.
+Weights are made by the rule of data/families.py. A case must either give the hidden states of
+transformers (computed in float64) to 1e-4 of their largest value, pooled as `POOLING` says, or be
+refused with all the words of `refused`.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+D, IDS = 8, [0, 11, 5, 15, 7, 9, 2]
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat sat ##s on mat . a dog ##t !".split()
+SENTENCE = "The cats sat on Mat!"
+SIZES = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+TEXT = SIZES | {"vocab_size": 16, "max_position_embeddings": 9}
+LATE = TEXT | {"max_position_embeddings": 11, "pad_token_id": 1}
+IMAGE = SIZES | {"image_size": 4, "patch_size": 2}
+DINO = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
+        "image_size": 4, "patch_size": 2}
+T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "vocab_size": 16,
+      "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
+MEAN, STD = 0.5, 0.25
+
+
+@dataclass
+class Case:
+    name: str
+    model: str
+    settings: dict
+    refused: list = field(default_factory=list)
+    logits: bool = False
+    vision: bool = False
+    post: str = ""
+    tower: str = ""
+    runs: dict = field(default_factory=dict)
+    class_head: bool = False
+    # The tokenizer whose ids of SENTENCE are read, in place of IDS.
+    words: str = ""
+    fixture: bool = True
+
+
+def text(name, model, settings=TEXT, **more):
+    return Case(name, model, settings, **more)
+
+
+def image(name, model, settings=IMAGE, **more):
+    return Case(name, model, settings, vision=True, **more)
+
+
+CASES = [
+    text("bert", "BertModel", fixture=False, words="BertTokenizer"),
+    text("bert-relu", "BertModel", TEXT | {"hidden_act": "relu"}, fixture=False),
+    text("bert-silu", "BertModel", TEXT | {"hidden_act": "silu"}),
+    text("bert-mish", "BertModel", TEXT | {"hidden_act": "mish"}, refused=["hidden_act = mish"]),
+    text("roberta", "RobertaModel", LATE, fixture=False),
+    text("xlm-roberta", "XLMRobertaModel", LATE | {"type_vocab_size": 1}, fixture=False),
+    text("camembert", "CamembertModel", LATE | {"type_vocab_size": 1}),
+    text("data2vec-text", "Data2VecTextModel", LATE | {"type_vocab_size": 1}),
+    text("distilbert", "DistilBertModel", {
+        "dim": D, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 16,
+        "max_position_embeddings": 9}, fixture=False, words="DistilBertTokenizer"),
+    text("electra", "ElectraModel", TEXT | {"embedding_size": D}, words="ElectraTokenizer"),
+    text("electra-small", "ElectraModel", TEXT | {"embedding_size": 4}),
+    text("electra-generator", "ElectraModel", TEXT | {"embedding_size": 12},
+         refused=["embedding_size = 12"]),
+    text("ernie", "ErnieModel"),
+    text("ernie-task", "ErnieModel", TEXT | {"use_task_id": True, "task_type_vocab_size": 3},
+         refused=["use_task_id = true"]),
+    text("mpnet", "MPNetModel", LATE),
+    text("mpnet-buckets", "MPNetModel", LATE | {"relative_attention_num_buckets": 40},
+         refused=["relative_attention_num_buckets = 40"]),
+    text("albert", "AlbertModel", TEXT | {"embedding_size": 4}),
+    text("albert-wide", "AlbertModel", TEXT | {"embedding_size": D, "hidden_act": "gelu"}),
+    text("albert-groups", "AlbertModel", TEXT | {"embedding_size": 4, "num_hidden_groups": 2},
+         refused=["num_hidden_groups = 2"]),
+    text("rembert", "RemBertModel", TEXT | {"input_embedding_size": 4}),
+    text("roberta-prelayernorm", "RobertaPreLayerNormModel", LATE),
+    text("megatron-bert", "MegatronBertModel"),
+    text("splinter", "SplinterModel", fixture=False),
+    text("t5", "T5EncoderModel", T5),
+    text("t5-gated", "T5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
+    text("mt5", "MT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
+    text("umt5", "UMT5EncoderModel", T5, refused=["umt5", "every layer has a relative bias of its own"]),
+    text("modernbert", "ModernBertModel", SIZES | {"vocab_size": 16, "pad_token_id": 0},
+         refused=["modernbert", "rotary"]),
+    text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}, refused=["nomic_bert", "rotary"]),
+    text("eurobert", "EuroBertModel", TEXT | {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1},
+         refused=["eurobert", "rotary"]),
+    text("deberta", "DebertaModel", refused=["model_type = deberta ", "relative position"]),
+    text("deberta-v2", "DebertaV2Model", refused=["deberta-v2", "relative position"]),
+    text("xlnet", "XLNetModel", {"vocab_size": 16, "d_model": D, "n_layer": 2, "n_head": 2, "d_inner": 12},
+         refused=["xlnet"]),
+    text("gpt2", "GPT2Model", {"vocab_size": 16, "n_embd": D, "n_layer": 2, "n_head": 2,
+                               "n_positions": 9}, refused=["gpt2", "decoder"]),
+    text("clip-text", "CLIPTextModel", TEXT, refused=["clip_text_model", "decoder"]),
+    image("vit", "ViTModel", fixture=False),
+    image("vit-classifier", "ViTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
+    image("vit-msn", "ViTMSNModel"),
+    image("vit-mae", "ViTMAEModel", IMAGE | {"mask_ratio": 0.0},
+          runs={"noise": torch.arange(4.0).reshape(1, 4)}),
+    image("ijepa", "IJepaModel"),
+    image("deit", "DeiTModel", fixture=False),
+    image("deit-classifier", "DeiTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
+    # The mean of two classifiers is left out, and listed as not used.
+    image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3}),
+    image("dinov2", "Dinov2Model", DINO, class_head=True),
+    image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
+    image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
+          class_head=True),
+    image("dinov3", "DINOv3ViTModel", IMAGE, refused=["dinov3_vit", "rotary"]),
+    image("beit", "BeitModel", IMAGE, refused=["beit", "relative"]),
+    image("swin", "SwinModel", {"image_size": 8, "patch_size": 2, "embed_dim": 8, "depths": [1, 1],
+                                "num_heads": [2, 2], "window_size": 2}, refused=["swin", "only some"]),
+    image("clip-vision", "CLIPVisionModel", post="post_layernorm", class_head=True),
+    image("siglip-vision", "SiglipVisionModel", refused=["vision_use_head = true"]),
+    image("clip", "CLIPModel", {"vision_config": IMAGE, "text_config": TEXT}, tower="vision_model",
+          post="post_layernorm", class_head=True),
+    image("siglip-vision-states", "SiglipVisionModel", IMAGE | {"vision_use_head": False}),
+    text("ast", "ASTModel", SIZES | {"max_length": 16, "num_mel_bins": 16},
+         refused=["audio-spectrogram-transformer", "overlap"]),
+]
+
+
+def made(shapes):
+    """The weights of data/families.py."""
+    weights = {}
+    for t, name in enumerate(sorted(shapes)):
+        count = math.prod(shapes[name])
+        values = ((37 * np.arange(count) + 101 * t) % 256 - 128) / 256
+        norm = "norm" in name.lower() and name.endswith(".weight")
+        weights[name] = np.array(values.reshape(shapes[name]) + norm, np.float32)
+    return weights
+
+
+def model_of(case, directory):
+    """A directory as transformers writes it, and its model as transformers reads it."""
+    kind = getattr(transformers, case.model)
+    config = kind.config_class(**case.settings)
+    torch.manual_seed(0)
+    kind(config).save_pretrained(directory)
+    path = directory / "model.safetensors"
+    shapes = {name: tensor.shape for name, tensor in load_file(path).items()}
+    save_file(made(shapes), path, metadata={"format": "pt"})
+    model = kind.from_pretrained(directory).double().eval()
+    return (model.get_submodule(case.tower) if case.tower else model), shapes
+
+
+def pixels_of(config):
+    side = config.image_size
+    return [i * 37 % 251 for i in range(side * side * 3)], side
+
+
+def ids_of(case, directory):
+    """The ids that the case reads, of a tokenizer that is saved beside the model if it has one."""
+    if not case.words:
+        return IDS
+    (directory / "words.txt").write_text("\n".join(WORDS) + "\n")
+    tokenizer = getattr(transformers, case.words)(str(directory / "words.txt"))
+    tokenizer.save_pretrained(directory)
+    (directory / "words.txt").unlink()
+    return transformers.AutoTokenizer.from_pretrained(directory)(SENTENCE)["input_ids"]
+
+
+@torch.no_grad()
+def reference(case, model, ids):
+    """Hidden states `[n, d]`, logits or nothing, and the pixels."""
+    kept = {}
+    getattr(model, "base_model", model).register_forward_hook(lambda *a: kept.update(states=a[2].last_hidden_state))
+    if case.vision:
+        pixels, side = pixels_of(model.config)
+        values = (np.array(pixels).reshape(side, side, 3) / 255 - MEAN) / STD
+        values = torch.from_numpy(values.transpose(2, 0, 1)[None])
+        out = model(pixel_values=values, **case.runs)
+    else:
+        pixels, out = [], model(input_ids=torch.tensor([ids]), **case.runs)
+    states = kept["states"]
+    if case.post:
+        found = [module for name, module in model.named_modules() if name.endswith(case.post)]
+        states = found[0](states)
+    logits = out.logits[0].numpy() if case.logits else np.array([])
+    return states[0].numpy(), logits, pixels
+
+
+def write_beside(case, directory):
+    """What the command needs beside the model: normalisation, and a pooling where there is no head."""
+    write = lambda name, value: (directory / name).write_text(json.dumps(value))
+    if case.vision:
+        write("preprocessor_config.json", {"image_mean": [MEAN] * 3, "image_std": [STD] * 3})
+    if not case.logits:
+        (directory / "1_Pooling").mkdir()
+        write("1_Pooling/config.json", {"word_embedding_dimension": D, "pooling_mode_mean_tokens": True,
+                                        "pooling_mode_cls_token": False})
+        module = "sentence_transformers.models."
+        write("modules.json", [
+            {"idx": 0, "name": "0", "path": "", "type": module + "Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": module + "Pooling"}])
+
+
+def write_ppm(path, pixels, side):
+    path.write_bytes(b"P6\n%d %d\n255\n" % (side, side) + bytes(pixels))
+
+
+def write_ids(directory):
+    path = directory / "ids.safetensors"
+    whole = {"input_ids": [IDS], "lengths": [len(IDS)], "labels": [0]}
+    save_file({name: np.array(values, np.int32) for name, values in whole.items()}, path)
+    return path
+
+
+def command(coda, *arguments):
+    return subprocess.run([coda, *map(str, arguments)], capture_output=True, text=True)
+
+
+def compare(coda, case, directory):
+    """What happened, and whether it is right."""
+    model, _ = model_of(case, directory)
+    write_beside(case, directory)
+    ids = ids_of(case, directory)
+    package = directory / "model.coda"
+    packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package)
+    if packed.returncode != 0:
+        message = packed.stderr.strip().splitlines()[-1]
+        right = bool(case.refused) and all(word in message for word in case.refused)
+        return "refused: " + message.replace(str(directory) + "/", ""), right
+    states, logits, pixels = reference(case, model, ids)
+    answer = logits if case.logits else states[0] if case.class_head else states.mean(0)
+    given = ["--text", SENTENCE] if case.words else ["--ids", ",".join(map(str, ids))]
+    if case.vision:
+        write_ppm(directory / "image.ppm", pixels, model.config.image_size)
+        given = ["--image", directory / "image.ppm"]
+    worst, tables = 0.0, ["scalar", None]
+    for table in tables:
+        ran = command(coda, "run", package, *given, "--json", *(["--kernels", table] if table else []))
+        if ran.returncode != 0:
+            return ran.stderr.strip().splitlines()[-1], False
+        values = np.array(json.loads(ran.stdout)["values"])
+        if values.shape != answer.shape:
+            return f"{values.shape} values in place of {answer.shape}", False
+        worst = max(worst, np.abs(values - answer).max() / np.abs(answer).max())
+    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(directory)]
+    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read)
+    right = worst < 1e-4 and not case.refused and verified.returncode == 0
+    said = "" if verified.returncode == 0 else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
+    return f"{worst:.1e} of scale{said}", right
+
+
+def corpus(coda, names):
+    wrong = 0
+    for case in CASES:
+        if names and case.name not in names:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                what, right = compare(coda, case, Path(folder))
+            except Exception as error:
+                what, right = f"{type(error).__name__}: {error}"[:200], False
+        wrong += not right
+        print(f"{'ok   ' if right else 'WRONG'} {case.name:22} {what}", flush=True)
+    return wrong
+
+
+def fixtures(names):
+    lines = []
+    for case in CASES:
+        if case.refused or not case.fixture or (names and case.name not in names):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            model, shapes = model_of(case, Path(folder))
+            config = json.loads((Path(folder) / "config.json").read_text())
+        states, logits, pixels = reference(case, model, IDS)
+        plain = lambda values: [float(f"{x:.9g}") for x in values.flatten()]
+        fixture = {"config": config, "shapes": {n: list(s) for n, s in shapes.items()},
+                   "ids": [] if case.vision else IDS, "pixels": pixels,
+                   "hidden": plain(states), "answer": plain(logits)}
+        lines.append(f"{json.dumps(case.name)}: {json.dumps(fixture)}")
+    print("{\n" + ",\n".join(lines) + "\n}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--coda", default="coda", help="the command")
+    parser.add_argument("--fixtures", action="store_true", help="write data/families_transformers.json")
+    parser.add_argument("names", nargs="*", help="cases; all if none is named")
+    given = parser.parse_args()
+    if given.fixtures:
+        fixtures(given.names)
+    else:
+        sys.exit(1 if corpus(given.coda, given.names) else 0)
