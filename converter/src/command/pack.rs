@@ -168,10 +168,7 @@ impl Pack {
         println!("content id {}", hex(&package.content_id()));
         print_parts(packed, kind);
         print_tensors(&packed.tensors, self.tensors);
-        if !packed.unused.is_empty() {
-            println!("not used by the encoder: {}", packed.unused.join(", "));
-        }
-        packed.notes.iter().for_each(|note| println!("{note}"));
+        print_not_read(packed);
         println!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
         println!("{}", plan_table(&plan));
         Ok(())
@@ -183,6 +180,13 @@ fn print_parts(packed: &Packages, kind: PackageKind) {
         let task = packed.task.as_ref().map_or(0, |task| task.len());
         println!("base {} bytes, task {} bytes", grouped(packed.base.len()), grouped(task));
     }
+}
+
+fn print_not_read(packed: &Packages) {
+    if !packed.unused.is_empty() {
+        println!("not used by the encoder: {}", packed.unused.join(", "));
+    }
+    packed.notes.iter().for_each(|note| println!("{note}"));
 }
 
 fn print_tensors(tensors: &[TensorReport], all: bool) {

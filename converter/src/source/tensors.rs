@@ -66,17 +66,7 @@ impl TensorFile {
         };
         let mut tensors = Vec::new();
         for path in parts {
-            let bytes = file::read(path)?;
-            let (length, header) = SafeTensors::read_metadata(&bytes)
-                .map_err(|error| safetensors_error(path, &error))?;
-            let start = HEADER_LENGTH_BYTES + length;
-            for (name, info) in header.tensors() {
-                let (dtype, shape) = (info.dtype, info.shape.clone());
-                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-                tensors.push((name, Stored { part: file.parts.len(), bytes, dtype, shape }));
-            }
-            file.metadata.extend(header.metadata().clone().unwrap_or_default());
-            file.parts.push((path.to_path_buf(), bytes));
+            file.add_part(path, &mut tensors)?;
         }
         tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
         (file.names, file.stored) = tensors.into_iter().unzip();
@@ -87,6 +77,26 @@ impl TensorFile {
             }
             None => Ok(file),
         }
+    }
+
+    /// Reads one file; its tensors are not yet in order.
+    fn add_part(
+        &mut self,
+        path: &Path,
+        tensors: &mut Vec<(String, Stored)>,
+    ) -> Result<(), SourceError> {
+        let bytes = file::read(path)?;
+        let (length, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| safetensors_error(path, &error))?;
+        let (part, start) = (self.parts.len(), HEADER_LENGTH_BYTES + length);
+        for (name, info) in header.tensors() {
+            let (dtype, shape) = (info.dtype, info.shape.clone());
+            let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
+            tensors.push((name, Stored { part, bytes, dtype, shape }));
+        }
+        self.metadata.extend(header.metadata().clone().unwrap_or_default());
+        self.parts.push((path.to_owned(), bytes));
+        Ok(())
     }
 
     /// The file.

@@ -37,21 +37,7 @@ const GATED_LAYER: LayerNames = LayerNames {
 const PLAIN_LAYER: LayerNames = LayerNames { expand: "layer.1.DenseReluDense.wi", ..GATED_LAYER };
 
 fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
-    let projection: Option<String> = checkpoint.get("feed_forward_proj")?;
-    let (gated, activation) = match projection.as_deref().unwrap_or("relu") {
-        "relu" => (false, Activation::Relu),
-        "gated-gelu" => (true, Activation::GeluTanh),
-        found => {
-            let supported = "supported are relu and gated-gelu";
-            return Err(checkpoint.refuse("feed_forward_proj", found, supported));
-        }
-    };
-    // What is said of the parts goes before what is said of the whole.
-    let gated = checkpoint.get("is_gated_act")?.unwrap_or(gated);
-    let activation = match checkpoint.get::<String>("dense_act_fn")? {
-        Some(_) => checkpoint.activation("dense_act_fn")?,
-        None => activation,
-    };
+    let (gated, activation) = feed_forward(checkpoint)?;
     let vocabulary = checkpoint.need("vocab_size")?;
     let distance = checkpoint.get("relative_attention_max_distance")?;
     Ok(Config {
@@ -78,6 +64,26 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         int8_attention: false,
         shared_layers: false,
     })
+}
+
+/// The layer is gated, and its activation. What is said of the parts goes before what is said of the
+/// whole.
+fn feed_forward(checkpoint: &Checkpoint<'_>) -> Result<(bool, Activation), SourceError> {
+    let projection: Option<String> = checkpoint.get("feed_forward_proj")?;
+    let (gated, activation) = match projection.as_deref().unwrap_or("relu") {
+        "relu" => (false, Activation::Relu),
+        "gated-gelu" => (true, Activation::GeluTanh),
+        found => {
+            let supported = "supported are relu and gated-gelu";
+            return Err(checkpoint.refuse("feed_forward_proj", found, supported));
+        }
+    };
+    let gated = checkpoint.get("is_gated_act")?.unwrap_or(gated);
+    let activation = match checkpoint.get::<String>("dense_act_fn")? {
+        Some(_) => checkpoint.activation("dense_act_fn")?,
+        None => activation,
+    };
+    Ok((gated, activation))
 }
 
 fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
