@@ -98,7 +98,9 @@ fn kind_of(role: Role) -> Kind {
         Role::TokenEmbedding => Kind::TokenTable,
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
-        Role::HeadWeight => Kind::ReadsFloat("decides the answer and is small"),
+        Role::HeadWeight | Role::FirstStage | Role::SecondStage => {
+            Kind::ReadsFloat("decides the answer and is small")
+        }
         Role::AdapterDown
         | Role::AdapterUp
         | Role::LowRankDown

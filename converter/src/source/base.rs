@@ -5,6 +5,7 @@ use super::error::SourceError;
 use super::family::{Encoder, Entry};
 use super::json::read_json;
 use super::tensors::{FloatTensor, Place, TensorFile};
+use super::texts::Texts;
 use coda_runtime::config::{Config, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
@@ -29,6 +30,8 @@ pub struct Base {
     pub image: Option<InputNormalization>,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
+    /// How texts are cut, and what is put before them.
+    pub texts: Texts,
     /// Tensors of the file that the encoder does not use.
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
@@ -97,6 +100,7 @@ impl Base {
             labels: encoder.labels,
             image: None,
             tokenizer: None,
+            texts: Texts::default(),
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
             float_attention: false,
@@ -137,7 +141,7 @@ impl Base {
             Some(_) => Pooling::ClassToken,
             None => Pooling::Mean,
         };
-        self.head = Some(Head { pooling, kind: HeadKind::Classification { labels } });
+        self.head = Some(Head::new(pooling, HeadKind::Classification { labels }));
         self.unused.retain(|name| !name.starts_with("classifier."));
         Ok(())
     }
@@ -225,5 +229,5 @@ fn read_pooling(directory: &Path) -> Result<Option<Head>, SourceError> {
     };
     let modules = directory.join("modules.json");
     let normalize = modules.is_file() && read_json(&modules)?.to_string().contains("Normalize");
-    Ok(Some(Head { pooling, kind: HeadKind::Embedding { normalize } }))
+    Ok(Some(Head::new(pooling, HeadKind::Embedding { normalize })))
 }

@@ -10,6 +10,7 @@ mod relative;
 pub(crate) mod roles;
 mod task;
 mod tensors;
+mod texts;
 mod tokenizer;
 
 pub use base::Base;
@@ -18,4 +19,5 @@ pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use relative::bias_by_distance;
 pub use task::Task;
 pub use tensors::{FloatTensor, Place, TensorFile};
+pub use texts::Texts;
 pub use tokenizer::TokenizerFiles;

@@ -30,5 +30,7 @@ roles! {
     EXPAND = FeedForwardIn, FeedForwardInBias;
     GATE = FeedForwardGate, FeedForwardGateBias;
     CONTRACT = FeedForwardOut, FeedForwardOutBias;
+    FIRST_STAGE = FirstStage, FirstStageBias;
+    SECOND_STAGE = SecondStage, SecondStageBias;
     HEAD = HeadWeight, HeadBias;
 }

@@ -55,7 +55,7 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 7] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 8] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -64,6 +64,7 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 7] {
         ("vit-f16", Tiny::vit(), WeightType::F16),
         ("t5-int8", Tiny::t5(), WeightType::Int8),
         ("t5-f32", Tiny::t5(), WeightType::F32),
+        ("bert-heads-f32", Tiny::bert_heads(), WeightType::F32),
     ]
 }
 

@@ -25,5 +25,5 @@ pub(super) struct Family {
 
 /// The pooled vector as the answer.
 pub(super) const fn embedding(pooling: Pooling) -> Head {
-    Head { pooling, kind: HeadKind::Embedding { normalize: false } }
+    Head::new(pooling, HeadKind::Embedding { normalize: false })
 }
