@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
 use coda_converter::smooth::smooth;
-use coda_converter::source::{Base, FloatTensor, Task, Texts, TokenizerFiles};
+use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
 use coda_runtime::config::{
     Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
     NormPlacement, Pooling, Poolings, Reading, RouterInput, Routing, StageActivation, Stages,
@@ -182,7 +182,7 @@ impl Tiny {
         let poolings = Poolings::ORDER;
         let pooling = poolings.into_iter().fold(Pooling::Mean.alone(), Poolings::with);
         tiny.set_head(pooling, &[StageActivation::GeluErf, StageActivation::Tanh], Some(3));
-        tiny.base.texts = Texts {
+        tiny.base.texts = TextSettings {
             longest: 7,
             prompts: [("query", "the "), ("none", "")].map(|(a, b)| (a.into(), b.into())).to_vec(),
             default_prompt: Some(0),
@@ -516,7 +516,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         labels: Vec::new(),
         image: None,
         tokenizer: None,
-        texts: Texts::default(),
+        texts: TextSettings::default(),
         unused: Vec::new(),
         names: BTreeMap::new(),
         float_attention: false,

@@ -4,7 +4,7 @@ use coda_runtime::format::encode_text;
 
 /// How texts are cut, and what is put before them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts {
+pub struct TextSettings {
     /// Longest text in tokens, the special ones included; 0 for no bound beside the positions.
     pub longest: usize,
     /// Names and texts of the prompts.
@@ -15,7 +15,7 @@ pub struct Texts {
     pub similarity: Option<String>,
 }
 
-impl Texts {
+impl TextSettings {
     /// The text section of a package; `None` where there is nothing to say.
     #[must_use]
     pub fn section(&self) -> Option<Vec<u8>> {
