@@ -3,6 +3,7 @@
 use crate::dataset::Sample;
 use crate::session::Session;
 use anyhow::{Result, ensure};
+use coda_runtime::config::{Head, HeadKind, Reading};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -75,7 +76,15 @@ pub fn evaluate(
     settings: Settings<'_>,
     mut progress: impl FnMut(),
 ) -> Result<Evaluation> {
-    ensure!(model.dimensions().outputs > 0, "the model has no head: there is nothing to compare");
+    let chooses = |head: Head| {
+        let labels = matches!(head.kind, HeadKind::Classification { .. });
+        labels && head.reading == Reading::Largest
+    };
+    ensure!(
+        model.head().is_some_and(chooses),
+        "the model chooses no label of several, so there is no accuracy: it needs a classifier of one \
+         label"
+    );
     let layers = model.config().layers;
     check_layer_factors(settings.layer_factors, layers)?;
     let each = |reduction| layer_reductions(repeat_n(reduction, layers), settings.layer_factors);

@@ -3,14 +3,14 @@
 //! `coda verify` compares the runtime's dense path with it. Nothing here is shared with the
 //! runtime's kernels: every sum, norm, softmax and activation is tract's own, in f32.
 
+mod head;
+
 use crate::source::Base;
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, HEAD,
-    KEY, OUTPUT, PATCH, PROJECTION, QUERY, Roles, VALUE,
+    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, KEY,
+    OUTPUT, PATCH, PROJECTION, QUERY, Roles, VALUE,
 };
-use coda_runtime::config::{
-    Activation, Config, Embedding, Head, HeadKind, Norm, NormPlacement, Pooling,
-};
+use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::sync::Arc;
 use thiserror::Error;
@@ -21,7 +21,7 @@ use tract_core::internal::{
 };
 use tract_core::ops::array::{Gather, Slice, TypedConcat};
 use tract_core::ops::einsum::EinSum;
-use tract_core::ops::math::{add, div, erf, max, mul, rsqrt, sqrt, square, sub, tanh};
+use tract_core::ops::math::{add, erf, max, mul, rsqrt, square, sub, tanh};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
 /// A dense encoder as a tract graph for one input length: no adapter, no routing.
@@ -425,26 +425,12 @@ impl<'b> Builder<'b> {
         let expanded = self.linear(x, EXPAND, [wide, d])?;
         let inner = if self.config.gated {
             let gate = self.linear(x, GATE, [wide, d])?;
-            let gate = self.activation(gate)?;
+            let gate = self.activation(gate, self.config.activation)?;
             self.wire("gated", mul(), &[gate, expanded])?
         } else {
-            self.activation(expanded)?
+            self.activation(expanded, self.config.activation)?
         };
         self.linear(inner, CONTRACT, [d, wide])
-    }
-
-    fn head(&mut self, hidden: OutletId, head: Head) -> Wire {
-        let pooled = match head.pooling {
-            Pooling::ClassToken => self.wire("class", Slice::new(0, 0, 1), &[hidden])?,
-            Pooling::Mean => self.mean(hidden, 0, self.tokens)?,
-        };
-        match head.kind {
-            HeadKind::Classification { labels } => {
-                self.linear(pooled, HEAD, [labels, self.config.hidden])
-            }
-            HeadKind::Embedding { normalize: true } => self.unit_length(pooled),
-            HeadKind::Embedding { normalize: false } => Ok(pooled),
-        }
     }
 
     // Parts of stages.
@@ -482,16 +468,6 @@ impl<'b> Builder<'b> {
         self.wire("scaled", mul(), &[x, inverse])
     }
 
-    /// `x / max(|x|, 1e-12)` of a row.
-    fn unit_length(&mut self, x: OutletId) -> Wire {
-        let squares = self.wire("squares", square(), &[x])?;
-        let sum = self.wire("sum", Reduce::new(tvec![1], Reducer::Sum), &[squares])?;
-        let length = self.wire("length", sqrt(), &[sum])?;
-        let least = self.scalar(1e-12, 2)?;
-        let length = self.wire("divisor", max(), &[length, least])?;
-        self.wire("unit length", div(), &[x, length])
-    }
-
     /// The mean over an axis of `length` entries, which stays as an axis of 1.
     fn mean(&mut self, x: OutletId, axis: usize, length: usize) -> Wire {
         let sum = self.wire("sum", Reduce::new(tvec![axis], Reducer::Sum), &[x])?;
@@ -499,8 +475,8 @@ impl<'b> Builder<'b> {
         self.wire("mean", mul(), &[sum, factor])
     }
 
-    fn activation(&mut self, x: OutletId) -> Wire {
-        match self.config.activation {
+    fn activation(&mut self, x: OutletId, activation: Activation) -> Wire {
+        match activation {
             Activation::Relu => {
                 let zero = self.scalar(0.0, 2)?;
                 self.wire("relu", max(), &[x, zero])

@@ -226,25 +226,187 @@ pub enum AttentionMode {
     KToLowRank,
 }
 
-/// What turns the last hidden states into an answer.
+/// What turns the last hidden states into an answer: token vectors become one vector, which passes
+/// the dense stages and then the classifier, or is the answer itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// How token vectors become one vector.
-    pub pooling: Pooling,
-    /// What follows the pooling.
+    pub pooling: Poolings,
+    /// Maps between the pooling and what follows.
+    pub stages: Stages,
+    /// What follows them.
     pub kind: HeadKind,
+    /// What the logits of a classification say.
+    pub reading: Reading,
 }
 
-/// How token vectors become one vector.
+impl Head {
+    /// A head of one pooling and no stage, whose largest logit is the label.
+    #[must_use]
+    pub const fn new(pooling: Pooling, kind: HeadKind) -> Self {
+        Self { pooling: pooling.alone(), stages: Stages::NONE, kind, reading: Reading::Largest }
+    }
+
+    /// Every build of this crate computes it, also one without the feature `heads`.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.stages.0 == 0 && self.pooling.0 <= Pooling::Mean as u32
+    }
+}
+
+/// One way in which token vectors become one vector; its code is a bit of [`Poolings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Pooling {
     /// The first token's vector.
-    ClassToken,
+    ClassToken = 1,
     /// The mean over all tokens.
-    Mean,
+    Mean = 2,
+    /// The largest value of each column.
+    Max = 4,
+    /// The sum over all tokens, divided by the root of their number.
+    MeanRootLength = 8,
+    /// The mean over all tokens, of which token i of n, counted from 1, has weight i.
+    WeightedMean = 16,
+    /// The last token's vector.
+    LastToken = 32,
+    /// The mean over all tokens but the first; 0 where there is no other.
+    MeanOfRest = 64,
 }
 
-/// What follows the pooling.
+impl Pooling {
+    /// This one alone.
+    #[must_use]
+    pub const fn alone(self) -> Poolings {
+        Poolings(self as u32)
+    }
+}
+
+/// One or more poolings, whose vectors stand one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poolings(u32);
+
+impl Poolings {
+    /// Every pooling, in the order in which their vectors stand.
+    pub const ORDER: [Pooling; 7] = [
+        Pooling::ClassToken,
+        Pooling::Max,
+        Pooling::Mean,
+        Pooling::MeanRootLength,
+        Pooling::WeightedMean,
+        Pooling::LastToken,
+        Pooling::MeanOfRest,
+    ];
+
+    /// The poolings of a stored code; `None` for none, or an unknown one.
+    #[must_use]
+    pub const fn from_code(code: u32) -> Option<Self> {
+        if code >= 1 && code < 1 << Self::ORDER.len() { Some(Self(code)) } else { None }
+    }
+
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        self.0
+    }
+
+    /// These and another.
+    #[must_use]
+    pub const fn with(self, pooling: Pooling) -> Self {
+        Self(self.0 | pooling as u32)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Each, in the order in which their vectors stand.
+    pub fn iter(self) -> impl Iterator<Item = Pooling> {
+        Self::ORDER.into_iter().filter(move |pooling| self.0 & *pooling as u32 != 0)
+    }
+
+    /// The one, if there is no other.
+    #[must_use]
+    pub fn single(self) -> Option<Pooling> {
+        self.iter().next().filter(|_| self.count() == 1)
+    }
+}
+
+/// The dense stages of a head, at most [`Stages::MOST`]: `activation(W x + b)`, one behind the other.
+/// The tensors say how wide each is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages(u32);
+
+impl Stages {
+    /// No stage.
+    pub const NONE: Self = Self(0);
+    /// Most stages of a head.
+    pub const MOST: usize = 2;
+
+    /// The stages of a stored code, one byte for each; `None` for an unknown one, or one behind none.
+    #[must_use]
+    pub const fn from_code(code: u32) -> Option<Self> {
+        let (first, second) = (code & 0xff, code >> 8);
+        let last = StageActivation::Tanh as u32;
+        let valid = first <= last && second <= last && (first > 0 || second == 0);
+        if valid { Some(Self(code)) } else { None }
+    }
+
+    /// The stored code.
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        self.0
+    }
+
+    /// These and one behind them; `None` if there are [`Stages::MOST`] already.
+    #[must_use]
+    pub const fn then(self, activation: StageActivation) -> Option<Self> {
+        match self.0 {
+            0 => Some(Self(activation as u32)),
+            first if first < 1 << 8 => Some(Self(first | (activation as u32) << 8)),
+            _ => None,
+        }
+    }
+
+    /// What follows the map of stage `index`; `None` if there is no such stage.
+    #[must_use]
+    pub fn get(self, index: usize) -> Option<StageActivation> {
+        let code = if index < Self::MOST { self.0 >> (8 * index) & 0xff } else { 0 };
+        StageActivation::ALL.iter().copied().find(|activation| *activation as u32 == code)
+    }
+}
+
+/// What follows the map of a dense stage, in each element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum StageActivation {
+    /// Nothing.
+    Identity = 1,
+    /// As [`Activation::Relu`].
+    Relu = 2,
+    /// As [`Activation::GeluErf`].
+    GeluErf = 3,
+    /// As [`Activation::GeluTanh`].
+    GeluTanh = 4,
+    /// The hyperbolic tangent.
+    Tanh = 5,
+}
+
+/// What the logits of a classification say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reading {
+    /// The label is that of the largest: their softmax is a probability of each.
+    #[default]
+    Largest = 0,
+    /// Each label holds or not: the sigmoid of its logit is its probability.
+    Each = 1,
+    /// Each is a value (regression).
+    Value = 2,
+}
+
+/// What follows the pooling and the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadKind {
     /// A linear map to one logit per label.
@@ -252,7 +414,7 @@ pub enum HeadKind {
         /// Number of labels.
         labels: usize,
     },
-    /// The pooled vector itself, scaled to length 1 if `normalize`.
+    /// The vector itself, scaled to length 1 if `normalize`.
     Embedding {
         /// Divide by the Euclidean norm.
         normalize: bool,
@@ -303,6 +465,16 @@ named! {
     RouterInput is "router_input": Norm "norm", Raw "raw", Rms "rms";
     GateKind is "gate":
         Exact "exact", Iterated "iterated" | "iter20", Sigmoid "sigmoid", Ones "ones";
+    StageActivation is "activation of a dense stage":
+        Identity "identity" | "linear" | "none",
+        Relu "relu",
+        GeluErf "gelu",
+        GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh",
+        Tanh "tanh";
+    Reading is "reading of the logits":
+        Largest "single_label_classification",
+        Each "multi_label_classification",
+        Value "regression";
     AttentionMode is "attention":
         KToK "k-to-k" | "k2k",
         KToAll "k-to-all" | "k2all",
@@ -311,18 +483,25 @@ named! {
 
 impl Named for Pooling {
     const WHAT: &'static str = "pooling";
-    const ALL: &'static [Self] = &[Self::ClassToken, Self::Mean];
+    const ALL: &'static [Self] = &Poolings::ORDER;
 
     fn name(self) -> &'static str {
         match self {
             Self::ClassToken => "class token",
+            Self::Max => "maximum",
             Self::Mean => "mean",
+            Self::MeanRootLength => "sum over the root of the length",
+            Self::WeightedMean => "weighted mean",
+            Self::LastToken => "last token",
+            Self::MeanOfRest => "mean of all but the first",
         }
     }
 
-    /// What follows the name's first word is a remark.
+    /// What follows the first word of the two old names is a remark.
     fn from_name(name: &str) -> Option<Self> {
+        let exact = Self::ALL.iter().copied().find(|pooling| pooling.name() == name);
         match name {
+            _ if exact.is_some() => exact,
             _ if name.starts_with("class") => Some(Self::ClassToken),
             _ if name.starts_with("mean") => Some(Self::Mean),
             _ => None,

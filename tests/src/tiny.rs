@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::session::Session;
 use coda_converter::smooth::smooth;
-use coda_converter::source::{Base, FloatTensor, Task, TokenizerFiles};
+use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
 use coda_runtime::config::{
     Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
-    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
+    NormPlacement, Pooling, Poolings, Reading, RouterInput, Routing, StageActivation, Stages,
+    TaskConfig,
 };
 use coda_runtime::executor::{Input, Output};
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Role};
@@ -174,7 +175,7 @@ impl Tiny {
     fn bert_of(config: Config) -> Self {
         let mut base = base(config, Extras { biases: true, layer_scale: false }, 1);
         let kind = HeadKind::Embedding { normalize: true };
-        base.head = Some(Head { pooling: Pooling::ClassToken, kind });
+        base.head = Some(Head::new(Pooling::ClassToken, kind));
         base.tokenizer = Some(tokenizer());
         let settings = TaskConfig {
             adapter_activation: Activation::Relu,
@@ -189,6 +190,60 @@ impl Tiny {
         let ids = vec![2, 5, 6, 7, 9, 10, 3];
         let input = TinyInput::Tokens { ids, types: vec![0, 0, 0, 0, 1, 1, 1] };
         Self { name: "bert", base, task, input, tokens: 7 }
+    }
+
+    /// The same with every pooling, two dense stages and prompts, and without a head in its task.
+    #[must_use]
+    pub fn bert_heads() -> Self {
+        let mut tiny = Self::bert();
+        let poolings = Poolings::ORDER;
+        let pooling = poolings.into_iter().fold(Pooling::Mean.alone(), Poolings::with);
+        tiny.set_head(pooling, &[StageActivation::GeluErf, StageActivation::Tanh], Some(3));
+        tiny.base.texts = TextSettings {
+            longest: 7,
+            prompts: [("query", "the "), ("none", "")].map(|(a, b)| (a.into(), b.into())).to_vec(),
+            default_prompt: Some(0),
+            similarity: None,
+        };
+        tiny.task.head = None;
+        tiny.task.labels = Vec::new();
+        tiny.task.tensors.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
+        Self { name: "bert-heads", ..tiny }
+    }
+
+    /// Gives the base another head: the first stage has a bias and 5 values, the second none and 9;
+    /// a classifier of `labels`, or a normalised embedding.
+    pub fn set_head(
+        &mut self,
+        pooling: Poolings,
+        activations: &[StageActivation],
+        labels: Option<usize>,
+    ) {
+        let config = self.base.config;
+        let mut maker = Maker::new(&config, 11);
+        let mut width = config.hidden * pooling.count();
+        let mut stages = Stages::NONE;
+        let places =
+            [(Role::FirstStage, Some(Role::FirstStageBias), 5), (Role::SecondStage, None, 9)];
+        for ((weight, bias, rows), activation) in places.into_iter().zip(activations) {
+            maker.add(GLOBAL_LAYER, weight, rows, width, 1.0);
+            if let Some(bias) = bias {
+                maker.add(GLOBAL_LAYER, bias, 1, rows, 0.5);
+            }
+            stages = stages.then(*activation).unwrap_or(stages);
+            width = rows;
+        }
+        if let Some(labels) = labels {
+            maker.add(GLOBAL_LAYER, Role::HeadWeight, labels, width, 1.0);
+            maker.add(GLOBAL_LAYER, Role::HeadBias, 1, labels, 0.1);
+        }
+        let kind = match labels {
+            Some(labels) => HeadKind::Classification { labels },
+            None => HeadKind::Embedding { normalize: true },
+        };
+        self.base.tensors.append(&mut maker.tensors);
+        self.base.head = Some(Head { pooling, stages, kind, reading: Reading::Largest });
+        self.base.labels = Vec::new();
     }
 
     /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-low-rank and
@@ -508,6 +563,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         labels: Vec::new(),
         image: None,
         tokenizer: None,
+        texts: TextSettings::default(),
         unused: Vec::new(),
         names: BTreeMap::new(),
         notes: Vec::new(),
@@ -652,7 +708,7 @@ const fn routing(attention: AttentionMode) -> Routing {
 }
 
 const fn classifier(pooling: Pooling) -> Head {
-    Head { pooling, kind: HeadKind::Classification { labels: LABELS.len() } }
+    Head::new(pooling, HeadKind::Classification { labels: LABELS.len() })
 }
 
 /// A task with adapters in every layer, routers, low-rank keys where they are used, and a head.

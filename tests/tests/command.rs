@@ -145,12 +145,13 @@ impl Bench {
         output
     }
 
-    /// A tiny BERT with a vocabulary and 12 positions.
+    /// A tiny BERT with a vocabulary, 12 positions and a mean.
     fn text_model(&self) -> PathBuf {
         let directory = self.input("bert");
         std::fs::create_dir_all(&directory).unwrap();
         let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\n##a\n##b\n";
         std::fs::write(directory.join("vocab.txt"), vocabulary).unwrap();
+        self.write("bert/1_Pooling/config.json", r#"{ "pooling_mode": "mean" }"#);
         let config = bert_config(10, 8);
         std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
         write_bert(&directory.join("model.safetensors"), 10, 8);
@@ -437,6 +438,66 @@ fn a_text_longer_than_the_model_is_cut_and_the_cut_is_told() {
     assert!(told.trim_end().ends_with("[[SEP]]"), "{told}");
     let thirteen = ["5"; 13].join(",");
     refused(&["run", &words, "--ids", &thirteen], INPUT, &["13", "12"]);
+}
+
+#[test]
+fn a_prompt_is_put_before_the_text() {
+    let bench = Bench::new();
+    let prompts = json!({ "prompts": { "q": "a b ", "d": "" }, "default_prompt_name": "q" });
+    bench.write("bert/config_sentence_transformers.json", prompts.to_string());
+    let words = bench.packed_words();
+    let told = |options: &[&str]| -> Value {
+        let arguments = [&["run", &words, "--json"], options].concat();
+        serde_json::from_str(&succeeded(&arguments)).unwrap()
+    };
+    let whole = told(&["--text", "a b c", "--prompt", "d"])["values"].clone();
+    assert_eq!(told(&["--text", "c"])["values"], whole, "the default one");
+    assert_eq!(told(&["--text", "c", "--prompt", "q"])["values"], whole);
+    assert_eq!(told(&["--text", "a b c", "--prompt", ""])["values"], whole);
+    assert_ne!(told(&["--text", "c", "--prompt", "d"])["values"], whole);
+    refused(&["run", &words, "--text", "c", "--prompt", "x"], INPUT, &["\"x\"", "q", "d"]);
+    let inspected = succeeded(&["inspect", &words]);
+    assert!(
+        inspected.contains("q: \"a b \"") && inspected.contains("embedding; mean"),
+        "{inspected}"
+    );
+}
+
+#[test]
+fn a_base_without_a_head_packs_and_has_no_answer() {
+    let bench = Bench::new();
+    let model = bench.text_model();
+    std::fs::remove_dir_all(model.join("1_Pooling")).unwrap();
+    let output = text(&bench.input("bare.coda"));
+    succeeded(&["pack", "--base", &text(&model), "-o", &output]);
+    refused(&["run", &output, "--text", "a"], INPUT, &["no head", "task"]);
+}
+
+#[test]
+fn labels_that_each_hold_or_not_and_values_are_told_as_such() {
+    let bench = Bench::new();
+    let model = bench.model();
+    let image = image();
+    for (kind, probabilities) in [("multi_label_classification", true), ("regression", false)] {
+        let config = model.join("config.json");
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+        json["problem_type"] = json!(kind);
+        std::fs::write(&config, json.to_string()).unwrap();
+        let output = text(&bench.input("model.coda"));
+        succeeded(&["pack", "--base", &text(&model), "-o", &output]);
+        let told = succeeded(&["run", &output, "--image", &image, "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let readings = told["readings"].as_array().unwrap();
+        assert!(told["label"].is_null() && readings.len() == 10);
+        for (reading, value) in readings.iter().zip(told["values"].as_array().unwrap()) {
+            assert_eq!(reading["value"], *value);
+            let exact = 1.0 / (1.0 + (-value.as_f64().unwrap()).exp());
+            let probability = reading["probability"].as_f64();
+            assert_eq!(probability.is_some(), probabilities);
+            assert!(probability.is_none_or(|found| (found - exact).abs() < 1e-6));
+        }
+        assert_eq!(succeeded(&["run", &output, "--image", &image]).lines().count(), 11);
+    }
 }
 
 #[test]

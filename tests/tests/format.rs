@@ -9,7 +9,7 @@ use coda_converter::source::Base;
 use coda_runtime::config::{Config, LayerPlan};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
-    config, header, limits, section, tensor,
+    config, head, header, limits, section, tensor, text,
 };
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
@@ -39,6 +39,18 @@ fn bert() -> Packages {
 
 fn vit() -> Packages {
     Tiny::vit().pack(WeightType::F16).unwrap()
+}
+
+fn heads() -> Packages {
+    Tiny::bert_heads().pack(WeightType::F32).unwrap()
+}
+
+fn with_head(field: Range<usize>, value: u32) -> Vec<u8> {
+    with_field(vit_base(), SectionKind::Head, field, value)
+}
+
+fn with_text(field: Range<usize>, value: u32) -> Vec<u8> {
+    with_field(Edit::new(&heads().base), SectionKind::Text, field, value)
 }
 
 /// What the reader says about `bytes`, at an aligned address.
@@ -240,6 +252,24 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "a reduction below 1", || {
         let half = 0.5f32.to_bits();
         with_field(bert_task(), SectionKind::Layers, 4..8, half)
+    }),
+    rejection(17, "a head without pooling", || with_head(head::POOLING, 0)),
+    rejection(17, "an unknown pooling", || with_head(head::POOLING, 128)),
+    rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 6)),
+    rejection(17, "a second dense stage behind none", || with_head(head::STAGES, 1 << 8)),
+    rejection(17, "an unknown reading of logits", || with_head(head::STAGES, 3 << 16)),
+    rejection(17, "the last byte of a head", || with_head(head::STAGES, 1 << 24)),
+    rejection(17, "a reading of the logits of an embedding", || {
+        with_field(bert_base(), SectionKind::Head, head::STAGES, 1 << 16)
+    }),
+    rejection(17, "a text longer than any position", || {
+        with_text(text::LONGEST, limits::POSITIONS as u32 + 1)
+    }),
+    rejection(17, "a default prompt that is not there", || with_text(text::DEFAULT, 3)),
+    rejection(17, "a prompt without a text", || with_text(text::PROMPTS..text::PROMPTS + 4, 3)),
+    rejection(16, "a text section cut short", || {
+        let edit = Edit::new(&heads().base);
+        with_entry(edit, SectionKind::Text, section::LENGTH, text::PROMPTS as u32 - 1)
     }),
     rejection(18, "role 0", || with_tensor_u16(0, tensor::ROLE, 0)),
     rejection(18, "role 999", || with_tensor_u16(0, tensor::ROLE, 999)),
@@ -657,6 +687,11 @@ fn every_flipped_bit_of_a_bert_is_refused_or_harmless() {
 #[test]
 fn every_flipped_bit_of_a_vit_is_refused_or_harmless() {
     flip_every_bit_of(&Tiny::vit(), WeightType::F16);
+}
+
+#[test]
+fn every_flipped_bit_of_a_bert_with_dense_stages_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::bert_heads(), WeightType::F32);
 }
 
 #[test]

@@ -143,10 +143,7 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
         config: MINILM_TASK,
         layers: vec![LayerPlan { routing }; base.config.layers],
         pinned: Vec::new(),
-        head: Some(Head {
-            pooling: Pooling::Mean,
-            kind: HeadKind::Classification { labels: LABELS },
-        }),
+        head: Some(Head::new(Pooling::Mean, HeadKind::Classification { labels: LABELS })),
         labels: Vec::new(),
         tensors,
         names: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! `coda inspect`: what a package holds.
 
+use super::head::{describe, describe_texts};
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, content_id};
@@ -84,7 +85,7 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     facts.extend(part.config().into_iter().flat_map(config_facts));
     facts.extend(part.task_config().into_iter().flat_map(|task| task_facts(part, task)));
     if let Some(head) = part.head() {
-        facts.push(("head", format!("{:?} of {:?}", head.kind, head.pooling)));
+        facts.push(("head", describe(&head)));
     }
     if let Some(labels) = part.labels() {
         facts.push(("labels", labels.iter().collect::<Vec<_>>().join(", ")));
@@ -97,6 +98,7 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     if let Some(words) = part.vocabulary() {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
     }
+    facts.extend(describe_texts(&part.text()));
     if !part.provenance().is_empty() {
         facts.push(("provenance", part.provenance().replace('\n', " ")));
     }

@@ -5,6 +5,7 @@ mod board;
 mod cpu;
 mod demo;
 mod eval;
+mod head;
 mod inspect;
 mod pack;
 mod plan;

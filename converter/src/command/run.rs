@@ -1,5 +1,6 @@
 //! `coda run`: one input through a package.
 
+use super::head::{print_readings, prompted, readings};
 use super::shared::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
@@ -39,6 +40,9 @@ pub(crate) struct Run {
     /// As many tokens as are done within so many milliseconds (`coda bench --calibrate` first)
     #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "selected"])]
     deadline_ms: Option<f64>,
+    /// The prompt of the package that is put before the text, by name; "" for none
+    #[arg(long, value_name = "NAME", requires = "text")]
+    prompt: Option<String>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long)]
     trace: bool,
@@ -79,7 +83,12 @@ impl Run {
     pub(super) fn run(&self) -> Result<()> {
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
-        let (input, note) = self.input.read(&model)?;
+        ensure!(
+            model.head().is_some(),
+            "the package has no head, so it has no answer: give a task for it, or pack a model with \
+             a classifier or a pooling"
+        );
+        let (input, note) = self.input.read(&model, self.prompt.as_deref())?;
         let tokens = input.tokens(&model);
         let answer = self.infer(&model, &input, self.budget(tokens)?)?;
         if self.json {
@@ -150,10 +159,13 @@ impl Run {
 
     fn to_json(&self, model: &Model<'_>, tokens: usize, answer: &Answer) -> serde_json::Value {
         let label = is_classifier(model).then(|| best(&answer.values)).flatten();
+        let readings = readings(model, &answer.values);
+        let label = label.filter(|_| readings.is_none());
         json!({
             "tokens": tokens,
             "label": label.map(|index| label_name(model, index)),
             "values": answer.values,
+            "readings": readings,
             "selected": self.trace.then_some(&answer.trace.layers),
             "milliseconds": answer.milliseconds,
             "choice": answer.choice.map(|choice| json!({
@@ -168,9 +180,13 @@ impl Run {
 
 impl InputArguments {
     /// The input, and a note if it had to be cut.
-    fn read(&self, model: &Model<'_>) -> Result<(SampleInput, Option<String>)> {
+    fn read(
+        &self,
+        model: &Model<'_>,
+        prompt: Option<&str>,
+    ) -> Result<(SampleInput, Option<String>)> {
         if let Some(text) = &self.text {
-            return read_text(model, text);
+            return read_text(model, &prompted(model, text, prompt)?);
         }
         if let Some(path) = &self.image {
             return Ok((SampleInput::Pixels(read_image(path, model, false)?), None));
@@ -251,11 +267,11 @@ fn print_values(model: &Model<'_>, values: &[f32]) {
     const SHOWN: usize = 8;
     if !is_classifier(model) {
         let first: Vec<String> = values.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
-        match values.len() {
-            0 => println!("the package has no head: the run ended with the hidden states"),
-            length => println!("embedding of {length} values: {} ...", first.join(" ")),
-        }
+        println!("embedding of {} values: {} ...", values.len(), first.join(" "));
         return;
+    }
+    if let Some(readings) = readings(model, values) {
+        return print_readings(&readings);
     }
     let largest = best(values).and_then(|index| values.get(index)).copied().unwrap_or(0.0);
     let total: f32 = values.iter().map(|x| (x - largest).exp()).sum();

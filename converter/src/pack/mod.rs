@@ -44,6 +44,9 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         let bytes = tokenizer.section().map_err(PackError::Vocabulary)?;
         writer.section(SectionKind::Vocabulary, bytes);
     }
+    if let Some(bytes) = base.texts.section() {
+        writer.section(SectionKind::Text, bytes);
+    }
     writer.provenance(provenance);
     let tensors = writer.tensors(&stored(base), &base.names, weights)?;
     let bytes = writer.finish()?;

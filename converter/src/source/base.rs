@@ -5,10 +5,13 @@ use super::container::{open_weights, refuse_other_forms};
 use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry};
 use super::fields;
+use super::head::{FoundHead, Source, headless};
 use super::json::{read_json, read_optional_json};
 use super::names::spellings;
+use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
-use coda_runtime::config::{Config, Head, HeadKind, Pooling};
+use super::texts::TextSettings;
+use coda_runtime::config::{Config, Head, HeadKind};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
@@ -35,6 +38,8 @@ pub struct Base {
     pub image: Option<InputNormalization>,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
+    /// How texts are cut, and what is put before them.
+    pub texts: TextSettings,
     /// Tensors of the file that the encoder does not use.
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
@@ -47,28 +52,39 @@ pub struct Base {
 
 impl Base {
     /// Reads a Hugging Face directory: `config.json`, `model.safetensors` or the shards of
-    /// `model.safetensors.index.json`, and what there is of
-    /// `tokenizer.json` or `vocab.txt`, `preprocessor_config.json`, `1_Pooling/config.json`.
+    /// `model.safetensors.index.json`, and what there is of `tokenizer.json` or `vocab.txt`,
+    /// `preprocessor_config.json`, and of the modules, longest text and prompts of
+    /// sentence-transformers.
     ///
     /// `image_size` resizes the positions of a vision model.
     ///
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
-        let (path, json) = read_config(directory)?;
-        let file = open_weights(directory)?;
-        let mut base = Self::read(Encoder::new(&path, json, Some(&file), image_size)?, &file)?;
+        let modules = Modules::open(directory)?;
+        let place = &modules.encoder;
+        let (path, json) = read_config(place)?;
+        let file = open_weights(place)?;
+        let encoder = Encoder::new(&path, json.clone(), Some(&file), image_size)?;
+        let plain = encoder.classifier;
+        let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
-        base.image = read_normalization(directory)?;
-        base.tokenizer = TokenizerFiles::open(directory)?;
-        if base.head.is_none() {
-            base.head = read_pooling(directory)?;
+        base.image = read_normalization(place)?;
+        base.tokenizer = TokenizerFiles::open(place)?;
+        base.texts = modules.texts()?;
+        if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
+            tokenizer.options.normalization.lowercase = true;
         }
         for name in fields::OBJECTS {
-            if let Some(Value::Object(object)) = read_optional_json(&directory.join(name))? {
+            if let Some(Value::Object(object)) = read_optional_json(&place.join(name))? {
                 base.notes.extend(unknown_fields(name, &fields::unknown(name, &object)));
             }
         }
+        let found = match modules.head(base.config.hidden)? {
+            None => base.own_head(&file, &json, plain)?,
+            found => found,
+        };
+        base.set_head(found);
         Ok(base)
     }
 
@@ -77,7 +93,15 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn from_config(json: Value, file: &TensorFile) -> Result<Self, SourceError> {
-        Self::read(Encoder::new(file.path(), json, Some(file), None)?, file)
+        let encoder = Encoder::new(file.path(), json.clone(), Some(file), None)?;
+        let plain = encoder.classifier;
+        let mut base = Self::read(encoder, file)?;
+        if plain {
+            base.set_head(base.own_head(file, &json, plain)?);
+        } else {
+            base.labels.clear();
+        }
+        Ok(base)
     }
 
     /// The encoder that a directory describes but has no weights for: every tensor is zero, ready
@@ -116,6 +140,7 @@ impl Base {
             labels: encoder.labels,
             image: None,
             tokenizer: None,
+            texts: TextSettings::default(),
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
             notes: unknown_fields("config.json", &encoder.unknown),
@@ -133,43 +158,45 @@ impl Base {
                 tensors.insert(entry.place, entry.read(file).map_err(below)?);
             }
         }
-        let (classifier, head) = (encoder.classifier, encoder.head);
+        let head = encoder.head;
         let mut base = Self::of(encoder, tensors, file.path());
         let is_unused = |name: &&String| !name.starts_with("coda.") && !used.contains(*name);
         let unused = file.names().iter().filter(is_unused);
         base.unused = unused.cloned().collect();
-        if classifier && file.contains("classifier.weight") {
-            base.read_classifier(file)?;
-        } else {
-            base.labels.clear();
-        }
-        base.head = base.head.or(head);
+        base.head = head;
         Ok(base)
     }
 
-    /// The classifier in the file of an image model, of the class token if there is one.
-    fn read_classifier(&mut self, file: &TensorFile) -> Result<(), SourceError> {
-        let tensor = file.tensor("classifier.weight")?;
-        let labels = tensor.shape.first().copied().unwrap_or(0);
-        self.insert_classifier(file, labels)?;
-        if self.labels.len() != labels {
-            self.labels.clear();
-        }
-        let pooling = match self.tensor(Role::ClassToken, GLOBAL_LAYER) {
-            Some(_) => Pooling::ClassToken,
-            None => Pooling::Mean,
-        };
-        self.head = Some(Head { pooling, kind: HeadKind::Classification { labels } });
-        self.unused.retain(|name| !name.starts_with("classifier."));
-        Ok(())
+    /// The head in the file of the encoder.
+    fn own_head(
+        &self,
+        file: &TensorFile,
+        json: &Value,
+        plain: bool,
+    ) -> Result<Option<FoundHead>, SourceError> {
+        Source { file, unused: &self.unused, json, config: &self.config, plain }.head()
     }
 
-    fn insert_classifier(&mut self, file: &TensorFile, labels: usize) -> Result<(), SourceError> {
-        for (role, name, shape) in classifier_entries(labels, self.config.hidden) {
-            self.tensors.insert((GLOBAL_LAYER, role), file.matrix(name, shape)?);
-            self.names.insert((GLOBAL_LAYER, role), name.to_owned());
+    /// Takes a head over; without one that of the family stays, or that of every encoder of images.
+    fn set_head(&mut self, found: Option<FoundHead>) {
+        match found {
+            None => self.head = self.head.or(headless(&self.config)),
+            Some(FoundHead { head, tensors, labels }) => {
+                self.head = Some(head);
+                if !labels.is_empty() {
+                    self.labels = labels;
+                }
+                for (role, name, tensor) in tensors {
+                    self.unused.retain(|unused| *unused != name);
+                    self.names.insert((GLOBAL_LAYER, role), name);
+                    self.tensors.insert((GLOBAL_LAYER, role), tensor);
+                }
+            }
         }
-        Ok(())
+        let kind = HeadKind::Classification { labels: self.labels.len() };
+        if self.head.map(|head| head.kind) != Some(kind) {
+            self.labels.clear();
+        }
     }
 
     /// The tensor of a role, if the model has it.
@@ -256,25 +283,4 @@ fn read_normalization(directory: &Path) -> Result<Option<InputNormalization>, So
         value.std[..channels].copy_from_slice(&std);
     }
     Ok(Some(value))
-}
-
-/// The pooling of a sentence-transformers directory.
-fn read_pooling(directory: &Path) -> Result<Option<Head>, SourceError> {
-    let path = directory.join("1_Pooling").join("config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json = read_json(&path)?;
-    let on = |field: &str| json.get(field).and_then(Value::as_bool).unwrap_or(false);
-    let pooling = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
-        (true, _) => Pooling::Mean,
-        (false, true) => Pooling::ClassToken,
-        (false, false) => {
-            let problem = "only mean and class token pooling are supported".to_owned();
-            return Err(SourceError::Json { path, problem });
-        }
-    };
-    let modules = directory.join("modules.json");
-    let normalize = modules.is_file() && read_json(&modules)?.to_string().contains("Normalize");
-    Ok(Some(Head { pooling, kind: HeadKind::Embedding { normalize } }))
 }

@@ -31,5 +31,7 @@ roles! {
     EXPAND = FeedForwardIn, FeedForwardInBias;
     GATE = FeedForwardGate, FeedForwardGateBias;
     CONTRACT = FeedForwardOut, FeedForwardOutBias;
+    FIRST_STAGE = FirstStage, FirstStageBias;
+    SECOND_STAGE = SecondStage, SecondStageBias;
     HEAD = HeadWeight, HeadBias;
 }

@@ -98,9 +98,16 @@ impl Task {
 
     /// Norms of the base that the task has changed.
     fn read_norms(&mut self, file: &TensorFile, base: &Base) -> Result<(), SourceError> {
+        let of_head = [
+            Role::HeadWeight,
+            Role::HeadBias,
+            Role::FirstStage,
+            Role::FirstStageBias,
+            Role::SecondStage,
+            Role::SecondStageBias,
+        ];
         for (place, name) in &base.names {
-            let changeable =
-                place.1.belongs_to_task() && !matches!(place.1, Role::HeadWeight | Role::HeadBias);
+            let changeable = place.1.belongs_to_task() && !of_head.contains(&place.1);
             if changeable && file.contains(name) && file.path() != base.path {
                 self.insert(file, *place, name.clone(), [1, base.config.hidden])?;
             }
@@ -188,7 +195,7 @@ impl Task {
             self.insert(file, (GLOBAL_LAYER, role), name.to_owned(), shape)?;
         }
         let pooling = metadata.pooling.ok_or_else(|| json(missing::<Pooling>()))?;
-        self.head = Some(Head { pooling, kind: HeadKind::Classification { labels } });
+        self.head = Some(Head::new(pooling, HeadKind::Classification { labels }));
         Ok(())
     }
 }

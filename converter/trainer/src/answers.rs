@@ -46,5 +46,5 @@ pub fn write(path: &Path, identity: &str, answers: &Answers) -> Result<()> {
     let samples = answers.keys().map(|index| vec![*index as f32]).collect();
     let tensors = [("samples", samples), ("logits", logits), ("pooled", pooled)];
     let tensors = tensors.map(|(name, rows)| (name.to_owned(), matrix(rows)));
-    write_tensors(path, tensors.into(), IDENTITY, identity.to_owned(), Precision::F32)
+    write_tensors(path, tensors.into(), &[(IDENTITY, identity)], Precision::F32)
 }

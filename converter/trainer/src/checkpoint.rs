@@ -66,7 +66,7 @@ impl Checkpoint {
             add("average", place, &moments.average);
         }
         let header = Header { run: self.run.clone(), progress: self.progress.clone() };
-        write_tensors(path, tensors, KEY, serde_json::to_string(&header)?, Precision::F32)
+        write_tensors(path, tensors, &[(KEY, &serde_json::to_string(&header)?)], Precision::F32)
     }
 
     /// Reads a file.

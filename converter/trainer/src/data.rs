@@ -59,7 +59,8 @@ impl<'b> Reader<'b> {
         if grid.is_some() && base.image.is_none() {
             bail!("{} has no preprocessor_config.json", base.path.display());
         }
-        let bound = base.config.max_tokens().unwrap_or(usize::MAX);
+        let own = Some(base.texts.longest).filter(|tokens| *tokens > 0);
+        let bound = base.config.max_tokens().into_iter().chain(own).min().unwrap_or(usize::MAX);
         let longest = if longest == 0 { bound } else { longest.min(bound) };
         let (tokenizer, base_labels) = (base.tokenizer.as_ref(), base.labels.as_slice());
         Ok(Self { grid, normalization: base.image, tokenizer, base_labels, longest })

@@ -11,7 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use coda_converter::evaluate::check_layer_factors;
 use coda_converter::source::Base;
 use coda_runtime::config::{
-    Activation, AttentionMode, Embedding, Gate, Named, Pooling, RouterInput,
+    Activation, AttentionMode, Embedding, Gate, Named, Pooling, RouterInput, Stages,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -366,13 +366,23 @@ impl Settings {
         if self.method == Method::Full && base.config.relative_distance > 0 {
             bail!("--method full does not train the relative positions of T5");
         }
+        if self.method == Method::Full && base.head.is_some_and(|head| head.stages != Stages::NONE)
+        {
+            bail!(
+                "--method full does not train the dense stages of a head (pooler, pre-classifier)"
+            );
+        }
         Ok(())
     }
 
     fn pooling(&self, base: &Base) -> Pooling {
         let usual = if reads_images(base) { Pooling::ClassToken } else { Pooling::Mean };
         match self.pooling {
-            PoolingChoice::Base => base.head.map_or(usual, |head| head.pooling),
+            PoolingChoice::Base => {
+                let own = base.head.and_then(|head| head.pooling.single());
+                let trained = |own: &Pooling| matches!(own, Pooling::ClassToken | Pooling::Mean);
+                own.filter(trained).unwrap_or(usual)
+            }
             PoolingChoice::Mean => Pooling::Mean,
             PoolingChoice::ClassToken => Pooling::ClassToken,
         }

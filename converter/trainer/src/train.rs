@@ -14,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
 use coda_converter::source::{Base, Place, Task};
+use coda_runtime::config::Stages;
 use coda_runtime::format::Role;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -122,7 +123,8 @@ pub fn initial_model(
     let spec = settings.spec(base, labels)?;
     let initializer = Initializer { seed: settings.seed };
     let mut values: Tensors = base.tensors.clone();
-    if labels == 0 {
+    // A classifier behind dense stages reads another vector than a new one does.
+    if labels == 0 || base.head.is_some_and(|head| head.stages != Stages::NONE) {
         values.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
     }
     let blank = blank_task(&base.config, &spec, &base.tensors, initializer);
@@ -170,7 +172,7 @@ pub fn teacher_model(base: &Base, task: Option<&Task>, spec: &TaskSpec) -> Resul
         own.labels = task.labels.len();
         own.adapter_activation = task.config.adapter_activation;
         let head = task.head.context("the teacher has no head")?;
-        own.pooling = head.pooling;
+        own.pooling = head.pooling.single().context("the teacher has more than one pooling")?;
     }
     Ok(Model::new(base.config, own, &values, |_| false, DType::F32)?)
 }

@@ -43,7 +43,7 @@ pub fn write_task(
         let shape = if tensor.shape[0] == 1 { vec![tensor.shape[1]] } else { tensor.shape.clone() };
         merge(&mut named, name, FloatTensor { shape, values: tensor.values.clone() });
     }
-    write_tensors(path, named, "coda", metadata, precision)
+    write_tensors(path, named, &[("coda", &metadata)], precision)
 }
 
 /// Keys come before values, so that halves of one tensor meet in their order.
@@ -117,18 +117,31 @@ fn layer(spec: &TaskSpec, index: usize) -> LayerMetadata {
     LayerMetadata { attention: Some(attention), reduction }
 }
 
-/// Writes `model.safetensors` of a base with its classifier.
+/// Writes `model.safetensors` of a base with its classifier, and which vector that reads.
 ///
 /// # Errors
 /// As [`write_task`].
-pub fn write_base(path: &Path, base: &Base, tensors: &Tensors, precision: Precision) -> Result<()> {
+pub fn write_base(
+    path: &Path,
+    base: &Base,
+    spec: &TaskSpec,
+    labels: &[String],
+    tensors: &Tensors,
+    precision: Precision,
+) -> Result<()> {
     let mut named = BTreeMap::new();
     for (place, tensor) in tensors {
         let name = task_name(base, *place).with_context(|| format!("no name of {place:?}"))?;
         let shape = hugging_face_shape(base, *place, &tensor.shape);
         named.insert(name, FloatTensor { shape, values: tensor.values.clone() });
     }
-    write_tensors(path, named, "format", "pt".to_owned(), precision)
+    let head = TaskMetadata {
+        labels: labels.to_vec(),
+        pooling: Some(spec.pooling),
+        ..TaskMetadata::default()
+    };
+    let head = serde_json::to_value(head)?.to_string();
+    write_tensors(path, named, &[("format", "pt"), ("coda", &head)], precision)
 }
 
 /// The shape that Hugging Face gives a tensor.
@@ -146,12 +159,11 @@ fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> 
     }
 }
 
-/// Writes tensors and one string of metadata: all of them, or the old file stays.
+/// Writes tensors and strings of metadata by key: all of them, or the old file stays.
 pub(crate) fn write_tensors(
     path: &Path,
     tensors: BTreeMap<String, FloatTensor>,
-    key: &str,
-    metadata: String,
+    metadata: &[(&str, &str)],
     precision: Precision,
 ) -> Result<()> {
     let mut encoded = Vec::with_capacity(tensors.len());
@@ -168,7 +180,8 @@ pub(crate) fn write_tensors(
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    write_whole(path, &serialize(views, Some(HashMap::from([(key.to_owned(), metadata)])))?)
+    let metadata = metadata.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
+    write_whole(path, &serialize(views, Some(metadata.collect::<HashMap<_, _>>()))?)
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

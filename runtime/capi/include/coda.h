@@ -251,7 +251,7 @@ typedef struct coda_info {
   size_t layers;
   /// Width of a hidden state.
   size_t hidden;
-  /// Values of an answer: labels, or the hidden width; 0 without a head.
+  /// Values of an answer: labels, or the width of the embedding; 0 without a head.
   size_t outputs;
   /// Labels that have a name; 0 if the package names none.
   size_t labels;

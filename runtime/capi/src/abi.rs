@@ -411,6 +411,7 @@ pub unsafe extern "C" fn coda_tokenize(
         let tokenizer = model.tokenizer().ok_or(Status::NoTokenizer)?;
         writable(count)?;
         writable(needed)?;
+        let capacity = capacity.min(model.max_tokens().unwrap_or(capacity));
         let encoding = tokenizer.encode(text_of(text, text_bytes)?, slice_mut(ids, capacity)?);
         write(count, encoding.len)?;
         write(needed, encoding.total)
@@ -437,6 +438,7 @@ pub unsafe extern "C" fn coda_tokenize_pair(
         let tokenizer = model.tokenizer().ok_or(Status::NoTokenizer)?;
         writable(count)?;
         writable(needed)?;
+        let capacity = capacity.min(model.max_tokens().unwrap_or(capacity));
         let (first, second) = (text_of(first, first_bytes)?, text_of(second, second_bytes)?);
         let (ids, types) = (slice_mut(ids, capacity)?, slice_mut(types, capacity)?);
         let encoding = tokenizer.encode_pair(first, second, ids, types);

@@ -70,7 +70,7 @@ pub struct Info {
     pub layers: usize,
     /// Width of a hidden state.
     pub hidden: usize,
-    /// Values of an answer: labels, or the hidden width; 0 without a head.
+    /// Values of an answer: labels, or the width of the embedding; 0 without a head.
     pub outputs: usize,
     /// Labels that have a name; 0 if the package names none.
     pub labels: usize,
@@ -103,11 +103,7 @@ impl Info {
             max_tokens: model.max_tokens().unwrap_or(0),
             layers: config.layers,
             hidden: config.hidden,
-            outputs: match head {
-                None => 0,
-                Some(HeadKind::Classification { labels }) => labels,
-                Some(HeadKind::Embedding { .. }) => config.hidden,
-            },
+            outputs: model.dimensions().outputs,
             labels: model.labels().map_or(0, |labels| labels.len()),
             vocabulary: match config.embedding {
                 Embedding::Tokens { vocabulary, .. } => vocabulary,

@@ -1,9 +1,9 @@
-//! Final norm, pooling, classifier or embedding.
+//! Final norm, pooling, dense stages, classifier or embedding.
 
 use super::pass::Pass;
 use crate::block::{PreparedRows, apply, norm_rows, rows_of};
-use crate::config::{Head, HeadKind, Pooling};
-use crate::kernels::math::sqrt;
+use crate::config::{Head, HeadKind, Pooling, StageActivation};
+use crate::kernels::math::{self, sqrt};
 use crate::kernels::{Epilogue, Kernels};
 use crate::memory::typed;
 use crate::model::Linear;
@@ -19,39 +19,93 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     let Some(head) = head else { return };
     let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
     let stage: &mut [f32] = typed(pass.scratch.stage);
-    let pooled = stage.part_mut(0..d);
-    match head.pooling {
-        Pooling::ClassToken => pooled.fill_from(hidden.row(0)),
-        Pooling::Mean => mean(pooled, hidden),
+    let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
+    for (out, pooling) in vector.chunks_exact_mut(d.max(1)).zip(head.pooling.iter()) {
+        pool(out, hidden, pooling);
+    }
+    for stage in pass.globals.stages.iter().flatten() {
+        let (next, behind) = rest.parts_mut(stage.map.outputs);
+        map_vector(context.kernels, next, vector, &stage.map);
+        activate(next, stage.activation);
+        (vector, rest) = (next, behind);
     }
     let answer = &mut *pass.buffers.output;
     match (head.kind, &pass.globals.classifier) {
         (HeadKind::Embedding { normalize }, _) => {
-            answer.fill_from(pooled);
+            answer.fill_from(vector);
             if normalize {
                 scale_to_unit_length(context.kernels, answer);
             }
         }
-        (_, Some(classifier)) => classify(context.kernels, answer, pooled, classifier),
+        (_, Some(classifier)) => map_vector(context.kernels, answer, vector, classifier),
         _ => debug_assert!(false, "binding has viewed the classifier of such a head"),
     }
 }
 
-/// One logit for each label.
-fn classify(kernels: &Kernels, logits: &mut [f32], pooled: &[f32], classifier: &Linear<'_>) {
-    let rows = PreparedRows::Float(Matrix::new(pooled, classifier.inputs));
-    let mut logits = MatrixMut::new(logits, classifier.outputs);
-    apply(kernels, &mut logits, rows, classifier, &Epilogue::overwrite(classifier.bias));
+/// `out = W x + b` of one vector: logits, or a dense stage.
+fn map_vector(kernels: &Kernels, out: &mut [f32], vector: &[f32], map: &Linear<'_>) {
+    let rows = PreparedRows::Float(Matrix::new(vector, map.inputs));
+    let mut out = MatrixMut::new(out, map.outputs);
+    apply(kernels, &mut out, rows, map, &Epilogue::overwrite(map.bias));
 }
 
-/// The mean of all rows, summed in order.
-fn mean(out: &mut [f32], rows: Matrix<'_>) {
-    out.fill(0.0);
-    for row in rows.iter() {
-        out.iter_mut().zip(row).for_each(|(slot, x)| *slot += x);
+/// The activation of a dense stage, one fixed sequence of steps on every CPU.
+fn activate(values: &mut [f32], activation: StageActivation) {
+    let function = match activation {
+        StageActivation::Identity => return,
+        StageActivation::Relu => math::relu,
+        StageActivation::GeluErf => math::gelu_erf,
+        StageActivation::GeluTanh => math::gelu_tanh,
+        StageActivation::Tanh => math::tanh,
+    };
+    values.iter_mut().for_each(|x| *x = function(*x));
+}
+
+/// One vector of all rows.
+fn pool(out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
+    match pooling {
+        Pooling::ClassToken => out.fill_from(rows.row(0)),
+        Pooling::Mean => mean(out, rows, |_| 1.0, rows.rows() as f32),
+        _ if cfg!(feature = "heads") => pool_otherwise(out, rows, pooling),
+        _ => debug_assert!(false, "binding refuses such a head"),
     }
-    let count = rows.rows() as f32;
+}
+
+/// The poolings of the feature `heads`.
+fn pool_otherwise(out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
+    let count = rows.rows();
+    let position = |index: usize| (index + 1) as f32;
+    match pooling {
+        Pooling::LastToken => out.fill_from(rows.row(count.saturating_sub(1))),
+        Pooling::Max => {
+            out.fill_from(rows.row(0));
+            for row in rows.iter() {
+                out.iter_mut().zip(row).for_each(|(slot, x)| *slot = larger(*slot, *x));
+            }
+        }
+        Pooling::MeanRootLength => mean(out, rows, |_| 1.0, sqrt(count as f32)),
+        Pooling::WeightedMean => mean(out, rows, position, (0..count).map(position).sum()),
+        Pooling::MeanOfRest => {
+            let rest = count.saturating_sub(1).max(1) as f32;
+            mean(out, rows, |index| f32::from(index > 0), rest);
+        }
+        Pooling::ClassToken | Pooling::Mean => {}
+    }
+}
+
+/// The rows summed in order, each times its weight, over `count`.
+fn mean(out: &mut [f32], rows: Matrix<'_>, weight: impl Fn(usize) -> f32, count: f32) {
+    out.fill(0.0);
+    for (index, row) in rows.iter().enumerate() {
+        let weight = weight(index);
+        out.iter_mut().zip(row).for_each(|(slot, x)| *slot += weight * x);
+    }
     out.iter_mut().for_each(|slot| *slot /= count);
+}
+
+/// The larger number; NaN if one is.
+const fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 /// Divides by the Euclidean norm, at least 1e-12.

@@ -7,7 +7,7 @@
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
 //! | `keys` | what the selected tokens of a layer attend to |
-//! | `head` | pooling, classifier, embedding |
+//! | `head` | pooling, dense stages, classifier, embedding |
 
 mod embed;
 mod error;
@@ -59,7 +59,7 @@ impl core::fmt::Debug for Executor<'_, '_> {
 /// The answer of one inference, in the arena until the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'r> {
-    /// Logits `[labels]` or embedding `[d]`; empty without a head.
+    /// Logits `[labels]` or the embedding; empty without a head.
     pub values: &'r [f32],
     /// Hidden states after the last layer and the final norm, `[n, d]`.
     pub hidden: Matrix<'r>,

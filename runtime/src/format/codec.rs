@@ -3,8 +3,8 @@
 use super::error::FormatError;
 use super::layout::{SectionKind, config, head, image, layer, limits, task};
 use crate::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
-    NormPlacement, Pooling, RouterInput, Routing, TaskConfig,
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Named, Norm,
+    NormPlacement, Poolings, Reading, RouterInput, Routing, Stages, TaskConfig,
 };
 use crate::image::InputNormalization;
 use core::ops::Range;
@@ -297,14 +297,15 @@ pub fn decode_layer(bytes: &[u8]) -> Result<LayerPlan, FormatError> {
 #[must_use]
 pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
     let mut bytes = [0; head::BYTES];
-    let poolings = [Pooling::ClassToken, Pooling::Mean];
-    put(&mut bytes, head::POOLING, code_of(&poolings, &value.pooling));
+    put(&mut bytes, head::POOLING, value.pooling.code());
     let (kind, argument) = match value.kind {
         HeadKind::Classification { labels } => (1, labels as u32),
         HeadKind::Embedding { normalize } => (2, u32::from(normalize)),
     };
+    let reading = if kind == 1 { value.reading as u32 } else { 0 };
     put(&mut bytes, head::KIND, kind);
     put(&mut bytes, head::ARGUMENT, argument);
+    put(&mut bytes, head::STAGES, value.stages.code() | reading << head::READING_SHIFT);
     bytes
 }
 
@@ -314,14 +315,24 @@ pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
 /// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
 pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     let fields = fixed(SectionKind::Head, bytes, head::BYTES)?;
-    let pooling = fields.choice(head::POOLING, &[Pooling::ClassToken, Pooling::Mean])?;
+    let pooling = Poolings::from_code(u32_at(bytes, head::POOLING));
+    let pooling = pooling.ok_or(fields.invalid(&head::POOLING))?;
+    // What is not a code becomes another value, which is not what the bytes say.
+    let stages = u32_at(bytes, head::STAGES);
+    let reading = Reading::ALL.get((stages >> head::READING_SHIFT) as usize);
+    let stages = Stages::from_code(stages & ((1 << head::READING_SHIFT) - 1));
     let kind = match fields.size(head::KIND, 1..3)? {
         1 => {
             HeadKind::Classification { labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)? }
         }
         _ => HeadKind::Embedding { normalize: fields.size(head::ARGUMENT, 0..2)? == 1 },
     };
-    let value = Head { pooling, kind };
+    let value = Head {
+        pooling,
+        stages: stages.unwrap_or_default(),
+        kind,
+        reading: reading.copied().unwrap_or_default(),
+    };
     fields.canonical(&encode_head(&value))?;
     Ok(value)
 }

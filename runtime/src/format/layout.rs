@@ -169,14 +169,29 @@ pub mod layer {
 /// Byte ranges of the head section.
 pub mod head {
     use super::Range;
-    /// 1 class token, 2 mean.
+    /// The sum of the codes of [`Pooling`](crate::config::Pooling).
     pub const POOLING: Range<usize> = 0..4;
     /// 1 classification, 2 embedding.
     pub const KIND: Range<usize> = 4..8;
     /// Labels, or 1 for a normalised embedding.
     pub const ARGUMENT: Range<usize> = 8..12;
-    /// Length of the section; the last four bytes are zero.
+    /// A byte for each dense stage: the code of its activation, or 0; then what the logits say.
+    pub const STAGES: Range<usize> = 12..16;
+    /// Where the reading of the logits begins in that u32.
+    pub const READING_SHIFT: u32 = 16;
+    /// Length of the section.
     pub const BYTES: usize = 16;
+}
+
+/// Byte ranges of the text section.
+pub mod text {
+    use super::Range;
+    /// Longest text in tokens, the special ones included; 0 for no bound of its own.
+    pub const LONGEST: Range<usize> = 0..4;
+    /// 1 and the number of the prompt that a text gets unless another is asked for; 0 for none.
+    pub const DEFAULT: Range<usize> = 4..8;
+    /// Where the string list of the prompts begins: the name and the text of each in turn.
+    pub const PROMPTS: usize = 8;
 }
 
 /// Byte ranges of the image section.
@@ -251,6 +266,8 @@ pub enum SectionKind {
     Vocabulary = 8,
     /// Where the weights come from: UTF-8 text. Skippable.
     Provenance = 9,
+    /// [`text`].
+    Text = 10,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -275,6 +292,7 @@ impl SectionKind {
             7 => Self::Image,
             8 => Self::Vocabulary,
             9 => Self::Provenance,
+            10 => Self::Text,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -296,6 +314,7 @@ impl SectionKind {
             Self::Image => "image",
             Self::Vocabulary => "vocabulary",
             Self::Provenance => "provenance",
+            Self::Text => "text",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -307,7 +326,7 @@ impl SectionKind {
     #[must_use]
     pub const fn allowed_in(self, kind: PackageKind) -> bool {
         match self {
-            Self::Config | Self::Vocabulary => matches!(kind, PackageKind::Base),
+            Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
             Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
             Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
             Self::Head | Self::Labels | Self::Image | Self::Tensors | Self::Data => {

@@ -5,6 +5,7 @@ mod error;
 mod layout;
 mod role;
 mod strings;
+mod text_rules;
 
 pub use codec::{
     decode_config, decode_head, decode_image, decode_layer, decode_task, encode_config,
@@ -13,10 +14,11 @@ pub use codec::{
 pub use error::FormatError;
 pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
-    Version, config, head, header, image, layer, limits, section, task, tensor,
+    Version, config, head, header, image, layer, limits, section, task, tensor, text,
 };
 pub use role::Role;
 pub use strings::{StringList, string_list_bytes};
+pub use text_rules::{TextRules, encode_text};
 
 use crate::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
 use crate::image::InputNormalization;
@@ -128,6 +130,7 @@ struct Sections<'a> {
     layers: &'a [u8],
     pinned: &'a [u8],
     provenance: &'a str,
+    text: &'a [u8],
     tensors: &'a [u8],
     data: &'a [u8],
     data_offset: usize,
@@ -316,6 +319,11 @@ impl<'a> Package<'a> {
                 let text = core::str::from_utf8(body);
                 sections.provenance = text.map_err(|_| FormatError::Provenance)?;
             }
+            SectionKind::Text if cfg!(feature = "tokens") => {
+                TextRules::parse(body)?;
+                sections.text = body;
+            }
+            SectionKind::Text => {}
             SectionKind::Layers => sections.layers = check_layers(body)?,
             SectionKind::Pinned => sections.pinned = check_pinned(body)?,
             SectionKind::Tensors if !body.len().is_multiple_of(tensor::ENTRY_BYTES) => {
@@ -456,6 +464,12 @@ impl<'a> Package<'a> {
     #[must_use]
     pub const fn labels(&self) -> Option<StringList<'a>> {
         self.labels
+    }
+
+    /// How texts are cut and what stands before them, if a base says so.
+    #[must_use]
+    pub fn text(&self) -> TextRules<'a> {
+        TextRules::parse(self.sections.text).unwrap_or_default()
     }
 
     /// Where the weights come from; empty if not said.

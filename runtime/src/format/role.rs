@@ -73,10 +73,18 @@ roles! {
     FinalNormWeight = 10, Global, Both, "final norm weight";
     /// Bias of the norm after the last layer `[d]`.
     FinalNormBias = 11, Global, Both, "final norm bias";
-    /// Classifier `[labels, d]`.
+    /// Classifier `[labels, e]`, e being the width of the last dense stage or of the pooled vector.
     HeadWeight = 12, Global, Both, "head weight";
     /// Classifier bias `[labels]`.
     HeadBias = 13, Global, Both, "head bias";
+    /// First dense stage of the head `[e, pooled]`.
+    FirstStage = 14, Global, Both, "first stage weight";
+    /// Bias of the first dense stage `[e]`.
+    FirstStageBias = 15, Global, Both, "first stage bias";
+    /// Second dense stage of the head `[e, first stage]`.
+    SecondStage = 16, Global, Both, "second stage weight";
+    /// Bias of the second dense stage `[e]`.
+    SecondStageBias = 17, Global, Both, "second stage bias";
     /// From the columns of the token tables to the model dimension `[d, projected]`.
     ProjectionWeight = 24, Global, Base, "embedding projection weight";
     /// Bias of that map `[d]`.

@@ -132,6 +132,7 @@ mod tests {
         patch_inputs: 0,
         adapter: 3,
         low_rank: 2,
+        pooled: 20,
         outputs: 5,
         dense_layers: false,
         keys_of_all: true,

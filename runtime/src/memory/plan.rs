@@ -30,7 +30,10 @@ pub struct Dimensions {
     pub adapter: usize,
     /// Largest rank of low-rank keys; 0 for none.
     pub low_rank: usize,
-    /// Values of the answer: labels, or d for an embedding; 0 without a head.
+    /// Values of the pooled vector and of every dense stage behind it: d for one pooling without a
+    /// stage, and without a head.
+    pub pooled: usize,
+    /// Values of the answer: labels, or the width of the embedding; 0 without a head.
     pub outputs: usize,
     /// Some layer takes every token.
     pub dense_layers: bool,
@@ -211,7 +214,7 @@ impl<'d> Extent<'d> {
         let attention = if of.int8_attention { head.int8_bytes() } else { head.float_bytes() };
         let widest = largest(&[of.feed_forward, of.adapter, of.low_rank]);
         let rows = product(&[self.tile, widest, 4]);
-        let pooled = product(&[of.hidden, 4]);
+        let pooled = product(&[of.pooled, 4]);
         largest(&[routing, attention, rows, pooled]).saturating_add(7) / 8 * 8
     }
 }

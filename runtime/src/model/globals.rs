@@ -2,11 +2,15 @@
 
 use super::error::ModelError;
 use super::packages::Packages;
+use super::stage::Stage;
 use super::view::{self, Linear, Shape, Table};
-use crate::config::{Embedding, Head, HeadKind};
+use crate::config::{Embedding, Head, HeadKind, Stages};
 use crate::format::{GLOBAL_LAYER, Role};
 use crate::image::PatchGrid;
 use crate::kernels::NormWeights;
+
+/// Dense stages that this build computes.
+const STAGES: usize = if cfg!(feature = "heads") { Stages::MOST } else { 0 };
 
 /// Everything beside the layers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +21,8 @@ pub(crate) struct Globals<'a> {
     pub(crate) final_norm: Option<NormWeights<'a>>,
     /// Relative position bias by head and distance, `[heads, 2 D + 1]`; empty for none.
     pub(crate) relative_bias: &'a [f32],
+    /// The dense stages of the head, one behind the other.
+    pub(crate) stages: [Option<Stage<'a>>; STAGES],
     /// The map to one logit per label, of a classification head.
     pub(crate) classifier: Option<Linear<'a>>,
 }
@@ -63,19 +69,33 @@ impl<'a> Globals<'a> {
         let final_norm = |on: bool| {
             on.then(|| packages.norm(Role::FinalNormWeight, Role::FinalNormBias, GLOBAL_LAYER))
         };
-        let classifier = |labels: usize| {
-            let shape = Shape { rows: labels, columns: config.hidden };
-            packages.float_linear(Role::HeadWeight, Role::HeadBias, shape)
-        };
-        Ok(Self {
+        let mut globals = Self {
             embedding: EmbeddingWeights::view(packages)?,
             final_norm: final_norm(config.final_norm).transpose()?,
             relative_bias: relative_bias(packages)?,
-            classifier: match head.map(|head| head.kind) {
-                Some(HeadKind::Classification { labels }) => Some(classifier(labels)?),
-                _ => None,
-            },
-        })
+            ..Self::default()
+        };
+        if let Some(head) = head {
+            globals.view_head(packages, &head)?;
+        }
+        Ok(globals)
+    }
+
+    fn view_head(&mut self, packages: &Packages<'a>, head: &Head) -> Result<(), ModelError> {
+        if !cfg!(feature = "heads") && !head.is_plain() {
+            return Err(ModelError::LeftOut { feature: "heads" });
+        }
+        let mut columns = packages.config.hidden.saturating_mul(head.pooling.count());
+        for (index, slot) in self.stages.iter_mut().enumerate() {
+            *slot = Stage::view(packages, head.stages, index, columns)?;
+            columns = slot.map_or(columns, |stage| stage.map.outputs);
+        }
+        if let HeadKind::Classification { labels: rows } = head.kind {
+            let shape = Shape { rows, columns };
+            let map = packages.float_linear(Role::HeadWeight, Role::HeadBias, shape)?;
+            self.classifier = Some(map);
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod error;
 mod globals;
 mod layer;
 mod packages;
+mod stage;
 mod view;
 
 pub use cost::Macs;
@@ -200,14 +201,14 @@ impl<'a> Model<'a> {
         self.vocabulary().map(WordPiece::new)
     }
 
-    /// Longest input in tokens: the smaller of the architecture's and the task's bound.
+    /// Longest input in tokens: the smallest of the bounds of the architecture, of the base's texts
+    /// and of the task.
     #[must_use]
     pub fn max_tokens(&self) -> Option<usize> {
-        let task = self.task_config().map(|task| task.max_tokens).filter(|tokens| *tokens > 0);
-        match (self.config().max_tokens(), task) {
-            (Some(base), Some(task)) => Some(base.min(task)),
-            (base, task) => base.or(task),
-        }
+        let text = if cfg!(feature = "tokens") { self.packages.base.text().longest } else { 0 };
+        let task = self.task_config().map_or(0, |task| task.max_tokens);
+        let own = [text, task].into_iter().filter(|tokens| *tokens > 0);
+        own.chain(self.config().max_tokens()).min()
     }
 
     /// Everything the size of the scratch buffer depends on.
@@ -218,6 +219,10 @@ impl<'a> Model<'a> {
             let task = self.packages.task.iter().flat_map(Package::tensors);
             task.filter(|tensor| tensor.role == role).map(|t| t.rows).max().unwrap_or(0)
         };
+        let stages = if cfg!(feature = "heads") { self.globals().stages } else { <_>::default() };
+        let widths = stages.iter().flatten().map(|stage| stage.map.outputs);
+        let poolings = self.head().map_or(1, |head| head.pooling.count());
+        let pooled = config.hidden.saturating_mul(poolings);
         let modes = || self.layer_plans().map(|plan| plan.routing.map(|r| r.attention));
         Dimensions {
             hidden: config.hidden,
@@ -228,7 +233,12 @@ impl<'a> Model<'a> {
             patch_inputs: self.embedding_inputs(),
             adapter: rows_of(Role::AdapterDown),
             low_rank: rows_of(Role::LowRankDown),
-            outputs: self.outputs(),
+            pooled: widths.clone().fold(pooled, usize::saturating_add),
+            outputs: match self.head().map(|head| head.kind) {
+                Some(HeadKind::Classification { labels }) => labels,
+                Some(HeadKind::Embedding { .. }) => widths.last().unwrap_or(pooled),
+                None => 0,
+            },
             dense_layers: modes().any(|mode| mode.is_none()),
             keys_of_all: modes().any(|mode| mode != Some(AttentionMode::KToK)),
             int8_attention: config.int8_attention,
@@ -241,15 +251,6 @@ impl<'a> Model<'a> {
         match self.config().embedding {
             Embedding::Tokens { projected, .. } if cfg!(feature = "more-families") => projected,
             _ => self.patch_grid().map_or(0, |grid| grid.inputs()),
-        }
-    }
-
-    /// Values of the answer.
-    fn outputs(&self) -> usize {
-        match self.head().map(|head| head.kind) {
-            Some(HeadKind::Classification { labels }) => labels,
-            Some(HeadKind::Embedding { .. }) => self.config().hidden,
-            None => 0,
         }
     }
 

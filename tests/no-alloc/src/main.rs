@@ -34,6 +34,7 @@ const DIMENSIONS: Dimensions = Dimensions {
     patch_inputs: 0,
     adapter: 4,
     low_rank: 2,
+    pooled: 8,
     outputs: 3,
     dense_layers: false,
     keys_of_all: true,

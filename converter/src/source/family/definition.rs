@@ -17,7 +17,8 @@ pub(super) struct Family {
     pub(super) config: fn(&Checkpoint<'_>) -> Result<Config, SourceError>,
     /// The tensors of that encoder.
     pub(super) tensors: fn(&Checkpoint<'_>, &mut Entries<'_>) -> Result<(), SourceError>,
-    /// The tensors `classifier.{weight,bias}`, if there are any, read the pooled vector.
+    /// The tensors `classifier.{weight,bias}`, if there are any, read the pooled vector itself; else a
+    /// stage stands between.
     pub(super) classifier: bool,
     /// The answer where nothing describes one.
     pub(super) head: Option<Head>,
@@ -25,5 +26,5 @@ pub(super) struct Family {
 
 /// The pooled vector as the answer.
 pub(super) const fn embedding(pooling: Pooling) -> Head {
-    Head { pooling, kind: HeadKind::Embedding { normalize: false } }
+    Head::new(pooling, HeadKind::Embedding { normalize: false })
 }

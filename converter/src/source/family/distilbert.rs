@@ -8,9 +8,6 @@ use crate::source::roles::EMBEDDING_NORM;
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::Role;
 
-/// A classifier of this family has a layer and a ReLU of its own before the last map, which no
-/// package can say: the encoder is packed alone, and `coda pack` lists the rest as not used.
-///
 /// Sinusoidal positions stand in the file like learned ones.
 pub(super) const FAMILY: Family = Family {
     model_types: &["distilbert"],

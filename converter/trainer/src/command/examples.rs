@@ -46,7 +46,8 @@ impl Examples {
         let spec = TaskSpec::of_task(&task, &base.config);
         let labels = spec.labels;
         let mut values = base.tensors.clone();
-        let dense = TaskSpec::dense(head.pooling, labels);
+        let pooling = head.pooling.single().context("the base has more than one pooling")?;
+        let dense = TaskSpec::dense(pooling, labels);
         let dense = Model::new(base.config, dense, &values, |_| false, DType::F32)?;
         values.extend(task.tensors);
         let routed = Model::new(base.config, spec, &values, |_| false, DType::F32)?;

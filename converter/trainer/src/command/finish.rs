@@ -8,7 +8,7 @@ use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
 use coda_trainer::data::{Dataset, Reader};
-use coda_trainer::model::{Method, Model, Selector, Tensors};
+use coda_trainer::model::{Method, Model, Selector, TaskSpec, Tensors};
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Origin, Record, TestRecord, Versions};
 use coda_trainer::train::Trainer;
@@ -77,15 +77,16 @@ impl Finished<'_> {
             }
             return write_task(&path, self.base, &spec, labels, &trained, precision, defaults);
         }
-        self.write_base(trained)
+        self.write_base(&model.spec, trained)
     }
 
     /// Weights of the base, and the files that stand beside them.
-    fn write_base(&self, trained: Tensors) -> Result<()> {
+    fn write_base(&self, spec: &TaskSpec, trained: Tensors) -> Result<()> {
         let Training { out, settings, base: directory, .. } = self.training;
         let mut tensors = self.base.tensors.clone();
         tensors.extend(trained);
-        write_base(&out.join("model.safetensors"), self.base, &tensors, settings.precision)?;
+        let (path, labels) = (out.join("model.safetensors"), &self.data.labels);
+        write_base(&path, self.base, spec, labels, &tensors, settings.precision)?;
         for name in BESIDE_WEIGHTS {
             let from = directory.join(name);
             if from.is_file() {

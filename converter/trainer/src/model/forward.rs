@@ -14,7 +14,7 @@ use crate::ops::{
 use crate::random::{Draws, Purpose};
 use candle_core::{DType, Device, Result, Tensor};
 use coda_runtime::config::{
-    AttentionMode, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
+    AttentionMode, Embedding, Gate, Named, Norm, NormPlacement, Pooling, RouterInput,
 };
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::routing::{RouteScratch, route, tokens_for_reduction};
@@ -117,6 +117,7 @@ impl Model {
                 gather(&hidden, batch.ranges.iter().map(|range| range.start as u32).collect())?
             }
             Pooling::Mean => mean_rows(&hidden, batch.ranges.clone())?,
+            other => candle_core::bail!("a pooling by {} is not trained", other.name()),
         };
         let logits = match self.spec.labels {
             0 => None,

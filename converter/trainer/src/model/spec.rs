@@ -135,7 +135,7 @@ impl TaskSpec {
             dense_layers: layers.filter(|layer| attention(*layer).is_none()).collect(),
             reductions: Vec::new(),
             pinned: task.pinned.clone(),
-            pooling: task.head.map_or(Pooling::Mean, |head| head.pooling),
+            pooling: task.head.and_then(|head| head.pooling.single()).unwrap_or(Pooling::Mean),
             labels: match task.head.map(|head| head.kind) {
                 Some(HeadKind::Classification { labels }) => labels,
                 _ => 0,

@@ -1,0 +1,84 @@
+//! The head: poolings, dense stages, classifier or embedding.
+
+use super::{Builder, OracleError, Wire};
+use crate::source::roles::{FIRST_STAGE, HEAD, SECOND_STAGE};
+use coda_runtime::config::{Activation, Head, HeadKind, Pooling, StageActivation};
+use coda_runtime::format::GLOBAL_LAYER;
+use tract_core::internal::{OutletId, tvec};
+use tract_core::ops::array::{Slice, TypedConcat};
+use tract_core::ops::math::{div, max, mul, sqrt, square, tanh};
+use tract_core::ops::nn::{Reduce, Reducer};
+
+impl Builder<'_> {
+    pub(super) fn head(&mut self, hidden: OutletId, head: Head) -> Wire {
+        let pooled: Result<Vec<OutletId>, OracleError> =
+            head.pooling.iter().map(|pooling| self.pooled(hidden, pooling)).collect();
+        let mut vector = self.wire("pooled", TypedConcat::new(1), &pooled?)?;
+        let mut width = self.config.hidden * head.pooling.count();
+        for (index, roles) in [FIRST_STAGE, SECOND_STAGE].into_iter().enumerate() {
+            let Some(activation) = head.stages.get(index) else { break };
+            let weight = self.base.tensor(roles.weight, GLOBAL_LAYER);
+            let rows = weight.and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0);
+            vector = self.linear(vector, roles, [rows, width])?;
+            vector = self.stage_activation(vector, activation)?;
+            width = rows;
+        }
+        match head.kind {
+            HeadKind::Classification { labels } => self.linear(vector, HEAD, [labels, width]),
+            HeadKind::Embedding { normalize: true } => self.unit_length(vector),
+            HeadKind::Embedding { normalize: false } => Ok(vector),
+        }
+    }
+
+    /// One pooling of all tokens, `[1, d]`.
+    fn pooled(&mut self, hidden: OutletId, pooling: Pooling) -> Wire {
+        let n = self.tokens;
+        match pooling {
+            Pooling::ClassToken => self.wire("class", Slice::new(0, 0, 1), &[hidden]),
+            Pooling::LastToken => self.wire("last", Slice::new(0, n - 1, n), &[hidden]),
+            Pooling::Max => self.reduce(hidden, Reducer::Max),
+            Pooling::Mean => self.mean(hidden, 0, n),
+            Pooling::MeanRootLength => self.scaled_sum(hidden, 1.0 / (n as f64).sqrt()),
+            Pooling::WeightedMean => {
+                let positions: Vec<f32> = (1..=n).map(|position| position as f32).collect();
+                let positions = self.constant("positions", &[n, 1], &positions)?;
+                let weighted = self.wire("weighted rows", mul(), &[hidden, positions])?;
+                self.scaled_sum(weighted, 2.0 / (n * (n + 1)) as f64)
+            }
+            Pooling::MeanOfRest => {
+                let rest = self.wire("rest", Slice::new(0, 1.min(n - 1), n), &[hidden])?;
+                self.mean(rest, 0, (n - 1).max(1))
+            }
+        }
+    }
+
+    fn scaled_sum(&mut self, rows: OutletId, factor: f64) -> Wire {
+        let sum = self.reduce(rows, Reducer::Sum)?;
+        let factor = self.scalar(factor as f32, 2)?;
+        self.wire("scaled sum", mul(), &[sum, factor])
+    }
+
+    fn reduce(&mut self, rows: OutletId, reducer: Reducer) -> Wire {
+        self.wire("of all tokens", Reduce::new(tvec![0], reducer), &[rows])
+    }
+
+    fn stage_activation(&mut self, x: OutletId, activation: StageActivation) -> Wire {
+        match activation {
+            StageActivation::Identity => Ok(x),
+            StageActivation::Relu => self.activation(x, Activation::Relu),
+            StageActivation::GeluErf => self.activation(x, Activation::GeluErf),
+            StageActivation::GeluTanh => self.activation(x, Activation::GeluTanh),
+            StageActivation::Tanh => self.wire("stage", tanh(), &[x]),
+        }
+    }
+
+    /// `x / max(|x|, 1e-12)` of a row.
+    fn unit_length(&mut self, x: OutletId) -> Wire {
+        let squares = self.wire("squares", square(), &[x])?;
+        let sum = self.wire("sum", Reduce::new(tvec![1], Reducer::Sum), &[squares])?;
+        let length = self.wire("length", sqrt(), &[sum])?;
+        let least = self.scalar(1e-12, 2)?;
+        let length = self.wire("divisor", max(), &[length, least])?;
+        self.wire("unit length", div(), &[x, length])
+    }
+}

@@ -1,0 +1,265 @@
+//! The head of a checkpoint: which tensors there are, and what `config.json` says of them.
+
+use super::error::SourceError;
+use super::metadata::TaskMetadata;
+use super::tensors::{FloatTensor, TensorFile};
+use coda_runtime::config::{
+    Config, Embedding, Head, HeadKind, Named, Pooling, Poolings, Reading, StageActivation, Stages,
+};
+use coda_runtime::format::Role;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// A head and its tensors, with their names.
+#[derive(Clone, Debug)]
+pub(super) struct FoundHead {
+    pub(super) head: Head,
+    pub(super) tensors: Vec<(Role, String, FloatTensor)>,
+    /// Names of its classes, where they are not those of `config.json`.
+    pub(super) labels: Vec<String>,
+}
+
+/// Parts of a name by which the tensors of a head that gives an answer are known. Heads of
+/// pretraining are not among them.
+const HEAD_NAMES: [&str; 8] = [
+    "classifier",
+    "pre_classifier",
+    "classification_head",
+    "cls_classifier",
+    "distillation_classifier",
+    "score",
+    "qa_outputs",
+    "logits_proj",
+];
+
+/// The head of ALBERT's pretraining on the order of sentences.
+const ORDER: &str = "sop_classifier";
+
+/// The metadata in which the trainer says which vector its classifier reads.
+const TRAINED: &str = "coda";
+
+/// What can be done about a head that cannot be computed.
+const ALONE: &str = "without these tensors the encoder packs alone";
+
+/// What a head is read from.
+pub(super) struct Source<'s> {
+    /// The tensors.
+    pub(super) file: &'s TensorFile,
+    /// Those of them that the encoder does not use.
+    pub(super) unused: &'s [String],
+    /// `config.json`.
+    pub(super) json: &'s Value,
+    /// The encoder.
+    pub(super) config: &'s Config,
+    /// A classifier of this family reads the vector of the encoder itself.
+    pub(super) plain: bool,
+}
+
+/// A dense stage by the name of its tensors.
+struct Stage {
+    name: String,
+    activation: StageActivation,
+}
+
+impl Source<'_> {
+    /// The head, if the file has one.
+    ///
+    /// # Errors
+    /// The tensors of a head are there that cannot be computed.
+    pub(super) fn head(&self) -> Result<Option<FoundHead>, SourceError> {
+        let of_head = |name: &&String| {
+            let mut parts = name.split('.');
+            parts.clone().any(|part| HEAD_NAMES.contains(&part)) && parts.all(|part| part != ORDER)
+        };
+        let found: Vec<&str> = self.unused.iter().filter(of_head).map(String::as_str).collect();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let refuse = |reason: String| {
+            let names = found.join(", ");
+            let problem = format!("the head {names} cannot be computed: {reason}");
+            SourceError::Json { path: self.file.path().to_owned(), problem }
+        };
+        let trained = self.trained()?;
+        if trained.is_none() {
+            self.check_architecture().map_err(refuse)?;
+        }
+        let (stage, classifier) = self.parts(&found, trained.is_some()).map_err(refuse)?;
+        self.read(stage, classifier, trained.unwrap_or_default()).map(Some)
+    }
+
+    /// What the trainer says of the classifier that it has trained with the encoder.
+    fn trained(&self) -> Result<Option<TaskMetadata>, SourceError> {
+        let metadata = self.file.metadata(TRAINED).map(serde_json::from_str).transpose();
+        metadata.map_err(|error| SourceError::Json {
+            path: self.file.path().to_owned(),
+            problem: format!("the \"{TRAINED}\" metadata: {error}"),
+        })
+    }
+
+    /// The class that the checkpoint was made for gives one answer of one vector.
+    fn check_architecture(&self) -> Result<(), String> {
+        let names = self.json.get("architectures").and_then(Value::as_array).into_iter().flatten();
+        let known = ["ForSequenceClassification", "ForImageClassification"];
+        let other =
+            |name: &&str| name.contains("For") && !known.iter().any(|end| name.ends_with(end));
+        if let Some(name) = names.filter_map(Value::as_str).find(other) {
+            return Err(format!("architectures = {name}, supported are {}", known.join(", ")));
+        }
+        let registers = self.json.get("num_register_tokens").and_then(Value::as_u64).unwrap_or(0);
+        match registers {
+            0 => Ok(()),
+            _ => Err(format!("num_register_tokens = {registers}, supported is 0")),
+        }
+    }
+
+    /// The stage before the classifier, if there is one, and the classifier.
+    fn parts(
+        &self,
+        found: &[&str],
+        trained: bool,
+    ) -> Result<(Option<Stage>, &'static str), String> {
+        let stem =
+            |name: &&str| name.trim_end_matches(".weight").trim_end_matches(".bias").to_owned();
+        let stems: BTreeSet<String> = found.iter().map(stem).collect();
+        let stems: Vec<&str> = stems.iter().map(String::as_str).collect();
+        let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
+        match stems[..] {
+            ["classifier"] if trained || self.plain && !self.is_normed() => {
+                Ok((None, "classifier"))
+            }
+            ["classifier"] if !self.plain => match self.pooler()? {
+                Some(pooler) => Ok((Some(pooler), "classifier")),
+                None => Err(format!("there is no pooler.dense.weight before it; {ALONE}")),
+            },
+            ["classifier", "pre_classifier"] => {
+                Ok((stage("pre_classifier", StageActivation::Relu), "classifier"))
+            }
+            ["classifier.dense", "classifier.out_proj"] => {
+                let kind = self.json.get("model_type").and_then(Value::as_str);
+                let gelu = kind == Some("electra");
+                let activation =
+                    if gelu { StageActivation::GeluErf } else { StageActivation::Tanh };
+                Ok((stage("classifier.dense", activation), "classifier.out_proj"))
+            }
+            _ => Err(format!("no family here has a head of these tensors; {ALONE}")),
+        }
+    }
+
+    /// A norm stands between the encoder and the classifier (`BEiT`).
+    fn is_normed(&self) -> bool {
+        self.unused.iter().any(|name| name.contains("pooler.layernorm"))
+    }
+
+    /// The pooler of BERT, or of ALBERT.
+    fn pooler(&self) -> Result<Option<Stage>, String> {
+        let weight = ["pooler.dense.weight", "pooler.weight"];
+        let is_pooler = |name: &&String| {
+            weight.iter().any(|end| *name == end || name.ends_with(&format!(".{end}")))
+        };
+        let Some(name) = self.unused.iter().find(is_pooler) else { return Ok(None) };
+        let field = ["pooler_hidden_act", "pooler_act"]
+            .into_iter()
+            .find_map(|field| Some((field, self.json.get(field)?.as_str()?)));
+        let activation = match field {
+            None => StageActivation::Tanh,
+            Some((field, found)) => StageActivation::from_name(found)
+                .ok_or_else(|| format!("{field} = {found} is not supported"))?,
+        };
+        let name = name.trim_end_matches(".weight").to_owned();
+        Ok(Some(Stage { name, activation }))
+    }
+
+    fn read(
+        &self,
+        stage: Option<Stage>,
+        classifier: &str,
+        trained: TaskMetadata,
+    ) -> Result<FoundHead, SourceError> {
+        let weight = self.file.tensor(&format!("{classifier}.weight"))?;
+        let labels = weight.shape.first().copied().unwrap_or(0);
+        let reads = weight.values.len() / labels.max(1);
+        let trained_with = trained.pooling.filter(|_| stage.is_none()).map(Pooling::alone);
+        let pooling = trained_with.unwrap_or_else(|| self.pooling(reads, stage.is_some()));
+        let mut found = FoundHead {
+            head: Head {
+                pooling,
+                stages: Stages::NONE,
+                kind: HeadKind::Classification { labels },
+                reading: self.reading(labels)?,
+            },
+            tensors: Vec::new(),
+            labels: trained.labels,
+        };
+        let mut width = self.config.hidden * pooling.count();
+        if let Some(Stage { name, activation }) = stage {
+            found.head.stages = found.head.stages.then(activation).unwrap_or_default();
+            let rows = self.file.tensor(&format!("{name}.weight"))?.shape;
+            let rows = rows.first().copied().unwrap_or(0);
+            let roles = (Role::FirstStage, Role::FirstStageBias);
+            self.add(&mut found, roles, &name, [rows, width])?;
+            width = rows;
+        }
+        let roles = (Role::HeadWeight, Role::HeadBias);
+        self.add(&mut found, roles, classifier, [labels, width])?;
+        Ok(found)
+    }
+
+    /// A linear map whose bias may be absent.
+    fn add(
+        &self,
+        found: &mut FoundHead,
+        roles: (Role, Role),
+        name: &str,
+        shape: [usize; 2],
+    ) -> Result<(), SourceError> {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        found.tensors.push((roles.0, weight.clone(), self.file.matrix(&weight, shape)?));
+        if self.file.contains(&bias) {
+            found.tensors.push((roles.1, bias.clone(), self.file.matrix(&bias, [1, shape[0]])?));
+        }
+        Ok(())
+    }
+
+    /// The vector that the first map reads. A classifier of images that reads two (`DINOv2`) reads the
+    /// class token beside the mean of the others.
+    fn pooling(&self, reads: usize, staged: bool) -> Poolings {
+        let first = first_token(self.config).alone();
+        let both =
+            first == Pooling::ClassToken.alone() && !staged && reads == 2 * self.config.hidden;
+        if both { first.with(Pooling::MeanOfRest) } else { first }
+    }
+
+    /// One label alone is a value.
+    fn reading(&self, labels: usize) -> Result<Reading, SourceError> {
+        match self.json.get("problem_type") {
+            None | Some(Value::Null) if labels == 1 => Ok(Reading::Value),
+            None | Some(Value::Null) => Ok(Reading::Largest),
+            Some(value) => value.as_str().and_then(Reading::from_name).ok_or_else(|| {
+                let names = Reading::ALL.iter().map(|reading| reading.name()).collect::<Vec<_>>();
+                SourceError::Json {
+                    path: self.file.path().with_file_name("config.json"),
+                    problem: format!(
+                        "problem_type = {value} is not supported; supported are {}",
+                        names.join(", ")
+                    ),
+                }
+            }),
+        }
+    }
+}
+
+/// The token that stands for the whole input; the mean of all where there is none.
+const fn first_token(config: &Config) -> Pooling {
+    match config.embedding {
+        Embedding::Patches { prefix_tokens: 0, .. } => Pooling::Mean,
+        _ => Pooling::ClassToken,
+    }
+}
+
+/// The answer of an encoder of images without a head: its class token, or the mean of its patches.
+pub(super) fn headless(config: &Config) -> Option<Head> {
+    let images = matches!(config.embedding, Embedding::Patches { .. });
+    let kind = HeadKind::Embedding { normalize: false };
+    images.then(|| Head::new(first_token(config), kind))
+}

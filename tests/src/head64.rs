@@ -1,0 +1,81 @@
+//! A head in float64, by the definitions of `FORMAT.md` and without code of the project.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use coda_converter::source::Base;
+use coda_runtime::config::{HeadKind, Pooling, StageActivation};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+
+/// `x/2 (1 + erf(x / sqrt 2))`, erf by its series.
+fn gelu(x: f64) -> f64 {
+    let z = x / 2f64.sqrt();
+    let term = |(term, sum): (f64, f64), n: i32| {
+        let next = -term * z * z / f64::from(n);
+        (next, sum + next / f64::from(2 * n + 1))
+    };
+    let (_, sum) = (1..120).fold((z, z), term);
+    x / 2.0 * (1.0 + 2.0 / std::f64::consts::PI.sqrt() * sum)
+}
+
+fn activate(activation: StageActivation, x: f64) -> f64 {
+    let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+    match activation {
+        StageActivation::Identity => x,
+        StageActivation::Relu => x.max(0.0),
+        StageActivation::GeluErf => gelu(x),
+        StageActivation::GeluTanh => x / 2.0 * (1.0 + inner.tanh()),
+        StageActivation::Tanh => x.tanh(),
+    }
+}
+
+/// One pooling of rows, by its definition.
+fn pooled(pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
+    let n = rows.len();
+    let columns = (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column]).collect());
+    let of_column = |column: Vec<f64>| match pooling {
+        Pooling::ClassToken => column[0],
+        Pooling::LastToken => column[n - 1],
+        Pooling::Max => column.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        Pooling::Mean => column.iter().sum::<f64>() / n as f64,
+        Pooling::MeanRootLength => column.iter().sum::<f64>() / (n as f64).sqrt(),
+        Pooling::WeightedMean => {
+            let weighted = column.iter().enumerate().map(|(i, x)| (i + 1) as f64 * x);
+            weighted.sum::<f64>() / (1..=n).sum::<usize>() as f64
+        }
+        Pooling::MeanOfRest => column[1..].iter().sum::<f64>() / (n - 1) as f64,
+    };
+    columns.map(of_column).collect()
+}
+
+fn linear(base: &Base, (weight, bias): (Role, Role), x: &[f64]) -> Vec<f64> {
+    let of = |role| base.tensor(role, GLOBAL_LAYER);
+    let rows = of(weight).unwrap().values.chunks_exact(x.len()).enumerate();
+    rows.map(|(index, row)| {
+        let bias = of(bias).map_or(0.0, |bias| f64::from(bias.values[index]));
+        row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>() + bias
+    })
+    .collect()
+}
+
+/// The answer of the base's head for the hidden states.
+///
+/// # Panics
+/// The base has no head, or lacks a tensor of it.
+#[must_use]
+pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
+    let head = base.head.unwrap();
+    let mut x: Vec<f64> = head.pooling.iter().flat_map(|pooling| pooled(pooling, hidden)).collect();
+    let stages =
+        [(Role::FirstStage, Role::FirstStageBias), (Role::SecondStage, Role::SecondStageBias)];
+    for (index, roles) in stages.into_iter().enumerate() {
+        let Some(activation) = head.stages.get(index) else { break };
+        x = linear(base, roles, &x).into_iter().map(|x| activate(activation, x)).collect();
+    }
+    match head.kind {
+        HeadKind::Classification { .. } => linear(base, (Role::HeadWeight, Role::HeadBias), &x),
+        HeadKind::Embedding { normalize } => {
+            let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            x.into_iter().map(|x| if normalize { x / length } else { x }).collect()
+        }
+    }
+}
