@@ -2,7 +2,7 @@
 
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
-use coda_converter::pack::{PackageBytes, content_id};
+use coda_converter::pack::{PackageBytes, content_id, ids_only};
 use coda_runtime::config::{Config, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
 use serde_json::{Value, json};
@@ -96,6 +96,9 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     }
     if let Some(words) = part.vocabulary() {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
+    }
+    if let Some(why) = ids_only(part) {
+        facts.push(("texts", format!("give token ids instead: {why}")));
     }
     if !part.provenance().is_empty() {
         facts.push(("provenance", part.provenance().replace('\n', " ")));

@@ -1,11 +1,11 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
-use super::TokenizerFiles;
 use super::error::SourceError;
 use super::family::{Encoder, Entry};
 use super::json::read_json;
 use super::tensors::{FloatTensor, Place, TensorFile};
-use coda_runtime::config::{Config, Head, HeadKind, Pooling};
+use super::{Texts, TokenizerFiles};
+use coda_runtime::config::{Config, Embedding, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
@@ -29,6 +29,8 @@ pub struct Base {
     pub image: Option<InputNormalization>,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
+    /// Why texts cannot be read, if the directory has a tokenizer that the device has not.
+    pub ids_only: Option<String>,
     /// Tensors of the file that the encoder does not use.
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
@@ -52,7 +54,7 @@ impl Base {
         let mut base = Self::read(Encoder::new(&path, json, Some(&file), image_size)?, &file)?;
         base.path = directory.to_owned();
         base.image = read_normalization(directory)?;
-        base.tokenizer = TokenizerFiles::open(directory)?;
+        base.read_tokenizer(directory)?;
         if base.head.is_none() {
             base.head = read_pooling(directory)?;
         }
@@ -80,11 +82,22 @@ impl Base {
             values: vec![0.0; entry.shape.iter().product()],
         };
         let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
-        Ok(Self {
-            image: read_normalization(directory)?,
-            tokenizer: TokenizerFiles::open(directory)?,
-            ..Self::of(encoder, tensors, directory)
-        })
+        let mut base = Self::of(encoder, tensors, directory);
+        base.image = read_normalization(directory)?;
+        base.read_tokenizer(directory)?;
+        Ok(base)
+    }
+
+    fn read_tokenizer(&mut self, directory: &Path) -> Result<(), SourceError> {
+        let Embedding::Tokens { vocabulary: rows, .. } = self.config.embedding else {
+            return Ok(());
+        };
+        match TokenizerFiles::open(directory, rows)? {
+            Texts::None => {}
+            Texts::WordPiece(own) => self.tokenizer = Some(*own),
+            Texts::IdsOnly(problem) => self.ids_only = Some(problem),
+        }
+        Ok(())
     }
 
     /// An encoder with its tensors, and nothing that stands beside them.
@@ -97,6 +110,7 @@ impl Base {
             labels: encoder.labels,
             image: None,
             tokenizer: None,
+            ids_only: None,
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
             float_attention: false,

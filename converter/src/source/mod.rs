@@ -18,4 +18,4 @@ pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use relative::bias_by_distance;
 pub use task::Task;
 pub use tensors::{FloatTensor, Place, TensorFile};
-pub use tokenizer::TokenizerFiles;
+pub use tokenizer::{Added, Texts, TokenizerFiles};

@@ -410,15 +410,21 @@ impl<'a> Vocabulary<'a> {
             _ => return Err(too_short(expected)),
         };
         let text = check_text(offsets, text)?;
-        let added = has_added.then(|| AddedTokens::parse(rest, count)).transpose();
-        let added = added.map_err(|place| VocabularyError::Added { place })?;
-        let ids = added.iter().flat_map(AddedTokens::iter).map(|token| token.id as usize);
-        let len = ids.fold(count, |len, id| len.max(id + 1));
-        options.check(len)?;
-        let mut vocabulary =
-            Self { options, offsets, sorted, text, continuations: (0, 0), added, len };
-        vocabulary.continuations = vocabulary.find_continuations();
-        Ok(vocabulary)
+        let added = has_added.then_some(rest);
+        let continuations = (0, 0);
+        let plain = Self { options, offsets, sorted, text, continuations, added: None, len: count };
+        plain.with_added(added)
+    }
+
+    /// With the bytes of a list of added tokens, and what is left to check.
+    fn with_added(mut self, added: Option<&'a [u8]>) -> Result<Self, VocabularyError> {
+        let added = added.map(|bytes| AddedTokens::parse(bytes, self.len)).transpose();
+        self.added = added.map_err(|place| VocabularyError::Added { place })?;
+        let ids = self.added.iter().flat_map(AddedTokens::iter).map(|token| token.id as usize);
+        self.len = ids.fold(self.len, |len, id| len.max(id + 1));
+        self.options.check(self.len)?;
+        self.continuations = self.find_continuations();
+        Ok(self)
     }
 
     /// Number of tokens with the added ones, at least 1; ids are below.
@@ -450,8 +456,10 @@ impl<'a> Vocabulary<'a> {
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
         let matching = |id: &[u8; 4]| self.sorted_bytes(*id, 0).cmp(token.as_bytes());
-        let place = self.sorted.binary_search_by(matching).ok()?;
-        self.sorted.get(place).copied().map(u32::from_le_bytes)
+        let own = self.sorted.binary_search_by(matching).ok();
+        let own = own.and_then(|place| self.sorted.get(place)).copied().map(u32::from_le_bytes);
+        let added = || self.added.iter().flat_map(AddedTokens::iter).find(|own| own.text == token);
+        own.or_else(|| added().map(|token| token.id))
     }
 
     /// How texts are normalised and split, and the special tokens.

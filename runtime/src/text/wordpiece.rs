@@ -88,9 +88,7 @@ impl<'a> WordPiece<'a> {
         let mut pieces = Pieces::new(ids.get_mut(1..most.saturating_sub(1)));
         self.push_text(text, &mut pieces);
         let (kept, total, unknown) = (pieces.kept(), pieces.total, pieces.unknown);
-        let special = &self.vocabulary.options().special;
-        put(ids, 0, special.classify);
-        put(ids, kept + 1, special.separate);
+        self.put_special(ids, [kept + 1]);
         Encoding::new(total.saturating_add(2), most, unknown)
     }
 
@@ -128,14 +126,19 @@ impl<'a> WordPiece<'a> {
         let last = start + second_len;
         self.push_text(second, &mut Pieces::new(ids.get_mut(start..last)));
         let ids = ids.get_mut(..most).unwrap_or_default();
-        let special = &self.vocabulary.options().special;
-        put(ids, 0, special.classify);
-        (middle..start).chain([last]).for_each(|place| put(ids, place, special.separate));
+        self.put_special(ids, (middle..start).chain([last]));
         let types = types.get_mut(..total.min(most)).unwrap_or_default();
         for (place, own) in types.iter_mut().enumerate() {
             *own = if place > middle { kind } else { 0 };
         }
         Encoding::new(total, most, unknown)
+    }
+
+    /// Writes the first token, and the separator to `places`.
+    fn put_special(&self, ids: &mut [u32], places: impl IntoIterator<Item = usize>) {
+        let special = &self.vocabulary.options().special;
+        put(ids, 0, special.classify);
+        places.into_iter().for_each(|place| put(ids, place, special.separate));
     }
 
     fn push_text(&self, text: &str, pieces: &mut Pieces<'_>) {
@@ -181,43 +184,55 @@ impl<'a> WordPiece<'a> {
         let options = self.vocabulary.options();
         let mut word = Word::new(options.max_chars_per_word as usize);
         let mut characters = normalized(segment, options.normalization);
-        // The character before, and how many are not looked at for an added token.
+        // The character before, and how many are in a token that does not stand by itself.
         let (mut before, mut closed) = (None, 0_usize);
         while let Some(c) = characters.next() {
-            if closed == 0
-                && self.normalized.contains_first(c)
-                && let Some((token, count)) = self.normalized_at(c, &characters)
-            {
-                let mut rest = characters.clone();
-                rest.by_ref().take(count.saturating_sub(1)).for_each(drop);
-                if token.stands_between(before, rest.clone().next()) {
-                    self.push_word(&mut word, pieces);
-                    pieces.push(token.id);
-                    before = token.text.chars().next_back();
-                    characters = rest;
-                    continue;
+            if closed == 0 && self.normalized.contains_first(c) {
+                match self.normalized_at(before, c, &characters) {
+                    Some((token, Ok(rest))) => {
+                        self.push_word(&mut word, pieces);
+                        pieces.push(token.id);
+                        before = token.text.chars().next_back();
+                        characters = rest;
+                        continue;
+                    }
+                    Some((_, Err(count))) => closed = count,
+                    None => {}
                 }
-                closed = count;
             }
             closed = closed.saturating_sub(1);
             before = Some(c);
-            if c.is_whitespace() {
-                self.push_word(&mut word, pieces);
-            } else if is_punctuation(c) {
-                self.push_word(&mut word, pieces);
-                word.push(c);
-                self.push_word(&mut word, pieces);
-            } else {
-                word.push(c);
-            }
+            self.push_character(c, &mut word, pieces);
         }
         self.push_word(&mut word, pieces);
     }
 
-    /// The longest added token of the normalised text `first`, `rest`.
-    fn normalized_at(&self, first: char, rest: &Normalized<'_>) -> Option<(AddedToken<'a>, usize)> {
-        let characters = core::iter::once(first).chain(rest.clone());
-        self.vocabulary.added()?.longest(true, characters)
+    /// The longest added token that `first` and the characters behind it begin with, and what is
+    /// behind the token; its number of characters if it does not stand by itself.
+    fn normalized_at<'t>(
+        &self,
+        before: Option<char>,
+        first: char,
+        behind: &Normalized<'t>,
+    ) -> Option<(AddedToken<'a>, Result<Normalized<'t>, usize>)> {
+        let characters = core::iter::once(first).chain(behind.clone());
+        let (token, count) = self.vocabulary.added()?.longest(true, characters)?;
+        let mut rest = behind.clone();
+        rest.by_ref().take(count.saturating_sub(1)).for_each(drop);
+        let stands = token.stands_between(before, rest.clone().next());
+        Some((token, if stands { Ok(rest) } else { Err(count) }))
+    }
+
+    fn push_character(&self, c: char, word: &mut Word, pieces: &mut Pieces<'_>) {
+        if c.is_whitespace() {
+            self.push_word(word, pieces);
+        } else if is_punctuation(c) {
+            self.push_word(word, pieces);
+            word.push(c);
+            self.push_word(word, pieces);
+        } else {
+            word.push(c);
+        }
     }
 
     /// Writes the pieces of the word, if there is one, and empties it.

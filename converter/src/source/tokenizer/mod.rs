@@ -1,11 +1,29 @@
-//! The WordPiece vocabulary of a model directory.
+//! How a model directory says that texts become tokens.
+//!
+//! | file | read for |
+//! |---|---|
+//! | `tokenizer.json` | the model, the normaliser, the template, added tokens; before `vocab.txt` |
+//! | `tokenizer_config.json` | the class, the normaliser's flags, special and added tokens, lengths |
+//! | `special_tokens_map.json`, `added_tokens.json` | where `tokenizer_config.json` has no `added_tokens_decoder` |
+//! | `vocab.txt` | the tokens, without `tokenizer.json` |
+//!
+//! Where they contradict each other the one counts that `transformers` takes. Padding has no say: one
+//! text is read at a time.
+
+mod added;
+mod files;
+mod normalization;
+mod template;
+mod vocabulary;
 
 use super::error::SourceError;
-use super::json::read_json;
-use coda_runtime::text::normalize::Normalization;
-use coda_runtime::text::{Options, SpecialIds, encode, encoded_len};
-use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+pub use added::Added;
+use added::List;
+use coda_runtime::text::{Options, SpecialIds, encode_with, encoded_len_with};
+use files::{Files, LIST, Problem};
+use std::collections::BTreeSet;
+use std::path::Path;
+use template::Template;
 
 /// A WordPiece vocabulary and how texts are normalised for it.
 #[derive(Clone, Debug)]
@@ -14,31 +32,64 @@ pub struct TokenizerFiles {
     pub tokens: Vec<String>,
     /// Everything but the tokens.
     pub options: Options,
+    /// Tokens that are found in texts as they stand, ascending; `None` for the special ones.
+    pub added: Option<Vec<Added>>,
+    /// Most tokens of an input, the special ones included, if the files say so.
+    pub longest: Option<usize>,
+}
+
+/// What a directory says of texts.
+#[derive(Clone, Debug)]
+pub enum Texts {
+    /// Nothing.
+    None,
+    /// They can be read.
+    WordPiece(Box<TokenizerFiles>),
+    /// They have a tokenizer that the device does not have, and why it has not: token ids are needed.
+    IdsOnly(String),
 }
 
 impl TokenizerFiles {
-    /// Reads `tokenizer.json`, or else `vocab.txt` (with `tokenizer_config.json` if present);
-    /// `None` if the directory has neither.
+    /// A vocabulary whose special tokens are found in texts, without a longest input.
+    #[must_use]
+    pub const fn new(tokens: Vec<String>, options: Options) -> Self {
+        Self { tokens, options, added: None, longest: None }
+    }
+
+    /// Reads the tokenizer of a directory, for a token table of so many rows.
     ///
     /// # Errors
-    /// [`SourceError::Tokenizer`] for anything but a BERT WordPiece.
-    pub fn open(directory: &Path) -> Result<Option<Self>, SourceError> {
-        let full = directory.join("tokenizer.json");
-        if full.is_file() {
-            let json = read_json(&full)?;
-            return from_tokenizer_json(&json).map(Some).map_err(|problem| error(&full, problem));
+    /// A file is damaged, contradicts another, or names more tokens than there are rows.
+    pub fn open(directory: &Path, rows: usize) -> Result<Texts, SourceError> {
+        let files = Files::read(directory)?;
+        if files.full.is_null() && !directory.join(LIST).is_file() {
+            let other = OTHERS.iter().find(|name| directory.join(name).is_file());
+            return Ok(other.map_or(Texts::None, |name| {
+                Texts::IdsOnly(format!("{name}: this kind of tokenizer is not supported"))
+            }));
         }
-        let list = directory.join("vocab.txt");
-        if !list.is_file() {
-            return Ok(None);
+        match Self::read(&files, rows) {
+            Ok(own) => Ok(Texts::WordPiece(Box::new(own))),
+            Err(Problem::Damaged(error)) => Err(error),
+            Err(Problem::Unsupported(problem)) => Ok(Texts::IdsOnly(problem)),
         }
-        let text = std::fs::read_to_string(&list)
-            .map_err(|source| SourceError::Read { path: list.clone(), source })?;
-        let tokens: Vec<String> = text.lines().map(str::to_owned).collect();
-        let config = directory.join("tokenizer_config.json");
-        let config = if config.is_file() { read_json(&config)? } else { Value::Null };
-        let normalization = from_settings(&config, "do_lower_case", "tokenize_chinese_chars");
-        finish(tokens, normalization, 100).map(Some).map_err(|problem| error(&list, problem))
+    }
+
+    fn read(files: &Files, rows: usize) -> Result<Self, Problem> {
+        vocabulary::check_model(files)?;
+        files.check_settings()?;
+        let normalization = normalization::normalization(files)?;
+        let template = template::template(files)?;
+        let max_chars_per_word = vocabulary::most_characters(files)?;
+        let longest = files.longest()?;
+        let tokens = vocabulary::vocabulary(files)?;
+        let list = List::read(files, &tokens, rows)?;
+        check_rows(files, list.count(), rows)?;
+        let special = special_ids(files, &template, &list)?;
+        let added = list.finish(normalization)?;
+        let options = Options { normalization, max_chars_per_word, special, pairs: template.pairs };
+        let added = Some(added).filter(|added| !is_special(added, &tokens, &special));
+        Ok(Self { tokens, options, added, longest })
     }
 
     /// The vocabulary section.
@@ -47,82 +98,60 @@ impl TokenizerFiles {
     /// The runtime's reason as text, for instance equal tokens.
     pub fn section(&self) -> Result<Vec<u8>, String> {
         let tokens: Vec<&str> = self.tokens.iter().map(String::as_str).collect();
-        let mut bytes = vec![0; encoded_len(&tokens)];
-        encode(&tokens, &self.options, &mut bytes).map_err(|error| error.to_string())?;
+        let added = self.added.as_ref();
+        let added: Option<Vec<_>> = added.map(|added| added.iter().map(Added::view).collect());
+        let mut bytes = vec![0; encoded_len_with(&tokens, added.as_deref())];
+        encode_with(&tokens, added.as_deref(), &self.options, &mut bytes)
+            .map_err(|error| error.to_string())?;
         Ok(bytes)
     }
 }
 
-fn error(path: &Path, problem: String) -> SourceError {
-    SourceError::Tokenizer { path: PathBuf::from(path), problem }
-}
-
-fn from_tokenizer_json(json: &Value) -> Result<TokenizerFiles, String> {
-    let kind = |part: &str| json[part]["type"].as_str().unwrap_or("none").to_owned();
-    for (part, expected) in [
-        ("model", "WordPiece"),
-        ("normalizer", "BertNormalizer"),
-        ("pre_tokenizer", "BertPreTokenizer"),
-    ] {
-        if kind(part) != expected {
-            return Err(format!(
-                "the {part} is {}, supported is {expected}; texts of this model must be given as ids",
-                kind(part)
-            ));
-        }
-    }
-    let model = &json["model"];
-    if model["continuing_subword_prefix"].as_str() != Some("##") {
-        return Err("the continuing_subword_prefix must be \"##\"".to_owned());
-    }
-    let tokens = in_order(model["vocab"].as_object().ok_or("the model has no vocab")?)?;
-    let longest = model["max_input_chars_per_word"].as_u64().unwrap_or(100);
-    let normalization = from_settings(&json["normalizer"], "lowercase", "handle_chinese_chars");
-    finish(tokens, normalization, u32::try_from(longest).unwrap_or(u32::MAX))
-}
-
-/// Tokens in order of their ids, which are 0, 1, 2 and so on.
-fn in_order(vocabulary: &Map<String, Value>) -> Result<Vec<String>, String> {
-    let count = vocabulary.len();
-    let mut tokens = vec![None; count];
-    for (token, id) in vocabulary {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-        let slot = id.and_then(|id| tokens.get_mut(id));
-        *slot.ok_or_else(|| format!("the id of token {token:?} is not below {count}"))? =
-            Some(token.clone());
-    }
-    let tokens: Option<Vec<String>> = tokens.into_iter().collect();
-    tokens.ok_or_else(|| "two tokens have the same id".to_owned())
-}
-
-/// Settings that are absent are as in BERT uncased; accents follow the case.
-fn from_settings(json: &Value, lowercase: &str, chinese: &str) -> Normalization {
-    let on = |name: &str, default| json[name].as_bool().unwrap_or(default);
-    let lowercase = on(lowercase, true);
-    Normalization {
-        clean_text: on("clean_text", true),
-        handle_chinese_chars: on(chinese, true),
-        strip_accents: on("strip_accents", lowercase),
-        lowercase,
-    }
-}
-
-fn finish(
-    tokens: Vec<String>,
-    normalization: Normalization,
-    max_chars_per_word: u32,
-) -> Result<TokenizerFiles, String> {
-    let id = |token: &str| {
-        let found = tokens.iter().position(|own| own == token);
-        found.map(|id| id as u32).ok_or_else(|| format!("the vocabulary has no token {token}"))
+fn special_ids(files: &Files, template: &Template, list: &List<'_>) -> Result<SpecialIds, Problem> {
+    let known = |name: &str| match list.id(name) {
+        Some(id) => Ok(id),
+        None => files.damaged(files.vocabulary_name(), format!("there is no token {name:?}")),
     };
-    let special = SpecialIds {
-        unknown: id("[UNK]")?,
-        classify: id("[CLS]")?,
-        separate: id("[SEP]")?,
-        pad: id("[PAD]")?,
-        mask: id("[MASK]").ok(),
-    };
-    let options = Options { normalization, max_chars_per_word, special };
-    Ok(TokenizerFiles { tokens, options })
+    let unknown = known(&template.unknown)?;
+    Ok(SpecialIds {
+        unknown,
+        classify: known(&template.first)?,
+        separate: known(&template.separator)?,
+        // Nothing is padded.
+        pad: list.id(files.special_name("pad_token")).unwrap_or(unknown),
+        mask: list.id(files.special_name("mask_token")),
+    })
 }
+
+/// Whether the added tokens are the special ones of the vocabulary, which need no list.
+fn is_special(added: &[Added], tokens: &[String], special: &SpecialIds) -> bool {
+    let SpecialIds { unknown, classify, separate, pad, mask } = *special;
+    let ids = [Some(unknown), Some(classify), Some(separate), Some(pad), mask];
+    let own = |id: u32| tokens.get(id as usize).map(|token| (token.as_str(), id));
+    let special: Option<BTreeSet<_>> = ids.into_iter().flatten().map(own).collect();
+    let plain = added.iter().all(|token| !(token.normalized || token.single_word));
+    let found: BTreeSet<_> = added.iter().map(|token| (token.text.as_str(), token.id)).collect();
+    plain && special == Some(found)
+}
+
+fn check_rows(files: &Files, count: usize, rows: usize) -> Result<(), Problem> {
+    if count <= rows {
+        return Ok(());
+    }
+    let problem = format!(
+        "{count} tokens with the added_tokens, but the embedding has {rows} rows (vocab_size of \
+         config.json)"
+    );
+    files.damaged(files.vocabulary_name(), problem)
+}
+
+/// Files of tokenizers that the device does not have.
+const OTHERS: [&str; 7] = [
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+    "merges.txt",
+    "bpe.codes",
+    "vocab.json",
+];
