@@ -2,7 +2,7 @@
 
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
-use coda_converter::pack::{PackageBytes, content_id, ids_only};
+use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
 use coda_runtime::config::{Config, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
 use serde_json::{Value, json};
@@ -100,8 +100,9 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     if let Some(why) = ids_only(part) {
         facts.push(("texts", format!("give token ids instead: {why}")));
     }
-    if !part.provenance().is_empty() {
-        facts.push(("provenance", part.provenance().replace('\n', " ")));
+    let provenance = provenance(part);
+    if !provenance.is_empty() {
+        facts.push(("provenance", provenance));
     }
     facts
 }

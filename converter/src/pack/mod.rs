@@ -6,7 +6,7 @@ mod storage;
 mod writer;
 
 pub use crate::bytes::PackageBytes;
-pub use note::ids_only;
+pub use note::{ids_only, provenance};
 pub use storage::WeightType;
 pub use writer::{PackError, TensorReport, content_id, seal};
 

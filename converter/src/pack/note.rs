@@ -11,6 +11,13 @@ pub(super) fn with_note(provenance: &str, ids_only: Option<&str>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
+/// What the provenance says of where the weights come from, on one line.
+#[must_use]
+pub fn provenance(package: &Package<'_>) -> String {
+    let lines = package.provenance().lines().filter(|line| !line.starts_with(BEGIN));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
 /// Why a model takes token ids and no texts, if its source had a tokenizer that the device has not.
 #[must_use]
 pub fn ids_only<'a>(base: &Package<'a>) -> Option<&'a str> {
