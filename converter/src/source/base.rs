@@ -41,7 +41,7 @@ pub struct Base {
 
 impl Base {
     /// Reads a Hugging Face directory: `config.json`, `model.safetensors`, and what there is of
-    /// `tokenizer.json` or `vocab.txt`, `preprocessor_config.json`, `1_Pooling/config.json`.
+    /// tokenizer files ([`TokenizerFiles`]), `preprocessor_config.json`, `1_Pooling/config.json`.
     ///
     /// `image_size` resizes the positions of a vision model.
     ///
