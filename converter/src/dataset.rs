@@ -1,9 +1,11 @@
 //! Labelled texts, token ids and images.
 
+use crate::pack::ids_only;
 use anyhow::{Context, Result, bail, ensure};
+use coda_runtime::config::Embedding;
 use coda_runtime::image::PatchGrid;
 use coda_runtime::model::Model;
-use coda_runtime::text::Encoding;
+use coda_runtime::text::{Encoding, Pairs, WordPiece};
 use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::io::Read;
@@ -26,6 +28,13 @@ pub struct Sample {
 pub enum SampleInput {
     /// Token ids.
     Tokens(Vec<u32>),
+    /// Token ids with a type for each.
+    Typed {
+        /// Token ids.
+        ids: Vec<u32>,
+        /// Their types.
+        types: Vec<u8>,
+    },
     /// Pixels, rows of interleaved channels.
     Pixels(Vec<u8>),
 }
@@ -36,6 +45,7 @@ impl SampleInput {
     pub fn as_input(&self) -> coda_runtime::executor::Input<'_> {
         match self {
             Self::Tokens(ids) => coda_runtime::executor::Input::tokens(ids),
+            Self::Typed { ids, types } => coda_runtime::executor::Input::typed(ids, types),
             Self::Pixels(pixels) => coda_runtime::executor::Input::Pixels(pixels),
         }
     }
@@ -44,7 +54,7 @@ impl SampleInput {
     #[must_use]
     pub fn tokens(&self, model: &Model<'_>) -> usize {
         match self {
-            Self::Tokens(ids) => ids.len(),
+            Self::Tokens(ids) | Self::Typed { ids, .. } => ids.len(),
             Self::Pixels(_) => model.config().max_tokens().unwrap_or(0),
         }
     }
@@ -238,15 +248,47 @@ fn check_labels(samples: &[Sample], model: &Model<'_>) -> Result<()> {
 /// # Errors
 /// The package has no vocabulary, or the text has no token.
 pub fn tokenize(model: &Model<'_>, text: &str, limit: usize) -> Result<(Vec<u32>, Encoding)> {
-    let tokenizer = model
-        .tokenizer()
-        .context("the package has no WordPiece vocabulary: give token ids instead of a text")?;
+    let tokenizer = tokenizer(model)?;
     // No text has more tokens than bytes, but for the two special ones.
     let mut ids = vec![0; limit.min(text.len() + 2)];
     let encoding = tokenizer.encode(text, &mut ids);
     ensure!(encoding.total > 2, "the text is empty: it has no token");
     ids.truncate(encoding.len);
     Ok((ids, encoding))
+}
+
+/// Two texts as one input of at most `limit` tokens, with what the tokenizer says of them.
+///
+/// # Errors
+/// The package has no vocabulary, the model does not say what pairs are, or a text has no token.
+pub fn tokenize_pair(
+    model: &Model<'_>,
+    texts: [&str; 2],
+    limit: usize,
+) -> Result<(SampleInput, Encoding)> {
+    let tokenizer = tokenizer(model)?;
+    let pairs = tokenizer.vocabulary().options().pairs;
+    ensure!(pairs != Pairs::Unknown, "the tokenizer of the model has no template for two texts");
+    for (name, text) in ["first", "second"].into_iter().zip(texts) {
+        let pieces = tokenizer.encode(text, &mut []).total;
+        ensure!(pieces > 2, "the {name} text is empty: it has no token");
+    }
+    // No text has more tokens than bytes, but for the special ones.
+    let most = limit.min(texts[0].len() + texts[1].len() + 4);
+    let (mut ids, mut types) = (vec![0; most], vec![0; most]);
+    let encoding = tokenizer.encode_pair(texts[0], texts[1], &mut ids, &mut types);
+    ids.truncate(encoding.len);
+    types.truncate(encoding.len);
+    let typed = matches!(model.config().embedding, Embedding::Tokens { token_types: 2.., .. });
+    let input = if typed { SampleInput::Typed { ids, types } } else { SampleInput::Tokens(ids) };
+    Ok((input, encoding))
+}
+
+fn tokenizer<'m>(model: &Model<'m>) -> Result<WordPiece<'m>> {
+    model.tokenizer().with_context(|| match ids_only(model.base()) {
+        Some(why) => format!("give token ids instead of a text: {why}"),
+        None => "the package has no WordPiece vocabulary: give token ids instead of a text".into(),
+    })
 }
 
 #[cfg(test)]
@@ -263,7 +305,7 @@ mod tests {
             assert_eq!(samples[0].label, 4);
             match &samples[0].input {
                 SampleInput::Pixels(pixels) => pixels.clone(),
-                SampleInput::Tokens(_) => Vec::new(),
+                _ => Vec::new(),
             }
         };
         assert_eq!(pixels(1), [7, 9]);

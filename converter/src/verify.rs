@@ -4,7 +4,7 @@ use crate::dataset::SampleInput;
 use crate::oracle::{Oracle, OracleInput};
 use crate::session::Session;
 use crate::source::Base;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use coda_runtime::config::HeadKind;
 use coda_runtime::executor::Observer;
 use coda_runtime::memory::Capacity;
@@ -87,6 +87,7 @@ fn run_model(session: &mut Session<'_>, input: &SampleInput, budget: Budget<'_>)
 fn run_oracle(oracle: &Oracle, model: &Model<'_>, input: &SampleInput) -> Result<States> {
     let found = match input {
         SampleInput::Tokens(ids) => oracle.run(OracleInput::Tokens(ids))?,
+        SampleInput::Typed { .. } => bail!("the oracle reads no token types"),
         SampleInput::Pixels(pixels) => {
             oracle.run(OracleInput::Patches(&patches(model, pixels)?))?
         }

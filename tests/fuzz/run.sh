@@ -7,7 +7,7 @@ seconds=${1:-60}
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
-mkdir -p corpus/parse corpus/bind_and_run corpus/update
+mkdir -p corpus/parse corpus/bind_and_run corpus/update corpus/tokenizer
 for file in ../golden/*.coda; do
     name=$(basename "$file" .coda)
     cp "$file" "corpus/parse/$name"
@@ -22,10 +22,12 @@ for file in ../golden/*.signed; do
         { printf "\\$cut\\001\\125"; cat "$file"; } >"corpus/update/$(basename "$file")-$cut"
     done
 done
+# tokenizer reads tokenizer.json, three more files, vocab.txt and a text, with zero bytes between.
+cp seeds/tokenizer-* corpus/tokenizer/
 
 passed=0
 failed=0
-for target in parse bind_and_run update; do
+for target in parse bind_and_run update tokenizer; do
     echo "== $target, $seconds s"
     if cargo +nightly fuzz run --fuzz-dir . "$target" -- \
         -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1; then

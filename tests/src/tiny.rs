@@ -564,6 +564,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         image: None,
         tokenizer: None,
         texts: TextSettings::default(),
+        ids_only: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
         notes: Vec::new(),
@@ -738,5 +739,5 @@ fn task(
 
 fn tokenizer() -> TokenizerFiles {
     let special = SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: Some(4) };
-    TokenizerFiles { tokens: TOKENS.map(str::to_owned).to_vec(), options: Options::new(special) }
+    TokenizerFiles::new(TOKENS.map(str::to_owned).to_vec(), Options::new(special))
 }

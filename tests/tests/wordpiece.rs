@@ -63,7 +63,7 @@ impl Pair {
     /// The special tokens come before `tokens`.
     fn new(tokens: &[&str], normalization: Normalization, max_chars_per_word: u32) -> Self {
         let tokens: Vec<&str> = SPECIAL_TOKENS.iter().chain(tokens).copied().collect();
-        let options = Options { normalization, max_chars_per_word, special: SPECIAL_IDS };
+        let options = Options { normalization, max_chars_per_word, ..Options::new(SPECIAL_IDS) };
         let mut section = vec![0; encoded_len(&tokens)];
         encode(&tokens, &options, &mut section).expect("different tokens");
         let reference = reference(&tokens, normalization, max_chars_per_word);

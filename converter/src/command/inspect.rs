@@ -3,7 +3,7 @@
 use super::head::{describe, describe_texts};
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
-use coda_converter::pack::{PackageBytes, content_id};
+use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
 use coda_runtime::config::{Config, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
 use serde_json::{Value, json};
@@ -99,8 +99,12 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
     }
     facts.extend(describe_texts(&part.text()));
-    if !part.provenance().is_empty() {
-        facts.push(("provenance", part.provenance().replace('\n', " ")));
+    if let Some(why) = ids_only(part) {
+        facts.push(("texts", format!("give token ids instead: {why}")));
+    }
+    let provenance = provenance(part);
+    if !provenance.is_empty() {
+        facts.push(("provenance", provenance));
     }
     facts
 }

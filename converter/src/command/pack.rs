@@ -119,6 +119,9 @@ impl Pack {
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;
         spinner.finish_and_clear();
+        if let Some(why) = &source.ids_only {
+            eprintln!("note: the package reads token ids and no texts: {why}");
+        }
         self.report(&packed, &written)
     }
 

@@ -4,12 +4,13 @@ use super::head::{print_readings, prompted, readings};
 use super::shared::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
-use coda_converter::dataset::{SampleInput, tokenize};
+use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
 use coda_converter::draw::{self, Trace};
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, DeadlineChoice, token_step};
+use coda_runtime::text::Encoding;
 use image::imageops::FilterType;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -57,9 +58,9 @@ pub(crate) struct Run {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct InputArguments {
-    /// A text
+    /// A text; given twice, a pair of texts
     #[arg(long)]
-    text: Option<String>,
+    text: Vec<String>,
     /// An image file: PNG, JPEG or PGM
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -185,8 +186,10 @@ impl InputArguments {
         model: &Model<'_>,
         prompt: Option<&str>,
     ) -> Result<(SampleInput, Option<String>)> {
-        if let Some(text) = &self.text {
-            return read_text(model, &prompted(model, text, prompt)?);
+        if let [first, second @ ..] = &self.text[..] {
+            let mut texts = vec![prompted(model, first, prompt)?];
+            texts.extend_from_slice(second);
+            return read_text(model, &texts);
         }
         if let Some(path) = &self.image {
             return Ok((SampleInput::Pixels(read_image(path, model, false)?), None));
@@ -202,18 +205,25 @@ impl InputArguments {
     }
 }
 
-fn read_text(model: &Model<'_>, text: &str) -> Result<(SampleInput, Option<String>)> {
+fn read_text(model: &Model<'_>, texts: &[String]) -> Result<(SampleInput, Option<String>)> {
     let limit = model.max_tokens().unwrap_or(usize::MAX);
-    let (ids, encoding) = tokenize(model, text, limit)?;
+    let (input, encoding) = match texts {
+        [text] => {
+            let (ids, encoding) = tokenize(model, text, limit)?;
+            (SampleInput::Tokens(ids), encoding)
+        }
+        [first, second] => tokenize_pair(model, [first, second], limit)?,
+        _ => bail!("--text {} times: give it once, or twice for a pair", texts.len()),
+    };
     let note = encoding.truncated.then(|| {
+        let (what, Encoding { total, len, .. }) = (["text has", "texts have"], encoding);
+        let what = what[usize::from(texts.len() == 2)];
         format!(
-            "the text has {} tokens, the model reads {}: the last {} were cut",
-            encoding.total,
-            encoding.len,
-            encoding.total - encoding.len
+            "the {what} {total} tokens, the model reads {len}: the last {} were cut",
+            total - len
         )
     });
-    Ok((SampleInput::Tokens(ids), note))
+    Ok((input, note))
 }
 
 /// Reads an image as the model's pixels.
@@ -289,7 +299,9 @@ pub(super) fn drawing(model: &Model<'_>, input: &SampleInput, trace: &Trace) -> 
         (SampleInput::Pixels(pixels), Some(grid), Embedding::Patches { prefix_tokens, .. }) => {
             draw::patches(pixels, &grid, prefix_tokens, trace)
         }
-        (SampleInput::Tokens(ids), ..) => draw::tokens(ids, model.vocabulary().as_ref(), trace),
+        (SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. }, ..) => {
+            draw::tokens(ids, model.vocabulary().as_ref(), trace)
+        }
         _ => String::new(),
     }
 }

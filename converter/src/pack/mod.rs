@@ -1,10 +1,12 @@
 //! Writes packages. Constants and fixed sections come from `coda_runtime::format`, so the writer
 //! cannot drift from the reader; every package is parsed before it is handed out.
 
+mod note;
 mod storage;
 mod writer;
 
 pub use crate::bytes::PackageBytes;
+pub use note::{ids_only, provenance};
 pub use storage::WeightType;
 pub use writer::{PackError, TensorReport, content_id, seal};
 
@@ -47,7 +49,7 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
     if let Some(bytes) = base.texts.section() {
         writer.section(SectionKind::Text, bytes);
     }
-    writer.provenance(provenance);
+    writer.provenance(&note::with_note(provenance, base.ids_only.as_deref()));
     let tensors = writer.tensors(&stored(base), &base.names, weights)?;
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;

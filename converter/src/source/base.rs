@@ -1,6 +1,5 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
-use super::TokenizerFiles;
 use super::container::{open_weights, refuse_other_forms};
 use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry};
@@ -11,7 +10,8 @@ use super::names::spellings;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use super::texts::TextSettings;
-use coda_runtime::config::{Config, Head, HeadKind};
+use super::{Texts, TokenizerFiles};
+use coda_runtime::config::{Config, Embedding, Head, HeadKind};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
 use serde_json::Value;
@@ -40,6 +40,8 @@ pub struct Base {
     pub tokenizer: Option<TokenizerFiles>,
     /// How texts are cut, and what is put before them.
     pub texts: TextSettings,
+    /// Why texts cannot be read, if the directory has a tokenizer that the device has not.
+    pub ids_only: Option<String>,
     /// Tensors of the file that the encoder does not use.
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
@@ -52,7 +54,7 @@ pub struct Base {
 
 impl Base {
     /// Reads a Hugging Face directory: `config.json`, `model.safetensors` or the shards of
-    /// `model.safetensors.index.json`, and what there is of `tokenizer.json` or `vocab.txt`,
+    /// `model.safetensors.index.json`, and what there is of tokenizer files ([`TokenizerFiles`]),
     /// `preprocessor_config.json`, and of the modules, longest text and prompts of
     /// sentence-transformers.
     ///
@@ -70,7 +72,7 @@ impl Base {
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
         base.image = read_normalization(place)?;
-        base.tokenizer = TokenizerFiles::open(place)?;
+        base.read_tokenizer(place)?;
         base.texts = modules.texts()?;
         if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
             tokenizer.options.normalization.lowercase = true;
@@ -123,11 +125,22 @@ impl Base {
             values: vec![0.0; entry.shape.iter().product()],
         };
         let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
-        Ok(Self {
-            image: read_normalization(directory)?,
-            tokenizer: TokenizerFiles::open(directory)?,
-            ..Self::of(encoder, tensors, directory)
-        })
+        let mut base = Self::of(encoder, tensors, directory);
+        base.image = read_normalization(directory)?;
+        base.read_tokenizer(directory)?;
+        Ok(base)
+    }
+
+    fn read_tokenizer(&mut self, directory: &Path) -> Result<(), SourceError> {
+        let Embedding::Tokens { vocabulary: rows, .. } = self.config.embedding else {
+            return Ok(());
+        };
+        match TokenizerFiles::open(directory, rows)? {
+            Texts::None => {}
+            Texts::WordPiece(own) => self.tokenizer = Some(*own),
+            Texts::IdsOnly(problem) => self.ids_only = Some(problem),
+        }
+        Ok(())
     }
 
     /// An encoder with its tensors, and nothing that stands beside them.
@@ -141,6 +154,7 @@ impl Base {
             image: None,
             tokenizer: None,
             texts: TextSettings::default(),
+            ids_only: None,
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
             notes: unknown_fields("config.json", &encoder.unknown),

@@ -23,6 +23,7 @@ pub struct Reader<'b> {
     grid: Option<PatchGrid>,
     normalization: Option<InputNormalization>,
     tokenizer: Option<&'b TokenizerFiles>,
+    ids_only: Option<&'b str>,
     base_labels: &'b [String],
     longest: usize,
 }
@@ -63,7 +64,8 @@ impl<'b> Reader<'b> {
         let bound = base.config.max_tokens().into_iter().chain(own).min().unwrap_or(usize::MAX);
         let longest = if longest == 0 { bound } else { longest.min(bound) };
         let (tokenizer, base_labels) = (base.tokenizer.as_ref(), base.labels.as_slice());
-        Ok(Self { grid, normalization: base.image, tokenizer, base_labels, longest })
+        let (normalization, ids_only) = (base.image, base.ids_only.as_deref());
+        Ok(Self { grid, normalization, tokenizer, ids_only, base_labels, longest })
     }
 
     /// The model reads texts: nothing varies them.
@@ -175,7 +177,8 @@ impl<'b> Reader<'b> {
             })
             .collect::<Result<_>>()?;
         let labels = known.map_or_else(|| names(&lines), <[String]>::to_vec);
-        let section = self.tokenizer.context("the base has no WordPiece vocabulary")?;
+        let none = self.ids_only.unwrap_or("the base has no WordPiece vocabulary");
+        let section = self.tokenizer.context(none.to_owned())?;
         let section = section.section().map_err(anyhow::Error::msg)?;
         let tokenizer = WordPiece::new(Vocabulary::parse(&section)?);
         let sample = |(line, label, text): &(usize, &str, &str)| {
@@ -278,7 +281,7 @@ impl<'b> Reader<'b> {
 
 fn tokens(sample: &Sample) -> &[u32] {
     match &sample.input {
-        SampleInput::Tokens(ids) => ids,
+        SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => ids,
         SampleInput::Pixels(_) => &[],
     }
 }

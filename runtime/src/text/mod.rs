@@ -2,7 +2,7 @@
 //!
 //! | step | `tokenizers` | here |
 //! |---|---|---|
-//! | special tokens written out in the text | `AddedVocabulary` | [`WordPiece`] |
+//! | added tokens as they stand in the text | `AddedVocabulary` | [`WordPiece`] |
 //! | cleaning, Chinese characters, accents, case | `BertNormalizer` | [`normalize`] |
 //! | words and punctuation | `BertPreTokenizer` | [`WordPiece`] |
 //! | longest matching pieces | `WordPiece` | [`WordPiece`] |
@@ -29,6 +29,7 @@
 //! # Ok::<(), coda_runtime::text::VocabularyError>(())
 //! ```
 
+mod added;
 mod code_points;
 pub mod normalize;
 #[rustfmt::skip]
@@ -36,7 +37,9 @@ mod unicode_tables;
 mod vocabulary;
 mod wordpiece;
 
+pub use added::AddedToken;
 pub use vocabulary::{
-    Options, SpecialIds, SpecialToken, Vocabulary, VocabularyError, encode, encoded_len, layout,
+    Options, Pairs, SpecialIds, SpecialToken, Vocabulary, VocabularyError, encode, encode_with,
+    encoded_len, encoded_len_with, layout,
 };
 pub use wordpiece::{Encoding, WordPiece};

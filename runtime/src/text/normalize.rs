@@ -10,7 +10,7 @@ use core::str::Chars;
 
 use super::code_points::{Decomposition, character};
 use super::unicode_tables::{
-    CONTROLS, DECOMPOSITIONS, KEPT_COMBINING, MARKS, PUNCTUATION, STARTER_MARKS,
+    CONTROLS, DECOMPOSITIONS, KEPT_COMBINING, MARKS, PUNCTUATION, STARTER_MARKS, WORD_DIFFERENCES,
 };
 
 /// Which steps [`normalized`] takes; the fields of `BertNormalizer`.
@@ -51,6 +51,15 @@ pub fn normalized(text: &str, steps: Normalization) -> Normalized<'_> {
 #[must_use]
 pub fn is_punctuation(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_punctuation() } else { PUNCTUATION.contains(c) }
+}
+
+/// What a word of an added token's surroundings is made of: `\w` of regular expressions.
+#[must_use]
+pub fn is_word(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || c == '_';
+    }
+    c.is_alphanumeric() != WORD_DIFFERENCES.contains(c)
 }
 
 /// The iterator of [`normalized`].

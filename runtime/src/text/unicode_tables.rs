@@ -72,3 +72,6 @@ pub(super) static DECOMPOSITIONS: Decompositions = Decompositions {
 /// Combining characters that are not nonspacing marks: first, last, combining class.
 pub(super) static KEPT_COMBINING: &[(u32, u32, u8)] =
     &table!(11, 3, at => (word(at), word(at + 1), word(at + 2) as u8));
+
+/// What `\w` of regular expressions takes for other than `char::is_alphanumeric` does.
+pub(super) static WORD_DIFFERENCES: CodePoints = code_points!(12, 13);

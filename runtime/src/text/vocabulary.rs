@@ -5,7 +5,7 @@
 //! | offset | length | field |
 //! |---|---|---|
 //! | 0 | 4 | number of tokens `N`, u32, 1 to 1,048,576 |
-//! | 4 | 4 | flags, u32: bit 0 lower case, 1 strip accents, 2 Chinese characters, 3 clean text |
+//! | 4 | 4 | flags, u32: bit 0 lower case, 1 strip accents, 2 Chinese characters, 3 clean text, 4 added tokens, 5 and 6 pairs |
 //! | 8 | 4 | most characters of a word, u32, 1 to 200 |
 //! | 12 | 4 | id of the unknown token `[UNK]`, u32 |
 //! | 16 | 4 | id of the first token `[CLS]`, u32 |
@@ -15,12 +15,18 @@
 //! | 32 | 4 (N + 1) | offset of each token in the token bytes, u32, by id; then their length |
 //! | 36 + 4 N | 4 N | ids in ascending order of their tokens' bytes, u32 |
 //! | 36 + 8 N | the last offset | the tokens, UTF-8, without separators |
+//! | then | to the end | with flag 4 the added tokens |
 //!
-//! No two tokens are equal; one may be empty. A token that continues a word begins with `##`.
+//! No two tokens are equal; one may be empty. A token that continues a word begins with `##`. With bit
+//! 5 a pair of texts has two separators between them and one type, with bit 6 there are no pairs.
+//!
+//! Added tokens are found in texts as they stand. Without flag 4 the five tokens of the fields are,
+//! in the text as it is.
 
 use core::fmt;
 use core::ops::Range;
 
+use super::added::{self, AddedToken, AddedTokens};
 use super::normalize::Normalization;
 
 /// Byte ranges and limits of the vocabulary section.
@@ -29,7 +35,7 @@ pub mod layout {
 
     /// Number of tokens, u32.
     pub const COUNT: Range<usize> = 0..4;
-    /// Bits [`LOWERCASE`] to [`CLEAN_TEXT`], u32.
+    /// Bits [`LOWERCASE`] to [`NO_PAIRS`], u32.
     pub const FLAGS: Range<usize> = 4..8;
     /// A word with more characters is unknown as a whole, u32.
     pub const MAX_CHARS_PER_WORD: Range<usize> = 8..12;
@@ -56,6 +62,14 @@ pub mod layout {
     pub const HANDLE_CHINESE_CHARS: u32 = 1 << 2;
     /// Flag: remove control characters.
     pub const CLEAN_TEXT: u32 = 1 << 3;
+    /// Flag: added tokens follow.
+    pub const ADDED: u32 = 1 << 4;
+    /// Flag: [`Pairs::Doubled`](super::Pairs::Doubled).
+    pub const DOUBLED_PAIRS: u32 = 1 << 5;
+    /// Flag: [`Pairs::Unknown`](super::Pairs::Unknown).
+    pub const NO_PAIRS: u32 = 1 << 6;
+
+    pub use super::super::added::{MOST_ADDED, MOST_ADDED_BYTES};
 
     /// Most tokens of a vocabulary.
     pub const MOST_TOKENS: u32 = 1 << 20;
@@ -129,13 +143,28 @@ pub struct Options {
     pub max_chars_per_word: u32,
     /// Special tokens.
     pub special: SpecialIds,
+    /// What two texts become.
+    pub pairs: Pairs,
+}
+
+/// What two texts A and B become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pairs {
+    /// `[CLS] A [SEP] B [SEP]`, with type 1 for what follows the first `[SEP]`.
+    #[default]
+    Typed,
+    /// `[CLS] A [SEP] [SEP] B [SEP]`, all of type 0.
+    Doubled,
+    /// The model does not say.
+    Unknown,
 }
 
 impl Options {
     /// All steps of normalisation and 100 characters per word, as for the uncased BERT models.
     #[must_use]
     pub fn new(special: SpecialIds) -> Self {
-        Self { normalization: Normalization::default(), max_chars_per_word: 100, special }
+        let (normalization, pairs) = (Normalization::default(), Pairs::default());
+        Self { normalization, max_chars_per_word: 100, special, pairs }
     }
 
     fn flags(&self) -> u32 {
@@ -145,6 +174,8 @@ impl Options {
             (steps.strip_accents, layout::STRIP_ACCENTS),
             (steps.handle_chinese_chars, layout::HANDLE_CHINESE_CHARS),
             (steps.clean_text, layout::CLEAN_TEXT),
+            (self.pairs == Pairs::Doubled, layout::DOUBLED_PAIRS),
+            (self.pairs == Pairs::Unknown, layout::NO_PAIRS),
         ]
         .iter()
         .fold(0, |flags, (set, flag)| if *set { flags | flag } else { flags })
@@ -167,21 +198,26 @@ impl Options {
             strip_accents: flags & layout::STRIP_ACCENTS != 0,
             lowercase: flags & layout::LOWERCASE != 0,
         };
+        let pairs = match (flags & layout::DOUBLED_PAIRS, flags & layout::NO_PAIRS) {
+            (0, 0) => Pairs::Typed,
+            (_, 0) => Pairs::Doubled,
+            _ => Pairs::Unknown,
+        };
         let max_chars_per_word = field(layout::MAX_CHARS_PER_WORD);
-        let options = Self { normalization, max_chars_per_word, special };
-        if options.flags() != flags {
+        let options = Self { normalization, max_chars_per_word, special, pairs };
+        if options.flags() != flags & !layout::ADDED {
             return Err(VocabularyError::Flags { found: flags });
         }
         Ok(options)
     }
 
-    fn check(&self, count: u32) -> Result<(), VocabularyError> {
+    fn check(&self, count: usize) -> Result<(), VocabularyError> {
         let found = self.max_chars_per_word;
         if !(1..=layout::MOST_CHARS_PER_WORD).contains(&found) {
             return Err(VocabularyError::MaxCharsPerWord { found });
         }
         for (token, id) in self.special.all() {
-            if let Some(found) = id.filter(|&id| id >= count) {
+            if let Some(found) = id.filter(|&id| id as usize >= count) {
                 return Err(VocabularyError::SpecialId { token, found, count });
             }
         }
@@ -222,7 +258,7 @@ pub enum VocabularyError {
         /// Its id.
         found: u32,
         /// Number of tokens.
-        count: u32,
+        count: usize,
     },
     /// The first offset is not 0, an offset is below the one before it, or it divides a character.
     Offset {
@@ -254,6 +290,11 @@ pub enum VocabularyError {
         first: u32,
         /// Id of the other.
         second: u32,
+    },
+    /// An added token is damaged or out of order, or there are too many.
+    Added {
+        /// Its place among them.
+        place: usize,
     },
     /// The tokens together are longer than an offset can say.
     TooLong {
@@ -304,6 +345,9 @@ impl fmt::Display for VocabularyError {
             Self::Duplicate { first, second } => {
                 write!(f, "the tokens {first} and {second} are equal")
             }
+            Self::Added { place } => {
+                write!(f, "the added token at place {place} is damaged or out of order")
+            }
             Self::TooLong { found } => {
                 write!(f, "the tokens have {found} bytes, more than an offset can say")
             }
@@ -328,6 +372,9 @@ pub struct Vocabulary<'a> {
     text: &'a str,
     /// The places in `sorted` of tokens that begin with [`layout::CONTINUATION`].
     continuations: (usize, usize),
+    added: Option<AddedTokens<'a>>,
+    /// One above the largest id.
+    len: usize,
 }
 
 impl<'a> Vocabulary<'a> {
@@ -349,22 +396,41 @@ impl<'a> Vocabulary<'a> {
         let too_short = |expected| VocabularyError::Length { expected, found };
         let (header, rest) = bytes.split_first_chunk().ok_or(too_short(layout::HEADER_BYTES))?;
         let options = Options::read(header)?;
-        let count = read_u32(header, layout::COUNT);
-        options.check(check_count(count as usize)?)?;
-        let tables = 4 * (2 * count as usize + 1);
-        let (tables, text) =
+        let count = read_u32(header, layout::COUNT) as usize;
+        check_count(count)?;
+        let tables = 4 * (2 * count + 1);
+        let (tables, rest) =
             rest.split_at_checked(tables).ok_or(too_short(layout::HEADER_BYTES + tables))?;
-        let (offsets, sorted) = tables.as_chunks().0.split_at(count as usize + 1);
-        let text = check_text(offsets, text, found)?;
-        let mut vocabulary = Self { options, offsets, sorted, text, continuations: (0, 0) };
-        vocabulary.continuations = vocabulary.find_continuations();
-        Ok(vocabulary)
+        let (offsets, sorted) = tables.as_chunks().0.split_at(count + 1);
+        let has_added = read_u32(header, layout::FLAGS) & layout::ADDED != 0;
+        let text = offsets.last().copied().map_or(0, place);
+        let expected = (found - rest.len()).saturating_add(text);
+        let (text, rest) = match rest.split_at_checked(text) {
+            Some((text, rest)) if has_added || rest.is_empty() => (text, rest),
+            _ => return Err(too_short(expected)),
+        };
+        let text = check_text(offsets, text)?;
+        let added = has_added.then_some(rest);
+        let continuations = (0, 0);
+        let plain = Self { options, offsets, sorted, text, continuations, added: None, len: count };
+        plain.with_added(added)
     }
 
-    /// Number of tokens, at least 1; ids are below.
+    /// With the bytes of a list of added tokens, and what is left to check.
+    fn with_added(mut self, added: Option<&'a [u8]>) -> Result<Self, VocabularyError> {
+        let added = added.map(|bytes| AddedTokens::parse(bytes, self.len)).transpose();
+        self.added = added.map_err(|place| VocabularyError::Added { place })?;
+        let ids = self.added.iter().flat_map(AddedTokens::iter).map(|token| token.id as usize);
+        self.len = ids.fold(self.len, |len, id| len.max(id + 1));
+        self.options.check(self.len)?;
+        self.continuations = self.find_continuations();
+        Ok(self)
+    }
+
+    /// Number of tokens with the added ones, at least 1; ids are below.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.sorted.len()
+        self.len
     }
 
     /// Never: a vocabulary has a token.
@@ -373,9 +439,14 @@ impl<'a> Vocabulary<'a> {
         self.sorted.is_empty()
     }
 
-    /// The token of `id`.
+    /// The token of `id`; an added one as it is looked for.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<&'a str> {
+        let added = || self.added.iter().flat_map(AddedTokens::iter).find(|token| token.id == id);
+        self.own_token(id).or_else(|| added().map(|token| token.text))
+    }
+
+    fn own_token(&self, id: u32) -> Option<&'a str> {
         let id = id as usize;
         let (start, end) = (self.offsets.get(id)?, self.offsets.get(id.checked_add(1)?)?);
         self.text.get(place(*start)..place(*end))
@@ -385,14 +456,21 @@ impl<'a> Vocabulary<'a> {
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
         let matching = |id: &[u8; 4]| self.sorted_bytes(*id, 0).cmp(token.as_bytes());
-        let place = self.sorted.binary_search_by(matching).ok()?;
-        self.sorted.get(place).copied().map(u32::from_le_bytes)
+        let own = self.sorted.binary_search_by(matching).ok();
+        let own = own.and_then(|place| self.sorted.get(place)).copied().map(u32::from_le_bytes);
+        let added = || self.added.iter().flat_map(AddedTokens::iter).find(|own| own.text == token);
+        own.or_else(|| added().map(|token| token.id))
     }
 
     /// How texts are normalised and split, and the special tokens.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The tokens that are found in texts as they stand; without a list the special ones are.
+    pub(super) const fn added(&self) -> Option<&AddedTokens<'a>> {
+        self.added.as_ref()
     }
 
     /// The special tokens with their ids.
@@ -430,7 +508,7 @@ impl<'a> Vocabulary<'a> {
 
     /// The bytes of a token past the first `skip`.
     fn sorted_bytes(&self, id: [u8; 4], skip: usize) -> &'a [u8] {
-        let token = self.token(u32::from_le_bytes(id)).unwrap_or("");
+        let token = self.own_token(u32::from_le_bytes(id)).unwrap_or("");
         token.as_bytes().get(skip..).unwrap_or(&[])
     }
 
@@ -439,7 +517,7 @@ impl<'a> Vocabulary<'a> {
         let mut before: Option<(u32, &str)> = None;
         for (place, id) in self.sorted.iter().enumerate() {
             let found = u32::from_le_bytes(*id);
-            let token = self.token(found).ok_or(VocabularyError::SortedId { place, found })?;
+            let token = self.own_token(found).ok_or(VocabularyError::SortedId { place, found })?;
             match before {
                 Some((id, before)) if before == token && id != found => {
                     return Err(VocabularyError::Duplicate { first: id, second: found });
@@ -481,16 +559,7 @@ fn check_count(found: usize) -> Result<u32, VocabularyError> {
 }
 
 /// The token bytes as text, each offset at a character and none below the one before it.
-fn check_text<'a>(
-    offsets: &[[u8; 4]],
-    bytes: &'a [u8],
-    found: usize,
-) -> Result<&'a str, VocabularyError> {
-    let needed = offsets.last().copied().map_or(0, place);
-    if needed != bytes.len() {
-        let expected = (found - bytes.len()).saturating_add(needed);
-        return Err(VocabularyError::Length { expected, found });
-    }
+fn check_text<'a>(offsets: &[[u8; 4]], bytes: &'a [u8]) -> Result<&'a str, VocabularyError> {
     let text = core::str::from_utf8(bytes)
         .map_err(|error| VocabularyError::Utf8 { offset: error.valid_up_to() })?;
     let mut before = 0;
@@ -508,8 +577,14 @@ fn check_text<'a>(
 /// Length in bytes of the section that [`encode`] writes.
 #[must_use]
 pub fn encoded_len(tokens: &[&str]) -> usize {
+    encoded_len_with(tokens, None)
+}
+
+/// Length in bytes of the section that [`encode_with`] writes.
+#[must_use]
+pub fn encoded_len_with(tokens: &[&str], added: Option<&[AddedToken<'_>]>) -> usize {
     let text: usize = tokens.iter().map(|token| token.len()).sum();
-    layout::HEADER_BYTES + 4 * (2 * tokens.len() + 1) + text
+    layout::HEADER_BYTES + 4 * (2 * tokens.len() + 1) + text + added.map_or(0, added::encoded_len)
 }
 
 /// Writes the vocabulary section of `tokens`, given in order of their ids, to the front of `out`,
@@ -524,14 +599,31 @@ pub fn encode(
     options: &Options,
     out: &mut [u8],
 ) -> Result<usize, VocabularyError> {
+    encode_with(tokens, None, options, out)
+}
+
+/// [`encode`] with tokens that are found in texts as they stand, in place of the special ones of
+/// `options`: first those looked for in the text as it is, each group ascending.
+///
+/// # Errors
+/// Those of [`encode`], and [`VocabularyError::Added`].
+pub fn encode_with(
+    tokens: &[&str],
+    added: Option<&[AddedToken<'_>]>,
+    options: &Options,
+    out: &mut [u8],
+) -> Result<usize, VocabularyError> {
     let count = check_count(tokens.len())?;
-    let (expected, found) = (encoded_len(tokens), out.len());
+    let (expected, found) = (encoded_len_with(tokens, added), out.len());
     let out = out.get_mut(..expected).ok_or(VocabularyError::Buffer { expected, found })?;
     let (header, rest) = out.split_at_mut(layout::HEADER_BYTES);
-    let (tables, text) = rest.split_at_mut(4 * (2 * tokens.len() + 1));
+    let (tables, rest) = rest.split_at_mut(4 * (2 * tokens.len() + 1));
+    let (text, list) = rest.split_at_mut(rest.len() - added.map_or(0, added::encoded_len));
     let (offsets, sorted) = tables.as_chunks_mut().0.split_at_mut(tokens.len() + 1);
-    write_header(options, count, header);
+    let flags = options.flags() | if added.is_some() { layout::ADDED } else { 0 };
+    write_header(options, [count, flags], header);
     write_text(tokens, offsets, text)?;
+    added.into_iter().for_each(|added| added::write(added, list));
     for (id, place) in (0..count).zip(sorted.iter_mut()) {
         *place = id.to_le_bytes();
     }
@@ -540,11 +632,11 @@ pub fn encode(
     Ok(expected)
 }
 
-fn write_header(options: &Options, count: u32, header: &mut [u8]) {
+fn write_header(options: &Options, [count, flags]: [u32; 2], header: &mut [u8]) {
     let special = &options.special;
     let fields = [
         (layout::COUNT, count),
-        (layout::FLAGS, options.flags()),
+        (layout::FLAGS, flags),
         (layout::MAX_CHARS_PER_WORD, options.max_chars_per_word),
         (layout::UNKNOWN, special.unknown),
         (layout::CLASSIFY, special.classify),
@@ -649,7 +741,7 @@ mod tests {
                 lowercase: flags & 8 != 0,
             };
             let special = SpecialIds { mask: None, ..SPECIAL };
-            let options = Options { normalization, max_chars_per_word: 7, special };
+            let options = Options { normalization, max_chars_per_word: 7, ..Options::new(special) };
             let bytes = section(&TOKENS, &options).unwrap();
             assert_eq!(*Vocabulary::parse(&bytes).unwrap().options(), options);
         }
@@ -705,7 +797,7 @@ mod tests {
         assert_eq!(error(&with_u32(0, 0)), VocabularyError::Count { found: 0 });
         let many = layout::MOST_TOKENS + 1;
         assert_eq!(error(&with_u32(0, many)), VocabularyError::Count { found: many as usize });
-        assert_eq!(error(&with_u32(4, 16)), VocabularyError::Flags { found: 16 });
+        assert_eq!(error(&with_u32(4, 128)), VocabularyError::Flags { found: 128 });
         assert_eq!(error(&with_u32(8, 0)), VocabularyError::MaxCharsPerWord { found: 0 });
         assert_eq!(error(&with_u32(8, 201)), VocabularyError::MaxCharsPerWord { found: 201 });
         for at in (12..32).step_by(4) {

@@ -1,7 +1,10 @@
 //! Texts to token ids.
 
-use super::normalize::{is_punctuation, normalized};
-use super::vocabulary::{Vocabulary, layout};
+use core::ops::Range;
+
+use super::added::{AddedToken, longest};
+use super::normalize::{Normalized, is_punctuation, normalized};
+use super::vocabulary::{Pairs, Vocabulary, layout};
 
 /// Bytes of the longest word that is looked up.
 const WORD_BYTES: usize = 4 * layout::MOST_CHARS_PER_WORD as usize;
@@ -28,27 +31,45 @@ impl Encoding {
 /// Makes token ids of texts.
 ///
 /// ```text
-/// text: special tokens as they stand | other segments
-/// segment: normalised characters -> words, punctuation each by itself
+/// text: added tokens as they stand | other segments
+/// segment: normalised -> added tokens as they stand | words, punctuation each by itself
 /// word: longest token that it begins with, then the longest `##` token of the rest, ...;
 ///       the unknown token if some rest has none or the word is too long
 /// ```
 ///
-/// A special token in the text (`[UNK]`, `[CLS]`, `[SEP]`, `[PAD]`, `[MASK]` as the vocabulary
-/// spells them) is found in the raw text, wherever it stands and in exactly this case, and becomes
-/// its id: the longest of the leftmost ones, without overlap. Do not pass untrusted texts where
-/// that matters without removing them.
+/// Added tokens are those of the section, or else `[UNK]`, `[CLS]`, `[SEP]`, `[PAD]` and `[MASK]` as
+/// the vocabulary spells them. They are found wherever they stand and become their ids: the longest
+/// of the leftmost ones, without overlap. Do not pass untrusted texts where that matters without
+/// removing them.
 #[derive(Clone, Copy, Debug)]
 pub struct WordPiece<'a> {
     vocabulary: Vocabulary<'a>,
+    /// Ascending.
     special_tokens: [(&'a str, u32); 5],
+    raw: FirstBytes,
+    normalized: FirstBytes,
 }
 
 impl<'a> WordPiece<'a> {
     /// Uses the tokens and options of `vocabulary`.
     #[must_use]
     pub fn new(vocabulary: Vocabulary<'a>) -> Self {
-        Self { vocabulary, special_tokens: vocabulary.special_tokens() }
+        let mut special_tokens = vocabulary.special_tokens();
+        special_tokens.sort_unstable();
+        let mut made = Self {
+            vocabulary,
+            special_tokens,
+            raw: FirstBytes::default(),
+            normalized: FirstBytes::default(),
+        };
+        match vocabulary.added() {
+            None => special_tokens.iter().for_each(|(token, _)| made.raw.insert(token)),
+            Some(added) => added.iter().for_each(|token| {
+                let first = if token.normalized { &mut made.normalized } else { &mut made.raw };
+                first.insert(token.text);
+            }),
+        }
+        made
     }
 
     /// The vocabulary.
@@ -67,19 +88,18 @@ impl<'a> WordPiece<'a> {
         let mut pieces = Pieces::new(ids.get_mut(1..most.saturating_sub(1)));
         self.push_text(text, &mut pieces);
         let (kept, total, unknown) = (pieces.kept(), pieces.total, pieces.unknown);
-        let special = &self.vocabulary.options().special;
-        put(ids, 0, special.classify);
-        put(ids, kept + 1, special.separate);
+        self.put_special(ids, [kept + 1]);
         Encoding::new(total.saturating_add(2), most, unknown)
     }
 
     /// Writes `[CLS]`, the pieces of `first`, `[SEP]`, those of `second` and `[SEP]` to `ids`, and
-    /// to `types` 0 up to the first `[SEP]` and 1 after it.
+    /// to `types` 0 up to the first `[SEP]` and 1 after it; with [`Pairs::Doubled`] `[SEP]` twice
+    /// between the texts and 0 throughout; with [`Pairs::Unknown`] nothing, and the total is 0.
     ///
     /// The largest number of tokens is the smaller of `ids.len()` and `types.len()`. If pieces do
     /// not fit, the longer text is cut to what the shorter leaves; if that would make it the
     /// shorter, both get half, the first the smaller half if it was the shorter or equal
-    /// (`LongestFirst`). With fewer than three places the first of `[CLS] [SEP] [SEP]` are written.
+    /// (`LongestFirst`). With fewer places than special tokens only the first of these are written.
     pub fn encode_pair(
         &self,
         first: &str,
@@ -87,76 +107,132 @@ impl<'a> WordPiece<'a> {
         ids: &mut [u32],
         types: &mut [u8],
     ) -> Encoding {
+        let (between, kind) = match self.vocabulary.options().pairs {
+            Pairs::Typed => (1, 1),
+            Pairs::Doubled => (2, 0),
+            Pairs::Unknown => return Encoding::new(0, 0, 0),
+        };
         let most = ids.len().min(types.len());
-        let room = most.saturating_sub(3);
+        let room = most.saturating_sub(between + 2);
         let mut a = Pieces::new(ids.get_mut(1..room + 1));
         self.push_text(first, &mut a);
         let mut b = Pieces::new(None);
         self.push_text(second, &mut b);
-        let total = a.total.saturating_add(b.total).saturating_add(3);
+        let total = a.total.saturating_add(b.total).saturating_add(between + 2);
         let unknown = a.unknown + b.unknown;
-        let (first_len, second_len) = longest_first(a.total, b.total, room);
-        let (middle, last) = (first_len + 1, first_len + second_len + 2);
-        self.push_text(second, &mut Pieces::new(ids.get_mut(middle + 1..last)));
 
+        let (first_len, second_len) = longest_first(a.total, b.total, room);
+        let (middle, start) = (first_len + 1, first_len + 1 + between);
+        let last = start + second_len;
+        self.push_text(second, &mut Pieces::new(ids.get_mut(start..last)));
         let ids = ids.get_mut(..most).unwrap_or_default();
-        let special = &self.vocabulary.options().special;
-        put(ids, 0, special.classify);
-        put(ids, middle, special.separate);
-        put(ids, last, special.separate);
+        self.put_special(ids, (middle..start).chain([last]));
         let types = types.get_mut(..total.min(most)).unwrap_or_default();
-        for (place, kind) in types.iter_mut().enumerate() {
-            *kind = u8::from(place > middle);
+        for (place, own) in types.iter_mut().enumerate() {
+            *own = if place > middle { kind } else { 0 };
         }
         Encoding::new(total, most, unknown)
     }
 
-    fn push_text(&self, text: &str, pieces: &mut Pieces<'_>) {
-        let mut rest = text;
-        while let Some((segment, id, after)) = self.split_at_special(rest) {
-            self.push_segment(segment, pieces);
-            pieces.push(id);
-            rest = after;
-        }
-        self.push_segment(rest, pieces);
+    /// Writes the first token, and the separator to `places`.
+    fn put_special(&self, ids: &mut [u32], places: impl IntoIterator<Item = usize>) {
+        let special = &self.vocabulary.options().special;
+        put(ids, 0, special.classify);
+        places.into_iter().for_each(|place| put(ids, place, special.separate));
     }
 
-    /// The text before the first special token, its id, and the text after it.
-    fn split_at_special<'t>(&self, text: &'t str) -> Option<(&'t str, u32, &'t str)> {
-        let first_bytes = self.special_tokens.map(|(token, _)| token.as_bytes().first().copied());
-        for (at, byte) in text.bytes().enumerate() {
-            if !first_bytes.contains(&Some(byte)) {
-                continue;
+    fn push_text(&self, text: &str, pieces: &mut Pieces<'_>) {
+        let mut done = 0;
+        while let Some((found, id)) = self.next_added(text, done) {
+            self.push_segment(text.get(done..found.start).unwrap_or(""), pieces);
+            pieces.push(id);
+            done = found.end;
+        }
+        self.push_segment(text.get(done..).unwrap_or(""), pieces);
+    }
+
+    /// The place and id of the first added token of the text as it is, from a place on.
+    fn next_added(&self, text: &str, from: usize) -> Option<(Range<usize>, u32)> {
+        let mut at = from;
+        while let Some(byte) = text.as_bytes().get(at) {
+            let found = if self.raw.contains(*byte) { self.added_at(text, at) } else { None };
+            let end = at + found.map_or(1, |(token, _)| token.text.len());
+            if let Some((token, _)) = found {
+                let before = text.get(..at).and_then(|before| before.chars().next_back());
+                let after = text.get(end..).and_then(|after| after.chars().next());
+                if token.stands_between(before, after) {
+                    return Some((at..end, token.id));
+                }
             }
-            let rest = text.as_bytes().get(at..)?;
-            let begins = |token: &str| !token.is_empty() && rest.starts_with(token.as_bytes());
-            let longest = self
-                .special_tokens
-                .iter()
-                .filter(|(token, _)| begins(token))
-                .max_by_key(|(token, _)| token.len());
-            if let Some((token, id)) = longest {
-                return Some((text.get(..at)?, *id, text.get(at + token.len()..)?));
-            }
+            at = end;
         }
         None
+    }
+
+    /// The longest added token that the text as it is has at a place.
+    fn added_at(&self, text: &str, at: usize) -> Option<(AddedToken<'a>, usize)> {
+        let characters = text.get(at..)?.chars();
+        if let Some(added) = self.vocabulary.added() {
+            return added.longest(false, characters);
+        }
+        let ((text, id), count) = longest(&self.special_tokens, |(token, _)| token, characters)?;
+        let token = AddedToken { text, id: *id, normalized: false, single_word: false };
+        Some((token, count))
     }
 
     fn push_segment(&self, segment: &str, pieces: &mut Pieces<'_>) {
         let options = self.vocabulary.options();
         let mut word = Word::new(options.max_chars_per_word as usize);
-        for c in normalized(segment, options.normalization) {
-            if c.is_whitespace() {
-                self.push_word(&mut word, pieces);
-            } else if is_punctuation(c) {
-                self.push_word(&mut word, pieces);
-                word.push(c);
-                self.push_word(&mut word, pieces);
-            } else {
-                word.push(c);
+        let mut characters = normalized(segment, options.normalization);
+        // The character before, and how many are in a token that does not stand by itself.
+        let (mut before, mut closed) = (None, 0_usize);
+        while let Some(c) = characters.next() {
+            if closed == 0 && self.normalized.contains_first(c) {
+                match self.normalized_at(before, c, &characters) {
+                    Some((token, Ok(rest))) => {
+                        self.push_word(&mut word, pieces);
+                        pieces.push(token.id);
+                        before = token.text.chars().next_back();
+                        characters = rest;
+                        continue;
+                    }
+                    Some((_, Err(count))) => closed = count,
+                    None => {}
+                }
             }
+            closed = closed.saturating_sub(1);
+            before = Some(c);
+            self.push_character(c, &mut word, pieces);
         }
         self.push_word(&mut word, pieces);
+    }
+
+    /// The longest added token that `first` and the characters behind it begin with, and what is
+    /// behind the token; its number of characters if it does not stand by itself.
+    fn normalized_at<'t>(
+        &self,
+        before: Option<char>,
+        first: char,
+        behind: &Normalized<'t>,
+    ) -> Option<(AddedToken<'a>, Result<Normalized<'t>, usize>)> {
+        let characters = core::iter::once(first).chain(behind.clone());
+        let (token, count) = self.vocabulary.added()?.longest(true, characters)?;
+        let mut rest = behind.clone();
+        rest.by_ref().take(count.saturating_sub(1)).for_each(drop);
+        let stands = token.stands_between(before, rest.clone().next());
+        Some((token, if stands { Ok(rest) } else { Err(count) }))
+    }
+
+    fn push_character(&self, c: char, word: &mut Word, pieces: &mut Pieces<'_>) {
+        if c.is_whitespace() {
+            self.push_word(word, pieces);
+        } else if is_punctuation(c) {
+            self.push_word(word, pieces);
+            word.push(c);
+            self.push_word(word, pieces);
+        } else {
+            word.push(c);
+        }
     }
 
     /// Writes the pieces of the word, if there is one, and empties it.
@@ -181,6 +257,27 @@ impl<'a> WordPiece<'a> {
             continues = true;
         }
         Some(())
+    }
+}
+
+/// The first bytes of texts, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+struct FirstBytes([u32; 8]);
+
+impl FirstBytes {
+    fn insert(&mut self, text: &str) {
+        let Some(byte) = text.bytes().next() else { return };
+        if let Some(bits) = self.0.get_mut(usize::from(byte / 32)) {
+            *bits |= 1 << (byte % 32);
+        }
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte / 32)).is_some_and(|bits| bits & 1 << (byte % 32) != 0)
+    }
+
+    fn contains_first(&self, c: char) -> bool {
+        c.encode_utf8(&mut [0; 4]).bytes().next().is_some_and(|byte| self.contains(byte))
     }
 }
 

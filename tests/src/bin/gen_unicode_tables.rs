@@ -7,10 +7,14 @@
 //!
 //! The tables say what `tokenizers` says: they are read off the crates it uses for Unicode,
 //! `unicode_categories` for categories and `unicode-normalization-alignments` for decompositions and
-//! combining classes, one scalar value at a time. Nothing comes from a newer Unicode version.
+//! combining classes, one scalar value at a time. Nothing comes from a newer Unicode version. What is
+//! part of a word beside an added token is asked of `tokenizers` itself.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::{AddedToken, NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer};
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
@@ -148,7 +152,22 @@ fn kept_class(c: char) -> u8 {
     if c.is_mark_nonspacing() { 0 } else { canonical_combining_class(c) }
 }
 
+/// Whether a token that must be a word of its own is not found before a character.
+fn word_characters() -> HashSet<char> {
+    let mut tokenizer = Tokenizer::new(WordPiece::default());
+    tokenizer.add_tokens(&[AddedToken::from("a", true).single_word(true)]);
+    let vocabulary = tokenizer.get_added_vocabulary();
+    let is_word = |c: &char| {
+        let text = format!("a{c}");
+        let pieces = vocabulary.extract_and_normalize(None::<&NormalizerWrapper>, &text);
+        let (reference, kind) = (OffsetReferential::Original, OffsetType::Byte);
+        pieces.get_splits(reference, kind).iter().all(|(_, _, tokens)| tokens.is_none())
+    };
+    scalars().filter(is_word).collect()
+}
+
 fn main() -> std::io::Result<()> {
+    let words = word_characters();
     let sets = [
         set(UnicodeCategories::is_other),
         set(|c| c.is_ascii_punctuation() || c.is_punctuation()),
@@ -158,6 +177,7 @@ fn main() -> std::io::Result<()> {
     let Decompositions { runs, values, sequences } = Decompositions::collect();
     let mut tables = sets.concat();
     tables.extend([runs.concat(), values, sequences, ranges_of(kept_class).concat()]);
+    tables.extend(set(|c| words.contains(&c) != (c == '_' || c.is_alphanumeric())));
     let mut output = std::io::stdout().lock();
     for table in tables {
         let length = u32::try_from(table.len()).expect("a small table");

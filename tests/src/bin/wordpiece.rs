@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use coda_converter::source::TokenizerFiles;
+use coda_converter::source::{Texts, TokenizerFiles};
 use coda_runtime::text::{Vocabulary, WordPiece};
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -39,7 +39,11 @@ fn run(model: &Path, files: &[String]) -> Result<Count> {
     let path = model.join("tokenizer.json");
     let description =
         std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let section = TokenizerFiles::open(model)?.ok_or("no tokenizer")?.section()?;
+    let section = match TokenizerFiles::open(model, usize::MAX)? {
+        Texts::WordPiece(own) => own.section()?,
+        Texts::IdsOnly(why) => return Err(why.into()),
+        Texts::None => return Err("no tokenizer".into()),
+    };
     let comparison = Comparison::new(&section, &description)?;
     let mut count = Count::default();
     for file in files {

@@ -16,12 +16,14 @@ use coda_trainer::weights::{TaskDefaults, write_base, write_task};
 use std::iter::repeat_n;
 
 /// Files that a base directory has beside its weights.
-const BESIDE_WEIGHTS: [&str; 5] = [
+const BESIDE_WEIGHTS: [&str; 7] = [
     "config.json",
     "preprocessor_config.json",
     "tokenizer.json",
     "vocab.txt",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 ];
 
 /// A training that has ended.

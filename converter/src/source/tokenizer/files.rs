@@ -1,0 +1,186 @@
+//! The files of a directory that say how texts are read.
+
+use super::super::error::SourceError;
+use super::super::json::read_json;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+pub(super) const FULL: &str = "tokenizer.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+pub(super) const SPECIAL_MAP: &str = "special_tokens_map.json";
+pub(super) const ADDED: &str = "added_tokens.json";
+pub(super) const LIST: &str = "vocab.txt";
+
+/// Why texts cannot be read.
+pub(super) enum Problem {
+    /// A file is damaged or contradicts another.
+    Damaged(SourceError),
+    /// The device has no such tokenizer.
+    Unsupported(String),
+}
+
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+/// A field of a file that is not supported.
+pub(super) fn unsupported<T>(file: &str, field: &str, found: &Value) -> Result<T, Problem> {
+    Err(Problem::Unsupported(format!("{file}: {field} = {found} is not supported")))
+}
+
+/// What the files hold; null for one that is not there.
+pub(super) struct Files {
+    directory: PathBuf,
+    pub(super) full: Value,
+    pub(super) config: Value,
+    pub(super) special_map: Value,
+    pub(super) added: Value,
+    model: Value,
+}
+
+impl Files {
+    pub(super) fn read(directory: &Path) -> Result<Self, SourceError> {
+        let read = |name: &str| {
+            let path = directory.join(name);
+            if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
+        };
+        Ok(Self {
+            directory: directory.to_owned(),
+            full: read(FULL)?,
+            config: read(CONFIG)?,
+            special_map: read(SPECIAL_MAP)?,
+            added: read(ADDED)?,
+            model: read("config.json")?,
+        })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The file that has the vocabulary.
+    pub(super) fn vocabulary_name(&self) -> &'static str {
+        if self.full.is_null() { LIST } else { FULL }
+    }
+
+    /// A damaged file.
+    pub(super) fn damaged<T>(&self, name: &str, problem: impl Into<String>) -> Result<T, Problem> {
+        let (path, problem) = (self.path(name), problem.into());
+        Err(Problem::Damaged(SourceError::Tokenizer { path, problem }))
+    }
+
+    /// A flag of `tokenizer_config.json`; `None` if absent or null.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.config.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(on)) => Ok(Some(*on)),
+            Some(other) => self.damaged(CONFIG, format!("{name} = {other} is not true or false")),
+        }
+    }
+
+    /// The tokenizer's class in `transformers`, without `Fast`: that of `tokenizer_config.json`, of
+    /// `config.json`, or of its `model_type`.
+    pub(super) fn class(&self) -> &str {
+        let named = [&self.config, &self.model].map(|json| json["tokenizer_class"].as_str());
+        let class = named.into_iter().flatten().next();
+        let class = class.unwrap_or_else(|| match self.model["model_type"].as_str() {
+            Some("mpnet") => MPNET,
+            Some("bert-japanese") => "BertJapaneseTokenizer",
+            _ => "BertTokenizer",
+        });
+        class.strip_suffix("Fast").unwrap_or(class)
+    }
+
+    /// Refuses what comes before WordPiece in some tokenizers, and settings that nothing here has.
+    pub(super) fn check_settings(&self) -> Result<(), Problem> {
+        let class = self.class();
+        if !(BERT.contains(&class) || class == MPNET || self.as_file()) {
+            let words = &self.config["word_tokenizer_type"];
+            let words = words.as_str().map_or(String::new(), |words| format!(" ({words})"));
+            let problem = format!("{CONFIG}: tokenizer_class = {class:?}{words} is not supported");
+            return Err(Problem::Unsupported(problem));
+        }
+        if self.flag("split_special_tokens")? == Some(true) {
+            return unsupported(CONFIG, "split_special_tokens", &Value::Bool(true));
+        }
+        let own = &self.config["auto_map"]["AutoTokenizer"];
+        if !own.is_null() {
+            return unsupported(CONFIG, "auto_map", own);
+        }
+        let json = ("truncation.direction", FULL, &self.full["truncation"]["direction"]);
+        let config = ("truncation_side", CONFIG, &self.config["truncation_side"]);
+        let (field, file, side) = if config.2.is_null() { json } else { config };
+        match side.as_str().map(str::to_lowercase).as_deref() {
+            None | Some("right") => Ok(()),
+            Some(_) => unsupported(file, field, side),
+        }
+    }
+
+    /// Whether `transformers` takes `tokenizer.json` as it is.
+    pub(super) fn as_file(&self) -> bool {
+        let class = self.class();
+        !self.full.is_null() && (self.config.is_null() || AS_FILE.contains(&class))
+    }
+
+    /// Whether `tokenizer_config.json` lists the added tokens, so that older files have no say.
+    pub(super) fn has_decoder(&self) -> bool {
+        self.config["added_tokens_decoder"].is_object()
+    }
+
+    /// A special token as the files name it, `special_tokens_map.json` before
+    /// `tokenizer_config.json`; a text or an object.
+    pub(super) fn special(&self, key: &str) -> &Value {
+        match &self.special_map[key] {
+            own if !(own.is_null() || self.has_decoder()) => own,
+            _ => &self.config[key],
+        }
+    }
+
+    /// The text of a special token, the class's own if the files name none.
+    pub(super) fn special_name(&self, key: &str) -> &str {
+        let own: &[_] = if self.class() == MPNET { &MPNET_NAMES } else { &BERT_NAMES };
+        let own = own.iter().find(|(name, _)| *name == key).map_or("", |(_, token)| token);
+        content(self.special(key)).unwrap_or(own)
+    }
+}
+
+/// The text of a token that is given as a text or as an object.
+pub(super) fn content(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+const MPNET: &str = "MPNetTokenizer";
+/// Classes of `transformers` that are WordPiece as BERT has it.
+const BERT: [&str; 12] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "DPRContextEncoderTokenizer",
+    "DPRQuestionEncoderTokenizer",
+    "DPRReaderTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "RetriBertTokenizer",
+    "SqueezeBertTokenizer",
+];
+const AS_FILE: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
+const BERT_NAMES: [(&str, &str); 5] = [
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+const MPNET_NAMES: [(&str, &str); 7] = [
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "[UNK]"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];

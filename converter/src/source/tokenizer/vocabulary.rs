@@ -1,0 +1,85 @@
+//! The tokens of a WordPiece model.
+
+use super::super::error::SourceError;
+use super::files::{FULL, Files, LIST, Problem, unsupported};
+
+use coda_runtime::text::layout;
+use std::collections::HashMap;
+
+/// Tokens in order of their ids.
+pub(super) fn vocabulary(files: &Files) -> Result<Vec<String>, Problem> {
+    if files.full.is_null() {
+        return from_list(files);
+    }
+    let model = &files.full["model"];
+    let Some(vocabulary) = model["vocab"].as_object() else {
+        return files.damaged(FULL, "model.vocab is missing");
+    };
+    let count = vocabulary.len();
+    let mut tokens = vec![None; count];
+    for (token, id) in vocabulary {
+        let slot = id.as_u64().and_then(|id| tokens.get_mut(usize::try_from(id).ok()?));
+        match slot {
+            Some(slot @ None) => *slot = Some(token.clone()),
+            Some(Some(other)) => {
+                let problem = format!("model.vocab has id {id} for {token:?} and {other:?}");
+                return files.damaged(FULL, problem);
+            }
+            None => {
+                let problem = format!("model.vocab has id {id} for {token:?} of {count} tokens");
+                return files.damaged(FULL, problem);
+            }
+        }
+    }
+    Ok(tokens.into_iter().flatten().collect())
+}
+
+/// A token a line. Empty lines at the end count as one.
+fn from_list(files: &Files) -> Result<Vec<String>, Problem> {
+    let path = files.path(LIST);
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| SourceError::Read { path, source })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let kept = text.trim_end_matches('\n').len();
+    let text = text.get(..text.len().min(kept + 2)).unwrap_or(&text);
+    let tokens: Vec<String> = text.split_terminator('\n').map(str::to_owned).collect();
+    let mut lines = HashMap::new();
+    for (line, token) in (1..).zip(&tokens) {
+        if let Some(before) = lines.insert(token, line) {
+            return files.damaged(LIST, format!("lines {before} and {line} are both {token:?}"));
+        }
+    }
+    Ok(tokens)
+}
+
+/// Refuses a `tokenizer.json` that is no WordPiece as BERT has it.
+pub(super) fn check_model(files: &Files) -> Result<(), Problem> {
+    let (full, model) = (&files.full, &files.full["model"]);
+    if full.is_null() {
+        return Ok(());
+    }
+    let prefix = &model["continuing_subword_prefix"];
+    if model["type"] != "WordPiece" && !(model["type"].is_null() && prefix.is_string()) {
+        return unsupported(FULL, "model.type", &model["type"]);
+    }
+    if prefix != "##" {
+        return unsupported(FULL, "model.continuing_subword_prefix", prefix);
+    }
+    let splitter = super::normalization::only_part(&full["pre_tokenizer"], "pretokenizers");
+    if splitter["type"] != "BertPreTokenizer" {
+        return unsupported(FULL, "pre_tokenizer", &full["pre_tokenizer"]["type"]);
+    }
+    Ok(())
+}
+
+/// Most characters of a word.
+pub(super) fn most_characters(files: &Files) -> Result<u32, Problem> {
+    let value = &files.full["model"]["max_input_chars_per_word"];
+    let most = if value.is_null() { Some(100) } else { value.as_u64() };
+    let most = most.and_then(|most| u32::try_from(most).ok());
+    match most.filter(|most| (1..=layout::MOST_CHARS_PER_WORD).contains(most)) {
+        Some(most) => Ok(most),
+        None => unsupported(FULL, "model.max_input_chars_per_word", value),
+    }
+}
