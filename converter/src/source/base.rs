@@ -4,7 +4,9 @@ use super::TokenizerFiles;
 use super::error::SourceError;
 use super::family::{Encoder, Entry};
 use super::json::read_json;
+use super::preprocessor::read_preprocessor;
 use super::tensors::{FloatTensor, Place, TensorFile};
+use crate::preparation::Preparation;
 use coda_runtime::config::{Config, Head, HeadKind, Pooling};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
@@ -27,6 +29,8 @@ pub struct Base {
     pub labels: Vec<String>,
     /// How pixels are normalised.
     pub image: Option<InputNormalization>,
+    /// How pictures are resized.
+    pub preparation: Preparation,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
     /// Tensors of the file that the encoder does not use.
@@ -51,7 +55,7 @@ impl Base {
         let file = TensorFile::open(&directory.join("model.safetensors"))?;
         let mut base = Self::read(Encoder::new(&path, json, Some(&file), image_size)?, &file)?;
         base.path = directory.to_owned();
-        base.image = read_normalization(directory)?;
+        base.read_preprocessor(directory)?;
         base.tokenizer = TokenizerFiles::open(directory)?;
         if base.head.is_none() {
             base.head = read_pooling(directory)?;
@@ -80,11 +84,18 @@ impl Base {
             values: vec![0.0; entry.shape.iter().product()],
         };
         let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
-        Ok(Self {
-            image: read_normalization(directory)?,
-            tokenizer: TokenizerFiles::open(directory)?,
-            ..Self::of(encoder, tensors, directory)
-        })
+        let mut base = Self::of(encoder, tensors, directory);
+        base.read_preprocessor(directory)?;
+        base.tokenizer = TokenizerFiles::open(directory)?;
+        Ok(base)
+    }
+
+    /// How pictures become pixels, and pixels numbers.
+    fn read_preprocessor(&mut self, directory: &Path) -> Result<(), SourceError> {
+        if let Some(found) = read_preprocessor(directory, &self.config.embedding)? {
+            (self.image, self.preparation) = (Some(found.normalization), found.preparation);
+        }
+        Ok(())
     }
 
     /// An encoder with its tensors, and nothing that stands beside them.
@@ -96,6 +107,7 @@ impl Base {
             head: None,
             labels: encoder.labels,
             image: None,
+            preparation: Preparation::default(),
             tokenizer: None,
             unused: Vec::new(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
@@ -175,36 +187,6 @@ pub(super) fn classifier_entries(
         (Role::HeadWeight, "classifier.weight", [labels, hidden]),
         (Role::HeadBias, "classifier.bias", [1, labels]),
     ]
-}
-
-/// `preprocessor_config.json`.
-fn read_normalization(directory: &Path) -> Result<Option<InputNormalization>, SourceError> {
-    let path = directory.join("preprocessor_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json = read_json(&path)?;
-    let on = |field: &str| json.get(field).and_then(Value::as_bool).unwrap_or(true);
-    let list = |field: &str| -> Vec<f32> {
-        let values = json.get(field).and_then(Value::as_array).into_iter().flatten();
-        values.filter_map(Value::as_f64).map(|value| value as f32).collect()
-    };
-    let (mean, std) = (list("image_mean"), list("image_std"));
-    let channels = mean.len();
-    if channels == 0 || channels > 4 || std.len() != channels || std.iter().any(|s| *s <= 0.0) {
-        return Err(SourceError::Json {
-            path,
-            problem: "image_mean and image_std must be 1 to 4 numbers each, std above 0".to_owned(),
-        });
-    }
-    let factor = json.get("rescale_factor").and_then(Value::as_f64).unwrap_or(1.0 / 255.0);
-    let rescale = if on("do_rescale") { factor as f32 } else { 1.0 };
-    let mut value = InputNormalization { channels, rescale, mean: [0.0; 4], std: [1.0; 4] };
-    if on("do_normalize") {
-        value.mean[..channels].copy_from_slice(&mean);
-        value.std[..channels].copy_from_slice(&std);
-    }
-    Ok(Some(value))
 }
 
 /// The pooling of a sentence-transformers directory.

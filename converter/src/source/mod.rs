@@ -6,6 +6,7 @@ mod family;
 mod json;
 mod metadata;
 mod positions;
+mod preprocessor;
 mod relative;
 pub(crate) mod roles;
 mod task;
