@@ -24,7 +24,8 @@ export MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184
 cargo build --locked --release -p coda-trainer -p coda-converter ${FEATURES:+--features "$FEATURES"}
 trainer=target/release/coda-trainer coda=target/release/coda
 base=converter/default/fashion-vit
-common=(--data "$data" --seed "${SEED:-1}" --flip --average 0.998 --validation 0.02)
+classes="T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+common=(--data "$data" --classes "$classes" --seed "${SEED:-1}" --flip --average 0.998 --validation 0.02)
 
 if [ -n "$with_base" ]; then
   mkdir -p "$out/configuration"

@@ -1,6 +1,11 @@
 //! Labelled texts, token ids and images.
 
+use crate::classes::Classes;
+use crate::folder::Folder;
 use crate::pack::ids_only;
+use crate::picture;
+use crate::preparation::Preparation;
+use crate::rows::{self, Header};
 use anyhow::{Context, Result, bail, ensure};
 use coda_runtime::config::Embedding;
 use coda_runtime::image::PatchGrid;
@@ -11,6 +16,9 @@ use safetensors::SafeTensors;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// The most bytes that gzip may unpack to.
+const LARGEST: u64 = 1 << 32;
 
 /// One input with its label.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,39 +68,84 @@ impl SampleInput {
     }
 }
 
-/// Reads a labelled set for `model`: TSV of label and text, safetensors of token ids (`input_ids`,
-/// `lengths`, `labels`), or IDX images with an IDX file of labels beside them. gzip is unpacked.
-///
-/// `limit` keeps the first samples only.
+/// How a labelled set is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading<'r> {
+    /// IDX labels, if they are not found beside the images.
+    pub labels: Option<&'r Path>,
+    /// Whether the first line of texts names the columns.
+    pub header: Header,
+    /// How pictures of a folder are prepared; without it they must have the size that the model reads.
+    pub prepare: Option<&'r Preparation>,
+    /// Keeps the first samples only.
+    pub limit: Option<usize>,
+    /// The labels are not looked at: each is 0.
+    pub unlabelled: bool,
+}
+
+/// A labelled set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// The samples in the order of the file.
+    pub samples: Vec<Sample>,
+    /// How many texts are longer than the model reads, and were cut.
+    pub cut: usize,
+    /// How many rows without text, or files that are no pictures, were passed over.
+    pub passed_over: usize,
+    /// What may be a mistake, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Reads a labelled set for `model`: TSV or CSV of label and text ([`rows`]), safetensors of token ids
+/// (`input_ids`, `lengths`, `labels`), IDX images with an IDX file of labels beside them, or a folder of
+/// class folders of pictures. gzip is unpacked.
 ///
 /// # Errors
-/// The file cannot be read, is damaged, is of another kind than the model reads, or has no sample.
-pub fn read(
-    path: &Path,
-    labels: Option<&Path>,
-    model: &Model<'_>,
-    limit: Option<usize>,
-) -> Result<Vec<Sample>> {
-    let bytes = read_file(path)?;
-    let mut samples = match bytes.get(..4) {
-        Some([0, 0, 8, 3]) => {
-            let beside = labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
-            read_images(&bytes, &read_file(&beside)?, model.patch_grid())
-        }
-        _ if path.extension().is_some_and(|end| end == "safetensors") => read_ids(&bytes),
-        _ => read_texts(&bytes, model),
+/// The file cannot be read, is damaged, is of another kind than the model reads, or has no sample; its
+/// labels are not those of the model, or the package has no head.
+pub fn read(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<Labelled> {
+    let named = || path.display().to_string();
+    let mut set = if path.is_dir() {
+        read_folder(path, reading, model)?
+    } else {
+        read_from(path, reading, model).with_context(named)?
+    };
+    set.samples.truncate(reading.limit.unwrap_or(usize::MAX));
+    ensure!(!set.samples.is_empty(), "{} has no sample", path.display());
+    if reading.unlabelled {
+        set.samples.iter_mut().for_each(|sample| sample.label = 0);
     }
-    .with_context(|| format!("{}", path.display()))?;
-    samples.truncate(limit.unwrap_or(usize::MAX));
-    ensure!(!samples.is_empty(), "{} has no sample", path.display());
-    check_labels(&samples, model).with_context(|| format!("{}", path.display()))?;
-    Ok(samples)
+    check_labels(&set.samples, model).with_context(named)?;
+    Ok(set)
+}
+
+/// Reads a set in one file.
+fn read_from(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<Labelled> {
+    let bytes = read_file(path)?;
+    let numbered = |samples| {
+        // Refuses a package without labels by the reason, not by the first label.
+        if !reading.unlabelled {
+            Classes::of(model)?;
+        }
+        Ok(Labelled { samples, ..Labelled::default() })
+    };
+    match bytes.get(..4) {
+        Some([0, 0, 8, 3]) => {
+            let beside =
+                reading.labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
+            numbered(read_images(&bytes, &read_file(&beside)?, model.patch_grid())?)
+        }
+        _ if path.extension().is_some_and(|end| end == "safetensors") => {
+            numbered(read_ids(&bytes)?)
+        }
+        _ => read_texts(path, &bytes, reading, model),
+    }
 }
 
 /// A file, unpacked if it is gzip.
 ///
 /// # Errors
-/// It cannot be read, or is damaged gzip.
+/// It cannot be read, is damaged gzip, or unpacks to more than 4 GiB.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
@@ -100,8 +153,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     }
     let mut unpacked = Vec::new();
     GzDecoder::new(&*bytes)
+        .take(LARGEST + 1)
         .read_to_end(&mut unpacked)
         .with_context(|| format!("{} is damaged gzip", path.display()))?;
+    ensure!(unpacked.len() as u64 <= LARGEST, "{} unpacks to more than 4 GiB", path.display());
     Ok(unpacked)
 }
 
@@ -176,6 +231,12 @@ pub fn read_ids(bytes: &[u8]) -> Result<Vec<Sample>> {
     let labels = integers(&file, "labels")?;
     ensure!(lengths.len() == labels.len(), "{} lengths, {} labels", lengths.len(), labels.len());
     let width = ids.len().checked_div(lengths.len()).unwrap_or(0);
+    ensure!(
+        width * lengths.len() == ids.len(),
+        "{} token ids, {} lengths",
+        ids.len(),
+        lengths.len()
+    );
     ids.chunks(width.max(1))
         .zip(lengths.iter().zip(&labels))
         .map(|(row, (length, label))| {
@@ -205,35 +266,65 @@ fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<u32>> {
         .collect()
 }
 
-fn read_texts(bytes: &[u8], model: &Model<'_>) -> Result<Vec<Sample>> {
-    let text = std::str::from_utf8(bytes).context("not UTF-8 text, IDX or safetensors")?;
+fn read_texts(
+    path: &Path,
+    bytes: &[u8],
+    reading: Reading<'_>,
+    model: &Model<'_>,
+) -> Result<Labelled> {
+    let rows = rows::read(path, bytes, reading.header)?;
+    ensure!(model.patch_grid().is_none(), "the model reads images, these are texts");
+    let places: Vec<_> =
+        rows.rows.iter().map(|row| (&*row.label, format!("line {}", row.line))).collect();
+    let labels = label_indices(&places, reading, model)?;
     let limit = model.max_tokens().unwrap_or(usize::MAX);
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            let at = || format!("line {}", index + 1);
-            let (label, text) =
-                line.split_once('\t').with_context(|| format!("{}: no tab", at()))?;
-            let label = label_index(label, model).with_context(at)?;
-            let start = Instant::now();
-            let (ids, _) = tokenize(model, text, limit).with_context(at)?;
-            let tokenizing = start.elapsed().as_secs_f64();
-            Ok(Sample { input: SampleInput::Tokens(ids), label, tokenizing })
-        })
-        .collect()
+    let mut set = Labelled { passed_over: rows.empty, notes: rows.notes(), ..Labelled::default() };
+    for (row, label) in rows.rows.iter().zip(labels) {
+        let start = Instant::now();
+        let encoded = tokenize(model, &row.text, limit);
+        let (ids, encoding) = encoded.with_context(|| format!("line {}", row.line))?;
+        let tokenizing = start.elapsed().as_secs_f64();
+        set.cut += usize::from(encoding.truncated);
+        set.samples.push(Sample { input: SampleInput::Tokens(ids), label, tokenizing });
+    }
+    Ok(set)
 }
 
-/// A label by name, or by number.
-fn label_index(label: &str, model: &Model<'_>) -> Result<usize> {
-    let named = model.labels().and_then(|names| names.iter().position(|name| name == label));
-    match named.or_else(|| label.parse().ok()) {
-        Some(index) => Ok(index),
-        None => bail!("the model has no label \"{label}\""),
+/// Reads the pictures of a folder of class folders.
+fn read_folder(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<Labelled> {
+    let grid = model.patch_grid();
+    let grid = grid.context("the model reads texts, this is a folder of images")?;
+    let folder = Folder::read(path)?;
+    let (classes, passed_over) = (&folder.classes, folder.passed_over);
+    let places: Vec<_> = classes
+        .iter()
+        .map(|class| (&*class.name, path.join(&class.name).display().to_string()))
+        .collect();
+    let labels = label_indices(&places, reading, model)?;
+    let mut set = Labelled { passed_over, notes: folder.notes(), ..Labelled::default() };
+    for (class, label) in classes.iter().zip(labels) {
+        for file in &class.pictures {
+            let input = SampleInput::Pixels(picture::read(file, grid, reading.prepare)?);
+            set.samples.push(Sample { input, label, tokenizing: 0.0 });
+        }
     }
+    Ok(set)
+}
+
+/// The indices of labels, each with where it stands.
+fn label_indices(
+    found: &[(&str, String)],
+    reading: Reading<'_>,
+    model: &Model<'_>,
+) -> Result<Vec<usize>> {
+    if reading.unlabelled {
+        return Ok(vec![0; found.len()]);
+    }
+    Classes::of(model)?.indices(found)
 }
 
 fn check_labels(samples: &[Sample], model: &Model<'_>) -> Result<()> {
-    let labels = model.dimensions().outputs;
+    let labels = model.dimensions().outputs.max(1);
     match samples.iter().position(|sample| sample.label >= labels) {
         Some(index) => {
             let found = samples[index].label;

@@ -11,6 +11,11 @@
 //! | [`output`] | files that are whole or not there |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
+//! | [`rows`] | labelled texts in TSV and CSV files |
+//! | [`folder`] | labelled pictures in class folders |
+//! | [`classes`] | the labels of a file against those of a model |
+//! | [`picture`] | picture files as pixels |
+//! | [`preparation`] | how pictures are resized |
 //! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
 //! | [`oracle`] | the dense encoder built with tract-core's graph API |
@@ -22,16 +27,21 @@
 pub mod bench;
 pub mod bytes;
 pub mod calibrate;
+pub mod classes;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
 pub mod firmware;
+pub mod folder;
 #[allow(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
 pub mod oracle;
 pub mod output;
 pub mod pack;
+pub mod picture;
+pub mod preparation;
 pub mod quantize;
+pub mod rows;
 pub mod session;
 pub mod sign;
 pub mod smooth;

@@ -5,6 +5,7 @@ pub mod golden;
 
 use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
+use coda_converter::preparation::Preparation;
 use coda_converter::session::Session;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
@@ -562,6 +563,7 @@ fn base(config: Config, extras: Extras, seed: u64) -> Base {
         head: None,
         labels: Vec::new(),
         image: None,
+        preparation: Preparation::default(),
         tokenizer: None,
         texts: TextSettings::default(),
         ids_only: None,

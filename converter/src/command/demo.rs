@@ -182,7 +182,7 @@ fn samples(model: &Model<'_>) -> Result<Vec<Sample>> {
         let path: &Path = &directory.path().join(format!("{label}.png"));
         std::fs::write(path, bytes)?;
         Ok(Sample {
-            input: SampleInput::Pixels(read_image(path, model, false)?),
+            input: SampleInput::Pixels(read_image(path, model, None)?),
             label,
             tokenizing: 0.0,
         })

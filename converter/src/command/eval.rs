@@ -3,15 +3,17 @@
 use super::shared::{Compute, PackageFiles, cpu_name, progress};
 use super::table::{grouped, table};
 use anyhow::{Result, ensure};
-use coda_converter::dataset;
+use coda_converter::dataset::{self, Labelled, Reading};
 use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use coda_converter::rows::Header;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Measure accuracy and latency at several reductions, side by side
 ///
-/// The data are a TSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`), or
-/// IDX images with their IDX labels beside them; gzip is unpacked. The reductions of one sample are
+/// The data are TSV or CSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`),
+/// IDX images with their IDX labels beside them, or a folder of a folder of pictures for each class; gzip is
+/// unpacked. Labels are the names of the model, or all of them indices. The reductions of one sample are
 /// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
 /// label; from text, the time of the tokenizer comes on top.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,12 @@ pub(crate) struct Eval {
     /// IDX labels, if they are not found beside the images
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Whether the first line of texts names the columns
+    #[arg(long, value_enum, default_value_t = Header::Auto)]
+    header: Header,
+    /// Resize and cut the pictures of a folder as the base's preprocessor_config.json says
+    #[arg(long)]
+    resize: bool,
     /// Reduction factors; speed-ups are against the first
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     reductions: Vec<f32>,
@@ -53,7 +61,15 @@ impl Eval {
         }
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
-        let samples = dataset::read(&self.data, self.labels.as_deref(), &model, self.limit)?;
+        let preparation = self.files.preparation(&files)?;
+        let reading = Reading {
+            labels: self.labels.as_deref(),
+            header: self.header,
+            prepare: self.resize.then_some(&preparation),
+            limit: self.limit,
+            unlabelled: false,
+        };
+        let set = dataset::read(&self.data, reading, &model)?;
         let own = self.task_budget.then_some(None);
         let reductions: Vec<Option<f32>> =
             self.reductions.iter().copied().map(Some).chain(own).collect();
@@ -63,19 +79,23 @@ impl Eval {
             kernels: self.compute.kernels()?,
             threads: self.compute.threads.into(),
         };
-        let bar = progress("evaluating", samples.len() as u64);
-        let result = evaluate(&model, &samples, settings, || bar.inc(1))?;
+        let bar = progress("evaluating", set.samples.len() as u64);
+        let result = evaluate(&model, &set.samples, settings, || bar.inc(1))?;
         bar.finish_and_clear();
         if self.json {
-            println!("{}", self.to_json(&result));
+            println!("{}", self.to_json(&result, &set));
         } else {
             print_evaluation(&result);
+            print_notes(&set);
         }
         Ok(())
     }
 
-    fn to_json(&self, result: &Evaluation) -> Value {
+    fn to_json(&self, result: &Evaluation, set: &Labelled) -> Value {
         let mut object = json!(result);
+        object["cut"] = json!(set.cut);
+        object["passed_over"] = json!(set.passed_over);
+        object["notes"] = json!(set.notes);
         object["cpu"] = json!(cpu_name());
         if !self.layer_factors.is_empty() {
             object["layer_factors"] = json!(self.layer_factors);
@@ -106,4 +126,12 @@ fn print_evaluation(result: &Evaluation) {
         result.kernels,
         cpu_name()
     );
+}
+
+/// What of the data was cut or not used.
+fn print_notes(set: &Labelled) {
+    if set.cut > 0 {
+        println!("note: {} texts are longer than the model reads: their ends were cut", set.cut);
+    }
+    set.notes.iter().for_each(|note| println!("note: {note}"));
 }

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
 use coda_converter::draw::{self, Trace};
+use coda_converter::picture;
+use coda_converter::preparation::Preparation;
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, DeadlineChoice, token_step};
 use coda_runtime::text::Encoding;
-use image::imageops::FilterType;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ struct InputArguments {
     /// An image file: PNG, JPEG or PGM
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// An image file that is resized to what the model reads
+    /// An image file that is resized and cut as the base's preprocessor_config.json says
     #[arg(long, value_name = "FILE")]
     image_resized: Option<PathBuf>,
     /// Token ids
@@ -89,7 +90,8 @@ impl Run {
             "the package has no head, so it has no answer: give a task for it, or pack a model with \
              a classifier or a pooling"
         );
-        let (input, note) = self.input.read(&model, self.prompt.as_deref())?;
+        let how = self.files.preparation(&files)?;
+        let (input, note) = self.input.read(&model, self.prompt.as_deref(), &how)?;
         let tokens = input.tokens(&model);
         let answer = self.infer(&model, &input, self.budget(tokens)?)?;
         if self.json {
@@ -180,11 +182,12 @@ impl Run {
 }
 
 impl InputArguments {
-    /// The input, and a note if it had to be cut.
+    /// The input, and a note if it had to be cut or was resized, as `how` says.
     fn read(
         &self,
         model: &Model<'_>,
         prompt: Option<&str>,
+        how: &Preparation,
     ) -> Result<(SampleInput, Option<String>)> {
         if let [first, second @ ..] = &self.text[..] {
             let mut texts = vec![prompted(model, first, prompt)?];
@@ -192,10 +195,14 @@ impl InputArguments {
             return read_text(model, &texts);
         }
         if let Some(path) = &self.image {
-            return Ok((SampleInput::Pixels(read_image(path, model, false)?), None));
+            return Ok((SampleInput::Pixels(read_image(path, model, None)?), None));
         }
         if let Some(path) = &self.image_resized {
-            return Ok((SampleInput::Pixels(read_image(path, model, true)?), None));
+            let pixels = read_image(path, model, Some(how))?;
+            return Ok((
+                SampleInput::Pixels(pixels),
+                Some(format!("the image was read with {how}")),
+            ));
         }
         if let Some(limit) = model.max_tokens() {
             let found = self.ids.len();
@@ -227,27 +234,12 @@ fn read_text(model: &Model<'_>, texts: &[String]) -> Result<(SampleInput, Option
 }
 
 /// Reads an image as the model's pixels.
-pub(super) fn read_image(path: &Path, model: &Model<'_>, resize: bool) -> Result<Vec<u8>> {
-    let grid = model.patch_grid().context("the model reads texts, not images")?;
-    let named = || format!("cannot read {}", path.display());
-    let reader = image::ImageReader::open(path).with_context(named)?;
-    let mut picture = reader.with_guessed_format()?.decode().with_context(named)?;
-    let (width, height) = ((grid.columns * grid.side) as u32, (grid.rows * grid.side) as u32);
-    if (picture.width(), picture.height()) != (width, height) {
-        ensure!(
-            resize,
-            "{} is {} by {} pixels, the model reads {width} by {height}: --image-resized scales it",
-            path.display(),
-            picture.width(),
-            picture.height()
-        );
-        picture = picture.resize_exact(width, height, FilterType::Triangle);
-    }
-    match grid.channels {
-        1 => Ok(picture.into_luma8().into_raw()),
-        3 => Ok(picture.into_rgb8().into_raw()),
-        other => bail!("image files for {other} channels are not supported"),
-    }
+pub(super) fn read_image(
+    path: &Path,
+    model: &Model<'_>,
+    how: Option<&Preparation>,
+) -> Result<Vec<u8>> {
+    picture::read(path, model.patch_grid().context("the model reads texts, not images")?, how)
 }
 
 fn is_classifier(model: &Model<'_>) -> bool {

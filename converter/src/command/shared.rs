@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::PackageBytes;
+use coda_converter::preparation::Preparation;
 use coda_converter::session::{Session, bind_packages};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -31,6 +32,16 @@ impl PackageFiles {
             bytes.with_context(|| format!("cannot read {}", path.display()))
         };
         self.packages.iter().map(read).collect()
+    }
+
+    /// How pictures for the model in what [`Self::read`] gave are resized.
+    pub(super) fn preparation(&self, files: &[PackageBytes]) -> Result<Preparation> {
+        // Of a base and a task, in any order, the base alone says it.
+        let found = files.iter().map(|bytes| Preparation::of_package(bytes));
+        let found = found
+            .collect::<Result<Vec<_>>>()
+            .with_context(|| self.first().display().to_string())?;
+        Ok(found.into_iter().find(|found| *found != Preparation::default()).unwrap_or_default())
     }
 
     /// The model in what [`Self::read`] gave.

@@ -5,8 +5,9 @@ use super::run;
 use super::shared::progress;
 use super::table::table;
 use anyhow::{Context, Result, bail};
-use coda_converter::dataset::{self, SampleInput};
+use coda_converter::dataset::{self, Reading, SampleInput};
 use coda_converter::pack::WeightType;
+use coda_converter::preparation::Preparation;
 use coda_converter::source::Base;
 use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
 use coda_runtime::model::Model;
@@ -89,7 +90,8 @@ impl Verify {
                 Some((Model::bind(&float_base, float)?, Model::bind(&packed_base, packed)?))
             }
         };
-        let inputs = self.inputs(routed.as_ref().map_or(&float_dense, |(float, _)| float))?;
+        let float = routed.as_ref().map_or(&float_dense, |(float, _)| float);
+        let inputs = self.inputs(float, &source.preparation)?;
         let reductions = routed.as_ref().map_or(0, |_| self.reductions.len());
         let bar = progress("verifying", ((2 + reductions) * inputs.len()) as u64);
         let oracle = against_oracle(&source, &float_dense, &inputs, || bar.inc(1))?;
@@ -119,14 +121,16 @@ impl Verify {
         Ok(found)
     }
 
-    fn inputs(&self, model: &Model<'_>) -> Result<Vec<SampleInput>> {
+    fn inputs(&self, model: &Model<'_>, how: &Preparation) -> Result<Vec<SampleInput>> {
         if let Some(path) = &self.data {
-            let samples = dataset::read(path, None, model, Some(self.limit))?;
-            return Ok(samples.into_iter().map(|sample| sample.input).collect());
+            let reading =
+                Reading { limit: Some(self.limit), unlabelled: true, ..Reading::default() };
+            let set = dataset::read(path, reading, model)?;
+            return Ok(set.samples.into_iter().map(|sample| sample.input).collect());
         }
         if let Some(grid) = model.patch_grid() {
             if !self.images.is_empty() {
-                let images = self.images.iter().map(|path| run::read_image(path, model, true));
+                let images = self.images.iter().map(|path| run::read_image(path, model, Some(how)));
                 return images.map(|pixels| Ok(SampleInput::Pixels(pixels?))).collect();
             }
             let pattern = |step: usize| {

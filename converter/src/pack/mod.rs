@@ -42,6 +42,7 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
     if let Some(image) = &base.image {
         writer.section(SectionKind::Image, format::encode_image(image).to_vec());
     }
+    writer.preparation(&base.preparation);
     if let Some(tokenizer) = &base.tokenizer {
         let bytes = tokenizer.section().map_err(PackError::Vocabulary)?;
         writer.section(SectionKind::Vocabulary, bytes);

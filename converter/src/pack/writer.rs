@@ -2,6 +2,7 @@
 
 use super::storage::{Storage, WeightType, storage_of};
 use crate::bytes::PackageBytes;
+use crate::preparation::{self, Preparation};
 use crate::quantize;
 use crate::source::{FloatTensor, Place, SourceError};
 use coda_runtime::config::Head;
@@ -93,7 +94,7 @@ impl TensorReport {
 pub(super) struct Writer {
     kind: PackageKind,
     base_id: ContentId,
-    sections: Vec<(SectionKind, Vec<u8>)>,
+    sections: Vec<(u16, Vec<u8>)>,
 }
 
 impl Writer {
@@ -102,7 +103,7 @@ impl Writer {
     }
 
     pub(super) fn section(&mut self, kind: SectionKind, bytes: Vec<u8>) {
-        self.sections.push((kind, bytes));
+        self.sections.push((kind as u16, bytes));
     }
 
     pub(super) fn head(&mut self, head: Option<Head>, labels: &[String]) {
@@ -112,6 +113,11 @@ impl Writer {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             self.section(SectionKind::Labels, string_list_bytes(&labels).collect());
         }
+    }
+
+    /// How pictures are prepared: for hosts, devices skip it.
+    pub(super) fn preparation(&mut self, preparation: &Preparation) {
+        self.sections.extend(preparation.section().map(|bytes| (preparation::SECTION, bytes)));
     }
 
     pub(super) fn provenance(&mut self, text: &str) {
@@ -158,9 +164,9 @@ impl Writer {
             bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
             let (offset, length) = (size_u32(bytes.len())?, size_u32(body.len())?);
             let entry = &mut bytes[header::LENGTH_BYTES + index * section::ENTRY_BYTES..];
-            let skippable = *kind == SectionKind::Provenance;
+            let skippable = [SectionKind::Provenance as u16, preparation::SECTION].contains(kind);
             let flags = if skippable { section::SKIPPABLE } else { 0 };
-            entry[section::KIND].copy_from_slice(&(*kind as u16).to_le_bytes());
+            entry[section::KIND].copy_from_slice(&kind.to_le_bytes());
             entry[section::FLAGS].copy_from_slice(&flags.to_le_bytes());
             entry[section::OFFSET].copy_from_slice(&offset.to_le_bytes());
             entry[section::LENGTH].copy_from_slice(&length.to_le_bytes());

@@ -5,12 +5,14 @@ use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry};
 use super::fields;
 use super::head::{FoundHead, Source, headless};
-use super::json::{read_json, read_optional_json};
+use super::json::read_optional_json;
 use super::names::spellings;
+use super::preprocessor::read_preprocessor;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use super::texts::TextSettings;
 use super::{Texts, TokenizerFiles};
+use crate::preparation::Preparation;
 use coda_runtime::config::{Config, Embedding, Head, HeadKind};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::InputNormalization;
@@ -36,6 +38,8 @@ pub struct Base {
     pub labels: Vec<String>,
     /// How pixels are normalised.
     pub image: Option<InputNormalization>,
+    /// How pictures are resized.
+    pub preparation: Preparation,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
     /// How texts are cut, and what is put before them.
@@ -71,7 +75,7 @@ impl Base {
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
-        base.image = read_normalization(place)?;
+        base.read_preprocessor(place)?;
         base.read_tokenizer(place)?;
         base.texts = modules.texts()?;
         if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
@@ -126,9 +130,17 @@ impl Base {
         };
         let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
         let mut base = Self::of(encoder, tensors, directory);
-        base.image = read_normalization(directory)?;
+        base.read_preprocessor(directory)?;
         base.read_tokenizer(directory)?;
         Ok(base)
+    }
+
+    /// How pictures become pixels, and pixels numbers.
+    fn read_preprocessor(&mut self, directory: &Path) -> Result<(), SourceError> {
+        if let Some(found) = read_preprocessor(directory, &self.config.embedding)? {
+            (self.image, self.preparation) = (Some(found.normalization), found.preparation);
+        }
+        Ok(())
     }
 
     fn read_tokenizer(&mut self, directory: &Path) -> Result<(), SourceError> {
@@ -152,6 +164,7 @@ impl Base {
             head: None,
             labels: encoder.labels,
             image: None,
+            preparation: Preparation::default(),
             tokenizer: None,
             texts: TextSettings::default(),
             ids_only: None,
@@ -267,34 +280,4 @@ pub(super) fn classifier_entries(
         (Role::HeadWeight, "classifier.weight", [labels, hidden]),
         (Role::HeadBias, "classifier.bias", [1, labels]),
     ]
-}
-
-/// `preprocessor_config.json`.
-fn read_normalization(directory: &Path) -> Result<Option<InputNormalization>, SourceError> {
-    let path = directory.join("preprocessor_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json = read_json(&path)?;
-    let on = |field: &str| json.get(field).and_then(Value::as_bool).unwrap_or(true);
-    let list = |field: &str| -> Vec<f32> {
-        let values = json.get(field).and_then(Value::as_array).into_iter().flatten();
-        values.filter_map(Value::as_f64).map(|value| value as f32).collect()
-    };
-    let (mean, std) = (list("image_mean"), list("image_std"));
-    let channels = mean.len();
-    if channels == 0 || channels > 4 || std.len() != channels || std.iter().any(|s| *s <= 0.0) {
-        return Err(SourceError::Json {
-            path,
-            problem: "image_mean and image_std must be 1 to 4 numbers each, std above 0".to_owned(),
-        });
-    }
-    let factor = json.get("rescale_factor").and_then(Value::as_f64).unwrap_or(1.0 / 255.0);
-    let rescale = if on("do_rescale") { factor as f32 } else { 1.0 };
-    let mut value = InputNormalization { channels, rescale, mean: [0.0; 4], std: [1.0; 4] };
-    if on("do_normalize") {
-        value.mean[..channels].copy_from_slice(&mean);
-        value.std[..channels].copy_from_slice(&std);
-    }
-    Ok(Some(value))
 }

@@ -12,6 +12,7 @@ mod labels;
 mod metadata;
 mod names;
 mod positions;
+mod preprocessor;
 mod relative;
 pub(crate) mod roles;
 mod sentence;

@@ -7,15 +7,21 @@ use candle_core::{Device, Tensor};
 use coda_converter::dataset::{
     Sample, SampleInput, labels_beside, read_file, read_ids, read_images,
 };
+use coda_converter::folder::{Class, Folder};
+use coda_converter::picture;
+use coda_converter::preparation::Preparation;
+use coda_converter::rows::{self, Header, Row};
 use coda_converter::source::{Base, TokenizerFiles};
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use coda_runtime::text::{Vocabulary, WordPiece};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// Texts of similar length share a batch: so many batches are sorted by length together.
 const SORTED_BATCHES: usize = 32;
+/// Texts below which nothing is said of how their classes look.
+const DOUBTED: usize = 8;
 
 /// What a model reads.
 #[derive(Debug)]
@@ -24,12 +30,27 @@ pub struct Reader<'b> {
     normalization: Option<InputNormalization>,
     tokenizer: Option<&'b TokenizerFiles>,
     ids_only: Option<&'b str>,
-    base_labels: &'b [String],
+    reading: Reading,
+    preparation: Option<&'b Preparation>,
     longest: usize,
 }
 
+/// How labelled data are read.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Reading {
+    /// Whether the first line of texts names the columns
+    #[arg(long, value_enum, default_value_t = Header::Auto)]
+    pub header: Header,
+    /// Names of numbered classes (IDX, safetensors) in their order; else they are called by their numbers
+    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Resize and cut the pictures of a folder as the base's preprocessor_config.json says
+    #[arg(long)]
+    pub resize: bool,
+}
+
 /// A labelled set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dataset {
     /// Samples in the order of the file.
     pub samples: Vec<Sample>,
@@ -37,6 +58,12 @@ pub struct Dataset {
     pub labels: Vec<String>,
     /// SHA-256 of the files.
     pub hash: String,
+    /// How many texts are longer than what is read of them.
+    pub cut: usize,
+    /// What may be a mistake, a sentence each.
+    pub notes: Vec<String>,
+    /// Why its classes cannot be meant, if they look so.
+    pub doubt: Option<String>,
 }
 
 /// How images are varied; nothing happens to texts.
@@ -55,17 +82,18 @@ impl<'b> Reader<'b> {
     ///
     /// # Errors
     /// A vision base does not say how pixels are normalised.
-    pub fn new(base: &'b Base, longest: usize) -> Result<Self> {
+    pub fn new(base: &'b Base, longest: usize, reading: &Reading) -> Result<Self> {
         let grid = PatchGrid::of(&base.config.embedding);
         if grid.is_some() && base.image.is_none() {
             bail!("{} has no preprocessor_config.json", base.path.display());
         }
+        let (tokenizer, reading) = (base.tokenizer.as_ref(), reading.clone());
+        let preparation = reading.resize.then_some(&base.preparation);
         let own = Some(base.texts.longest).filter(|tokens| *tokens > 0);
         let bound = base.config.max_tokens().into_iter().chain(own).min().unwrap_or(usize::MAX);
         let longest = if longest == 0 { bound } else { longest.min(bound) };
-        let (tokenizer, base_labels) = (base.tokenizer.as_ref(), base.labels.as_slice());
         let (normalization, ids_only) = (base.image, base.ids_only.as_deref());
-        Ok(Self { grid, normalization, tokenizer, ids_only, base_labels, longest })
+        Ok(Self { grid, normalization, tokenizer, ids_only, reading, preparation, longest })
     }
 
     /// The model reads texts: nothing varies them.
@@ -74,7 +102,13 @@ impl<'b> Reader<'b> {
         self.grid.is_none()
     }
 
-    /// Reads a training set: TSV of label and text, IDX images with their labels beside them,
+    /// The longest input in tokens.
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Reads a training set: TSV or CSV of label and text, IDX images with their labels beside them,
     /// safetensors of token ids, or a folder of a folder of images for each class.
     ///
     /// # Errors
@@ -125,95 +159,95 @@ impl<'b> Reader<'b> {
         let bytes = read_file(path)?;
         let mut hash = Sha256::new_with_prefix(&bytes);
         let numbered = |samples: Vec<Sample>, hash: Sha256| {
-            let labels = known.map_or_else(|| self.names_of(&samples), <[String]>::to_vec);
-            Dataset { samples, labels, hash: hex(hash) }
+            let labels = known.map_or_else(|| self.names_of(&samples), |own| Ok(own.to_vec()))?;
+            Ok(Dataset { samples, labels, hash: hex(hash), ..Dataset::default() })
         };
         if bytes.starts_with(&[0, 0, 8, 3]) {
             let beside = labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
             let label_bytes = read_file(&beside)?;
             hash.update(&label_bytes);
-            return Ok(numbered(read_images(&bytes, &label_bytes, self.grid)?, hash));
+            return numbered(read_images(&bytes, &label_bytes, self.grid)?, hash);
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
             let mut samples = read_ids(&bytes)?;
-            self.cut(&mut samples)?;
-            return Ok(numbered(samples, hash));
+            let cut = self.cut(&mut samples)?;
+            return Ok(Dataset { cut, ..numbered(samples, hash)? });
         }
-        let (samples, labels) = self.texts(&bytes, known)?;
-        Ok(Dataset { samples, labels, hash: hex(hash) })
+        if self.reading.header != Header::Auto {
+            hash.update(format!("{:?}", self.reading.header));
+        }
+        Ok(Dataset { hash: hex(hash), ..self.texts(path, &bytes, known)? })
     }
 
-    /// Names of numbered classes: the base's, if it names as many.
-    fn names_of(&self, samples: &[Sample]) -> Vec<String> {
+    /// Names of numbered classes: those given, else their numbers. The names of the base are of its own
+    /// classes, and say nothing of these.
+    fn names_of(&self, samples: &[Sample]) -> Result<Vec<String>> {
         let count = samples.iter().map(|sample| sample.label + 1).max().unwrap_or(0);
-        match self.base_labels.len() >= count {
-            true => self.base_labels.to_vec(),
-            false => (0..count).map(|index| index.to_string()).collect(),
+        let given = &self.reading.classes;
+        if given.is_empty() {
+            return Ok((0..count).map(|index| index.to_string()).collect());
         }
+        ensure!(given.len() == count, "--classes names {}, the data have {count}", given.len());
+        Ok(given.clone())
     }
 
-    /// Cuts token ids to the longest input.
-    fn cut(&self, samples: &mut [Sample]) -> Result<()> {
+    /// Cuts token ids to the longest input; how many were longer.
+    fn cut(&self, samples: &mut [Sample]) -> Result<usize> {
+        let mut cut = 0;
         for (index, sample) in samples.iter_mut().enumerate() {
             if let SampleInput::Tokens(ids) = &mut sample.input {
                 ensure!(!ids.is_empty(), "sample {index} has no token");
+                cut += usize::from(ids.len() > self.longest);
                 ids.truncate(self.longest);
             }
         }
-        Ok(())
+        Ok(cut)
     }
 
-    fn texts(&self, bytes: &[u8], known: Option<&[String]>) -> Result<(Vec<Sample>, Vec<String>)> {
+    fn texts(&self, path: &Path, bytes: &[u8], known: Option<&[String]>) -> Result<Dataset> {
         ensure!(self.grid.is_none(), "the model reads images, these are texts");
-        let text = std::str::from_utf8(bytes).context("not UTF-8 text, IDX or safetensors")?;
-        let lines: Vec<(usize, &str, &str)> = text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(index, line)| {
-                let pair = line.split_once('\t');
-                let (label, text) = pair.with_context(|| format!("line {}: no tab", index + 1))?;
-                Ok((index + 1, label, text))
-            })
-            .collect::<Result<_>>()?;
-        let labels = known.map_or_else(|| names(&lines), <[String]>::to_vec);
+        let rows = rows::read(path, bytes, self.reading.header)?;
+        let labels = known.map_or_else(|| names(&rows.rows), <[String]>::to_vec);
+        let indices: HashMap<&str, usize> =
+            labels.iter().enumerate().map(|(index, name)| (&**name, index)).collect();
         let none = self.ids_only.unwrap_or("the base has no WordPiece vocabulary");
         let section = self.tokenizer.context(none.to_owned())?;
         let section = section.section().map_err(anyhow::Error::msg)?;
         let tokenizer = WordPiece::new(Vocabulary::parse(&section)?);
-        let sample = |(line, label, text): &(usize, &str, &str)| {
-            let index = labels.iter().position(|name| name == label);
+        let doubt = doubt(&rows.rows).filter(|_| self.reading.header == Header::Auto);
+        let mut set = Dataset { notes: rows.notes(), doubt, ..Dataset::default() };
+        for Row { line, label, text } in &rows.rows {
+            let index = indices.get(&**label).copied();
             let label = index.with_context(|| {
                 format!("line {line}: label \"{label}\" was never seen in training")
             })?;
-            let ids =
+            let (ids, truncated) =
                 tokenize(&tokenizer, text, self.longest).with_context(|| format!("line {line}"))?;
-            Ok(Sample { input: SampleInput::Tokens(ids), label, tokenizing: 0.0 })
-        };
-        Ok((lines.iter().map(sample).collect::<Result<_>>()?, labels))
+            set.cut += usize::from(truncated);
+            set.samples.push(Sample { input: SampleInput::Tokens(ids), label, tokenizing: 0.0 });
+        }
+        Ok(Dataset { labels, ..set })
     }
 
     fn folder(&self, path: &Path, known: Option<&[String]>) -> Result<Dataset> {
         let grid = self.grid.context("the model reads texts, this is a folder of images")?;
-        let classes = entries(path)?;
-        let classes: Vec<&PathBuf> = classes.iter().filter(|class| class.is_dir()).collect();
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let own: Vec<String> = classes.iter().map(|class| name(class)).collect();
-        let labels = known.map_or(own, <[String]>::to_vec);
+        let folder = Folder::read(path)?;
+        let own = || folder.classes.iter().map(|class| class.name.clone()).collect();
+        let labels = known.map_or_else(own, <[String]>::to_vec);
         let (mut samples, mut hash) = (Vec::new(), Sha256::new());
-        for class in classes {
-            let found = labels.iter().position(|label| *label == name(class));
-            let label = found
-                .with_context(|| format!("label \"{}\" was never seen in training", name(class)))?;
-            for file in entries(class)? {
-                let bytes = read_file(&file)?;
-                hash.update(&bytes);
-                let pixels = pixels(&bytes, grid).with_context(|| file.display().to_string())?;
+        for Class { name, pictures } in &folder.classes {
+            let found = labels.iter().position(|label| label == name);
+            let label =
+                found.with_context(|| format!("label \"{name}\" was never seen in training"))?;
+            for file in pictures {
+                hash.update(read_file(file)?);
+                let pixels = picture::read(file, grid, self.preparation)?;
                 samples.push(Sample { input: SampleInput::Pixels(pixels), label, tokenizing: 0.0 });
             }
         }
-        Ok(Dataset { samples, labels, hash: hex(hash) })
+        self.preparation.iter().for_each(|how| hash.update(how.to_string()));
+        let (hash, notes) = (hex(hash), folder.notes());
+        Ok(Dataset { samples, labels, hash, notes, ..Dataset::default() })
     }
 
     /// The batch of some samples; `draws` vary the images.
@@ -286,45 +320,45 @@ fn tokens(sample: &Sample) -> &[u32] {
     }
 }
 
-fn entries(path: &Path) -> Result<Vec<PathBuf>> {
-    let list =
-        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut list: Vec<PathBuf> =
-        list.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    list.sort();
-    Ok(list)
-}
-
-fn pixels(bytes: &[u8], grid: PatchGrid) -> Result<Vec<u8>> {
-    let image = image::load_from_memory(bytes)?;
-    let (height, width) = (grid.rows * grid.side, grid.columns * grid.side);
-    ensure!(
-        image.height() as usize == height && image.width() as usize == width,
-        "the image is {} by {}, the model reads {height} by {width}",
-        image.height(),
-        image.width()
-    );
-    match grid.channels {
-        1 => Ok(image.to_luma8().into_raw()),
-        3 => Ok(image.to_rgb8().into_raw()),
-        other => bail!("the model reads images of {other} channels, supported are 1 and 3"),
-    }
-}
-
-fn names(lines: &[(usize, &str, &str)]) -> Vec<String> {
-    let mut names: Vec<String> = lines.iter().map(|(_, label, _)| (*label).to_owned()).collect();
+fn names(rows: &[Row]) -> Vec<String> {
+    let mut names: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-fn tokenize(tokenizer: &WordPiece<'_>, text: &str, limit: usize) -> Result<Vec<u32>> {
+/// Why the classes of texts cannot be meant, if they look so.
+fn doubt(rows: &[Row]) -> Option<String> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        *counts.entry(&row.label).or_default() += 1;
+    }
+    let single = counts.values().filter(|count| **count == 1).count();
+    let first = rows.first().filter(|_| rows.len() >= DOUBTED)?;
+    if counts.len() > rows.len() / 2 {
+        let (classes, rows) = (counts.len(), rows.len());
+        return Some(format!(
+            "{classes} classes in {rows} rows: the label comes first, then the text; a header names the \
+             columns if they stand otherwise"
+        ));
+    }
+    (single == 1 && counts.get(&*first.label) == Some(&1)).then(|| {
+        format!(
+            "line {}: label \"{}\" has one sample, the first line: if it is a header, say --header yes, \
+             else --header no",
+            first.line, first.label
+        )
+    })
+}
+
+/// Token ids of a text, and whether it is longer.
+fn tokenize(tokenizer: &WordPiece<'_>, text: &str, limit: usize) -> Result<(Vec<u32>, bool)> {
     // No text has more tokens than bytes, but for the two special ones.
     let mut ids = vec![0; limit.min(text.len() + 2)];
     let encoding = tokenizer.encode(text, &mut ids);
     ensure!(encoding.total > 2, "the text is empty: it has no token");
     ids.truncate(encoding.len);
-    Ok(ids)
+    Ok((ids, encoding.truncated))
 }
 
 fn hex(hash: Sha256) -> String {

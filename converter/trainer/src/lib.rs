@@ -7,7 +7,7 @@
 //! | [`data`] | labelled sets, their split, order and batches |
 //! | [`loss`] | cross-entropy, and what a teacher says |
 //! | [`optimizer`] | `AdamW` with a rate for each group |
-//! | [`settings`] | every hyper-parameter |
+//! | [`settings`], [`number`] | every hyper-parameter |
 //! | [`results`], [`report`] | the records of many trainings, and the page that is made of them |
 //! | [`train`] | the loop: steps, validation, early stop |
 //! | [`answers`] | what a teacher said, for many trainings |
@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod loss;
 pub mod model;
+pub mod number;
 pub mod ops;
 pub mod optimizer;
 pub mod plot;

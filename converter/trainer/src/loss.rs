@@ -1,6 +1,7 @@
 //! What is minimised.
 
 use crate::model::Encoded;
+use crate::number::number;
 use candle_core::{D, Device, Result, Tensor};
 use serde::Serialize;
 
@@ -9,19 +10,19 @@ use serde::Serialize;
 #[command(next_help_heading = "Teacher")]
 pub struct LossWeights {
     /// Part of a label that is spread over all
-    #[arg(help_heading = "Hyper-parameters", long, value_name = "PART", default_value_t = 0.0)]
+    #[arg(help_heading = "Hyper-parameters", long, value_name = "PART", default_value_t = 0.0, value_parser = number::<f64>)]
     pub smoothing: f64,
     /// Share of the teacher's soft labels
-    #[arg(long, value_name = "PART", default_value_t = 0.5)]
+    #[arg(long, value_name = "PART", default_value_t = 0.5, value_parser = number::<f64>)]
     pub soft_labels: f64,
     /// Their temperature
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    #[arg(long, value_name = "X", default_value_t = 2.0, value_parser = number::<f64>)]
     pub temperature: f64,
     /// Weight of the squared error of the teacher's pooled vector
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = number::<f64>)]
     pub pooled: f64,
     /// Weight of the relative squared error of the teacher's hidden states
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number::<f64>)]
     pub hidden: f64,
 }
 

@@ -4,7 +4,7 @@
 
 mod command;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use coda_trainer::train::TrainError;
 use command::Command;
 use std::process::ExitCode;
@@ -24,9 +24,20 @@ const INPUT: u8 = 2;
 /// Interrupted, as shells expect.
 const INTERRUPTED: u8 = 130;
 
+/// The arguments; a number below 0 is a value of its option, which refuses it by name.
+fn arguments() -> Result<Arguments, clap::Error> {
+    let command = Arguments::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            let takes = arg.get_action().takes_values();
+            if takes { arg.allow_negative_numbers(true) } else { arg }
+        })
+    });
+    Arguments::from_arg_matches(&command.try_get_matches()?)
+}
+
 fn main() -> ExitCode {
     sigpipe::reset();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors; a closed pipe is no reason to fail either.

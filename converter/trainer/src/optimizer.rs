@@ -1,6 +1,7 @@
 //! `AdamW` with a rate for each group, clipped gradients, averaged weights, and Muon for the
 //! matrices of a base that is trained from scratch.
 
+use crate::number::number;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 use coda_converter::source::Place;
@@ -13,31 +14,31 @@ use std::collections::BTreeMap;
 #[command(next_help_heading = "Optimizer")]
 pub struct AdamW {
     /// Learning rate
-    #[arg(long, value_name = "X", default_value_t = 2e-3)]
+    #[arg(long, value_name = "X", default_value_t = 2e-3, value_parser = number::<f64>)]
     pub rate: f64,
     /// Learning rate of norms
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = number::<f64>)]
     pub norm_rate: f64,
     /// Learning rate of the head
-    #[arg(long, value_name = "X", default_value_t = 5e-3)]
+    #[arg(long, value_name = "X", default_value_t = 5e-3, value_parser = number::<f64>)]
     pub head_rate: f64,
     /// Part of the steps in which the rates grow; then they fall to 0 in a line
-    #[arg(long, value_name = "PART", default_value_t = 0.06)]
+    #[arg(long, value_name = "PART", default_value_t = 0.06, value_parser = number::<f64>)]
     pub warm_up: f64,
     /// Decay of the first moment
-    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    #[arg(long, value_name = "X", default_value_t = 0.9, value_parser = number::<f64>)]
     pub beta1: f64,
     /// Decay of the second moment
-    #[arg(long, value_name = "X", default_value_t = 0.98)]
+    #[arg(long, value_name = "X", default_value_t = 0.98, value_parser = number::<f64>)]
     pub beta2: f64,
     /// Weight decay of matrices
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = number::<f64>)]
     pub weight_decay: f64,
     /// Largest norm of the gradient
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = number::<f64>)]
     pub clip: f64,
     /// Decay of averaged weights, which are then the result; 0 for none
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = number::<f64>)]
     pub average: f64,
     /// Orthogonal steps (Muon) for the matrices of a base, with `--method full`
     #[arg(long)]

@@ -3,6 +3,7 @@
 use crate::data::Augmentation;
 use crate::loss::LossWeights;
 use crate::model::{Method, Selector, TaskSpec};
+use crate::number::number;
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
 use anyhow::{Result, bail, ensure};
@@ -138,7 +139,7 @@ pub struct Settings {
     #[arg(long, value_enum, default_value_t = PoolingChoice::Base)]
     pub pooling: PoolingChoice,
     /// Part of the training data that is held out for validation
-    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    #[arg(long, value_name = "PART", default_value_t = 0.05, value_parser = number::<f64>)]
     pub validation: f64,
     /// Steps between two validations; 0: a tenth of all
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -192,16 +193,16 @@ pub struct Routing {
     #[serde(skip_serializing_if = "RouterStart::is_random")]
     pub router_start: RouterStart,
     /// Entropy weight of the soft top-k
-    #[arg(long, value_name = "X", default_value_t = 0.3)]
+    #[arg(long, value_name = "X", default_value_t = 0.3, value_parser = number::<f32>)]
     pub eps: f32,
     /// Sweeps of the iterated solver
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub sweeps: u32,
     /// Entropy weight of its first sweep
-    #[arg(long, value_name = "X", default_value_t = 4.0)]
+    #[arg(long, value_name = "X", default_value_t = 4.0, value_parser = number::<f32>)]
     pub eps_start: f32,
     /// Factor on it after each sweep
-    #[arg(long, value_name = "X", default_value_t = 0.7)]
+    #[arg(long, value_name = "X", default_value_t = 0.7, value_parser = number::<f32>)]
     pub eps_decay: f32,
     /// What routers read
     #[arg(long, value_parser = router_input(), default_value = RouterInput::Rms.name())]
@@ -214,13 +215,13 @@ pub struct Routing {
     #[arg(long, value_name = "I,I,...", value_delimiter = ',')]
     pub pinned: Vec<u32>,
     /// Reduction factors; one is drawn for each batch
-    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0], value_parser = number::<f32>)]
     pub reductions: Vec<f32>,
     /// Draw a reduction for each layer, not one for all: layers may have different ones afterwards
     #[arg(long)]
     pub mix_layers: bool,
     /// Factor on the reduction of each layer, which is never below 1 (ours): some layers bear more of it
-    #[arg(long, value_name = "F,F,...", value_delimiter = ',')]
+    #[arg(long, value_name = "F,F,...", value_delimiter = ',', value_parser = number::<f32>)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layer_factors: Vec<f32>,
     /// With `--method full`: tokens drawn at random skip each layer, as many as the drawn reduction says
@@ -228,7 +229,7 @@ pub struct Routing {
     #[arg(long)]
     pub skip_layers: bool,
     /// Part of the training in which the reduction grows from 1 to its value
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = number::<f64>)]
     pub anneal: f64,
 }
 
@@ -247,10 +248,10 @@ pub struct Images {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shift: usize,
     /// Part of the patches that a training step sees (patch dropout); 0: all
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = number::<f64>)]
     pub keep_patches: f64,
     /// Part of the steps after which every patch is seen
-    #[arg(long, value_name = "PART", default_value_t = 0.8)]
+    #[arg(long, value_name = "PART", default_value_t = 0.8, value_parser = number::<f64>)]
     pub keep_until: f64,
 }
 
@@ -290,6 +291,8 @@ impl Settings {
             ensure!(r.is_finite() && *r >= 1.0, "a reduction must be at least 1, not {r}");
         }
         ensure!(self.routing.eps > 0.0 && self.routing.eps.is_finite(), "--eps must be above 0");
+        ensure!(self.loss.temperature > 0.0, "--temperature must be above 0");
+        ensure!(self.optimizer.clip > 0.0, "--clip must be above 0");
         self.check_parts()?;
         let full = self.method == Method::Full;
         ensure!(full || !self.routing.skip_layers, "--skip-layers needs --method full");
@@ -312,6 +315,8 @@ impl Settings {
             ("--smoothing", self.loss.smoothing),
             ("--soft-labels", self.loss.soft_labels),
             ("--average", self.optimizer.average),
+            ("--beta1", self.optimizer.beta1),
+            ("--beta2", self.optimizer.beta2),
             ("--keep-patches", self.images.keep_patches),
             ("--keep-until", self.images.keep_until),
         ];

@@ -1,5 +1,7 @@
 //! What `train` and `pretrain` are given.
 
+use coda_trainer::data::Reading;
+use coda_trainer::number::number;
 use coda_trainer::settings::Settings;
 use std::path::PathBuf;
 
@@ -9,17 +11,19 @@ pub(crate) struct Training {
     /// The base: a Hugging Face directory
     #[arg(long, value_name = "DIR")]
     pub(super) base: PathBuf,
-    /// TSV of label and text, IDX images, safetensors of token ids, or a folder of class folders
+    /// TSV or CSV of label and text, IDX images, safetensors of token ids, or a folder of class folders
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
     /// IDX labels, if they are not found beside the images
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
     /// Test data of the same kind, looked at once at the end
     #[arg(long, value_name = "FILE")]
     pub(super) test: Option<PathBuf>,
     /// Reduction factors of the test
-    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0])]
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0], value_parser = number::<f32>)]
     pub(super) test_reductions: Vec<f32>,
     /// Where the result, `training.json`, `curves.svg` and the checkpoint go
     #[arg(long, short, value_name = "DIR")]

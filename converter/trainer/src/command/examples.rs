@@ -7,8 +7,9 @@ use coda_converter::dataset::{Sample, SampleInput};
 use coda_converter::output::write_whole;
 use coda_converter::source::{Base, Task};
 use coda_runtime::image::PatchGrid;
-use coda_trainer::data::{Augmentation, Reader};
+use coda_trainer::data::{Augmentation, Reader, Reading};
 use coda_trainer::model::{Batch, Model, TaskSpec};
+use coda_trainer::number::number;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub(crate) struct Examples {
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Reduction factors
-    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0])]
+    #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0], value_parser = number::<f32>)]
     reductions: Vec<f32>,
     /// Where the images and `expected.json` go
     #[arg(long, short, value_name = "DIR")]
@@ -51,7 +52,7 @@ impl Examples {
         let dense = Model::new(base.config, dense, &values, |_| false, DType::F32)?;
         values.extend(task.tensors);
         let routed = Model::new(base.config, spec, &values, |_| false, DType::F32)?;
-        let reader = Reader::new(&base, 0)?;
+        let reader = Reader::new(&base, 0, &Reading::default())?;
         let samples = reader.training(&self.data, None)?.samples;
         let chosen = self.choose(&reader, &routed, &samples, labels)?;
         let of_chosen: Vec<&Sample> = chosen.iter().map(|index| &samples[*index]).collect();

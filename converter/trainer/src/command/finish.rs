@@ -7,7 +7,7 @@ use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
-use coda_trainer::data::{Dataset, Reader};
+use coda_trainer::data::Dataset;
 use coda_trainer::model::{Method, Model, Selector, TaskSpec, Tensors};
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Origin, Record, TestRecord, Versions};
@@ -30,6 +30,7 @@ const BESIDE_WEIGHTS: [&str; 7] = [
 pub(super) struct Finished<'a> {
     pub(super) base: &'a Base,
     pub(super) data: &'a Dataset,
+    pub(super) test: Option<Dataset>,
     pub(super) sources: Vec<(String, String)>,
     pub(super) training: &'a Training,
 }
@@ -143,10 +144,9 @@ impl Finished<'_> {
 
     /// The one look at the test data.
     fn test(&self, trainer: &Trainer<'_>) -> Result<Option<TestRecord>> {
-        let Training { settings, test, .. } = self.training;
-        let reader = Reader::new(self.base, settings.max_tokens)?;
-        let Some(path) = test else { return Ok(None) };
-        let set = reader.test(path, None, &self.data.labels).context("the test data")?;
+        let Some((path, set)) = self.training.test.as_ref().zip(self.test.as_ref()) else {
+            return Ok(None);
+        };
         let samples: Vec<&Sample> = set.samples.iter().collect();
         Ok(Some(TestRecord {
             file: name_of(path),

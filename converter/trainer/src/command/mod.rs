@@ -6,6 +6,7 @@ mod examples;
 mod files;
 mod finish;
 mod report;
+mod summary;
 mod train;
 mod watch;
 

@@ -3,8 +3,9 @@
 use super::arguments::Training;
 use super::files::{hash_of, name_of, prepare};
 use super::finish::Finished;
+use super::summary::{print_parts, print_read};
 use super::watch::Bar;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coda_converter::source::{Base, Task, weight_files};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
@@ -23,12 +24,23 @@ impl Training {
         prepare(&self.out)?;
         let base = self.open_base()?;
         let sources = self.sources()?;
-        let reader = Reader::new(&base, self.settings.max_tokens)?;
+        let reader = Reader::new(&base, self.settings.max_tokens, &self.reading)?;
         let data = reader.training(&self.data, self.labels.as_deref())?;
+        print_read(&self.data, &data, &reader);
+        let test = self.test.as_ref().map(|path| {
+            reader
+                .test(path, None, &data.labels)
+                .context("the test data")
+                .inspect(|set| print_read(path, set, &reader))
+        });
+        let test = test.transpose()?;
         let open = |path: &PathBuf| Task::open(path, &base);
         let first = self.init.as_ref().map(open).transpose()?;
         let tasks: Vec<Task> = self.teacher.iter().map(open).collect::<Result<_, _>>()?;
         let labelled = objective == Objective::Labels;
+        if labelled {
+            self.check_classes(&data)?;
+        }
         for (path, task) in self.teacher.iter().zip(&tasks).filter(|_| labelled) {
             ensure!(
                 task.labels == data.labels,
@@ -41,6 +53,7 @@ impl Training {
         let teachers = teachers(&base, &tasks, &model, objective)?;
         let mut trainer =
             Trainer::new(&self.settings, objective, reader, &data, model, teachers, &sources)?;
+        print_parts(trainer.parts());
         let identity = self.answers_identity(&data)?;
         if let Some(path) = self.answers.as_ref().filter(|path| path.is_file()) {
             let found = answers::read(path, &identity);
@@ -50,7 +63,7 @@ impl Training {
         if let Some(path) = &self.answers {
             answers::write(path, &identity, trainer.answers())?;
         }
-        let finished = Finished { base: &base, data: &data, sources, training: self };
+        let finished = Finished { base: &base, data: &data, test, sources, training: self };
         finished.write(&trainer)
     }
 
@@ -78,6 +91,17 @@ impl Training {
                 "pretraining needs --hidden or --pooled above 0"
             );
         }
+        Ok(())
+    }
+
+    /// Refuses classes that nothing can be learnt of.
+    fn check_classes(&self, data: &Dataset) -> Result<()> {
+        let path = self.data.display();
+        if let Some(doubt) = &data.doubt {
+            bail!("{path}: {doubt}");
+        }
+        let classes = data.labels.len();
+        ensure!(classes > 1, "{path}: every sample is of one class, \"{}\"", data.labels.join(""));
         Ok(())
     }
 

@@ -1,0 +1,246 @@
+//! `preprocessor_config.json`: what is done to a picture before the model reads it.
+
+use super::error::SourceError;
+use super::json::read_json;
+use crate::preparation::{Preparation, Resample, Resize};
+use coda_runtime::config::Embedding;
+use coda_runtime::image::{InputNormalization, PatchGrid};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The file's name.
+const NAME: &str = "preprocessor_config.json";
+/// The largest side that may be asked for.
+const LARGEST_SIDE: u64 = 1 << 14;
+
+/// A class of `transformers`: what it does where the file says nothing.
+struct Class {
+    /// The start of its name; `ImageProcessor` or `FeatureExtractor` follows, then perhaps `Fast`.
+    name: &'static str,
+    /// One number as size means both sides, not the shorter.
+    square: bool,
+    resample: Resample,
+    /// It cuts out the middle.
+    crops: bool,
+}
+
+const CLASSES: [Class; 7] = [
+    Class { name: "ViT", square: true, resample: Resample::Bilinear, crops: false },
+    Class { name: "DeiT", square: true, resample: Resample::Bicubic, crops: true },
+    Class { name: "Beit", square: true, resample: Resample::Bicubic, crops: true },
+    Class { name: "Siglip", square: true, resample: Resample::Bicubic, crops: false },
+    Class { name: "CLIP", square: false, resample: Resample::Bicubic, crops: true },
+    Class { name: "Bit", square: false, resample: Resample::Bicubic, crops: true },
+    Class { name: "DINOv3ViT", square: true, resample: Resample::Bilinear, crops: false },
+];
+/// What `Class` cuts out where the file does not say it.
+const USUAL_CROP: usize = 224;
+
+/// Fields that are read.
+const READ: [&str; 13] = [
+    "image_processor_type",
+    "feature_extractor_type",
+    "do_resize",
+    "size",
+    "resample",
+    "do_center_crop",
+    "crop_size",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "default_to_square",
+];
+/// Fields that change no pixel of a picture that was decoded to the model's channels.
+const IRRELEVANT: [&str; 12] = [
+    "processor_class",
+    "do_convert_rgb",
+    "do_reduce_labels",
+    "reduce_labels",
+    "data_format",
+    "input_data_format",
+    "return_tensors",
+    "device",
+    "disable_grouping",
+    "_valid_processor_keys",
+    "auto_map",
+    "image_seq_length",
+];
+
+/// What is done to a picture.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preprocessor {
+    /// To its size.
+    pub(super) preparation: Preparation,
+    /// To its pixels.
+    pub(super) normalization: InputNormalization,
+}
+
+/// The file of a directory, if the model reads images.
+///
+/// # Errors
+/// It is not there, or says what is not supported; the error names file, field and value.
+pub(super) fn read_preprocessor(
+    directory: &Path,
+    embedding: &Embedding,
+) -> Result<Option<Preprocessor>, SourceError> {
+    let Some(grid) = PatchGrid::of(embedding) else { return Ok(None) };
+    let path = directory.join(NAME);
+    if !path.is_file() {
+        let problem = "is not there; it says how pixels become numbers (image_mean, image_std)";
+        return Err(SourceError::Json { path, problem: problem.to_owned() });
+    }
+    let file = File { json: read_json(&path)?, path };
+    file.check_fields()?;
+    let normalization = file.normalization(grid.channels)?;
+    Ok(Some(Preprocessor { preparation: file.preparation()?, normalization }))
+}
+
+struct File {
+    path: PathBuf,
+    json: Value,
+}
+
+impl File {
+    fn fault(&self, problem: String) -> SourceError {
+        SourceError::Json { path: self.path.clone(), problem }
+    }
+
+    /// The error about a field.
+    fn refuse(&self, field: &str, wanted: &str) -> SourceError {
+        let found = &self.json[field];
+        self.fault(format!("{field} = {found} is not supported; {wanted}"))
+    }
+
+    /// A field, unless it is absent or null.
+    fn get(&self, field: &str) -> Option<&Value> {
+        self.json.get(field).filter(|value| !value.is_null())
+    }
+
+    fn flag(&self, field: &str, usual: bool) -> Result<bool, SourceError> {
+        let Some(value) = self.get(field) else { return Ok(usual) };
+        value.as_bool().ok_or_else(|| self.refuse(field, "true or false would be"))
+    }
+
+    /// Refuses fields that are not known, unless they say no.
+    fn check_fields(&self) -> Result<(), SourceError> {
+        let object = self.json.as_object();
+        let object = object.ok_or_else(|| self.fault("is no JSON object".to_owned()))?;
+        let known = |name: &str| READ.contains(&name) || IRRELEVANT.contains(&name);
+        let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+        match object.iter().find(|(name, value)| !known(name) && !off(value)) {
+            Some((name, _)) => Err(self.refuse(name, "the field is not known")),
+            None => Ok(()),
+        }
+    }
+
+    fn class(&self) -> Result<&'static Class, SourceError> {
+        let field = if self.get("image_processor_type").is_some() {
+            "image_processor_type"
+        } else {
+            "feature_extractor_type"
+        };
+        let Some(value) = self.get(field) else { return Ok(&CLASSES[0]) };
+        let name = value.as_str().unwrap_or_default();
+        let stem = name.trim_end_matches("Fast");
+        let stem = stem.strip_suffix("ImageProcessor").or(stem.strip_suffix("FeatureExtractor"));
+        let found = CLASSES.iter().find(|class| stem == Some(class.name));
+        found.ok_or_else(|| {
+            self.refuse(
+                field,
+                "ViT-, DeiT-, Beit-, Siglip-, CLIP-, Bit- and DINOv3ViTImageProcessor are",
+            )
+        })
+    }
+
+    fn normalization(&self, channels: usize) -> Result<InputNormalization, SourceError> {
+        let rescale = match self.get("rescale_factor") {
+            _ if !self.flag("do_rescale", true)? => 1.0,
+            None => 1.0 / 255.0,
+            Some(value) => value.as_f64().unwrap_or(0.0),
+        };
+        if !(rescale > 0.0 && rescale <= 1.0) {
+            return Err(self.refuse("rescale_factor", "a number above 0, at most 1, would be"));
+        }
+        let rescale = rescale as f32;
+        let mut value = InputNormalization { channels, rescale, mean: [0.0; 4], std: [1.0; 4] };
+        if self.flag("do_normalize", true)? {
+            value.mean[..channels].copy_from_slice(&self.numbers("image_mean", channels)?);
+            value.std[..channels].copy_from_slice(&self.numbers("image_std", channels)?);
+        }
+        if value.std.iter().any(|std| *std <= 0.0) {
+            return Err(self.refuse("image_std", "numbers above 0 would be"));
+        }
+        Ok(value)
+    }
+
+    /// A list of one number for each channel.
+    fn numbers(&self, field: &str, channels: usize) -> Result<Vec<f32>, SourceError> {
+        let list = self.json.get(field).and_then(Value::as_array);
+        let list: Option<Vec<f32>> = list.and_then(|list| {
+            list.iter().map(|value| value.as_f64().map(|value| value as f32)).collect()
+        });
+        let list = list.filter(|list| list.len() == channels && list.iter().all(|x| x.is_finite()));
+        list.ok_or_else(|| self.refuse(field, &format!("a list of {channels} numbers would be")))
+    }
+
+    fn preparation(&self) -> Result<Preparation, SourceError> {
+        let class = self.class()?;
+        let square = self.flag("default_to_square", class.square)?;
+        let resize = match self.get("size") {
+            _ if !self.flag("do_resize", true)? => Resize::No,
+            None => Resize::Model,
+            Some(_) => self.size("size", square)?,
+        };
+        let crop_size = self.get("crop_size").map(|_| self.size("crop_size", true)).transpose()?;
+        let crop = match crop_size {
+            _ if !self.flag("do_center_crop", class.crops && self.get("size").is_some())? => None,
+            None => Some([USUAL_CROP; 2]),
+            Some(Resize::Exact(size)) => Some(size),
+            Some(_) => return Err(self.refuse("crop_size", "height and width would be")),
+        };
+        Ok(Preparation { resize, resample: self.resample(class)?, crop })
+    }
+
+    fn resample(&self, class: &Class) -> Result<Resample, SourceError> {
+        let Some(value) = self.get("resample") else { return Ok(class.resample) };
+        let all = [
+            Resample::Nearest,
+            Resample::Lanczos,
+            Resample::Bilinear,
+            Resample::Bicubic,
+            Resample::Box,
+            Resample::Hamming,
+        ];
+        let found = value.as_u64().and_then(|code| all.get(code as usize));
+        found.copied().ok_or_else(|| self.refuse("resample", "0 to 5 would be"))
+    }
+
+    /// One number, height and width, or the shortest edge.
+    fn size(&self, field: &str, square: bool) -> Result<Resize, SourceError> {
+        let value = &self.json[field];
+        let side = |value: &Value| {
+            value
+                .as_u64()
+                .filter(|side| (1..=LARGEST_SIDE).contains(side))
+                .map(|side| side as usize)
+        };
+        let named = |name: &str| value.get(name).and_then(side);
+        let exact = |(height, width)| Resize::Exact([height, width]);
+        let fields =
+            value.as_object().map_or(0, |object| object.values().filter(|v| !v.is_null()).count());
+        let pair = value.as_array().filter(|list| list.len() == 2);
+        let found = match (side(value), pair, fields) {
+            (Some(side), ..) if square => Some(Resize::Exact([side; 2])),
+            (Some(side), ..) => Some(Resize::ShortestEdge(side)),
+            (_, Some(list), _) => side(&list[0]).zip(side(&list[1])).map(exact),
+            (.., 1) => named("shortest_edge").map(Resize::ShortestEdge),
+            (.., 2) => named("height").zip(named("width")).map(exact),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            self.refuse(field, "a number, height and width, or shortest_edge alone would be")
+        })
+    }
+}

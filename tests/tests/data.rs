@@ -1,0 +1,453 @@
+//! Labelled data and pictures as they lie on disks: read as their writers meant them, or refused.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use anyhow::Result;
+use coda_converter::dataset::{self, Labelled, Reading, SampleInput};
+use coda_converter::folder::Folder;
+use coda_converter::pack::WeightType;
+use coda_converter::picture;
+use coda_converter::preparation::{Pixels, Preparation, Resample, Resize};
+use coda_converter::rows::{self, Header, Rows};
+use coda_runtime::image::PatchGrid;
+use coda_tests::tiny::{Packages, Tiny};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const WIDTH: usize = 23;
+const HEIGHT: usize = 17;
+
+fn rows(name: &str, bytes: &[u8]) -> Result<Rows> {
+    rows::read(Path::new(name), bytes, Header::Auto)
+}
+
+/// Label and text of each row, with a `|` between.
+fn pairs(name: &str, bytes: &[u8]) -> Vec<String> {
+    let rows = rows(name, bytes).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    rows.rows.iter().map(|row| format!("{}|{}", row.label, row.text)).collect()
+}
+
+fn utf16(text: &str, bytes_of: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(bytes_of).collect()
+}
+
+#[test]
+fn texts_are_read_however_they_were_written() {
+    let plain = "pos\tthe cat\nneg\tthe mat\n";
+    let expected = ["pos|the cat", "neg|the mat"];
+    for (what, name, bytes) in [
+        ("plain", "a.tsv", plain.as_bytes().to_vec()),
+        ("no end of the last line", "a", plain.trim_end().as_bytes().to_vec()),
+        ("blank lines", "a.txt", b"\n\npos\tthe cat\n \t \nneg\tthe mat\n\n".to_vec()),
+        ("CRLF", "a.tsv", plain.replace('\n', "\r\n").into_bytes()),
+        ("mark", "a.tsv", [b"\xef\xbb\xbf", plain.as_bytes()].concat()),
+        ("UTF-16 LE", "a.tsv", utf16(plain, u16::to_le_bytes)),
+        ("UTF-16 BE", "a.tsv", utf16(plain, u16::to_be_bytes)),
+        ("header", "a.tsv", format!("Label\tText\n{plain}").into_bytes()),
+        ("header, turned", "a.tsv", b"sentence\tclass\nthe cat\tpos\nthe mat\tneg\n".to_vec()),
+        ("numbered", "a.csv", b",label,text\n0,pos,the cat\n1,neg,the mat\n".to_vec()),
+        ("CSV", "a.csv", b"pos,the cat\nneg,\"the mat\"\n".to_vec()),
+        ("CSV of Excel", "A.CSV", b"pos;the cat\r\nneg;the mat\r\n".to_vec()),
+        ("CSV, unpacked", "a.csv.gz", b"pos,the cat\nneg,the mat\n".to_vec()),
+        ("space", "a.tsv", "pos \tthe cat\n\u{a0}neg\u{feff}\tthe mat\n".as_bytes().to_vec()),
+    ] {
+        assert_eq!(pairs(name, &bytes), expected, "{what}");
+    }
+}
+
+#[test]
+fn quotes_are_those_of_the_writer() {
+    let csv = b"label,text\npos,\"a \"\"b\"\", c\nd\"\nneg,e\n";
+    assert_eq!(pairs("a.csv", csv), ["pos|a \"b\", c\nd", "neg|e"]);
+    let lines: Vec<u64> = rows("a.csv", csv).unwrap().rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, [2, 4]);
+    // As pandas writes TSV, and as others do, who know no quotes.
+    assert_eq!(pairs("a.tsv", b"pos\t\"a \"\"b\"\"\tc\"\nneg\td\n"), ["pos|a \"b\"\tc", "neg|d"]);
+    assert_eq!(pairs("a.tsv", b"pos\t\"a\" b\nneg\t\"c\n"), ["pos|\"a\" b", "neg|\"c"]);
+    assert_eq!(pairs("a.tsv", b"pos\t5\" b\nneg\t\"c\"\n"), ["pos|5\" b", "neg|\"c\""]);
+}
+
+#[test]
+fn texts_that_cannot_be_meant_are_refused_with_their_line() {
+    let latin = b"pos\tthe cat\nneg\tcaf\xe9\n";
+    for (name, bytes, words) in [
+        ("a.tsv", &b"pos\ta\rneg\tb\r"[..], &["line 1", "carriage return"][..]),
+        ("a.tsv", latin, &["line 2", "0xe9", "iconv"]),
+        ("a.tsv", b"pos\ta\nneg b\n", &["line 2", "tab"]),
+        ("a.tsv", b"pos a\nneg b\n", &["line 1", "tab"]),
+        ("a.csv", b"pos,a\n\nneg,b, c\n", &["line 3", "comma", "quotes"]),
+        ("a.csv", b"pos,a\nneg,\"b\npos,c\n", &["line 2", "quote"]),
+        ("a.csv", b"pos,a\nneg,\"b\" c\n", &["line 2", "quote"]),
+        ("a.tsv", b"pos\ta\n \tb\n", &["line 2", "label is empty"]),
+        ("a.tsv", b"pos\ta\tb\n", &["line 1", "third column", "pairs"]),
+        ("a.tsv", b"label\tsentence1\tsentence2\nx\ty\tz\n", &["line 1", "sentence2", "pairs"]),
+        ("a.csv", b"label,text,source\nx,y,z\n", &["line 1", "source"]),
+        ("a.tsv", b"p\0o\0s\0\t\0a\0\n\0", &["line 1", "zero byte"]),
+        ("a.tsv.bz2", b"BZh91AY", &["bunzip2"]),
+        ("a.xlsx", b"PK\x03\x04", &["ZIP", "Excel"]),
+        ("a.parquet", b"PAR1", &["Parquet"]),
+        ("a.jsonl", b"{\"label\": 1}\n", &["JSON"]),
+        ("a.tsv", b"\xff\xfep\0o", &["half a character"]),
+    ] {
+        let message = format!("{:#}", rows(name, bytes).unwrap_err());
+        for word in words {
+            assert!(message.contains(word), "\"{word}\" is not in: {message}");
+        }
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_header_is_what_it_is_said_to_be() {
+    let read = |header| rows::read(Path::new("a.tsv"), b"art\tinhalt\nx\ty\n", header).unwrap();
+    assert_eq!(
+        [Header::Auto, Header::Yes, Header::No].map(|header| read(header).rows.len()),
+        [2, 1, 2]
+    );
+    let named = rows::read(Path::new("a.tsv"), b"label\ttext\n", Header::No).unwrap();
+    assert_eq!(named.rows[0].label, "label");
+}
+
+#[test]
+fn empty_torn_and_repeated_texts_are_told() {
+    let found = rows("a.tsv", b"x\ta\nx\t \ny\t\nx\ta\ny\ta\n").unwrap();
+    assert_eq!((found.rows.len(), found.empty), (3, 2));
+    let notes = found.notes().join("; ");
+    for part in ["2 rows without a text", "1 rows stand there more", "1 texts stand there again"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+    assert!(rows("a.tsv", b"x\ta\ny\tb\n").unwrap().notes().is_empty());
+}
+
+/// Reads `data` for a tiny text model of the classes `names`, which may be none.
+fn read_for(names: &[&str], data: &[u8]) -> Result<Labelled> {
+    let Tiny { base, mut task, .. } = Tiny::bert();
+    task.labels = names.iter().map(|name| (*name).to_owned()).collect();
+    let packages = Packages::of(&base, &task, WeightType::F32, "")?;
+    let directory = TempDir::new()?;
+    let path = directory.path().join("d.tsv");
+    std::fs::write(&path, data)?;
+    dataset::read(&path, Reading::default(), &packages.model()?)
+}
+
+fn labels(names: &[&str], data: &str) -> Vec<usize> {
+    let set = read_for(names, data.as_bytes()).unwrap();
+    set.samples.iter().map(|sample| sample.label).collect()
+}
+
+#[test]
+fn labels_of_a_file_are_all_names_or_all_indices() {
+    let (words, stars) = (["no", "yes", "so"], ["1", "2", "3"]);
+    assert_eq!(labels(&words, "yes\tcat\nno\tmat\n"), [1, 0]);
+    assert_eq!(labels(&words, "1\tcat\n2\tmat\n"), [1, 2]);
+    assert_eq!(labels(&stars, "1\tcat\n3\tmat\n"), [0, 2]);
+    assert_eq!(labels(&[], "2\tcat\n"), [2]);
+    for (names, data, word) in [
+        (&words[..], "yes\tcat\n1\tmat\n", "line 2: the model has no label \"1\""),
+        (&words, "0\tcat\n3\tmat\n", "line 2: the model has no label \"3\""),
+        (&words, "label\tcat\n", "line 1: the model has no label \"label\""),
+        (&stars, "1\tcat\n0\tmat\n", "line 2: the model has no label \"0\""),
+        (&stars, "0\tcat\n", "line 1: the model has no label \"0\""),
+        (&[], "yes\tcat\n", "only the indices 0 to 2"),
+    ] {
+        let message = format!("{:#}", read_for(names, data.as_bytes()).unwrap_err());
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
+fn a_package_without_labels_says_so_and_cut_texts_are_counted() {
+    let Tiny { mut base, .. } = Tiny::bert();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("d.tsv");
+    std::fs::write(&path, format!("x\t{}\ny\tcat\nx\t\n", "cat ".repeat(99))).unwrap();
+    for (head, word) in [(base.head, "gives no label"), (None, "has no head")] {
+        base.head = head;
+        let packed = coda_converter::pack::pack_base(&base, WeightType::F32, "").unwrap();
+        let package = packed.bytes.parse().unwrap();
+        let model = coda_runtime::model::Model::dense(&package).unwrap();
+        let refused = dataset::read(&path, Reading::default(), &model).unwrap_err();
+        assert!(format!("{refused:#}").contains(word), "{refused:#}");
+        let reading = Reading { unlabelled: true, ..Reading::default() };
+        let set = dataset::read(&path, reading, &model).unwrap();
+        assert_eq!((set.samples.len(), set.cut, set.passed_over), (2, 1, 1));
+    }
+}
+
+// Pictures
+
+/// The picture of pictures.py.
+fn pixels() -> Pixels {
+    let sample = |index: usize| {
+        let (x, y, c) = (index / 3 % WIDTH, index / 3 / WIDTH, index % 3);
+        ((x * x * (7 + 4 * c) + y * (13 + 50 * c) + x * y * 5) % 256) as u8
+    };
+    let values = (0..WIDTH * HEIGHT * 3).map(sample).collect();
+    Pixels { width: WIDTH, height: HEIGHT, channels: 3, values }
+}
+
+/// What Pillow made.
+fn pillow() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pictures.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn bytes(hex: &Value) -> Vec<u8> {
+    let hex = hex.as_str().unwrap().as_bytes();
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap() as u8;
+    hex.as_chunks::<2>().0.iter().map(|[high, low]| digit(high) << 4 | digit(low)).collect()
+}
+
+/// The largest difference from what Pillow made.
+fn difference(found: &Pixels, expected: &Value) -> u8 {
+    let shape = [found.height, found.width, found.channels].map(Value::from);
+    let shape = &shape[..expected["shape"].as_array().unwrap().len()];
+    assert_eq!(expected["shape"].as_array().unwrap(), shape);
+    let expected = bytes(&expected["hex"]);
+    assert_eq!(found.values.len(), expected.len());
+    let pairs = found.values.iter().zip(&expected);
+    pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn pictures_are_resized_and_cut_as_by_the_reference() {
+    let pillow = pillow();
+    let all = [
+        ("nearest", Resample::Nearest),
+        ("lanczos", Resample::Lanczos),
+        ("bilinear", Resample::Bilinear),
+        ("bicubic", Resample::Bicubic),
+        ("box", Resample::Box),
+        ("hamming", Resample::Hamming),
+    ];
+    let mut cases: Vec<(String, Preparation)> = Vec::new();
+    for (name, resample) in all {
+        let how = Preparation { resize: Resize::Exact([12, 16]), resample, crop: None };
+        cases.push((format!("down {name}"), how));
+        if matches!(resample, Resample::Bilinear | Resample::Bicubic) {
+            cases.push((
+                format!("up {name}"),
+                Preparation { resize: Resize::Exact([25, 29]), ..how },
+            ));
+        }
+    }
+    let resample = Resample::Bicubic;
+    let edge = Preparation { resize: Resize::ShortestEdge(12), resample, crop: None };
+    cases.push(("edge bicubic".to_owned(), edge));
+    let cut = Preparation { crop: Some([11, 11]), ..edge };
+    cases.push(("edge bicubic, middle".to_owned(), cut));
+    let cut = Preparation { resize: Resize::No, resample, crop: Some([20, 18]) };
+    cases.push(("middle beyond".to_owned(), cut));
+    for (name, how) in cases {
+        let found = how.apply(pixels(), [1, 1]).unwrap();
+        let worst = difference(&found, &pillow["values"][&name]);
+        println!("{name}: at most {worst} from Pillow");
+        assert!(worst <= 1, "{name}: {worst}");
+    }
+}
+
+#[test]
+fn a_way_to_prepare_travels_in_the_package() {
+    let Tiny { mut base, task, .. } = Tiny::vit();
+    let usual = Packages::of(&base, &task, WeightType::F32, "").unwrap();
+    assert_eq!(Preparation::of_package(&usual.bundle).unwrap(), Preparation::default());
+    let resample = Resample::Bicubic;
+    base.preparation =
+        Preparation { resize: Resize::ShortestEdge(9), resample, crop: Some([6, 8]) };
+    let own = Packages::of(&base, &task, WeightType::F32, "").unwrap();
+    for bytes in [&own.base, &own.bundle] {
+        assert_eq!(Preparation::of_package(bytes).unwrap(), base.preparation);
+    }
+    assert_eq!(Preparation::of_package(&own.task).unwrap(), Preparation::default());
+    assert_eq!(Preparation::of_package(b"CODA").unwrap(), Preparation::default());
+    own.model().unwrap();
+}
+
+#[test]
+fn sizes_without_bound_are_refused() {
+    let thin = |width| Pixels { width, height: 1, channels: 1, values: vec![9; width] };
+    let edge = Preparation { resize: Resize::ShortestEdge(1 << 14), ..Preparation::default() };
+    assert!(edge.apply(thin(1 << 16), [1, 1]).is_err());
+    let cut = Preparation { resize: Resize::No, crop: Some([1 << 40, 1 << 40]), ..edge };
+    assert!(cut.apply(thin(2), [1, 1]).is_err());
+    assert!(edge.apply(thin(0), [1, 1]).is_err());
+}
+
+fn grid(width: usize, height: usize, channels: usize) -> PatchGrid {
+    PatchGrid { columns: width, rows: height, side: 1, channels }
+}
+
+/// A folder of files for a test.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+fn png(color: ExtendedColorType, size: (usize, usize), values: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut file);
+    encoder.write_image(values, size.0 as u32, size.1 as u32, color).unwrap();
+    file
+}
+
+fn jpeg(size: usize) -> Vec<u8> {
+    let values: Vec<u8> = (0..size * size * 3).map(|index| (index * 7 % 251) as u8).collect();
+    let mut file = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut file, 90);
+    encoder.write_image(&values, size as u32, size as u32, ExtendedColorType::Rgb8).unwrap();
+    file
+}
+
+#[test]
+fn colours_are_converted_as_by_the_reference() {
+    use ExtendedColorType as Color;
+    let files = Files::new();
+    let read = |color, values: &[u8], channels| {
+        let width = values.len() / usize::from(color.bits_per_pixel() / 8);
+        let path = files.write("a.png", png(color, (width, 1), values));
+        picture::read(&path, grid(width, 1, channels), None)
+    };
+    assert_eq!(read(Color::L8, &[0, 200], 3).unwrap(), [0, 0, 0, 200, 200, 200]);
+    assert_eq!(read(Color::La8, &[9, 0, 200, 255], 3).unwrap(), [9, 9, 9, 200, 200, 200]);
+    assert_eq!(read(Color::Rgba8, &[9, 8, 7, 0], 3).unwrap(), [9, 8, 7]);
+    // 16 bits, as the machine has them: the high byte is left.
+    let wide = [255u16, 40_000, 65_535].map(u16::to_ne_bytes).concat();
+    assert_eq!(read(Color::Rgb16, &wide, 3).unwrap(), [0, 156, 255]);
+    assert!(read(Color::L16, &wide[..2], 1).is_err());
+    let path = files.write("a.png", png(Color::Rgb8, (WIDTH, HEIGHT), &pixels().values));
+    let values = picture::read(&path, grid(WIDTH, HEIGHT, 1), None).unwrap();
+    let gray = Pixels { width: WIDTH, height: HEIGHT, channels: 1, values };
+    assert_eq!(difference(&gray, &pillow()["values"]["gray"]), 0);
+}
+
+#[test]
+fn files_of_the_reference_are_read_upright_and_in_its_colours() {
+    let (files, pillow) = (Files::new(), pillow());
+    for name in ["turned", "cmyk", "progressive"] {
+        let path = files.write(name, bytes(&pillow["files"][name]));
+        let values = picture::read(&path, grid(16, 16, 3), None).unwrap();
+        let found = Pixels { width: 16, height: 16, channels: 3, values };
+        let worst = difference(&found, &pillow["values"][name]);
+        println!("{name}: at most {worst} from Pillow");
+        // Decoders of JPEG round in their own ways.
+        assert!(worst <= 4, "{name}: {worst}");
+    }
+}
+
+#[test]
+fn an_orientation_in_a_png_is_obeyed() {
+    let mut file = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+    let turn =
+        [b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0".as_slice(), &[0; 4]].concat();
+    encoder.set_exif_metadata(turn).unwrap();
+    let size = (WIDTH as u32, HEIGHT as u32);
+    encoder.write_image(&pixels().values, size.0, size.1, ExtendedColorType::Rgb8).unwrap();
+    let files = Files::new();
+    let path = files.write("a.png", &file);
+    let values = picture::read(&path, grid(HEIGHT, WIDTH, 3), None).unwrap();
+    let found = Pixels { width: HEIGHT, height: WIDTH, channels: 3, values };
+    assert_eq!(difference(&found, &pillow()["values"]["upright 6"]), 0);
+}
+
+#[test]
+fn cut_and_foreign_pictures_are_refused_by_name() {
+    let files = Files::new();
+    let refused = |name: &str, bytes: &[u8], word: &str| {
+        let path = files.write(name, bytes);
+        let error = picture::read(&path, grid(16, 16, 3), None).unwrap_err();
+        let message = format!("{error:#}");
+        assert!(message.contains(name) && message.contains(word), "{message}");
+    };
+    let progressive = bytes(&pillow()["files"]["progressive"]);
+    for whole in [jpeg(16), progressive] {
+        for end in [whole.len() - 1, whole.len() - 9, whole.len() / 2, 30, 3] {
+            refused("cut.jpg", &whole[..end], "");
+        }
+    }
+    let whole = png(ExtendedColorType::Rgb8, (16, 16), &[7; 768]);
+    // The last chunk is empty: without it the picture is whole.
+    for end in 1..whole.len() - 12 {
+        refused("cut.png", &whole[..end], "");
+    }
+    let pgm = [b"P5 16 16 255\n".as_slice(), &[1; 200]].concat();
+    refused("cut.pgm", &pgm, "");
+    refused("a.webp", b"RIFF\x10\0\0\0WEBPVP8 ", "WebP");
+    refused("a.gif", b"GIF89a", "Gif");
+    refused("a.txt", b"no picture", "PNG, JPEG and PNM");
+    refused("empty.png", b"", "PNG, JPEG and PNM");
+    refused("large.ppm", b"P6 65000 65000 255\n", "too large");
+    refused("b.png", &png(ExtendedColorType::L8, (4, 5), &[0; 20]), "4 by 5");
+}
+
+#[test]
+fn a_folder_has_its_pictures_and_nothing_else() {
+    let files = Files::new();
+    let picture = png(ExtendedColorType::L8, (8, 6), &[7; 48]);
+    for name in ["no/2.png", "no/1.JPG", "yes/a", "yes/b.png"] {
+        files.write(name, &picture);
+    }
+    for name in
+        ["yes/.DS_Store", "yes/._b.png", "no/Thumbs.db", "no/list.csv", ".git/a.png", "readme"]
+    {
+        files.write(name, b"Bud1");
+    }
+    let found = Folder::read(files.0.path()).unwrap();
+    let names = |class: &coda_converter::folder::Class| {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        (class.name.clone(), class.pictures.iter().map(name).collect::<Vec<_>>().join(" "))
+    };
+    let classes: Vec<_> = found.classes.iter().map(names).collect();
+    let expected = [("no", "1.JPG 2.png"), ("yes", "a b.png")];
+    assert_eq!(classes, expected.map(|(name, list)| (name.to_owned(), list.to_owned())));
+    assert_eq!(found.passed_over, 6);
+    let Tiny { base, task, .. } = Tiny::vit();
+    let packages = Packages::of(&base, &task, WeightType::F32, "").unwrap();
+    let set =
+        dataset::read(files.0.path(), Reading::default(), &packages.model().unwrap()).unwrap();
+    let labels: Vec<usize> = set.samples.iter().map(|sample| sample.label).collect();
+    // The classes of the model are yes, no, perhaps.
+    assert_eq!((labels, set.passed_over), (vec![1, 1, 0, 0], 6));
+    assert_eq!(set.samples[0].input, SampleInput::Pixels(vec![7; 6 * 8 * 3]));
+}
+
+#[test]
+fn folders_that_hide_pictures_are_refused_by_name() {
+    let picture = png(ExtendedColorType::L8, (8, 6), &[7; 48]);
+    for (entries, words) in [
+        (&["a/1.png", "b/list.txt"][..], &["b", "no picture"][..]),
+        (&["a/1.png", "a/more/1.png"], &["more", "a folder in a class folder"]),
+        (&["1.png", "2.png"], &["no class folder"]),
+    ] {
+        let files = Files::new();
+        for entry in entries {
+            let text = entry.ends_with("txt");
+            files.write(entry, if text { b"a text".as_slice() } else { &picture });
+        }
+        let message = format!("{:#}", Folder::read(files.0.path()).unwrap_err());
+        for word in words {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+    #[cfg(unix)]
+    {
+        let files = Files::new();
+        files.write("a/1.png", &picture);
+        std::os::unix::fs::symlink(files.0.path(), files.0.path().join("a/up")).unwrap();
+        let message = format!("{:#}", Folder::read(files.0.path()).unwrap_err());
+        assert!(message.contains("a folder in a class folder"), "{message}");
+    }
+}
