@@ -10,7 +10,8 @@ pub enum Fate {
     Read,
     /// It cannot change the answer.
     Irrelevant,
-    /// It changes the answer: refused where it is not read, unless its value is `unless` (JSON) or null.
+    /// It changes the answer: refused where it is not read, unless its value is `unless` (JSON) or
+    /// empty.
     Refused {
         /// The value that changes nothing.
         unless: &'static str,
@@ -216,11 +217,11 @@ pub(super) fn refused_field(
     let names = rows.flat_map(|row| row.names.split_whitespace().map(|name| (name, &row.fate)));
     let mut left = names.filter(|(name, _)| !read.contains(*name));
     left.find_map(|(name, fate)| {
-        let value = fields.get(name).filter(|value| !value.is_null())?;
+        let value = fields.get(name).filter(|value| !is_empty(value))?;
         match *fate {
             Fate::Refused { unless, because } => {
-                let differs = value.to_string() != unless && !(unless == "{}" && is_empty(value));
-                differs.then_some((name, because))
+                let unless: Option<Value> = serde_json::from_str(unless).ok();
+                (unless.as_ref() != Some(value)).then_some((name, because))
             }
             Fate::Same(other) => {
                 let equal = fields.get(other).is_some_and(|other| other == value);
