@@ -2,14 +2,18 @@
 //! `tokenizers`, contradictions are decided as `transformers` does, and the rest is refused.
 
 use anyhow::{Result, bail};
-use coda_converter::source::{Texts, TokenizerFiles};
+use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
+use coda_converter::pack::{WeightType, ids_only, pack_base, provenance};
+use coda_converter::source::{Base, Texts, TokenizerFiles};
+use coda_runtime::model::Model;
 use coda_runtime::text::normalize::is_word;
 use coda_runtime::text::{Pairs, Vocabulary, WordPiece, encode, encoded_len};
+use coda_tests::tiny::Tiny;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
-use tokenizers::Tokenizer;
+use tokenizers::{NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer};
 
 const WORDS: [&str; 22] = [
     "[PAD]",
@@ -101,14 +105,15 @@ fn special(id: usize, content: &str) -> Value {
 fn description(more: &[Value]) -> Value {
     let vocabulary: serde_json::Map<_, _> =
         WORDS.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
-    let added: Vec<Value> =
+    let mut added: Vec<Value> =
         WORDS[..5].iter().enumerate().map(|(id, text)| special(id, text)).collect();
+    added.extend_from_slice(more);
     let named = |token: &str, id: u32| json!({"id": token, "ids": [id], "tokens": [token]});
     let piece = |token: &str, kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
     let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
     json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [&added, more].concat(),
+        "added_tokens": added,
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
             "strip_accents": null, "lowercase": true},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
@@ -187,7 +192,7 @@ fn added_tokens_behind_the_vocabulary_are_found() {
 fn flags_of_added_tokens_decide_where_they_are() {
     for flags in 0..32 {
         let flags = [1, 2, 4, 8, 16].map(|bit| flags & bit != 0);
-        let more = [added(22, "Re", flags), added(23, "@red", flags), added(24, "中", flags)];
+        let more = [added(22, "Re", flags), added(23, "@red", flags), added(20, "中", flags)];
         let both = Both::new(description(&more)).unwrap();
         for text in [
             "Re re RE",
@@ -217,12 +222,20 @@ fn the_longest_of_the_leftmost_added_tokens_counts() {
 
 #[test]
 fn word_characters_are_those_of_the_reference() {
-    let both =
-        Both::new(description(&[added(22, "Re", [true, false, true, false, false])])).unwrap();
+    let mut reference = Tokenizer::new(tokenizers::models::wordpiece::WordPiece::default());
+    reference.add_tokens(&[tokenizers::AddedToken::from("Re", true).single_word(true)]);
+    let found = |text: &str| {
+        let vocabulary = reference.get_added_vocabulary();
+        let pieces = vocabulary.extract_and_normalize(None::<&NormalizerWrapper>, text);
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
+        splits.iter().filter(|(_, _, tokens)| tokens.is_some()).count()
+    };
     let scalars: Vec<char> = ('\0'..=char::MAX).collect();
-    for some in scalars.chunks(256) {
-        let text: String = some.iter().map(|c| format!("Re{c}@{c}Re@")).collect();
-        both.check(&text);
+    // The reference looks at all that is before a token: short texts.
+    for some in scalars.chunks(8) {
+        let text: String = some.iter().map(|c| format!("Re{c}@")).collect();
+        let expected = some.iter().filter(|c| !is_word(**c)).count();
+        assert_eq!(found(&text), expected, "{text:?}");
     }
     assert!(is_word('_') && is_word('\u{301}') && !is_word('²') && !is_word('-'));
 }
@@ -324,7 +337,7 @@ fn a_list_is_read_whatever_its_line_ends() {
         assert_eq!(Files::listed(&list, []).ids("Red lakes [MASK]"), [2, 6, 7, 9, 4, 3]);
     }
     Files::listed(&format!("{list}\nred"), []).refused(&["vocab.txt", "lines 7 and 23", "red"]);
-    Files::listed("red\nlake\n", []).refused(&["vocab.txt", "[CLS]"]);
+    Files::listed("red\nlake\n", []).refused(&["vocab.txt", "[UNK]"]);
 }
 
 #[test]
@@ -451,4 +464,37 @@ fn names_that_two_files_have_differently_are_refused() {
     Files::of_json([("tokenizer.json", description(&more))]).refused(&["fOO", "id 22"]);
     let decoder = json!({"0": {"content": "[PAD]", "normalized": true, "special": true}});
     with(json!({"added_tokens_decoder": decoder})).refused(&["[PAD]", "normalized"]);
+}
+
+#[test]
+fn a_base_for_ids_says_why_texts_cannot_be_read() {
+    let mut base = Tiny::t5().base;
+    base.ids_only = Some("tokenizer.json: model.type = \"Unigram\"\nis not supported".to_owned());
+    let packed = pack_base(&base, WeightType::F32, "from here").unwrap();
+    let package = packed.bytes.parse().unwrap();
+    let why = "tokenizer.json: model.type = \"Unigram\" is not supported";
+    assert_eq!(ids_only(&package), Some(why));
+    assert_eq!(provenance(&package), "from here");
+    let model = Model::dense(&package).unwrap();
+    let error = tokenize(&model, "a text", 8).unwrap_err().to_string();
+    assert!(error.contains(why) && error.contains("token ids"), "{error}");
+}
+
+#[test]
+fn a_pair_is_an_input_with_types() {
+    let mut base = Tiny::bert().base;
+    let pair = |base: &Base, most| {
+        let packed = pack_base(base, WeightType::F32, "").unwrap();
+        let package = packed.bytes.parse().unwrap();
+        let model = Model::dense(&package).unwrap();
+        tokenize_pair(&model, ["the cat", "sat on"], most).map(|(input, _)| input)
+    };
+    let (ids, types) = (vec![2, 5, 6, 3, 7, 9, 3], vec![0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(pair(&base, 8).unwrap(), SampleInput::Typed { ids, types });
+    let (ids, types) = (vec![2, 5, 3, 7, 9, 3], vec![0, 0, 0, 1, 1, 1]);
+    assert_eq!(pair(&base, 6).unwrap(), SampleInput::Typed { ids, types });
+    let tokenizer = base.tokenizer.as_mut().unwrap();
+    tokenizer.options.pairs = Pairs::Unknown;
+    let error = pair(&base, 8).unwrap_err().to_string();
+    assert!(error.contains("no template for two texts"), "{error}");
 }

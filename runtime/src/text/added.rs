@@ -56,7 +56,7 @@ impl<'a> AddedTokens<'a> {
     /// Checks the bytes behind `count` tokens of a model; the error is the place of a damaged entry.
     pub(super) fn parse(bytes: &'a [u8], count: usize) -> Result<Self, usize> {
         let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(0usize)?;
-        let [raw, all] = [0, 1].map(|word| header.as_chunks().0.get(word).map_or(0, size));
+        let [raw, all] = [0, 1].map(|word| header.as_chunks().0.get(word).copied().map_or(0, size));
         if raw > all || all > MOST_ADDED {
             return Err(0);
         }
@@ -76,7 +76,7 @@ impl<'a> AddedTokens<'a> {
             let valid = !token.text.is_empty()
                 && token.text.len() <= MOST_ADDED_BYTES
                 && (token.id as usize) < ids
-                && size(&entry[1]) <= SINGLE_WORD as usize
+                && size(entry[1]) <= SINGLE_WORD as usize
                 && before < key;
             if !valid {
                 return Err(place);
@@ -98,8 +98,8 @@ impl<'a> AddedTokens<'a> {
     }
 
     fn text_of(&self, [_, _, offset, length]: &Entry) -> &'a str {
-        let end = size(offset).saturating_add(size(length));
-        self.text.get(size(offset)..end).unwrap_or("")
+        let (start, length) = (size(*offset), size(*length));
+        self.text.get(start..start.saturating_add(length)).unwrap_or("")
     }
 
     /// The longest of the tokens that are found in a text as it is, or in the normalised text, that
@@ -162,6 +162,6 @@ pub(super) fn write(tokens: &[AddedToken<'_>], out: &mut [u8]) {
     text.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
 }
 
-fn size(word: &[u8; 4]) -> usize {
-    u32::from_le_bytes(*word) as usize
+fn size(word: [u8; 4]) -> usize {
+    u32::from_le_bytes(word) as usize
 }

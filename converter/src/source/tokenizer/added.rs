@@ -102,9 +102,14 @@ impl<'a> List<'a> {
     /// The special tokens by name, and those without one.
     fn add_special(&mut self) -> Result<(), Problem> {
         let files = self.files;
+        // What only the class names must be there.
+        let default = |key| {
+            let name = files.special_name(key);
+            let usable = !files.as_file() && self.vocabulary.contains_key(name);
+            if usable { Value::from(name) } else { Value::Null }
+        };
         let named = KEYS.iter().map(|key| match files.special(key) {
-            Value::Null if files.as_file() => Value::Null,
-            Value::Null => Value::from(files.special_name(key)),
+            Value::Null => default(key),
             own => own.clone(),
         });
         let others = EXTRA.iter().flat_map(|key| elements(files.special(key)).cloned());
@@ -174,6 +179,11 @@ impl<'a> List<'a> {
     pub(super) fn id(&self, content: &str) -> Option<u32> {
         let added = self.tokens.iter().find(|own| own.content == content).map(|own| own.id);
         added.or_else(|| self.vocabulary.get(content).copied())
+    }
+
+    /// Whether a token is one of the model.
+    pub(super) fn has(&self, content: &str) -> bool {
+        self.vocabulary.contains_key(content)
     }
 
     /// Tokens of the model and behind it.

@@ -105,11 +105,12 @@ impl TokenizerFiles {
 }
 
 fn special_ids(files: &Files, template: &Template, list: &List<'_>) -> Result<SpecialIds, Problem> {
+    let unknown = &template.unknown;
     let known = |name: &str| match list.id(name) {
-        Some(id) => Ok(id),
-        None => files.damaged(files.vocabulary_name(), format!("there is no token {name:?}")),
+        Some(id) if name != unknown || list.has(name) => Ok(id),
+        _ => files.damaged(files.vocabulary_name(), format!("there is no token {name:?}")),
     };
-    let unknown = known(&template.unknown)?;
+    let unknown = known(unknown)?;
     Ok(SpecialIds {
         unknown,
         classify: known(&template.first)?,
