@@ -274,6 +274,7 @@ fn read_texts(
 ) -> Result<Labelled> {
     let rows = rows::read(path, bytes, reading.header)?;
     ensure!(model.patch_grid().is_none(), "the model reads images, these are texts");
+    ensure!(!rows.rows.is_empty(), "the file has no sample");
     let places: Vec<_> =
         rows.rows.iter().map(|row| (&*row.label, format!("line {}", row.line))).collect();
     let labels = label_indices(&places, reading, model)?;

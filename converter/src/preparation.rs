@@ -101,28 +101,39 @@ impl Preparation {
         let scaled = |side: usize, edge: usize| side.saturating_mul(edge) / short;
         let resized = match self.resize {
             Resize::No => picture,
-            Resize::Model => self.resized(&picture, size)?,
-            Resize::Exact(size) => self.resized(&picture, size)?,
+            Resize::Model => self.resized(picture, size)?,
+            Resize::Exact(size) => self.resized(picture, size)?,
             Resize::ShortestEdge(edge) => {
                 let size = [scaled(picture.height, edge), scaled(picture.width, edge)];
-                self.resized(&picture, size)?
+                self.resized(picture, size)?
             }
         };
-        self.crop.map_or(Ok(resized.clone()), |size| cut(&resized, size))
+        match self.crop {
+            Some(size) => cut(&resized, size),
+            None => Ok(resized),
+        }
     }
 
-    fn resized(&self, picture: &Pixels, [height, width]: [usize; 2]) -> Result<Pixels> {
-        if (height, width) == (picture.height, picture.width) {
-            return Ok(picture.clone());
+    /// In two passes, rows first, as Pillow: what is between them is rounded to 8 bits.
+    fn resized(&self, picture: Pixels, [height, width]: [usize; 2]) -> Result<Pixels> {
+        let between = self.pass(picture, |own| Pixels { width, ..own })?;
+        self.pass(between, |own| Pixels { height, ..own })
+    }
+
+    /// Resizes a picture to the size that `of` gives its size.
+    fn pass(&self, picture: Pixels, of: impl Fn(Pixels) -> Pixels) -> Result<Pixels> {
+        let Pixels { width, height, channels, values } = picture;
+        let to = of(Pixels { width, height, channels, values: Vec::new() });
+        if (to.width, to.height) == (width, height) {
+            return Ok(Pixels { values, ..to });
         }
-        check_size([height, width], picture.channels)?;
-        let kind = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let (own_width, own_height) = (picture.width as u32, picture.height as u32);
-        let from = Image::from_vec_u8(own_width, own_height, picture.values.clone(), kind)?;
-        let mut to = Image::new(width as u32, height as u32, kind);
+        check_size([to.height, to.width], channels)?;
+        let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+        let from = Image::from_vec_u8(width as u32, height as u32, values, kind)?;
+        let mut image = Image::new(to.width as u32, to.height as u32, kind);
         let how = ResizeOptions::new().resize_alg(self.resample.algorithm()).use_alpha(false);
-        Resizer::new().resize(&from, &mut to, &how)?;
-        Ok(Pixels { width, height, channels: picture.channels, values: to.into_vec() })
+        Resizer::new().resize(&from, &mut image, &how)?;
+        Ok(Pixels { values: image.into_vec(), ..to })
     }
 }
 

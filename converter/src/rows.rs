@@ -273,37 +273,45 @@ impl Columns {
     /// From the first line.
     fn new(first: &StringRecord, header: Header) -> Result<Self> {
         let names: Vec<String> = first.iter().map(|field| trim(field).to_lowercase()).collect();
-        let position = |known: &[&str]| names.iter().position(|name| known.contains(&&**name));
-        let (label, text, count) = (position(&LABELS), position(&TEXTS), names.len());
-        let second = position(&SECONDS);
-        let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
-        let unknown = names.iter().find(|name| !lists.iter().any(|list| list.contains(&&***name)));
-        let named = label.is_some() && text.is_some() && (unknown.is_none() || count > 2);
-        if header == Header::No || (header == Header::Auto && !named) {
-            ensure!(
-                count != 1,
-                "one field, where a label and a text are read: no tab or comma between"
-            );
-            ensure!(count == 2, "a third column: pairs of texts are not read, leave it out");
-            return Ok(Self { label: 0, text: 1, count, named: false });
+        let has = |known: &[&str]| names.iter().any(|name| known.contains(&&**name));
+        let count = names.len();
+        let named = has(&LABELS) && has(&TEXTS) && (count > 2 || !names.iter().any(is_unknown));
+        if header == Header::Yes || (header == Header::Auto && named) {
+            return Self::named(&names);
         }
         ensure!(
-            second.is_none(),
-            "column \"{}\": pairs of texts are not read",
-            names[second.unwrap_or(0)]
+            count != 1,
+            "one field, where a label and a text are read: no tab or comma between"
         );
-        let (label, text) = match (label, text) {
+        ensure!(count == 2, "a third column: pairs of texts are not read, leave it out");
+        Ok(Self { label: 0, text: 1, count, named: false })
+    }
+
+    /// From the names of a header; of two columns, one name says what both are.
+    fn named(names: &[String]) -> Result<Self> {
+        let position = |known: &[&str]| names.iter().position(|name| known.contains(&&**name));
+        let count = names.len();
+        if let Some(second) = position(&SECONDS) {
+            bail!("column \"{}\": pairs of texts are not read, leave it out", names[second]);
+        }
+        let (label, text) = match (position(&LABELS), position(&TEXTS)) {
             (Some(label), Some(text)) => (label, text),
             (Some(label), None) if count == 2 => (label, 1 - label),
             (None, Some(text)) if count == 2 => (1 - text, text),
             (None, None) if count == 2 => (0, 1),
             _ => bail!("no column is named label, or none text"),
         };
-        if let Some(unknown) = unknown.filter(|_| count > 2) {
+        if let Some(unknown) = names.iter().find(|name| count > 2 && is_unknown(name)) {
             bail!("column \"{unknown}\" is neither the label nor the text: leave it out");
         }
         Ok(Self { label, text, count, named: true })
     }
+}
+
+/// Whether a column has no name that is known.
+fn is_unknown(name: &String) -> bool {
+    let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
+    !lists.iter().any(|list| list.contains(&&**name))
 }
 
 /// The characters of a file.

@@ -582,9 +582,9 @@ fn malformed_data_sets_are_refused() {
         refused(&["eval", package, "--data", &data], INPUT, words);
     };
     check(&words, "no-tab.tsv", b"0\ta b\nno tab here\n", &["line 2", "no tab"]);
-    check(&words, "label.tsv", b"cat\ta b\n", &["line 1", "cat"]);
+    check(&words, "label.tsv", b"cat\ta b\n", &["the package has no head"]);
     check(&words, "empty.tsv", b"", &["no sample"]);
-    check(&words, "text.tsv", b"0\t \n", &["line 1", "empty"]);
+    check(&words, "text.tsv", b"0\t \n", &["no sample"]);
     check(&words, "gzip.tsv", &[0x1f, 0x8b, 8, 0, 1, 2, 3], &["gzip"]);
     let idx = |count: u8, side: u8| -> Vec<u8> {
         let header = [0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, side, 0, 0, 0, side];

@@ -9,11 +9,12 @@ use coda_converter::pack::WeightType;
 use coda_converter::picture;
 use coda_converter::preparation::{Pixels, Preparation, Resample, Resize};
 use coda_converter::rows::{self, Header, Rows};
+use coda_converter::source::{Base, SourceError};
 use coda_runtime::image::PatchGrid;
 use coda_tests::tiny::{Packages, Tiny};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -249,6 +250,85 @@ fn pictures_are_resized_and_cut_as_by_the_reference() {
     }
 }
 
+/// The base of a small image model whose `preprocessor_config.json` has these fields besides the usual.
+fn with_preprocessor(fields: &Value) -> Result<Base, SourceError> {
+    let files = Files::new();
+    let config = json!({"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 8, "image_size": 16, "patch_size": 8,
+        "num_channels": 3, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "qkv_bias": true});
+    files.write("config.json", config.to_string());
+    if !fields.is_null() {
+        let mut all = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.25, 0.5]});
+        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        files.write("preprocessor_config.json", all.to_string());
+    }
+    Base::blank(files.0.path())
+}
+
+#[test]
+fn a_preprocessor_file_says_how_pictures_are_prepared() {
+    let how = |resize, resample, crop| Preparation { resize, resample, crop };
+    let (linear, cubic) = (Resample::Bilinear, Resample::Bicubic);
+    let exact = Resize::Exact([16, 16]);
+    for (fields, expected) in [
+        (json!({}), Preparation::default()),
+        (json!({"do_resize": false, "size": 16}), how(Resize::No, linear, None)),
+        (json!({"size": 16, "do_convert_rgb": true}), how(exact, linear, None)),
+        (json!({"size": [16, 12]}), how(Resize::Exact([16, 12]), linear, None)),
+        (json!({"size": {"height": 16, "width": 16}, "resample": 3}), how(exact, cubic, None)),
+        (
+            json!({"size": {"shortest_edge": 20}, "do_center_crop": true, "crop_size": 16,
+                "image_processor_type": "BitImageProcessor"}),
+            how(Resize::ShortestEdge(20), cubic, Some([16, 16])),
+        ),
+        (
+            json!({"size": 20, "resample": 1, "crop_size": {"height": 16, "width": 12},
+                "feature_extractor_type": "CLIPFeatureExtractor", "crop_pct": null}),
+            how(Resize::ShortestEdge(20), Resample::Lanczos, Some([16, 12])),
+        ),
+        (
+            json!({"size": {"height": 16, "width": 16},
+                "image_processor_type": "DINOv3ViTImageProcessorFast", "do_pad": false}),
+            how(exact, linear, None),
+        ),
+    ] {
+        let base = with_preprocessor(&fields).unwrap_or_else(|error| panic!("{fields}: {error}"));
+        assert_eq!(base.preparation, expected, "{fields}");
+    }
+    let plain = with_preprocessor(&json!({"do_rescale": false, "do_normalize": false})).unwrap();
+    let image = plain.image.unwrap();
+    assert_eq!((image.rescale, image.mean[0], image.std[1]), (1.0, 0.0, 1.0));
+}
+
+#[test]
+fn what_a_preprocessor_file_says_and_is_not_done_is_refused_by_field_and_value() {
+    for (fields, words) in [
+        (Value::Null, &["is not there"][..]),
+        (json!({"image_mean": [0.5]}), &["image_mean = [0.5]", "3 numbers"]),
+        (json!({"image_std": [0.5, 0, 0.5]}), &["image_std", "above 0"]),
+        (json!({"rescale_factor": "1/255"}), &["rescale_factor = \"1/255\""]),
+        (json!({"rescale_offset": true}), &["rescale_offset = true"]),
+        (json!({"crop_pct": 0.9}), &["crop_pct = 0.9"]),
+        (json!({"do_flip_channel_order": true}), &["do_flip_channel_order"]),
+        (json!({"resample": 9}), &["resample = 9"]),
+        (json!({"do_resize": "yes"}), &["do_resize = \"yes\""]),
+        (json!({"size": {"longest_edge": 16}}), &["size = {\"longest_edge\":16}"]),
+        (json!({"size": {"shortest_edge": 16, "longest_edge": 32}}), &["size"]),
+        (json!({"size": 0}), &["size = 0"]),
+        (json!({"size": 1e9}), &["size"]),
+        (
+            json!({"image_processor_type": "DonutImageProcessor"}),
+            &["image_processor_type", "Donut"],
+        ),
+    ] {
+        let message = with_preprocessor(&fields).unwrap_err().to_string();
+        assert!(message.contains("preprocessor_config.json"), "{message}");
+        for word in words {
+            assert!(message.contains(word), "\"{word}\" is not in: {message}");
+        }
+    }
+}
+
 #[test]
 fn a_way_to_prepare_travels_in_the_package() {
     let Tiny { mut base, task, .. } = Tiny::vit();
@@ -315,7 +395,7 @@ fn jpeg(size: usize) -> Vec<u8> {
 fn colours_are_converted_as_by_the_reference() {
     use ExtendedColorType as Color;
     let files = Files::new();
-    let read = |color, values: &[u8], channels| {
+    let read = |color: Color, values: &[u8], channels| {
         let width = values.len() / usize::from(color.bits_per_pixel() / 8);
         let path = files.write("a.png", png(color, (width, 1), values));
         picture::read(&path, grid(width, 1, channels), None)

@@ -5,7 +5,9 @@ use super::table::{grouped, table};
 use anyhow::{Result, ensure};
 use coda_converter::dataset::{self, Labelled, Reading};
 use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use coda_converter::preparation::Preparation;
 use coda_converter::rows::Header;
+use coda_runtime::model::Model;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -61,15 +63,7 @@ impl Eval {
         }
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
-        let preparation = self.files.preparation(&files)?;
-        let reading = Reading {
-            labels: self.labels.as_deref(),
-            header: self.header,
-            prepare: self.resize.then_some(&preparation),
-            limit: self.limit,
-            unlabelled: false,
-        };
-        let set = dataset::read(&self.data, reading, &model)?;
+        let set = self.read(&model, &self.files.preparation(&files)?)?;
         let own = self.task_budget.then_some(None);
         let reductions: Vec<Option<f32>> =
             self.reductions.iter().copied().map(Some).chain(own).collect();
@@ -89,6 +83,18 @@ impl Eval {
             print_notes(&set);
         }
         Ok(())
+    }
+
+    /// The labelled set.
+    fn read(&self, model: &Model<'_>, preparation: &Preparation) -> Result<Labelled> {
+        let reading = Reading {
+            labels: self.labels.as_deref(),
+            header: self.header,
+            prepare: self.resize.then_some(preparation),
+            limit: self.limit,
+            unlabelled: false,
+        };
+        dataset::read(&self.data, reading, model)
     }
 
     fn to_json(&self, result: &Evaluation, set: &Labelled) -> Value {

@@ -25,15 +25,7 @@ impl Training {
         let base = self.open_base()?;
         let sources = self.sources()?;
         let reader = Reader::new(&base, self.settings.max_tokens, &self.reading)?;
-        let data = reader.training(&self.data, self.labels.as_deref())?;
-        print_read(&self.data, &data, &reader);
-        let test = self.test.as_ref().map(|path| {
-            reader
-                .test(path, None, &data.labels)
-                .context("the test data")
-                .inspect(|set| print_read(path, set, &reader))
-        });
-        let test = test.transpose()?;
+        let (data, test) = self.read(&reader)?;
         let open = |path: &PathBuf| Task::open(path, &base);
         let first = self.init.as_ref().map(open).transpose()?;
         let tasks: Vec<Task> = self.teacher.iter().map(open).collect::<Result<_, _>>()?;
@@ -92,6 +84,16 @@ impl Training {
             );
         }
         Ok(())
+    }
+
+    /// The data and those of the test, which are read before the first step.
+    fn read(&self, reader: &Reader<'_>) -> Result<(Dataset, Option<Dataset>)> {
+        let data = reader.training(&self.data, self.labels.as_deref())?;
+        print_read(&self.data, &data, reader);
+        let Some(path) = &self.test else { return Ok((data, None)) };
+        let test = reader.test(path, None, &data.labels).context("the test data")?;
+        print_read(path, &test, reader);
+        Ok((data, Some(test)))
     }
 
     /// Refuses classes that nothing can be learnt of.

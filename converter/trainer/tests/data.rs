@@ -1,0 +1,167 @@
+//! What a training says of its data, and what data it refuses, before the first step.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use image::{GrayImage, Luma};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A directory with data.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Starts a short training of `data` on `base`, which has no weights unless it is the bundled one.
+    fn train(&self, base: &Path, data: &Path, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coda-trainer"));
+        command.env("RAYON_NUM_THREADS", "1").args(["train", "--steps", "1", "--batch", "4"]);
+        command.arg("--base").arg(base).arg("--data").arg(data).arg("--out").arg(self.path("out"));
+        command.args(more).output().unwrap()
+    }
+
+    /// The same for texts.
+    fn texts(&self, data: &[u8], more: &[&str]) -> Output {
+        let config = r#"{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 7,
+            "max_position_embeddings": 6, "type_vocab_size": 2}"#;
+        self.write("bert/config.json", config);
+        self.write("bert/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\n");
+        let scratch = ["--from-scratch", "--method", "full"];
+        let data = self.write("train.tsv", data);
+        self.train(&self.path("bert"), &data, &[&scratch[..], more].concat())
+    }
+}
+
+fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../default/fashion-vit")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn assert_refused(output: &Output, words: &[&str]) {
+    let message = said(output);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{message}");
+    for word in words {
+        assert!(message.contains(word), "\"{word}\" is not in: {message}");
+    }
+}
+
+/// Two classes of five texts.
+const TEXTS: &str = "a\tred\na\tred red\na\tred blue red\na\tred red red\na\tred red red red red red\n\
+                     b\tblue\nb\tblue blue\nb\tblue red blue\nb\tblue blue blue\nb\t\n";
+
+#[test]
+fn a_training_says_what_it_read() {
+    let files = Files::new();
+    let output = files.texts(TEXTS.as_bytes(), &["--validation", "0.25", "--test"]);
+    assert_refused(&output, &["--test"]);
+    let test = files.write("test.tsv", "text\tlabel\nblue red\tb\n");
+    let more = ["--validation", "0.25", "--test", test.to_str().unwrap()];
+    let output = files.texts(TEXTS.as_bytes(), &more);
+    let message = said(&output);
+    assert!(output.status.success(), "{message}");
+    for words in [
+        "train.tsv: 9 samples, 2 classes: a 5, b 4",
+        "tokens: median 5, longest 6; 1 texts cut at 6 tokens",
+        "1 rows without a text were passed over",
+        "test.tsv: 1 samples, 2 classes: a 0, b 1",
+        "7 samples to train with, 2 held out",
+    ] {
+        assert!(message.contains(words), "\"{words}\" is not in: {message}");
+    }
+}
+
+#[test]
+fn data_that_cannot_be_meant_are_refused_before_the_first_step() {
+    let one: String = (0..9).map(|i| format!("a\t{}\n", "red ".repeat(i + 1))).collect();
+    let other = format!("etikett\tinhalt\n{TEXTS}");
+    let turned: String = (0..9).map(|i| format!("{}\ta\n", "red ".repeat(i + 1))).collect();
+    for (data, more, words) in [
+        (&one, &[][..], &["one class", "\"a\""][..]),
+        (&other, &[], &["line 1", "etikett", "--header"]),
+        (&turned, &[], &["9 classes in 9 rows"]),
+        (&TEXTS.to_owned(), &["--test", "nowhere.tsv"], &["nowhere.tsv"]),
+        (&TEXTS.to_owned(), &["--head-rate", "nan"], &["--head-rate", "finite"]),
+        (&TEXTS.to_owned(), &["--rate", "-1"], &["--rate", "finite"]),
+        (&TEXTS.to_owned(), &["--weight-decay", "inf"], &["--weight-decay", "finite"]),
+        (&TEXTS.to_owned(), &["--reductions", "1,nan"], &["--reductions", "finite"]),
+        (&TEXTS.to_owned(), &["--temperature", "0"], &["--temperature"]),
+    ] {
+        let files = Files::new();
+        assert_refused(&files.texts(data.as_bytes(), more), words);
+        assert!(!files.path("out/model.safetensors").exists());
+    }
+    let files = Files::new();
+    let named = files.texts(other.as_bytes(), &["--header", "yes"]);
+    assert!(said(&named).contains("2 classes: a 5, b 4"), "{}", said(&named));
+}
+
+/// IDX images of the classes 0 and 1, as large as the bundled base reads them.
+fn idx(files: &Files) -> PathBuf {
+    let head = |dimensions: u8, sizes: &[u32]| {
+        let sizes = sizes.iter().flat_map(|size| size.to_be_bytes());
+        [0, 0, 8, dimensions].into_iter().chain(sizes).collect::<Vec<u8>>()
+    };
+    let pixels = (0..4 * 28 * 28).map(|index| (index * 7 % 251) as u8);
+    let images: Vec<u8> = head(3, &[4, 28, 28]).into_iter().chain(pixels).collect();
+    files.write("t-labels-idx1", [head(1, &[4]), vec![0, 1, 0, 1]].concat());
+    files.write("t-images-idx3", images)
+}
+
+fn labels(files: &Files) -> Value {
+    let record = std::fs::read(files.path("out/training.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["data"]["labels"].clone()
+}
+
+#[test]
+fn numbered_classes_are_never_called_as_those_of_the_base() {
+    for (more, expected) in [(&[][..], ["0", "1"]), (&["--classes", "odd,even"], ["odd", "even"])] {
+        let files = Files::new();
+        let data = idx(&files);
+        let output =
+            files.train(&bundled(), &data, &[&["--method", "linear-probe"], more].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(labels(&files), Value::from(expected.to_vec()));
+    }
+    let files = Files::new();
+    let output = files.train(&bundled(), &idx(&files), &["--classes", "odd,even,other"]);
+    assert_refused(&output, &["--classes names 3", "have 2"]);
+}
+
+#[test]
+fn folders_are_read_without_their_litter_and_pictures_of_any_size_if_asked() {
+    let files = Files::new();
+    for (class, side) in [("cat", 28), ("cat", 56), ("dog", 28), ("dog", 31)] {
+        let picture = GrayImage::from_fn(side, side, |x, y| Luma([(x * y % 256) as u8]));
+        let path = files.write(&format!("set/{class}/{side}.png"), "");
+        picture.save(path).unwrap();
+    }
+    files.write("set/cat/.DS_Store", "Bud1");
+    let train = |more: &[&str]| {
+        files.train(&bundled(), &files.path("set"), &[&["--method", "linear-probe"], more].concat())
+    };
+    assert_refused(&train(&[]), &["56.png", "56 by 56", "--resize"]);
+    let output = train(&["--resize"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("1 files that are no pictures"), "{}", said(&output));
+    assert_eq!(labels(&files), Value::from(vec!["cat", "dog"]));
+}
