@@ -315,10 +315,15 @@ impl Poolings {
         Self(self.0 | pooling as u32)
     }
 
-    /// How many there are.
+    /// How many there are. A build without the feature `heads` binds no model with more than one.
     #[must_use]
     pub const fn count(self) -> usize {
-        self.0.count_ones() as usize
+        if cfg!(feature = "heads") { self.0.count_ones() as usize } else { 1 }
+    }
+
+    /// The one of a plain head.
+    pub(crate) const fn plain(self) -> Pooling {
+        if self.0 == Pooling::Mean as u32 { Pooling::Mean } else { Pooling::ClassToken }
     }
 
     /// Each, in the order in which their vectors stand.

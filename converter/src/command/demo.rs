@@ -1,7 +1,8 @@
 //! `coda demo`: packs the bundled model and runs it on bundled images.
 
+use super::head::label_name;
 use super::pack::pack;
-use super::run::{best, drawing, label_name, read_image};
+use super::run::{best, drawing, read_image};
 use super::shared::{check_reduction, cpu_name, progress, removed};
 use super::table::{grouped, table};
 use anyhow::{Context, Result};

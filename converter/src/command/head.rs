@@ -1,6 +1,5 @@
 //! Heads in words: what a package says of its answer, prompts, and logits that are no choice of one.
 
-use super::run::label_name;
 use anyhow::{Context, Result};
 use coda_runtime::config::{Head, HeadKind, Named, Reading};
 use coda_runtime::format::TextRules;
@@ -65,6 +64,12 @@ fn named_prompt<'a>(rules: &TextRules<'a>, name: &str) -> Result<&'a str> {
         };
         format!("the package has no prompt \"{name}\" ({there}): any other is put before --text as it is")
     })
+}
+
+/// The name of a label, or its number.
+pub(super) fn label_name(model: &Model<'_>, index: usize) -> String {
+    let name = model.labels().and_then(|labels| labels.get(index));
+    name.map_or_else(|| index.to_string(), str::to_owned)
 }
 
 /// A label that holds or not, or a value.

@@ -1,6 +1,6 @@
 //! `coda run`: one input through a package.
 
-use super::head::{print_readings, prompted, readings};
+use super::head::{label_name, print_readings, prompted, readings};
 use super::shared::{Compute, PackageFiles, check_reduction};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
@@ -250,12 +250,6 @@ fn is_classifier(model: &Model<'_>) -> bool {
 pub(super) fn best(values: &[f32]) -> Option<usize> {
     let pairs = values.iter().enumerate();
     pairs.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
-}
-
-/// The name of a label, or its number.
-pub(super) fn label_name(model: &Model<'_>, index: usize) -> String {
-    let name = model.labels().and_then(|labels| labels.get(index));
-    name.map_or_else(|| index.to_string(), str::to_owned)
 }
 
 /// What a deadline was answered with.

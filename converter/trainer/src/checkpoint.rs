@@ -66,7 +66,8 @@ impl Checkpoint {
             add("average", place, &moments.average);
         }
         let header = Header { run: self.run.clone(), progress: self.progress.clone() };
-        write_tensors(path, tensors, &[(KEY, &serde_json::to_string(&header)?)], Precision::F32)
+        let header = serde_json::to_string(&header)?;
+        write_tensors(path, tensors, &[(KEY, header.as_str())], Precision::F32)
     }
 
     /// Reads a file.

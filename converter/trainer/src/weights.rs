@@ -43,7 +43,7 @@ pub fn write_task(
         let shape = if tensor.shape[0] == 1 { vec![tensor.shape[1]] } else { tensor.shape.clone() };
         merge(&mut named, name, FloatTensor { shape, values: tensor.values.clone() });
     }
-    write_tensors(path, named, &[("coda", &metadata)], precision)
+    write_tensors(path, named, &[("coda", metadata.as_str())], precision)
 }
 
 /// Keys come before values, so that halves of one tensor meet in their order.
@@ -141,7 +141,7 @@ pub fn write_base(
         ..TaskMetadata::default()
     };
     let head = serde_json::to_value(head)?.to_string();
-    write_tensors(path, named, &[("format", "pt"), ("coda", &head)], precision)
+    write_tensors(path, named, &[("format", "pt"), ("coda", head.as_str())], precision)
 }
 
 /// The shape that Hugging Face gives a tensor.

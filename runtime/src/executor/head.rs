@@ -20,8 +20,11 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
     let stage: &mut [f32] = typed(pass.scratch.stage);
     let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
-    for (out, pooling) in vector.chunks_exact_mut(d.max(1)).zip(head.pooling.iter()) {
-        pool(out, hidden, pooling);
+    if cfg!(feature = "heads") {
+        let parts = vector.chunks_exact_mut(d.max(1)).zip(head.pooling.iter());
+        parts.for_each(|(part, pooling)| pool(part, hidden, pooling));
+    } else {
+        pool(vector, hidden, head.pooling.plain());
     }
     for stage in pass.globals.stages.iter().flatten() {
         let (next, behind) = rest.parts_mut(stage.map.outputs);

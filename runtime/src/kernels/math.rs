@@ -281,7 +281,7 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     const P: [f32; 5] =
-        [-0.333_332_82, 0.133_314_42, -0.053_739_715, 0.020_639_088, -0.005_704_988_7];
+        [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_088, -0.005_704_988_7];
     let z = x.abs();
     let square = x * x;
     let near = x + x * (square * polynomial(square, P));

@@ -220,7 +220,7 @@ impl<'a> Model<'a> {
             task.filter(|tensor| tensor.role == role).map(|t| t.rows).max().unwrap_or(0)
         };
         let stages = if cfg!(feature = "heads") { self.globals().stages } else { <_>::default() };
-        let widths = stages.iter().flatten().map(|stage| stage.map.outputs);
+        let mut widths = stages.iter().flatten().map(|stage| stage.map.outputs);
         let poolings = self.head().map_or(1, |head| head.pooling.count());
         let pooled = config.hidden.saturating_mul(poolings);
         let modes = || self.layer_plans().map(|plan| plan.routing.map(|r| r.attention));
@@ -236,7 +236,7 @@ impl<'a> Model<'a> {
             pooled: widths.clone().fold(pooled, usize::saturating_add),
             outputs: match self.head().map(|head| head.kind) {
                 Some(HeadKind::Classification { labels }) => labels,
-                Some(HeadKind::Embedding { .. }) => widths.last().unwrap_or(pooled),
+                Some(HeadKind::Embedding { .. }) => widths.next_back().unwrap_or(pooled),
                 None => 0,
             },
             dense_layers: modes().any(|mode| mode.is_none()),

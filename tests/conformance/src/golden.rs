@@ -35,7 +35,7 @@ macro_rules! golden {
     };
 }
 
-fn all() -> [Golden; 11] {
+fn all() -> [Golden; 12] {
     [
         golden!("bert-int8-v1.0"),
         golden!("bert-int8-scaled-v1.0"),
@@ -48,6 +48,7 @@ fn all() -> [Golden; 11] {
         golden!("vit-f16-v1.1"),
         golden!("t5-int8-v1.1"),
         golden!("t5-f32-v1.1"),
+        golden!("bert-heads-f32-v1.2"),
     ]
 }
 
