@@ -9,6 +9,7 @@
 //! | [`smooth`] | evens out what is quantised to int8, before it is packed |
 //! | [`sign`] | keys, and packages signed with them |
 //! | [`output`] | files that are whole or not there |
+//! | [`mod@say`] | what commands say, and whether it was written |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
 //! | [`mod@bench`] | latency at several reductions |
@@ -32,6 +33,7 @@ pub mod oracle;
 pub mod output;
 pub mod pack;
 pub mod quantize;
+pub mod say;
 pub mod session;
 pub mod sign;
 pub mod smooth;

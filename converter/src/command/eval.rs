@@ -1,10 +1,11 @@
 //! `coda eval`: accuracy and latency over a labelled set.
 
-use super::shared::{Compute, PackageFiles, cpu_name, progress};
+use super::shared::{Compute, PackageFiles, cpu_name, no_routing, print_notes, progress};
 use super::table::{grouped, table};
 use anyhow::{Result, ensure};
 use coda_converter::dataset;
-use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use coda_converter::evaluate::{Evaluation, ReductionResult, Settings, evaluate};
+use coda_converter::say;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -54,28 +55,36 @@ impl Eval {
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         let samples = dataset::read(&self.data, self.labels.as_deref(), &model, self.limit)?;
-        let own = self.task_budget.then_some(None);
-        let reductions: Vec<Option<f32>> =
-            self.reductions.iter().copied().map(Some).chain(own).collect();
+        let dense = no_routing(&model, "--reductions");
+        let notes: Vec<String> = self.compute.note().into_iter().chain(dense.clone()).collect();
+        let reductions = if dense.is_some() { vec![Some(1.0)] } else { self.asked() };
         let settings = Settings {
             reductions: &reductions,
             layer_factors: &self.layer_factors,
             kernels: self.compute.kernels()?,
-            threads: self.compute.threads.into(),
+            threads: self.compute.threads(),
         };
         let bar = progress("evaluating", samples.len() as u64);
         let result = evaluate(&model, &samples, settings, || bar.inc(1))?;
         bar.finish_and_clear();
         if self.json {
-            println!("{}", self.to_json(&result));
+            say!("{}", self.to_json(&result, &notes));
         } else {
             print_evaluation(&result);
+            print_notes(&notes);
         }
         Ok(())
     }
 
-    fn to_json(&self, result: &Evaluation) -> Value {
+    /// Every reduction that is asked for, and the task's own.
+    fn asked(&self) -> Vec<Option<f32>> {
+        let own = self.task_budget.then_some(None);
+        self.reductions.iter().copied().map(Some).chain(own).collect()
+    }
+
+    fn to_json(&self, result: &Evaluation, notes: &[String]) -> Value {
         let mut object = json!(result);
+        object["notes"] = json!(notes);
         object["cpu"] = json!(cpu_name());
         if !self.layer_factors.is_empty() {
             object["layer_factors"] = json!(self.layer_factors);
@@ -85,20 +94,18 @@ impl Eval {
 }
 
 fn print_evaluation(result: &Evaluation) {
-    let rows = result.reductions.iter().map(|line| {
-        [
-            line.name(),
-            format!("{:.2} %", line.accuracy),
-            format!("{:.3} ms", line.median_ms),
-            format!("{:.2}x", line.speed_up),
-            format!("{:.3} ms", line.end_to_end_ms),
-            format!("{:.2}x", line.end_to_end_speed_up),
-        ]
-    });
-    let header =
-        ["reduction", "accuracy", "median latency", "speed-up", "from text", "speed-up from text"];
-    println!("{}", table(header, rows.collect()));
-    println!(
+    let rows = result.reductions.iter();
+    if result.from_text {
+        let header = ["reduction", "accuracy", "median", "speed-up", "from text", "speed-up"];
+        say!("{}", table(header, rows.map(row_from_text).collect()));
+    } else {
+        let header = ["reduction", "accuracy", "median", "speed-up"];
+        say!("{}", table(header, rows.map(row).collect()));
+    }
+    if result.reductions.len() > 1 {
+        say!("speed-up: the median over samples of the ratio to the first reduction");
+    }
+    say!(
         "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
         result.samples,
         result.tokens,
@@ -106,4 +113,17 @@ fn print_evaluation(result: &Evaluation) {
         result.kernels,
         cpu_name()
     );
+}
+
+fn row(line: &ReductionResult) -> [String; 4] {
+    let accuracy = format!("{:.2} %", line.accuracy);
+    let median = format!("{:.3} ms", line.median_ms);
+    [line.name(), accuracy, median, format!("{:.2}x", line.speed_up)]
+}
+
+/// The same with the times from text to label.
+fn row_from_text(line: &ReductionResult) -> [String; 6] {
+    let [reduction, accuracy, median, ratio] = row(line);
+    let from_text = format!("{:.3} ms", line.end_to_end_ms);
+    [reduction, accuracy, median, ratio, from_text, format!("{:.2}x", line.end_to_end_speed_up)]
 }
