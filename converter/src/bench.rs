@@ -24,7 +24,7 @@ pub struct ReductionTiming {
     pub median_ms: f64,
     /// 95th percentile, milliseconds.
     pub p95_ms: f64,
-    /// Median of (latency at the first reduction / latency here), round by round.
+    /// [`median_ms`](Self::median_ms) at the first reduction, divided by the one here.
     pub speed_up: f64,
     /// Multiply-accumulates of the layers.
     pub macs: u64,
@@ -115,12 +115,12 @@ fn timings(
     let reference = macs(model, tokens, first)?.total() as f64;
     let lines = reductions.iter().zip(milliseconds).map(|(reduction, series)| {
         let macs = macs(model, tokens, *reduction)?.total();
-        let ratios = milliseconds[0].iter().zip(series).map(|(first, own)| first / own);
+        let median_ms = median(series.clone());
         Ok(ReductionTiming {
             reduction: *reduction,
-            median_ms: median(series.clone()),
+            median_ms,
             p95_ms: percentile(series.clone(), 95),
-            speed_up: median(ratios.collect()),
+            speed_up: median(milliseconds[0].clone()) / median_ms,
             macs,
             predicted_speed_up: reference / macs as f64,
         })

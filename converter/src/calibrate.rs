@@ -4,6 +4,7 @@ use crate::bench::{input, percentile};
 use crate::dataset::SampleInput;
 use crate::evaluate::median;
 use crate::session::Session;
+use crate::verify::worse;
 use anyhow::{Context, Result, ensure};
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, CostModel, DeadlineChoice, TOKEN_GROUP, tokens_for_reduction};
@@ -23,6 +24,11 @@ const COSTS: usize = 5;
 const WITHIN_MARGIN: usize = 99;
 /// The largest margin: a machine noisier than this meets deadlines late rather than waste more.
 const LARGEST_MARGIN: f32 = 0.12;
+/// The largest error of a prediction that costs may have, about twice the largest margin. A quiet machine
+/// has a few per cent; from here on a deadline says little of the time that is taken.
+pub const LARGEST_ERROR: f32 = 0.25;
+/// The share of the runs of one input that [`Fitted::noise`] covers.
+const MOST_RUNS: usize = 90;
 
 /// The costs of a package on a machine, as they are stored beside it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -75,7 +81,21 @@ impl Costs {
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("cannot read {}: `coda bench --calibrate` writes it", path.display())
         })?;
-        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+        let costs: Self =
+            serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        costs.check().with_context(|| {
+            format!("{}: run `coda bench --calibrate` again on a quiet machine", path.display())
+        })?;
+        Ok(costs)
+    }
+
+    /// Whether deadlines may be kept by these costs.
+    fn check(&self) -> Result<()> {
+        let CostModel { fixed, token, frozen, attention, task, margin } = self.model();
+        let costs = [fixed, token, frozen, attention, task, margin];
+        ensure!(costs.iter().all(|cost| *cost >= 0.0 && cost.is_finite()), "a cost is below 0");
+        ensure!(costs[..COSTS].iter().sum::<f32>() > 0.0, "every cost is 0");
+        check_error(self.worst_error)
     }
 }
 
@@ -90,6 +110,12 @@ impl Point {
     fn columns(&self) -> [f64; COSTS] {
         let Macs { frozen, attention, task } = self.macs;
         [1.0, self.tokens as f64, frozen as f64, attention as f64, task as f64]
+    }
+
+    /// By how much most runs exceed the median, as a share of it.
+    fn noise(&self) -> f64 {
+        let times = &self.nanoseconds;
+        percentile(times.clone(), MOST_RUNS) / median(times.clone()) - 1.0
     }
 }
 
@@ -127,6 +153,37 @@ pub struct Fitted {
     pub costs: CostModel,
     /// Largest error of a predicted median, as a share of it.
     pub worst_error: f32,
+    /// By how much nine in ten runs of an input exceed their own median at most, as a share of it; the
+    /// median over inputs.
+    pub noise: f32,
+}
+
+impl Fitted {
+    /// Whether deadlines may be kept by these costs.
+    ///
+    /// # Errors
+    /// The machine was busy, or the costs predict badly; the error says what to do.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.noise <= LARGEST_ERROR,
+            "one run in ten took more than {:.0} % longer than the median of its like (at most {:.0} %): \
+             other programs use the CPU; stop them, or give fewer --threads",
+            self.noise * 100.0,
+            LARGEST_ERROR * 100.0
+        );
+        check_error(self.worst_error).context("measure again on a quiet machine, with more --runs")
+    }
+}
+
+/// No deadline is kept by a prediction that is off by more than [`LARGEST_ERROR`]; nor by a NaN.
+fn check_error(worst: f32) -> Result<()> {
+    ensure!(
+        (0.0..=LARGEST_ERROR).contains(&worst),
+        "the costs predict times with an error of up to {:.1} %, at most {:.0} % is of use",
+        worst * 100.0,
+        LARGEST_ERROR * 100.0
+    );
+    Ok(())
 }
 
 /// Measures inferences of up to `tokens` tokens and fits their costs. `progress` is called after
@@ -184,10 +241,11 @@ fn fit(points: &[Point]) -> Fitted {
     let weights: Vec<f64> = points.iter().map(weight).collect();
     let (costs, left) = non_negative_least_squares(&rows, &weights);
     let errors = left.iter().zip(&weights).map(|(left, weight)| (left / weight).abs());
-    let worst_error = errors.fold(0.0, f64::max) as f32;
+    let worst_error = errors.fold(0.0, worse) as f32;
     let [fixed, token, frozen, attention, task] = costs.map(|cost| cost as f32);
     let costs = CostModel { fixed, token, frozen, attention, task, margin: 0.0 };
-    Fitted { costs: CostModel { margin: margin(&costs, points), ..costs }, worst_error }
+    let costs = CostModel { margin: margin(&costs, points), ..costs };
+    Fitted { costs, worst_error, noise: median(points.iter().map(Point::noise).collect()) as f32 }
 }
 
 /// `x >= 0` for which `rows x` is closest to `targets`, and what it leaves of them: coordinate
@@ -342,10 +400,59 @@ mod tests {
                 points.push(Point { tokens: tokens as usize, macs, nanoseconds: vec![time] });
             }
         }
-        let Fitted { costs: found, worst_error } = fit(&points);
-        assert!(worst_error < 1e-3, "{worst_error}");
+        let fitted = fit(&points);
+        let Fitted { costs: found, worst_error, noise } = fitted;
+        assert!(worst_error < 1e-3 && noise == 0.0, "{worst_error} {noise}");
+        fitted.check().unwrap();
         assert!((found.frozen / made.frozen - 1.0).abs() < 0.01, "{found:?}");
         assert!((found.attention / made.attention - 1.0).abs() < 0.05, "{found:?}");
         assert!(found.margin < 1e-3);
+    }
+
+    #[test]
+    fn costs_that_predict_badly_or_of_a_busy_machine_are_refused() {
+        let costs = CostModel { fixed: 1.0, ..CostModel::default() };
+        let check = |worst_error, noise| Fitted { costs, worst_error, noise }.check();
+        assert!(check(0.05, 0.1).is_ok());
+        for (worst_error, noise, word) in [
+            (0.9, 0.1, "90.0 %"),
+            (f32::NAN, 0.1, "NaN"),
+            (0.05, 0.8, "80 %"),
+            (0.05, f32::NAN, "NaN"),
+        ] {
+            let error = format!("{:#}", check(worst_error, noise).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn stored_costs_that_predict_badly_or_nothing_are_not_read() {
+        let good = Costs {
+            cpu: String::new(),
+            kernels: String::new(),
+            threads: 1,
+            fixed: 1.0,
+            token: 0.0,
+            frozen: 0.0,
+            attention: 0.0,
+            task: 0.0,
+            margin: 0.0,
+            worst_error: 0.1,
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let package = directory.path().join("p.coda");
+        let read = |costs: &Costs| {
+            std::fs::write(Costs::path(&package), serde_json::to_string(costs).unwrap()).unwrap();
+            Costs::read(&package).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(&good), Ok(good.clone()));
+        for (bad, word) in [
+            (Costs { worst_error: 0.9, ..good.clone() }, "90.0 %"),
+            (Costs { fixed: 0.0, ..good.clone() }, "every cost is 0"),
+            (Costs { margin: -1.0, ..good }, "below 0"),
+        ] {
+            let error = read(&bad).unwrap_err();
+            assert!(error.contains(word) && error.contains("p.coda.costs.json"), "{error}");
+        }
     }
 }

@@ -96,6 +96,16 @@ pub struct Labelled {
     pub notes: Vec<String>,
 }
 
+impl Labelled {
+    /// What of the data was cut, and what may be a mistake, a sentence each.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let cut = self.cut;
+        let cut = (cut > 0)
+            .then(|| format!("{cut} texts are longer than the model reads: their ends were cut"));
+        cut.into_iter().chain(self.notes.iter().cloned())
+    }
+}
+
 /// Reads a labelled set for `model`: TSV or CSV of label and text ([`rows`]), safetensors of token ids
 /// (`input_ids`, `lengths`, `labels`), IDX images with an IDX file of labels beside them, or a folder of
 /// class folders of pictures. gzip is unpacked.

@@ -2,7 +2,7 @@
 
 use crate::dataset::Sample;
 use crate::session::Session;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use coda_runtime::config::{Head, HeadKind, Reading};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -21,7 +21,7 @@ pub struct ReductionResult {
     pub accuracy: f64,
     /// Median latency of one inference, milliseconds; text to tokens not counted.
     pub median_ms: f64,
-    /// Median of (latency at the first reduction / latency here), sample by sample.
+    /// Median of (latency at the first reduction / latency here), sample by sample: samples differ.
     pub speed_up: f64,
     /// Median time from text to label, milliseconds; [`median_ms`](Self::median_ms) without texts.
     pub end_to_end_ms: f64,
@@ -46,6 +46,9 @@ pub struct Evaluation {
     pub kernels: &'static str,
     /// Longest input in tokens.
     pub tokens: usize,
+    /// The inputs are texts: from text to label is longer than from tokens.
+    #[serde(skip)]
+    pub from_text: bool,
     /// Bytes of the arena.
     pub arena_bytes: usize,
     /// One entry for each reduction, in the order asked for.
@@ -94,12 +97,13 @@ pub fn evaluate(
         .with_kernels(settings.kernels)
         .with_threads(settings.threads)?;
     let mut tallies = vec![Tally::default(); budgets.len()];
-    for sample in samples {
+    for (index, sample) in samples.iter().enumerate() {
         for (tally, layers) in tallies.iter_mut().zip(&budgets) {
             let start = Instant::now();
             let budget = layers.as_deref().map_or(Budget::Task, Budget::PerLayer);
-            let label =
-                session.run(sample.input.as_input(), budget, &mut (), |output| output.label())?;
+            let label = session
+                .run(sample.input.as_input(), budget, &mut (), |output| output.label())
+                .with_context(|| format!("sample {}", index + 1))?;
             let seconds = start.elapsed().as_secs_f64();
             tally.add(label == Some(sample.label), seconds, sample.tokenizing);
         }
@@ -110,6 +114,7 @@ pub fn evaluate(
         samples: samples.len(),
         kernels: settings.kernels.name,
         tokens: longest,
+        from_text: samples.iter().any(|sample| sample.tokenizing > 0.0),
         arena_bytes: session.plan().arena_bytes(),
         reductions: pairs.map(|(r, tally)| tally.result(*r, &tallies[0])).collect(),
     })
@@ -163,6 +168,12 @@ pub fn check_layer_factors(factors: &[f32], layers: usize) -> Result<()> {
 
 fn median_ratio(dense: &[f64], own: &[f64]) -> f64 {
     median(dense.iter().zip(own).map(|(dense, own)| dense / own).collect())
+}
+
+/// Whether a task routes tokens in some layer. Where none does, every reduction computes the same.
+#[must_use]
+pub fn routes(model: &Model<'_>) -> bool {
+    (0..model.config().layers).any(|layer| model.layer(layer).routing.is_some())
 }
 
 /// The median; 0 for none.

@@ -9,6 +9,7 @@
 //! | [`smooth`] | evens out what is quantised to int8, before it is packed |
 //! | [`sign`] | keys, and packages signed with them |
 //! | [`output`] | files that are whole or not there |
+//! | [`mod@say`] | what commands say, and whether it was written |
 //! | [`session`] | a bound model with its arena, for host programs |
 //! | [`dataset`] | labelled texts, token ids and images |
 //! | [`rows`] | labelled texts in TSV and CSV files |
@@ -42,6 +43,7 @@ pub mod picture;
 pub mod preparation;
 pub mod quantize;
 pub mod rows;
+pub mod say;
 pub mod session;
 pub mod sign;
 pub mod smooth;

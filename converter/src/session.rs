@@ -2,12 +2,13 @@
 
 use crate::bytes::PackageBytes;
 use anyhow::{Context, Result, anyhow, bail};
-use coda_runtime::executor::{Executor, Input, Observer, Output, ThreadPool};
+use coda_runtime::executor::{Executor, Input, Observer, Output, RunError, ThreadPool};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, CostModel};
+use coda_runtime::tensor::Matrix;
 use memmap2::MmapMut;
 
 /// An arena from which on the system is asked for large pages: they come with fewer faults.
@@ -88,8 +89,27 @@ impl<'m> Session<'m> {
     /// Runs one input and hands its answer to `read`.
     ///
     /// # Errors
-    /// As [`Executor::run`].
+    /// As [`Executor::run`]; of an answer that is not finite it says in which layer that began.
     pub fn run<T: Send>(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        observer: &mut (impl Observer + Send),
+        read: impl FnOnce(Output<'_>) -> T + Send,
+    ) -> Result<T> {
+        let answer = self.run_once(input, budget, observer, read);
+        answer.map_err(|error| {
+            if !is_not_finite(&error) {
+                return error;
+            }
+            let mut seen = FirstNotFinite::default();
+            // It ends as before; nothing is read of it but the stage.
+            let _ = self.run_once(input, budget, &mut seen, |_| ());
+            error.context(seen.sentence())
+        })
+    }
+
+    fn run_once<T: Send>(
         &mut self,
         input: Input<'_>,
         budget: Budget<'_>,
@@ -106,6 +126,56 @@ impl<'m> Session<'m> {
         };
         let mut executor = executor.with_workers(pool);
         pool.run(|| Ok(read(executor.run_observed(input, budget, observer)?)))
+    }
+}
+
+/// Whether a run failed because its answer is not finite.
+#[must_use]
+pub fn is_not_finite(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<RunError>() == Some(&RunError::NotFinite)
+}
+
+/// The first stage of a run with a hidden state that is not finite.
+#[derive(Debug, Default)]
+pub struct FirstNotFinite {
+    stages: usize,
+    found: Option<String>,
+}
+
+impl FirstNotFinite {
+    fn see(&mut self, hidden: Matrix<'_>) {
+        let stage = self.stages;
+        self.stages += 1;
+        if self.found.is_some() {
+            return;
+        }
+        let bad = hidden.iter().enumerate().find_map(|(token, row)| {
+            row.iter().find(|value| !value.is_finite()).map(|value| (token, *value))
+        });
+        self.found = bad.map(|(token, value)| match stage.checked_sub(1) {
+            None => format!("{value} in the embedding of token {token}"),
+            Some(layer) => format!("{value} after layer {layer} at token {token}"),
+        });
+    }
+
+    /// What was found, and what it can be.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let began = self.found.as_deref().unwrap_or("behind the last layer");
+        format!(
+            "no answer: NaN or infinity, first {began}: activations overflow f32 or weights are damaged \
+             (`coda verify` compares every layer)"
+        )
+    }
+}
+
+impl Observer for FirstNotFinite {
+    fn embedded(&mut self, hidden: Matrix<'_>) {
+        self.see(hidden);
+    }
+
+    fn layer(&mut self, _: usize, hidden: Matrix<'_>) {
+        self.see(hidden);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signs packages: the writer of `coda_runtime::signature`.
 
-use crate::output::write_whole;
+use crate::output::{file_for, write_whole};
 use coda_runtime::format::{FormatError, Package};
 use coda_runtime::signature::{
     MAGIC, MAJOR, MINOR, SignatureError, Trust, digest, envelope, key_id,
@@ -77,6 +77,7 @@ pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), SignError> {
     let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(other(error)))?;
     let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
     let public = public.map_err(|error| failed(other(error)))?;
+    file_for(path).map_err(failed)?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -2,11 +2,11 @@
 
 use crate::dataset::SampleInput;
 use crate::oracle::{Oracle, OracleInput};
-use crate::session::Session;
+use crate::session::{Session, is_not_finite};
 use crate::source::Base;
 use anyhow::{Context, Result, bail};
 use coda_runtime::config::HeadKind;
-use coda_runtime::executor::Observer;
+use coda_runtime::executor::{Observer, all_finite, largest};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -37,8 +37,29 @@ pub struct Comparison {
     pub stages: Vec<Difference>,
     /// Inputs with the same label, per cent; absent without a classifier.
     pub agreement: Option<f64>,
-    /// Smallest cosine of two answers.
-    pub cosine: f64,
+    /// For each input with another label: by how much the reference prefers its own one, as a share of
+    /// the root mean square of its logits. Where that is little, either label is right.
+    pub margins: Vec<f64>,
+    /// Smallest cosine of two embeddings; absent without an embedding.
+    pub cosine: Option<f64>,
+    /// Where a value was first NaN or infinite.
+    pub not_finite: Option<String>,
+}
+
+impl Comparison {
+    /// Inputs with the same label, or with another one that the reference prefers by at most `margin`,
+    /// per cent; absent without a classifier.
+    #[must_use]
+    pub fn agreement_within(&self, margin: f64) -> Option<f64> {
+        let close = self.margins.iter().filter(|own| **own <= margin).count();
+        self.agreement.map(|same| same + 100.0 * close as f64 / self.inputs.max(1) as f64)
+    }
+}
+
+/// The larger of two errors; NaN is larger than any.
+#[must_use]
+pub fn worse(a: f64, b: f64) -> f64 {
+    if a >= b || a.is_nan() { a } else { b }
 }
 
 /// Everything one run shows.
@@ -53,9 +74,10 @@ impl States {
         self.stages.push((stage, values));
     }
 
-    fn label(&self) -> Option<usize> {
-        let values = self.answer.iter().enumerate();
-        values.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
+    /// The first stage with a value that is not finite.
+    fn not_finite(&self) -> Option<&str> {
+        let bad = self.stages.iter().find(|(_, values)| !all_finite(values));
+        bad.map(|(stage, _)| stage.as_str())
     }
 }
 
@@ -75,9 +97,14 @@ fn flat(matrix: Matrix<'_>) -> Vec<f32> {
 
 fn run_model(session: &mut Session<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<States> {
     let mut states = States::default();
-    let (hidden, answer) = session.run(input.as_input(), budget, &mut states, |output| {
+    let found = session.run(input.as_input(), budget, &mut states, |output| {
         (flat(output.hidden), output.values.to_vec())
-    })?;
+    });
+    let (hidden, answer) = match found {
+        // The stages that it came to say where.
+        Err(error) if is_not_finite(&error) => (vec![f32::NAN], vec![f32::NAN]),
+        found => found?,
+    };
     states.add("hidden".to_owned(), hidden);
     states.answer.clone_from(&answer);
     states.add("answer".to_owned(), answer);
@@ -181,8 +208,10 @@ fn session_for<'m>(model: &'m Model<'m>, inputs: &[SampleInput]) -> Result<Sessi
 struct Tally {
     inputs: usize,
     same_label: usize,
-    lowest_cosine: Option<f64>,
-    has_labels: bool,
+    margins: Vec<f64>,
+    lowest_cosine: f64,
+    head: Option<HeadKind>,
+    not_finite: Option<String>,
     stages: Vec<StageTally>,
 }
 
@@ -198,16 +227,20 @@ struct StageTally {
 
 impl Tally {
     fn new(model: &Model<'_>) -> Self {
-        let kind = model.head().map(|head| head.kind);
-        let has_labels = matches!(kind, Some(HeadKind::Classification { .. }));
-        Self { has_labels, ..Self::default() }
+        let head = model.head().map(|head| head.kind);
+        Self { head, lowest_cosine: 1.0, ..Self::default() }
     }
 
     fn add(&mut self, own: &States, other: &States) {
         self.inputs += 1;
-        self.same_label += usize::from(own.label() == other.label());
-        let cosine = cosine(&own.answer, &other.answer);
-        self.lowest_cosine = Some(self.lowest_cosine.map_or(cosine, |low| low.min(cosine)));
+        for (whose, states) in [("", own), (" of the reference", other)] {
+            if let (None, Some(stage)) = (&self.not_finite, states.not_finite()) {
+                self.not_finite = Some(format!("input {}, {stage}{whose}", self.inputs));
+            }
+        }
+        self.compare_labels(&own.answer, &other.answer);
+        // Negated, a NaN is the worst.
+        self.lowest_cosine = -worse(-self.lowest_cosine, -cosine(&own.answer, &other.answer));
         self.stages.resize_with(own.stages.len().max(self.stages.len()), StageTally::default);
         let pairs = own.stages.iter().zip(&other.stages);
         for (tally, ((name, own), (_, other))) in self.stages.iter_mut().zip(pairs) {
@@ -216,14 +249,33 @@ impl Tally {
         }
     }
 
+    /// The labels of two vectors of logits, and the margin where they differ.
+    fn compare_labels(&mut self, own: &[f32], other: &[f32]) {
+        let (label, reference) = (largest(own), largest(other));
+        if label.is_some() && label == reference {
+            self.same_label += 1;
+            return;
+        }
+        let logit =
+            |label: Option<usize>| label.and_then(|at| other.get(at)).map(|x| f64::from(*x));
+        let squares: f64 = other.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        let scale = (squares / other.len().max(1) as f64).sqrt();
+        let margin = logit(reference).zip(logit(label)).map(|(best, found)| best - found);
+        self.margins.push(margin.map_or(f64::NAN, |margin| margin / scale));
+    }
+
     fn finish(self, title: &str) -> Comparison {
         let share = 100.0 * self.same_label as f64 / self.inputs.max(1) as f64;
+        let classifies = matches!(self.head, Some(HeadKind::Classification { .. }));
+        let embeds = matches!(self.head, Some(HeadKind::Embedding { .. }));
         Comparison {
             title: title.to_owned(),
             inputs: self.inputs,
             stages: self.stages.into_iter().map(StageTally::finish).collect(),
-            agreement: self.has_labels.then_some(share),
-            cosine: self.lowest_cosine.unwrap_or(1.0),
+            agreement: classifies.then_some(share),
+            margins: if classifies { self.margins } else { Vec::new() },
+            cosine: embeds.then_some(self.lowest_cosine),
+            not_finite: self.not_finite,
         }
     }
 }
@@ -231,8 +283,8 @@ impl Tally {
 impl StageTally {
     fn add(&mut self, own: &[f32], other: &[f32]) {
         for (a, b) in own.iter().zip(other) {
-            let error = f64::from((a - b).abs());
-            self.worst = self.worst.max(error);
+            let error = (f64::from(*a) - f64::from(*b)).abs();
+            self.worst = worse(self.worst, error);
             self.sum += error;
             self.squares += f64::from(*b) * f64::from(*b);
         }
@@ -250,12 +302,71 @@ impl StageTally {
     }
 }
 
-/// Cosine of the angle between two vectors; 1 for empty ones.
+/// Cosine of the angle between two vectors; 1 for equal ones (empty ones too), 0 if one of them has no
+/// length, NaN if a value is NaN.
 #[must_use]
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
     };
     let length = (dot(a, a) * dot(b, b)).sqrt();
-    if length > 0.0 { dot(a, b) / length } else { 1.0 }
+    match length {
+        0.0 => f64::from(u8::from(a == b)),
+        _ => dot(a, b) / length,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(head: HeadKind, pairs: &[[&[f32]; 2]]) -> Comparison {
+        let mut tally = Tally { head: Some(head), lowest_cosine: 1.0, ..Tally::default() };
+        for [own, other] in pairs {
+            let states = |answer: &[f32]| {
+                let mut states = States { answer: answer.to_vec(), ..States::default() };
+                states.add("answer".to_owned(), answer.to_vec());
+                states
+            };
+            tally.add(&states(own), &states(other));
+        }
+        tally.finish("pairs")
+    }
+
+    #[test]
+    fn another_label_counts_by_the_margin_of_the_reference() {
+        let labels = HeadKind::Classification { labels: 2 };
+        let found = tally(labels, &[[&[1.0, -1.0], &[2.0, -2.0]], [&[-0.1, 0.1], &[0.2, 0.1]]]);
+        assert_eq!((found.agreement, found.cosine, found.margins.len()), (Some(50.0), None, 1));
+        assert_eq!(found.agreement_within(0.1), Some(50.0));
+        assert_eq!(found.agreement_within(0.7), Some(100.0));
+    }
+
+    #[test]
+    fn a_nan_is_the_worst_error_and_no_label_wherever_it_comes() {
+        let labels = HeadKind::Classification { labels: 2 };
+        let good: [&[f32]; 2] = [&[1.0, 2.0], &[1.0, 2.0]];
+        for bad in [f32::NAN, f32::INFINITY] {
+            let both = [bad, bad];
+            for damaged in [[&[1.0, 2.0][..], &both], [&both, &[1.0, 2.0]], [&both, &both]] {
+                for pairs in [[good, damaged], [damaged, good]] {
+                    let found = tally(labels, &pairs);
+                    assert!(!(found.stages[0].worst <= 1e30), "{found:?}");
+                    assert!(found.not_finite.is_some());
+                    let found = tally(HeadKind::Embedding { normalize: true }, &pairs);
+                    assert!(!(found.cosine.unwrap() >= 0.0), "{found:?}");
+                }
+            }
+            let none = tally(labels, &[good, [&[f32::NAN; 2], &[f32::NAN; 2]]]);
+            assert_eq!(none.agreement_within(1e30), Some(50.0));
+        }
+    }
+
+    #[test]
+    fn a_vector_without_length_is_like_none_but_itself() {
+        assert_eq!(cosine(&[0.0], &[1.0]), 0.0);
+        assert_eq!(cosine(&[0.0], &[0.0]), 1.0);
+        assert_eq!(cosine(&[], &[]), 1.0);
+        assert!(cosine(&[f32::NAN], &[1.0]).is_nan());
+    }
 }

@@ -1,26 +1,32 @@
 //! `coda bench`: latency at several reductions.
 
-use super::shared::{Compute, PackageFiles, check_reduction, cpu_name, progress, removed};
+use super::shared::{
+    Compute, PackageFiles, check_reduction, cpu_name, no_routing, print_notes, progress, removed,
+    threads,
+};
 use super::table::{grouped, table};
 use anyhow::{Context, Result, ensure};
 use coda_converter::bench::{self, ReductionTiming};
 use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted};
 use coda_converter::output::write_whole;
+use coda_converter::say;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{CostModel, token_step};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Inferences at each of ten deadlines.
 const DEADLINE_RUNS: usize = 20;
+/// A speed-up of so many times the predicted one gets a remark: caches explain less.
+const BEYOND_MACS: f64 = 1.25;
 
 /// Measure latency at several reductions, side by side
 ///
-/// The reductions of a round are run one after the other, and ratios are taken round by round, so
-/// that a change of the machine's speed meets all of them. The input is made up. Kernels take the same
+/// The reductions of a round are run one after the other, so that a change of the machine's speed meets
+/// all of them; a speed-up is the ratio of two medians. The input is made up. Kernels take the same
 /// time whatever the values are, with one exception: int8 products of avx2 take up to a third longer
 /// where the values of a row are spread evenly, which those of a model are not.
 #[derive(Debug, clap::Args)]
@@ -64,40 +70,56 @@ impl Bench {
         }
         ensure!(!self.reductions.is_empty(), "give at least one reduction");
         self.reductions.iter().try_for_each(|reduction| check_reduction(*reduction, tokens))?;
+        let dense = no_routing(&model, "--reductions");
+        let reductions = if dense.is_some() { &[1.0] } else { &self.reductions[..] };
+        let notes: Vec<String> = self.compute.note().into_iter().chain(dense).collect();
         let mut session = self.compute.session(&model, Capacity::any_budget(tokens))?;
         let runs = self.runs.get();
         let bar = progress("timing", runs as u64);
-        let lines = bench::measure(&mut session, &input, &self.reductions, runs, || bar.inc(1))?;
+        let lines = bench::measure(&mut session, &input, reductions, runs, || bar.inc(1))?;
         bar.finish_and_clear();
-        self.print_lines(&lines, session.plan(), load_ms)
+        self.print_lines(&lines, session.plan(), load_ms, notes)
     }
 
-    fn print_lines(&self, lines: &[ReductionTiming], plan: &Plan, load_ms: f64) -> Result<()> {
-        let (tokens, arena_bytes) = (plan.capacity().tokens, plan.arena_bytes());
-        let (runs, threads) = (self.runs, self.compute.threads);
-        let kernels = self.compute.kernels()?.name;
+    fn print_lines(
+        &self,
+        lines: &[ReductionTiming],
+        plan: &Plan,
+        load_ms: f64,
+        mut notes: Vec<String>,
+    ) -> Result<()> {
+        notes.extend(disturbed(lines));
         if self.json {
-            let object = json!({
-                "tokens": tokens,
-                "threads": threads,
-                "kernels": kernels,
-                "cpu": cpu_name(),
-                "runs": runs,
-                "load_ms": load_ms,
-                "arena_bytes": arena_bytes,
-                "reductions": lines,
-            });
-            println!("{object}");
+            let mut object = self.to_json(lines, plan)?;
+            object["load_ms"] = json!(load_ms);
+            object["notes"] = json!(notes);
+            say!("{object}");
             return Ok(());
         }
         print_table(lines);
-        println!(
-            "{runs} rounds of {tokens} tokens, {threads} thread(s), arena {} bytes, {kernels} kernels \
-             on {}",
-            grouped(arena_bytes),
+        say!(
+            "{} rounds of {} tokens, {}, arena {} bytes, {} kernels on {}",
+            self.runs,
+            plan.capacity().tokens,
+            threads(self.compute.threads()),
+            grouped(plan.arena_bytes()),
+            self.compute.kernels()?.name,
             cpu_name()
         );
+        print_notes(&notes);
         Ok(())
+    }
+
+    fn to_json(&self, lines: &[ReductionTiming], plan: &Plan) -> Result<Value> {
+        Ok(json!({
+            "tokens": plan.capacity().tokens,
+            "threads": self.compute.threads(),
+            "kernels": self.compute.kernels()?.name,
+            "cpu": cpu_name(),
+            "runs": self.runs,
+            "arena_bytes": plan.arena_bytes(),
+            "reductions": lines,
+        }))
     }
 
     /// Measures, stores and checks the costs.
@@ -108,8 +130,9 @@ impl Bench {
         let bar = progress("measuring", steps as u64);
         let fitted = calibrate::calibrate(&mut session, tokens, rounds, || bar.inc(1))?;
         bar.finish_and_clear();
-        let stored = self.stored(&fitted)?;
         let path = Costs::path(self.files.first());
+        fitted.check().with_context(|| format!("{} is not written", path.display()))?;
+        let stored = self.stored(&fitted)?;
         write_whole(&path, (serde_json::to_string_pretty(&stored)? + "\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
         let mut session = session.with_costs(fitted.costs);
@@ -117,15 +140,29 @@ impl Bench {
         let checks =
             calibrate::check_deadlines(&mut session, tokens, DEADLINE_RUNS, || bar.inc(1))?;
         bar.finish_and_clear();
+        self.print_costs(&fitted, &checks)
+    }
+
+    fn print_costs(&self, fitted: &Fitted, checks: &[DeadlineCheck]) -> Result<()> {
+        let path = Costs::path(self.files.first());
+        let notes: Vec<String> = self.compute.note().into_iter().collect();
         if self.json {
-            let file = path.display().to_string();
-            println!("{}", json!({ "costs": stored, "file": file, "deadlines": checks }));
+            let mut object = json!({ "costs": self.stored(fitted)?, "deadlines": checks });
+            object["noise"] = json!(fitted.noise);
+            object["file"] = json!(path.display().to_string());
+            object["notes"] = json!(notes);
+            say!("{object}");
             return Ok(());
         }
-        println!("const COSTS: CostModel = {:?};", fitted.costs);
-        println!("largest error of the prediction: {:.1} %", fitted.worst_error * 100.0);
-        println!("wrote {}", path.display());
-        print_deadlines(&checks);
+        print_notes(&notes);
+        say!("const COSTS: CostModel = {:?};", fitted.costs);
+        say!(
+            "largest error of the prediction: {:.1} %, noise of the machine: {:.1} %",
+            fitted.worst_error * 100.0,
+            fitted.noise * 100.0
+        );
+        say!("wrote {}", path.display());
+        print_deadlines(checks);
         Ok(())
     }
 
@@ -135,7 +172,7 @@ impl Bench {
         Ok(Costs {
             cpu: cpu_name(),
             kernels: self.compute.kernels()?.name.to_owned(),
-            threads: self.compute.threads.get(),
+            threads: self.compute.threads(),
             fixed,
             token,
             frozen,
@@ -165,15 +202,25 @@ fn print_deadlines(checks: &[DeadlineCheck]) {
         ]
     });
     let header = ["deadline", "k", "predicted", "median", "used", "late", "by noise"];
-    println!("{}", table(header, rows.collect()));
+    say!("{}", table(header, rows.collect()));
     let share = |of: fn(&DeadlineCheck) -> f64| {
         100.0 * checks.iter().map(of).sum::<f64>() / checks.len() as f64
     };
-    println!(
+    say!(
         "late {:.1} % of all runs, {:.1} % by the noise that runs of the same k show without a deadline",
         share(|check| check.late),
         share(|check| check.noise)
     );
+}
+
+/// A note if a speed-up is well beyond what the multiply-accumulates explain.
+fn disturbed(lines: &[ReductionTiming]) -> Option<String> {
+    let odd = lines.iter().find(|line| line.speed_up > BEYOND_MACS * line.predicted_speed_up)?;
+    Some(format!(
+        "{:.2}x at r = {} is more than its multiply-accumulates explain ({:.2}x): something slowed the \
+         first reduction down; measure again on a quiet machine",
+        odd.speed_up, odd.reduction, odd.predicted_speed_up
+    ))
 }
 
 fn print_table(lines: &[ReductionTiming]) {
@@ -188,5 +235,5 @@ fn print_table(lines: &[ReductionTiming]) {
         ]
     });
     let header = ["reduction", "median", "95 %", "speed-up", "MAC", "by MAC"];
-    println!("{}", table(header, rows.collect()));
+    say!("{}", table(header, rows.collect()));
 }

@@ -2,6 +2,7 @@
 
 use super::table::grouped;
 use anyhow::{Context, Result, ensure};
+use coda_converter::say;
 use serde_json::{Value, json};
 
 /// A line for each board. `targets/boards.sh` compares code and stack with the emulated program.
@@ -56,7 +57,7 @@ impl Board {
     /// Prints what the board needs; an error if it has less.
     pub(super) fn print(self, package: usize, arena: usize) -> Result<()> {
         let (flash, ram) = self.needs(package, arena);
-        println!(
+        say!(
             "{}, code and stack by the bounds in targets/boards.csv, which targets/boards.sh holds \
              programs to:",
             self.name
@@ -65,7 +66,7 @@ impl Board {
             ("flash", flash, self.flash, format!("packages and {} of code", grouped(self.code))),
             ("RAM", ram, self.ram, format!("arena and {} of stack", grouped(self.stack))),
         ] {
-            println!("{memory}: {} of {} bytes ({parts})", grouped(needed), grouped(has));
+            say!("{memory}: {} of {} bytes ({parts})", grouped(needed), grouped(has));
             ensure!(
                 needed <= has,
                 "{} has too little {memory}: {} bytes needed, {} there",

@@ -3,6 +3,7 @@
 use super::shared::cpu_name;
 use super::table::table;
 use anyhow::Result;
+use coda_converter::say;
 use coda_runtime::kernels::{ENVIRONMENT_VARIABLE, Kernels};
 use serde_json::json;
 
@@ -29,16 +30,16 @@ impl Cpu {
                 "available": found,
                 "used": used,
             });
-            println!("{object}");
+            say!("{object}");
             return Ok(());
         }
         let rows = Kernels::compiled().map(|name| {
             let runs = if found.contains(&name) { "yes" } else { "no" };
             [name, runs, if name == used { "yes" } else { "" }].map(str::to_owned)
         });
-        println!("{}", table(["kernel table", "this CPU has it", "in use"], rows.collect()));
-        println!("{} ({}), {threads} threads", cpu_name(), std::env::consts::ARCH);
-        println!("{ENVIRONMENT_VARIABLE}=TABLE or --kernels TABLE uses another");
+        say!("{}", table(["kernel table", "this CPU has it", "in use"], rows.collect()));
+        say!("{} ({}), {threads} threads", cpu_name(), std::env::consts::ARCH);
+        say!("{ENVIRONMENT_VARIABLE}=TABLE or --kernels TABLE uses another");
         Ok(())
     }
 }

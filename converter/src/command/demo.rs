@@ -2,15 +2,16 @@
 
 use super::head::label_name;
 use super::pack::pack;
-use super::run::{best, drawing, read_image};
+use super::run::{drawing, read_image};
 use super::shared::{check_reduction, cpu_name, progress, removed};
 use super::table::{grouped, table};
 use anyhow::{Context, Result};
 use coda_converter::dataset::{Sample, SampleInput};
 use coda_converter::draw::Trace;
 use coda_converter::evaluate::{Evaluation, Settings, evaluate};
-use coda_converter::output::write_whole;
+use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, WeightType, bundle};
+use coda_converter::say;
 use coda_converter::session::Session;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -78,11 +79,12 @@ const ROUNDS: usize = 40;
 
 impl Demo {
     pub(super) fn run(&self) -> Result<()> {
+        self.output.iter().try_for_each(|path| check_output(path, &[]))?;
         let bundled = self.pack()?;
         if let Some(path) = &self.output {
             write_whole(path, &bundled)
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            println!("wrote {}", path.display());
+            say!("wrote {}", path.display());
         }
         let package = bundled.parse()?;
         let model = Model::from_package(&package)?;
@@ -114,7 +116,7 @@ impl Demo {
             for budget in budgets {
                 trace = Trace::default();
                 let input = sample.input.as_input();
-                let found = session.run(input, budget, &mut trace, |output| best(output.values))?;
+                let found = session.run(input, budget, &mut trace, |output| output.label())?;
                 let mark = if found == Some(sample.label) { "" } else { " (wrong)" };
                 let name = found.map_or_else(String::new, |label| label_name(model, label));
                 names.push(format!("{name}{mark}"));
@@ -126,13 +128,13 @@ impl Demo {
             rows.push([truth, names.remove(0), names.remove(0)]);
         }
         let routed = format!("r = {}", self.reduction);
-        println!(
+        say!(
             "ten images of the Fashion-MNIST test set (the README has the accuracy on all 10,000):"
         );
-        println!("{}", table(["image", "r = 1 (every patch)", &routed], rows));
+        say!("{}", table(["image", "r = 1 (every patch)", &routed], rows));
         let count = tokens_for_reduction(tokens, self.reduction);
-        println!("patches that pass the frozen layers at {routed} ({count} of {tokens} tokens):\n");
-        drawings.iter().for_each(|drawing| println!("{drawing}"));
+        say!("patches that pass the frozen layers at {routed} ({count} of {tokens} tokens):\n");
+        drawings.iter().for_each(|drawing| say!("{drawing}"));
         Ok(())
     }
 
@@ -157,9 +159,9 @@ impl Demo {
         let selected = tokens_for_reduction(tokens, self.reduction);
         let (any, routed) =
             (arena(Capacity::any_budget(tokens))?, arena(Capacity { tokens, selected })?);
-        println!("flash: {} bytes (base and task in one bundle)", grouped(bundle.len()));
-        println!("RAM:   {} bytes of arena for any budget, exactly", grouped(any));
-        println!(
+        say!("flash: {} bytes (base and task in one bundle)", grouped(bundle.len()));
+        say!("RAM:   {} bytes of arena for any budget, exactly", grouped(any));
+        say!(
             "       {} bytes if no call asks for less than r = {}",
             grouped(routed),
             self.reduction
@@ -195,7 +197,7 @@ fn print_latency(result: &Evaluation) {
     let rows = result.reductions.iter().map(|line| {
         [line.name(), format!("{:.3} ms", line.median_ms), format!("{:.2}x", line.speed_up)]
     });
-    println!("{}", table(["reduction", "median latency", "speed-up"], rows.collect()));
+    say!("{}", table(["reduction", "median latency", "speed-up"], rows.collect()));
     let runs = result.samples;
-    println!("{runs} runs each, side by side, {} kernels on {}\n", result.kernels, cpu_name());
+    say!("{runs} runs each, side by side, {} kernels on {}\n", result.kernels, cpu_name());
 }

@@ -1,12 +1,13 @@
 //! `coda eval`: accuracy and latency over a labelled set.
 
-use super::shared::{Compute, PackageFiles, cpu_name, progress};
+use super::shared::{Compute, PackageFiles, cpu_name, no_routing, print_notes, progress};
 use super::table::{grouped, table};
 use anyhow::{Result, ensure};
 use coda_converter::dataset::{self, Labelled, Reading};
-use coda_converter::evaluate::{Evaluation, Settings, evaluate};
+use coda_converter::evaluate::{Evaluation, ReductionResult, Settings, evaluate};
 use coda_converter::preparation::Preparation;
 use coda_converter::rows::Header;
+use coda_converter::say;
 use coda_runtime::model::Model;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -64,23 +65,24 @@ impl Eval {
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         let set = self.read(&model, &self.files.preparation(&files)?)?;
-        let own = self.task_budget.then_some(None);
-        let reductions: Vec<Option<f32>> =
-            self.reductions.iter().copied().map(Some).chain(own).collect();
+        let dense = no_routing(&model, "--reductions");
+        let notes = self.compute.note().into_iter().chain(dense.clone()).chain(set.notes());
+        let notes: Vec<String> = notes.collect();
+        let reductions = if dense.is_some() { vec![Some(1.0)] } else { self.asked() };
         let settings = Settings {
             reductions: &reductions,
             layer_factors: &self.layer_factors,
             kernels: self.compute.kernels()?,
-            threads: self.compute.threads.into(),
+            threads: self.compute.threads(),
         };
         let bar = progress("evaluating", set.samples.len() as u64);
         let result = evaluate(&model, &set.samples, settings, || bar.inc(1))?;
         bar.finish_and_clear();
         if self.json {
-            println!("{}", self.to_json(&result, &set));
+            say!("{}", self.to_json(&result, &set, &notes));
         } else {
             print_evaluation(&result);
-            print_notes(&set);
+            print_notes(&notes);
         }
         Ok(())
     }
@@ -97,11 +99,17 @@ impl Eval {
         dataset::read(&self.data, reading, model)
     }
 
-    fn to_json(&self, result: &Evaluation, set: &Labelled) -> Value {
+    /// Every reduction that is asked for, and the task's own.
+    fn asked(&self) -> Vec<Option<f32>> {
+        let own = self.task_budget.then_some(None);
+        self.reductions.iter().copied().map(Some).chain(own).collect()
+    }
+
+    fn to_json(&self, result: &Evaluation, set: &Labelled, notes: &[String]) -> Value {
         let mut object = json!(result);
         object["cut"] = json!(set.cut);
         object["passed_over"] = json!(set.passed_over);
-        object["notes"] = json!(set.notes);
+        object["notes"] = json!(notes);
         object["cpu"] = json!(cpu_name());
         if !self.layer_factors.is_empty() {
             object["layer_factors"] = json!(self.layer_factors);
@@ -111,20 +119,18 @@ impl Eval {
 }
 
 fn print_evaluation(result: &Evaluation) {
-    let rows = result.reductions.iter().map(|line| {
-        [
-            line.name(),
-            format!("{:.2} %", line.accuracy),
-            format!("{:.3} ms", line.median_ms),
-            format!("{:.2}x", line.speed_up),
-            format!("{:.3} ms", line.end_to_end_ms),
-            format!("{:.2}x", line.end_to_end_speed_up),
-        ]
-    });
-    let header =
-        ["reduction", "accuracy", "median latency", "speed-up", "from text", "speed-up from text"];
-    println!("{}", table(header, rows.collect()));
-    println!(
+    let rows = result.reductions.iter();
+    if result.from_text {
+        let header = ["reduction", "accuracy", "median", "speed-up", "from text", "speed-up"];
+        say!("{}", table(header, rows.map(row_from_text).collect()));
+    } else {
+        let header = ["reduction", "accuracy", "median", "speed-up"];
+        say!("{}", table(header, rows.map(row).collect()));
+    }
+    if result.reductions.len() > 1 {
+        say!("speed-up: the median over samples of the ratio to the first reduction");
+    }
+    say!(
         "{} samples of up to {} tokens, arena {} bytes, {} kernels on {}",
         result.samples,
         result.tokens,
@@ -134,10 +140,15 @@ fn print_evaluation(result: &Evaluation) {
     );
 }
 
-/// What of the data was cut or not used.
-fn print_notes(set: &Labelled) {
-    if set.cut > 0 {
-        println!("note: {} texts are longer than the model reads: their ends were cut", set.cut);
-    }
-    set.notes.iter().for_each(|note| println!("note: {note}"));
+fn row(line: &ReductionResult) -> [String; 4] {
+    let accuracy = format!("{:.2} %", line.accuracy);
+    let median = format!("{:.3} ms", line.median_ms);
+    [line.name(), accuracy, median, format!("{:.2}x", line.speed_up)]
+}
+
+/// The same with the times from text to label.
+fn row_from_text(line: &ReductionResult) -> [String; 6] {
+    let [reduction, accuracy, median, ratio] = row(line);
+    let from_text = format!("{:.3} ms", line.end_to_end_ms);
+    [reduction, accuracy, median, ratio, from_text, format!("{:.2}x", line.end_to_end_speed_up)]
 }

@@ -1,6 +1,7 @@
 //! Heads in words: what a package says of its answer, prompts, and logits that are no choice of one.
 
 use anyhow::{Context, Result};
+use coda_converter::say;
 use coda_runtime::config::{Head, HeadKind, Named, Reading};
 use coda_runtime::format::TextRules;
 use coda_runtime::model::Model;
@@ -96,8 +97,8 @@ pub(super) fn readings(model: &Model<'_>, values: &[f32]) -> Option<Vec<LabelRea
 pub(super) fn print_readings(readings: &[LabelReading]) {
     for LabelReading { label, value, probability } in readings {
         match probability {
-            Some(probability) => println!("{:5.1} %  {label}", 100.0 * probability),
-            None => println!("{value:.4}  {label}"),
+            Some(probability) => say!("{:5.1} %  {label}", 100.0 * probability),
+            None => say!("{value:.4}  {label}"),
         }
     }
 }

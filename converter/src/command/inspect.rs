@@ -4,8 +4,9 @@ use super::head::{describe, describe_texts};
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
-use coda_runtime::config::{Config, TaskConfig};
-use coda_runtime::format::{GLOBAL_LAYER, Package, Tensor};
+use coda_converter::say;
+use coda_runtime::config::{Config, Embedding, Gate, Named, Norm, NormPlacement, TaskConfig};
+use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -32,21 +33,30 @@ impl Inspect {
         if self.json {
             let parts: Vec<Value> = parts.iter().map(part_json).collect();
             let kind = package.kind().name();
-            println!("{}", json!({ "kind": kind, "bytes": bytes.len(), "parts": parts }));
+            say!("{}", json!({ "kind": kind, "bytes": bytes.len(), "parts": parts }));
             return Ok(());
         }
-        println!("{}: a {}, {} bytes", path.display(), package.kind().name(), grouped(bytes.len()));
+        say!("{}: a {}, {} bytes", path.display(), package.kind().name(), grouped(bytes.len()));
+        let mut told = Vec::new();
         for part in &parts {
-            self.print_part(part);
+            self.print_part(part, &mut told);
+        }
+        if package.kind() != PackageKind::Task {
+            let path = path.display();
+            say!("`coda run {path}` runs it, `coda plan {path}` shows the memory it needs");
         }
         Ok(())
     }
 
-    fn print_part(&self, part: &Package<'_>) {
+    /// What of `told` was already told of another part is not told again.
+    fn print_part(&self, part: &Package<'_>, told: &mut Vec<Fact>) {
         let version = part.version();
-        println!("\n{} package, format {}.{}", part.kind().name(), version.major, version.minor);
-        for (name, value) in facts(part) {
-            println!("  {name:<14} {value}");
+        say!("\n{} package, format {}.{}", part.kind().name(), version.major, version.minor);
+        for fact in facts(part) {
+            let (name, value) = &fact;
+            let known = *name == PROVENANCE && told.contains(&fact);
+            say!("  {name:<14} {}", if known { "as above" } else { value });
+            told.push(fact);
         }
         let tensors: Vec<Tensor<'_>> = part.tensors().collect();
         let text = if self.tensors {
@@ -55,7 +65,7 @@ impl Inspect {
         } else {
             table(["stored as", "tensors", "weights", "bytes"], by_encoding(&tensors))
         };
-        println!("{text}");
+        say!("{text}");
     }
 }
 
@@ -76,6 +86,46 @@ fn parts_of<'a>(package: &Package<'a>) -> Vec<Package<'a>> {
 /// A name and what is said under it.
 type Fact = (&'static str, String);
 
+/// Where a part comes from.
+const PROVENANCE: &str = "provenance";
+
+fn input_words(embedding: Embedding) -> String {
+    match embedding {
+        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
+            let length = match positions {
+                0 => "of any length".to_owned(),
+                positions => format!("up to {positions}"),
+            };
+            let norm = if norm { ", with a norm" } else { "" };
+            format!("tokens {length}, {vocabulary} ids, {token_types} token types{norm}")
+        }
+        Embedding::Patches { height, width, channels, patch, class_token } => {
+            let class = if class_token { ", with a class token" } else { "" };
+            let plural = if channels == 1 { "" } else { "s" };
+            format!(
+                "images of {width} by {height} pixels, {channels} channel{plural}, in patches of {patch} \
+                 by {patch}{class}"
+            )
+        }
+    }
+}
+
+fn numerics_words(config: &Config) -> String {
+    let placement = match config.placement {
+        NormPlacement::Pre => "before",
+        NormPlacement::Post => "after",
+    };
+    let norm = match config.norm {
+        Norm::LayerNorm => "layer norm",
+        Norm::RmsNorm => "RMS norm",
+    };
+    let (eps, activation) = (config.norm_eps, config.activation.name());
+    let attention = if config.int8_attention { "int8" } else { "f32" };
+    format!(
+        "{norm} {placement} each half of a layer, eps {eps:e}, {activation}, {attention} attention"
+    )
+}
+
 /// What a part says of itself.
 fn facts(part: &Package<'_>) -> Vec<Fact> {
     let mut facts = vec![("content id", hex(&part.content_id()))];
@@ -91,10 +141,14 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
         facts.push(("labels", labels.iter().collect::<Vec<_>>().join(", ")));
     }
     if let Some(image) = part.image() {
-        let channels = image.channels;
-        let (mean, std) = (&image.mean[..channels], &image.std[..channels]);
-        facts.push(("pixels", format!("x * {} - {mean:?} over {std:?}", image.rescale)));
+        let list = |values: &[f32]| {
+            values[..image.channels].iter().map(f32::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let (mean, std) = (list(&image.mean), list(&image.std));
+        facts.push(("pixels", format!("times {}, less {mean}, over {std}", image.rescale)));
     }
+    let parameters = part.tensors().map(|tensor| tensor.rows * tensor.columns).sum();
+    facts.push(("parameters", grouped(parameters)));
     if let Some(words) = part.vocabulary() {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
     }
@@ -104,7 +158,7 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     }
     let provenance = provenance(part);
     if !provenance.is_empty() {
-        facts.push(("provenance", provenance));
+        facts.push((PROVENANCE, provenance));
     }
     facts
 }
@@ -115,26 +169,33 @@ fn config_facts(config: &Config) -> [Fact; 3] {
         "{} layers, d {}, {} heads of {}, feed-forward {}{gated}",
         config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
     );
-    let numerics = format!(
-        "{:?} {:?} eps {:e}, {:?}",
-        config.placement, config.norm, config.norm_eps, config.activation
-    );
-    let input = format!("{:?}", config.embedding);
-    [("input", input), ("encoder", encoder), ("numerics", numerics)]
+    let input = input_words(config.embedding);
+    [("input", input), ("encoder", encoder), ("numerics", numerics_words(config))]
+}
+
+fn gate_words(gate: Gate) -> String {
+    match gate {
+        Gate::Exact { eps } => format!("exact, eps {eps}"),
+        Gate::Iterated { sweeps, eps, eps_start, decay } => {
+            format!("iterated, {sweeps} sweeps, eps {eps} from {eps_start}, decay {decay}")
+        }
+        Gate::Sigmoid => "sigmoid".to_owned(),
+        Gate::Ones => "ones".to_owned(),
+    }
 }
 
 fn task_facts(part: &Package<'_>, task: &TaskConfig) -> Vec<Fact> {
     let modes = part.layers().map(|plan| match plan.routing {
         None => "dense".to_owned(),
         Some(routing) => match routing.reduction {
-            None => format!("{:?}", routing.attention),
-            Some(own) => format!("{:?} at {own}", routing.attention),
+            None => routing.attention.name().to_owned(),
+            Some(own) => format!("{} at {own}", routing.attention.name()),
         },
     });
     let mut facts = vec![
         ("for base", hex(&part.base_id())),
-        ("router", format!("reads {:?}, gate {:?}", task.router_input, task.gate)),
-        ("adapter", format!("{:?}", task.adapter_activation)),
+        ("router", format!("reads {}, gate {}", task.router_input.name(), gate_words(task.gate))),
+        ("adapter", task.adapter_activation.name().to_owned()),
         ("reduction", format!("{} unless a call says otherwise", task.reduction)),
         ("layers", modes.collect::<Vec<_>>().join(", ")),
     ];

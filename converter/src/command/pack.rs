@@ -2,8 +2,9 @@
 
 use super::table::{grouped, hex, plan_table, table};
 use anyhow::{Context, Result, bail, ensure};
-use coda_converter::output::write_whole;
+use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task};
+use coda_converter::say;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, Task};
 use coda_runtime::format::PackageKind;
@@ -11,6 +12,8 @@ use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use indicatif::ProgressBar;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,9 +71,10 @@ enum Part {
 pub(super) struct Packages {
     pub(super) base: PackageBytes,
     pub(super) task: Option<PackageBytes>,
-    pub(super) tensors: Vec<TensorReport>,
-    pub(super) unused: Vec<String>,
-    pub(super) notes: Vec<String>,
+    base_tensors: Vec<TensorReport>,
+    task_tensors: Vec<TensorReport>,
+    unused: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// Reads and packs a base and a task.
@@ -92,15 +96,17 @@ pub(super) fn pack_source(
     provenance: &str,
 ) -> Result<Packages> {
     let packed = pack_base(smooth(source, weights)?.as_ref(), weights, provenance)?;
-    let (mut tensors, mut task_bytes) = (packed.tensors, None);
+    let (base, base_tensors) = (packed.bytes, packed.tensors);
+    let (unused, notes) = (source.unused.clone(), source.notes.clone());
+    let mut packages =
+        Packages { base, task: None, base_tensors, task_tensors: Vec::new(), unused, notes };
     if let Some(path) = task {
         let task = Task::open(path, source)?;
-        let packed_task = pack_task(&task, &packed.bytes.parse()?, weights, provenance)?;
-        tensors.extend(packed_task.tensors);
-        task_bytes = Some(packed_task.bytes);
+        let packed = pack_task(&task, &packages.base.parse()?, weights, provenance)?;
+        packages.task_tensors = packed.tensors;
+        packages.task = Some(packed.bytes);
     }
-    let (unused, notes) = (source.unused.clone(), source.notes.clone());
-    Ok(Packages { base: packed.bytes, task: task_bytes, tensors, unused, notes })
+    Ok(packages)
 }
 
 impl Pack {
@@ -114,13 +120,15 @@ impl Pack {
         let task = self.task.as_deref().filter(|_| self.only != Some(Part::Base));
         let source = Base::open(&self.base, self.image_size)?;
         let source = Base { float_attention: self.float_attention, ..source };
+        let inputs: Vec<&Path> = iter::once(&*self.base).chain(self.task.as_deref()).collect();
+        check_output(&self.output, &inputs)?;
         let packed = pack_source(&source, task, self.weights, &self.provenance)?;
         let written = self.choose(&packed)?;
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;
         spinner.finish_and_clear();
         if let Some(why) = &source.ids_only {
-            eprintln!("note: the package reads token ids and no texts: {why}");
+            warn!("note: the package reads token ids and no texts: {why}");
         }
         self.report(&packed, &written)
     }
@@ -152,67 +160,88 @@ impl Pack {
         let plan = self.plan(packed)?;
         let tokens = plan.capacity().tokens;
         let kind = package.kind();
+        let base = packed.base_tensors.iter().filter(|_| kind != PackageKind::Task);
+        let tensors: Vec<&TensorReport> = base.chain(&packed.task_tensors).collect();
         if self.json {
             let object = json!({
                 "output": self.output.display().to_string(),
                 "kind": kind.name(),
                 "bytes": written.len(),
                 "content_id": hex(&package.content_id()),
-                "tensors": packed.tensors,
+                "tensors": tensors,
                 "unused": packed.unused,
                 "notes": packed.notes,
                 "plan": { "tokens": tokens, "selected": tokens, "arena_bytes": plan.arena_bytes() },
             });
-            println!("{object}");
+            say!("{object}");
             return Ok(());
         }
-        let name = kind.name();
-        println!("wrote {}: a {name}, {} bytes", self.output.display(), grouped(written.len()));
-        println!("content id {}", hex(&package.content_id()));
+        let (file, name, bytes) = (self.output.display(), kind.name(), grouped(written.len()));
+        say!("wrote {file}: a {name}, {bytes} bytes");
+        say!("content id {}", hex(&package.content_id()));
         print_parts(packed, kind);
-        print_tensors(&packed.tensors, self.tensors);
-        print_not_read(packed);
-        println!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
-        println!("{}", plan_table(&plan));
+        print_tensors(&tensors, self.tensors);
+        print_unused(packed, kind);
+        packed.notes.iter().for_each(|note| say!("note: {note}"));
+        say!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
+        say!("{}", plan_table(&plan));
         Ok(())
+    }
+}
+
+fn print_unused(packed: &Packages, kind: PackageKind) {
+    if kind != PackageKind::Task && !packed.unused.is_empty() {
+        say!("not used by the encoder: {}", packed.unused.join(", "));
     }
 }
 
 fn print_parts(packed: &Packages, kind: PackageKind) {
     if kind == PackageKind::Bundle {
         let task = packed.task.as_ref().map_or(0, |task| task.len());
-        println!("base {} bytes, task {} bytes", grouped(packed.base.len()), grouped(task));
+        say!("base {} bytes, task {} bytes", grouped(packed.base.len()), grouped(task));
     }
 }
 
-fn print_not_read(packed: &Packages) {
-    if !packed.unused.is_empty() {
-        println!("not used by the encoder: {}", packed.unused.join(", "));
-    }
-    packed.notes.iter().for_each(|note| println!("{note}"));
-}
-
-fn print_tensors(tensors: &[TensorReport], all: bool) {
+fn print_tensors(tensors: &[&TensorReport], all: bool) {
     let mut summary: Vec<[String; 4]> = Vec::new();
-    let mut encodings: Vec<&str> = tensors.iter().map(|tensor| tensor.encoding).collect();
-    encodings.sort_unstable();
-    encodings.dedup();
-    for encoding in encodings {
-        let of = || tensors.iter().filter(|tensor| tensor.encoding == encoding);
+    for of in grouped_by(tensors, |tensor| tensor.encoding) {
         summary.push([
-            encoding.to_owned(),
-            of().count().to_string(),
-            grouped(of().map(|tensor| tensor.shape.0 * tensor.shape.1).sum()),
-            grouped(of().map(|tensor| tensor.bytes).sum()),
+            of.first().map_or("", |tensor| tensor.encoding).to_owned(),
+            of.len().to_string(),
+            grouped(of.iter().map(|tensor| tensor.shape.0 * tensor.shape.1).sum()),
+            grouped(of.iter().map(|tensor| tensor.bytes).sum()),
         ]);
     }
-    println!("{}", table(["stored as", "tensors", "weights", "bytes"], summary));
-    let wider = tensors.iter().filter(|tensor| all || !tensor.reason.is_empty());
-    let rows: Vec<_> = wider.map(tensor_row).collect();
-    if !rows.is_empty() {
-        println!("{}", if all { "every tensor:" } else { "wider than asked for, and why:" });
-        println!("{}", table(["tensor", "shape", "bits", "bytes", "why"], rows));
+    say!("{}", table(["stored as", "tensors", "weights", "bytes"], summary));
+    if all {
+        let rows = tensors.iter().map(|tensor| tensor_row(tensor)).collect();
+        say!("every tensor:\n{}", table(["tensor", "shape", "bits", "bytes", "why"], rows));
+        return;
     }
+    let wider: Vec<&TensorReport> =
+        tensors.iter().copied().filter(|tensor| !tensor.reason.is_empty()).collect();
+    if !wider.is_empty() {
+        say!("wider than asked for, and why (--tensors lists them):");
+    }
+    for of in grouped_by(&wider, |tensor| (tensor.reason, tensor.bits)) {
+        let bytes = grouped(of.iter().map(|tensor| tensor.bytes).sum());
+        let (first, others) = (of.first().map_or("", |tensor| &tensor.name), of.len() - 1);
+        let (why, bits) = of.first().map_or(("", 0), |tensor| (tensor.reason, tensor.bits));
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        say!("  {bits} bits: {why}\n    {first}{more} ({bytes} bytes)");
+    }
+}
+
+/// Tensors with one key, in the order of the keys.
+fn grouped_by<'a, K: Ord>(
+    tensors: &[&'a TensorReport],
+    key: impl Fn(&TensorReport) -> K,
+) -> Vec<Vec<&'a TensorReport>> {
+    let mut groups = BTreeMap::<K, Vec<&TensorReport>>::new();
+    for tensor in tensors {
+        groups.entry(key(tensor)).or_default().push(tensor);
+    }
+    groups.into_values().collect()
 }
 
 fn tensor_row(tensor: &TensorReport) -> [String; 5] {

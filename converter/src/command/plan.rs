@@ -5,6 +5,7 @@ use super::shared::PackageFiles;
 use super::table::{grouped, plan_table};
 use anyhow::{Context, Result, ensure};
 use coda_converter::firmware::{c_constants, rust_constants};
+use coda_converter::say;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::tokens_for_reduction;
@@ -76,21 +77,21 @@ impl PlanCommand {
         let flash: usize = files.iter().map(|file| file.len()).sum();
         let board = self.target.as_deref().map(Board::named).transpose()?;
         if self.json {
-            println!("{}", to_json(&plan, flash, board.as_ref()));
+            say!("{}", to_json(&plan, flash, board.as_ref()));
             return Ok(());
         }
         if self.rust {
-            print!("{}", rust_constants(&plan));
+            say!("{}", rust_constants(&plan).trim_end());
             return Ok(());
         }
         if self.c {
-            print!("{}", c_constants(&plan));
+            say!("{}", c_constants(&plan).trim_end());
             return Ok(());
         }
-        println!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
-        println!("flash: {} bytes of packages", grouped(flash));
-        println!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
-        println!("{}", plan_table(&plan));
+        say!("inputs of up to {} tokens, k up to {}", capacity.tokens, capacity.selected);
+        say!("flash: {} bytes of packages", grouped(flash));
+        say!("RAM:   {} bytes of arena, exactly", grouped(plan.arena_bytes()));
+        say!("{}", plan_table(&plan));
         if let Some(board) = board {
             board.print(flash, plan.arena_bytes())?;
         }

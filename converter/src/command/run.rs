@@ -1,19 +1,24 @@
 //! `coda run`: one input through a package.
 
 use super::head::{label_name, print_readings, prompted, readings};
-use super::shared::{Compute, PackageFiles, check_reduction};
+use super::shared::{
+    Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
+};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
 use coda_converter::draw::{self, Trace};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
+use coda_converter::{say, warn};
 use coda_runtime::config::{Embedding, HeadKind};
+use coda_runtime::executor::largest;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, DeadlineChoice, token_step};
 use coda_runtime::text::Encoding;
 use serde_json::json;
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -91,24 +96,41 @@ impl Run {
              a classifier or a pooling"
         );
         let how = self.files.preparation(&files)?;
-        let (input, note) = self.input.read(&model, self.prompt.as_deref(), &how)?;
+        let (input, cut) = self.input.read(&model, self.prompt.as_deref(), &how)?;
         let tokens = input.tokens(&model);
         let answer = self.infer(&model, &input, self.budget(tokens)?)?;
+        let kernels = self.compute.kernels()?.name;
+        let notes: Vec<String> = cut.iter().cloned().chain(self.notes(&model)).collect();
         if self.json {
-            println!("{}", self.to_json(&model, tokens, &answer));
+            let mut object = self.to_json(&model, tokens, &answer);
+            object["kernels"] = json!(kernels);
+            let is_text = !matches!(input, SampleInput::Pixels(_));
+            object["cut"] = json!(is_text && cut.is_some());
+            object["notes"] = json!(notes);
+            say!("{object}");
             return Ok(());
         }
-        if let Some(note) = note {
-            println!("note: {note}");
-        }
+        print_notes(&notes);
         print_values(&model, &answer.values);
         let ms = answer.milliseconds;
-        println!("{tokens} tokens, {} kernels, {ms:.2} ms (one run)", self.compute.kernels()?.name);
+        say!("{tokens} tokens, {kernels} kernels, {ms:.2} ms (one run)");
         answer.choice.iter().for_each(print_choice);
         if self.trace {
-            print!("{}", drawing(&model, &input, &answer.trace));
+            say!("{}", drawing(&model, &input, &answer.trace).trim_end());
         }
         Ok(())
+    }
+
+    /// What is used otherwise than it was asked for.
+    fn notes(&self, model: &Model<'_>) -> impl Iterator<Item = String> {
+        let options = [
+            ("--reduction", self.reduction.is_some()),
+            ("--selected", self.selected.or(self.tokens).is_some()),
+            ("--deadline-ms", self.deadline_ms.is_some()),
+        ];
+        let given = options.into_iter().find(|(_, given)| *given);
+        let dense = given.and_then(|(option, _)| no_routing(model, option));
+        self.compute.note().into_iter().chain(dense)
     }
 
     fn budget(&self, tokens: usize) -> Result<Budget<'static>> {
@@ -122,7 +144,7 @@ impl Run {
             return Ok(Budget::Deadline(deadline));
         }
         if self.tokens.is_some() {
-            eprintln!("warning: --tokens is called --selected now; the old spelling goes in 0.3");
+            warn!("warning: --tokens is called --selected now; the old spelling goes in 0.3");
         }
         let Some(k) = self.selected.or(self.tokens) else { return Ok(Budget::Task) };
         match usize::try_from(k) {
@@ -149,26 +171,28 @@ impl Run {
     /// The costs beside the package, if they were measured with what runs now.
     fn costs(&self) -> Result<Costs> {
         let costs = Costs::read(self.files.first())?;
-        let (kernels, threads) = (self.compute.kernels()?.name, self.compute.threads.get());
+        let (kernels, used) = (self.compute.kernels()?.name, self.compute.threads());
         ensure!(
-            costs.kernels == kernels && costs.threads == threads,
-            "the costs beside the package are those of {} kernels and {} thread(s), not of {kernels} \
-             and {threads}: run `coda bench --calibrate` again",
+            costs.kernels == kernels && costs.threads == used,
+            "the costs beside the package are those of {} kernels and {}, not of {kernels} and {}: run \
+             `coda bench --calibrate` again",
             costs.kernels,
-            costs.threads
+            threads(costs.threads),
+            threads(used)
         );
         Ok(costs)
     }
 
     fn to_json(&self, model: &Model<'_>, tokens: usize, answer: &Answer) -> serde_json::Value {
-        let label = is_classifier(model).then(|| best(&answer.values)).flatten();
         let readings = readings(model, &answer.values);
-        let label = label.filter(|_| readings.is_none());
+        let chooses = is_classifier(model) && readings.is_none();
+        let label = chooses.then(|| largest(&answer.values)).flatten();
         json!({
             "tokens": tokens,
             "label": label.map(|index| label_name(model, index)),
             "values": answer.values,
             "readings": readings,
+            "probabilities": chooses.then(|| probabilities(model, &answer.values)),
             "selected": self.trace.then_some(&answer.trace.layers),
             "milliseconds": answer.milliseconds,
             "choice": answer.choice.map(|choice| json!({
@@ -189,6 +213,8 @@ impl InputArguments {
         prompt: Option<&str>,
         how: &Preparation,
     ) -> Result<(SampleInput, Option<String>)> {
+        let image = self.image.is_some() || self.image_resized.is_some();
+        ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
             let mut texts = vec![prompted(model, first, prompt)?];
             texts.extend_from_slice(second);
@@ -246,37 +272,41 @@ fn is_classifier(model: &Model<'_>) -> bool {
     matches!(model.head().map(|head| head.kind), Some(HeadKind::Classification { .. }))
 }
 
-/// Index of the largest value.
-pub(super) fn best(values: &[f32]) -> Option<usize> {
-    let pairs = values.iter().enumerate();
-    pairs.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
-}
-
 /// What a deadline was answered with.
 fn print_choice(choice: &DeadlineChoice) {
     let DeadlineChoice { tokens: k, layers, predicted } = choice;
     let (more, predicted) = (token_step(*k), predicted.as_secs_f64() * 1000.0);
-    println!("k = {k}, {more} more in the first {layers} layers: {predicted:.2} ms predicted");
+    let more = match layers {
+        0 => String::new(),
+        layers => format!(", {more} more in the first {layers} layers"),
+    };
+    say!("k = {k}{more}: {predicted:.2} ms predicted");
 }
 
 fn print_values(model: &Model<'_>, values: &[f32]) {
     const SHOWN: usize = 8;
     if !is_classifier(model) {
         let first: Vec<String> = values.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
-        println!("embedding of {} values: {} ...", values.len(), first.join(" "));
+        say!("embedding of {} values: {} ...", values.len(), first.join(" "));
         return;
     }
     if let Some(readings) = readings(model, values) {
         return print_readings(&readings);
     }
-    let largest = best(values).and_then(|index| values.get(index)).copied().unwrap_or(0.0);
-    let total: f32 = values.iter().map(|x| (x - largest).exp()).sum();
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]).then(a.cmp(b)));
-    for index in order.into_iter().take(3) {
-        let probability = 100.0 * (values[index] - largest).exp() / total;
-        println!("{probability:5.1} %  {}", label_name(model, index));
+    for (label, probability) in probabilities(model, values).into_iter().take(3) {
+        say!("{:5.1} %  {label}", 100.0 * probability);
     }
+}
+
+/// Every label with its probability, the most likely first, of equals the one with the lower index.
+fn probabilities(model: &Model<'_>, logits: &[f32]) -> Vec<(String, f32)> {
+    let top = largest(logits).and_then(|index| logits.get(index)).copied().unwrap_or(0.0);
+    let total: f32 = logits.iter().map(|x| (x - top).exp()).sum();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    // Stable: equals stay in their order. No logit of an answer is NaN.
+    order.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap_or(Ordering::Equal));
+    let probability = |index: usize| (logits[index] - top).exp() / total;
+    order.into_iter().map(|index| (label_name(model, index), probability(index))).collect()
 }
 
 /// What each layer routed.

@@ -1,8 +1,10 @@
 //! Arguments and messages that several subcommands have.
 
 use anyhow::{Context, Result, bail, ensure};
+use coda_converter::evaluate::routes;
 use coda_converter::pack::PackageBytes;
 use coda_converter::preparation::Preparation;
+use coda_converter::say;
 use coda_converter::session::{Session, bind_packages};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -60,9 +62,9 @@ pub(super) struct Compute {
     /// Kernel table (`coda cpu` lists them); else that of `CODA_KERNELS`, else the fastest
     #[arg(long, value_name = "TABLE")]
     pub(super) kernels: Option<String>,
-    /// Threads of one inference; the answer is the same to the bit
+    /// Threads of one inference, at most those of the machine; the answer is the same to the bit
     #[arg(long, value_name = "N", default_value = "1")]
-    pub(super) threads: NonZeroUsize,
+    threads: NonZeroUsize,
     #[arg(long, hide = true, value_name = "REMOVED", value_parser = removed(
         "rows enter integer weights as int8; \
          to tell their error from that of the weights, pack with --weights f32"
@@ -92,7 +94,61 @@ impl Compute {
         capacity: Capacity,
     ) -> Result<Session<'m>> {
         let session = Session::new(model, capacity)?.with_kernels(self.kernels()?);
-        session.with_threads(self.threads.into())
+        session.with_threads(self.threads())
+    }
+
+    /// The threads asked for, at most as many as the machine runs at once: more only wait.
+    pub(super) fn threads(&self) -> usize {
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.get().min(most)
+    }
+
+    /// A note if fewer threads are used than asked for.
+    pub(super) fn note(&self) -> Option<String> {
+        let (asked, used) = (self.threads.get(), self.threads());
+        (asked > used).then(|| {
+            format!("--threads {asked}: this machine runs {used} at once, so {} used", are(used))
+        })
+    }
+}
+
+fn are(count: usize) -> String {
+    if count == 1 { "1 is".to_owned() } else { format!("{count} are") }
+}
+
+/// A number of threads.
+pub(super) fn threads(count: usize) -> String {
+    if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
+}
+
+/// A note about `option`, if the model routes nothing.
+pub(super) fn no_routing(model: &Model<'_>, option: &str) -> Option<String> {
+    (!routes(model)).then(|| {
+        format!(
+            "this package routes nothing: every token passes every layer, {option} has no effect"
+        )
+    })
+}
+
+/// Prints notes, one a line.
+pub(super) fn print_notes(notes: &[String]) {
+    notes.iter().for_each(|note| say!("note: {note}"));
+}
+
+/// What a model reads, with the options of `coda run` for it.
+pub(super) fn reads(model: &Model<'_>) -> String {
+    match model.patch_grid() {
+        Some(grid) => format!(
+            "the model reads images of {} by {} pixels: give --image FILE",
+            grid.columns * grid.side,
+            grid.rows * grid.side
+        ),
+        None if model.vocabulary().is_some() => {
+            "the model reads texts: give --text TEXT, or --ids of tokens".to_owned()
+        }
+        None => {
+            "the model reads texts as token ids, for it has no vocabulary: give --ids".to_owned()
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::table::{grouped, hex};
 use anyhow::{Context, Result};
-use coda_converter::output::write_whole;
+use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::PackageBytes;
 use coda_converter::sign::{generate_key, public_path, read_key, read_public_key, sign, write_key};
+use coda_converter::{say, warn};
 use coda_runtime::format::Package;
 use coda_runtime::signature::{Trust, key_id};
 use ed25519_dalek::VerifyingKey;
@@ -22,8 +23,8 @@ impl Keygen {
     pub(super) fn run(&self) -> Result<()> {
         let key = generate_key()?;
         write_key(&self.output, &key)?;
-        println!("wrote {} (keep it secret)", self.output.display());
-        println!("wrote {}", public_path(&self.output).display());
+        say!("wrote {} (keep it secret)", self.output.display());
+        say!("wrote {}", public_path(&self.output).display());
         print_key(&key.verifying_key());
         Ok(())
     }
@@ -31,8 +32,8 @@ impl Keygen {
 
 /// A public key as people compare it and as a firmware holds it.
 fn print_key(key: &VerifyingKey) {
-    println!("key id {}", hex(&key_id(key.as_bytes())));
-    println!("pub const KEY: [u8; 32] = {:?};", key.as_bytes());
+    say!("key id {}", hex(&key_id(key.as_bytes())));
+    say!("pub const KEY: [u8; 32] = {:?};", key.as_bytes());
 }
 
 /// Sign a package, so that devices which trust the key take it and no older one
@@ -53,6 +54,7 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(super) fn run(&self) -> Result<()> {
+        check_output(&self.output, &[&self.package, &self.key])?;
         let key = read_key(&self.key)?;
         let package = PackageBytes::read(&self.package);
         let package = package.with_context(|| format!("cannot read {}", self.package.display()))?;
@@ -61,8 +63,8 @@ impl Sign {
         write_whole(&self.output, &signed)
             .with_context(|| format!("cannot write {}", self.output.display()))?;
         let (bytes, release) = (grouped(signed.len()), self.release);
-        println!("wrote {}: release {release}, {bytes} bytes", self.output.display());
-        println!("key id {}", hex(&key_id(key.verifying_key().as_bytes())));
+        say!("wrote {}: release {release}, {bytes} bytes", self.output.display());
+        say!("key id {}", hex(&key_id(key.verifying_key().as_bytes())));
         Ok(())
     }
 }
@@ -86,6 +88,8 @@ pub(crate) struct VerifySignature {
 impl VerifySignature {
     /// False if the package is refused.
     pub(super) fn run(&self) -> Result<bool> {
+        let inputs = [&*self.signed, &self.key];
+        self.output.iter().try_for_each(|path| check_output(path, &inputs))?;
         let key = read_public_key(&self.key)?;
         let trust = Trust::new(key.as_bytes())?.at_least(self.at_least);
         let bytes = PackageBytes::read(&self.signed);
@@ -93,7 +97,7 @@ impl VerifySignature {
         let signed = match trust.open(&bytes) {
             Ok(signed) => signed,
             Err(error) => {
-                eprintln!("error: {}: {error}", self.signed.display());
+                warn!("error: {}: {error}", self.signed.display());
                 return Ok(false);
             }
         };
@@ -103,7 +107,7 @@ impl VerifySignature {
             write_whole(path, package.bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        println!(
+        say!(
             "{}: a {} of release {}, signed with key {}",
             self.signed.display(),
             package.kind().name(),

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use coda_converter::dataset::{self, Reading, SampleInput};
 use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
+use coda_converter::say;
 use coda_converter::source::Base;
-use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
+use coda_converter::verify::{Comparison, Pair, against_float, against_oracle, worse};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde_json::json;
@@ -18,7 +19,9 @@ use std::path::PathBuf;
 /// Check a model: the dense path against an oracle, the packed weights against the float ones
 ///
 /// The oracle is the same encoder built from the same safetensors with tract-core's own graph
-/// operators. Exit status 3 if a bound is exceeded.
+/// operators. A classifier is judged by its labels: another one than the float model's counts where that
+/// prefers its own by more than --packed-bound of the scale of its logits. An embedding is judged by its
+/// cosine. Exit status 3 if a bound is exceeded or a value is not finite.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// Hugging Face model directory
@@ -51,10 +54,10 @@ pub(crate) struct Verify {
     /// Largest mean error of the packed weights at any stage, as a share of its root mean square
     #[arg(long, default_value_t = 0.15, value_name = "SHARE")]
     packed_bound: f64,
-    /// Smallest label agreement of the packed weights, per cent
+    /// Smallest label agreement of the packed weights, per cent; for classifiers
     #[arg(long, default_value_t = 90.0, value_name = "PERCENT")]
     agreement_bound: f64,
-    /// Smallest cosine of an answer of the packed weights and the float one
+    /// Smallest cosine of an embedding of the packed weights and the float one
     #[arg(long, default_value_t = 0.98, value_name = "COSINE")]
     cosine_bound: f64,
     /// Print one JSON object
@@ -99,7 +102,7 @@ impl Verify {
         let routed = routed.as_ref().map(|(float, model)| Pair { model, float });
         let packed = self.against_float(dense, routed, &inputs, || bar.inc(1))?;
         bar.finish_and_clear();
-        self.judge(&oracle, &packed)
+        Ok(self.judge(&oracle, &packed))
     }
 
     /// The packed weights against the float ones, dense and at every reduction of the routed pair.
@@ -110,7 +113,7 @@ impl Verify {
         inputs: &[SampleInput],
         progress: impl Fn(),
     ) -> Result<Vec<Comparison>> {
-        let title = |what| format!("{:?} weights against f32, {what}", self.weights);
+        let title = |what| format!("{} weights against f32, {what}", name_of(self.weights));
         let first = title("dense".to_owned());
         let mut found = vec![against_float(&first, dense, inputs, Budget::Task, &progress)?];
         let Some(routed) = routed else { return Ok(found) };
@@ -150,89 +153,147 @@ impl Verify {
     }
 
     /// Prints the comparisons and says whether every bound holds.
-    fn judge(&self, oracle: &Comparison, packed: &[Comparison]) -> Result<bool> {
-        let worst = Worst::of(oracle, packed);
-        let holds = worst.float_error <= self.float_bound
-            && worst.cosine >= self.cosine_bound
-            && worst.packed_error <= self.packed_bound
-            && worst.agreement >= self.agreement_bound;
+    fn judge(&self, oracle: &Comparison, packed: &[Comparison]) -> bool {
+        let bounds = self.bounds(oracle, packed);
+        let failed: Vec<String> = bounds.iter().filter_map(Bound::failure).collect();
+        let all = || std::iter::once(oracle).chain(packed);
+        let places =
+            all().filter_map(|one| Some(format!("{}: {}", one.title, one.not_finite.as_ref()?)));
+        let not_finite: Vec<String> = places.collect();
+        let holds = failed.is_empty() && not_finite.is_empty();
         if self.json {
-            let object = json!({
-                "oracle": oracle,
-                "packed": packed,
-                "float_error": worst.float_error,
-                "packed_error": worst.packed_error,
-                "agreement": worst.agreement,
-                "cosine": worst.cosine,
-                "holds": holds,
-            });
-            println!("{object}");
-            return Ok(holds);
+            let mut object = json!({ "oracle": oracle, "packed": packed, "holds": holds });
+            object["failed"] = json!(failed);
+            object["not_finite"] = json!(not_finite);
+            bounds.iter().for_each(|bound| object[bound.name] = json!(bound.value));
+            object["bounds"] = json!(bounds);
+            say!("{object}");
+            return holds;
         }
-        std::iter::once(oracle).chain(packed).for_each(print_comparison);
-        let labels = packed.iter().any(|comparison| comparison.agreement.is_some());
-        self.print(&worst, labels);
-        println!("{}", if holds { "every bound holds" } else { "a bound is exceeded" });
-        Ok(holds)
+        all().for_each(|comparison| self.print_comparison(comparison));
+        bounds.iter().for_each(|bound| say!("{}", bound.sentence()));
+        if holds {
+            say!("every bound holds");
+        }
+        if !failed.is_empty() {
+            say!("a bound is exceeded: {}", failed.join("; "));
+        }
+        not_finite.iter().for_each(|place| say!("not finite (NaN or infinity): {place}"));
+        holds
     }
 
-    /// The figures that have a bound, that of labels if there are any.
-    fn print(&self, worst: &Worst, labels: bool) {
-        let Worst { float_error, packed_error, agreement, cosine } = worst;
-        println!(
-            "float path: worst error {float_error:.2e} of a stage's scale, bound {:.0e}",
-            self.float_bound
-        );
-        println!(
-            "packed weights: mean error {packed_error:.4} of a stage's scale, bound {}",
-            self.packed_bound
-        );
-        if labels {
-            let bound = self.agreement_bound;
-            println!("packed weights: {agreement:.1} % same labels, bound {bound} %");
-        }
-        println!("packed weights: smallest cosine {cosine:.6}, bound {}", self.cosine_bound);
-    }
-}
-
-/// The worst figures of all comparisons.
-struct Worst {
-    /// Largest error of the float path, as a share of its stage's scale.
-    float_error: f64,
-    /// Largest mean error of the packed weights, likewise.
-    packed_error: f64,
-    /// Smallest agreement of labels, per cent.
-    agreement: f64,
-    /// Smallest cosine of two answers.
-    cosine: f64,
-}
-
-impl Worst {
-    fn of(oracle: &Comparison, packed: &[Comparison]) -> Self {
-        let share = |error: f64, scale: f64| error / scale.max(1e-12);
-        let largest = |shares: &mut dyn Iterator<Item = f64>| shares.fold(0.0, f64::max);
+    /// What is judged: labels of a classifier, cosines of an embedding, errors of both.
+    fn bounds(&self, oracle: &Comparison, packed: &[Comparison]) -> Vec<Bound> {
         let stages = packed.iter().flat_map(|comparison| &comparison.stages);
-        let agreement = packed.iter().filter_map(|comparison| comparison.agreement);
-        Self {
-            float_error: largest(&mut oracle.stages.iter().map(|at| share(at.worst, at.scale))),
-            packed_error: largest(&mut stages.map(|at| share(at.mean, at.scale))),
-            agreement: agreement.fold(100.0, f64::min),
-            cosine: packed.iter().map(|comparison| comparison.cosine).fold(1.0, f64::min),
+        let float_errors = oracle.stages.iter().map(|at| share(at.worst, at.scale));
+        let packed_errors = stages.map(|at| share(at.mean, at.scale));
+        let agreements = packed.iter().filter_map(|one| one.agreement_within(self.packed_bound));
+        let cosines = packed.iter().filter_map(|comparison| comparison.cosine);
+        let values = [
+            (float_errors.reduce(worse), self.float_bound),
+            (packed_errors.reduce(worse), self.packed_bound),
+            (lowest(agreements), self.agreement_bound),
+            (lowest(cosines), self.cosine_bound),
+        ];
+        let judged = BOUNDS.iter().zip(values);
+        let judged = judged.filter_map(|(kind, (value, bound))| Some((kind, value?, bound)));
+        let bound = |(kind, value, bound): (&Kind, f64, f64)| {
+            let Kind { name, what, most } = *kind;
+            Bound { name, what, value, bound, most }
+        };
+        judged.map(bound).collect()
+    }
+
+    fn print_comparison(&self, comparison: &Comparison) {
+        say!("{}, {} inputs", comparison.title, comparison.inputs);
+        let rows = comparison.stages.iter().filter(|stage| stage.scale != 0.0).map(|stage| {
+            [
+                stage.stage.clone(),
+                format!("{:.2e}", stage.worst),
+                format!("{:.2e}", stage.mean),
+                format!("{:.3}", stage.scale),
+            ]
+        });
+        say!("{}", table(["after", "worst error", "mean error", "scale"], rows.collect()));
+        if let Some(same) = comparison.agreement {
+            let (margins, bound) = (&comparison.margins, self.packed_bound);
+            let close = margins.iter().filter(|margin| **margin <= bound).count();
+            let others = margins.len() - close;
+            say!(
+                "{same:.1} % same labels; {close} other labels where the reference's margin is at most \
+                 {bound} of its scale, {others} where it is more"
+            );
         }
+        comparison.cosine.iter().for_each(|cosine| say!("smallest cosine {cosine:.6}"));
+        say!("");
     }
 }
 
-fn print_comparison(comparison: &Comparison) {
-    println!("{}, {} inputs", comparison.title, comparison.inputs);
-    let rows = comparison.stages.iter().filter(|stage| stage.scale > 0.0).map(|stage| {
-        [
-            stage.stage.clone(),
-            format!("{:.2e}", stage.worst),
-            format!("{:.2e}", stage.mean),
-            format!("{:.3}", stage.scale),
-        ]
-    });
-    println!("{}", table(["after", "worst error", "mean error", "scale"], rows.collect()));
-    let agreement = comparison.agreement.map(|same| format!("{same:.1} % same labels, "));
-    println!("{}smallest cosine {:.6}\n", agreement.unwrap_or_default(), comparison.cosine);
+/// What is judged, in the order in which it is told.
+const BOUNDS: [Kind; 4] = [
+    Kind {
+        name: "float_error",
+        what: "float path, worst error as a share of a stage's scale",
+        most: true,
+    },
+    Kind {
+        name: "packed_error",
+        what: "packed weights, mean error as a share of a stage's scale",
+        most: true,
+    },
+    Kind {
+        name: "agreement",
+        what: "packed weights, labels that agree or are too close to tell, per cent",
+        most: false,
+    },
+    Kind { name: "cosine", what: "packed weights, smallest cosine of two embeddings", most: false },
+];
+
+/// A kind of figure; its bound is the largest value allowed (`most`), or the smallest.
+struct Kind {
+    name: &'static str,
+    what: &'static str,
+    most: bool,
+}
+
+/// A figure that is judged.
+#[derive(serde::Serialize)]
+struct Bound {
+    name: &'static str,
+    what: &'static str,
+    value: f64,
+    bound: f64,
+    most: bool,
+}
+
+impl Bound {
+    fn sentence(&self) -> String {
+        let Self { what, value, bound, most, .. } = self;
+        match most {
+            true => format!("{what}: {value:.2e}, bound at most {bound}"),
+            false => format!("{what}: {value:.6}, bound at least {bound}"),
+        }
+    }
+
+    /// The sentence, if the bound does not hold; of a NaN none does.
+    fn failure(&self) -> Option<String> {
+        let holds = if self.most { self.value <= self.bound } else { self.value >= self.bound };
+        (!holds).then(|| self.sentence())
+    }
+}
+
+/// The word of `--weights`.
+fn name_of(weights: WeightType) -> String {
+    let value = clap::ValueEnum::to_possible_value(&weights);
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// An error as a share of the scale of its stage.
+fn share(error: f64, scale: f64) -> f64 {
+    if scale.is_nan() { scale } else { error / scale.max(1e-12) }
+}
+
+/// The smallest value; a NaN is smaller than any.
+fn lowest(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.map(|value| -value).reduce(worse).map(|value| -value)
 }

@@ -5,6 +5,7 @@
 mod command;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use coda_converter::{say, warn};
 use coda_trainer::train::TrainError;
 use command::Command;
 use std::process::ExitCode;
@@ -40,19 +41,33 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors; a closed pipe is no reason to fail either.
-            let _ = error.print();
-            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            if error.use_stderr() {
+                return USAGE.into();
+            }
+            say::keep(printed);
+            return finish(0);
         }
     };
-    match arguments.command.run() {
-        Ok(()) => ExitCode::SUCCESS,
+    finish(match arguments.command.run() {
+        Ok(()) => 0,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            warn!("error: {error:#}");
             match error.downcast_ref() {
-                Some(TrainError::Interrupted { .. }) => INTERRUPTED.into(),
-                _ => INPUT.into(),
+                Some(TrainError::Interrupted { .. }) => INTERRUPTED,
+                _ => INPUT,
             }
+        }
+    })
+}
+
+/// The status of a command that ended with `status`, if all it said was written.
+fn finish(status: u8) -> ExitCode {
+    match say::finish() {
+        Ok(()) => status.into(),
+        Err(error) => {
+            warn!("error: cannot write to standard output: {error}");
+            status.max(INPUT).into()
         }
     }
 }

@@ -15,6 +15,7 @@ use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
 use coda_converter::source::{Base, Place, Task};
 use coda_runtime::config::Stages;
+use coda_runtime::executor::largest;
 use coda_runtime::format::Role;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -595,10 +596,13 @@ fn identity(
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Which rows have their highest logit at the label.
-fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<Vec<bool>> {
-    let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
-    Ok(best.iter().zip(labels).map(|(found, label)| *found as usize == *label).collect())
+/// Which rows have their highest logit at the label, by the rule of the runtime.
+///
+/// # Errors
+/// The logits are no matrix.
+pub fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<Vec<bool>> {
+    let rows: Vec<Vec<f32>> = logits.to_dtype(DType::F32)?.to_vec2()?;
+    Ok(rows.iter().zip(labels).map(|(row, label)| largest(row) == Some(*label)).collect())
 }
 
 /// A digit for each four, the first in the highest bit.

@@ -153,6 +153,9 @@ enum coda_status
   CODA_STATUS_NO_KERNELS = 36,
   /// A fault of this library: please report it.
   CODA_STATUS_INTERNAL = 37,
+  /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
+  /// the weights are damaged. The output is as it was: there is no answer and no label.
+  CODA_STATUS_NOT_FINITE = 38,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -429,7 +432,7 @@ coda_status coda_use_kernels(struct coda_context *context,
 /// each id, or is null for type 0 throughout. `budget` may be null: the task's own.
 ///
 /// At one number of tokens and one budget the work does not depend on the data. Everything is
-/// checked before any work.
+/// checked before any work, but for `CODA_STATUS_NOT_FINITE`, which comes in place of an answer.
 CODA_MUST_USE
 coda_status coda_run_tokens(struct coda_context *context,
                             const uint32_t *ids,

@@ -224,9 +224,7 @@ pub unsafe extern "C" fn coda_start(
         let started = Started { plan, arena: arena.cast(), bytes: arena_bytes };
         fits(&plan, started.region())?;
         state.is_apart_from_packages(started.region())?;
-        if started.region().overlaps(region_of(context)) {
-            return Err(Status::Overlap.into());
-        }
+        started.region().apart_from(region_of(context), "the arena and the context")?;
         state.started = Some(started);
         Ok(())
     })
@@ -245,9 +243,8 @@ pub unsafe extern "C" fn coda_swap_task(
 ) -> Status {
     on(context, |state| {
         let task = task_bytes_of(task, task_bytes)?;
-        if region_of(context).overlaps(Region::of(task.unwrap_or_default())) {
-            return Err(Status::Overlap.into());
-        }
+        let region = Region::of(task.unwrap_or_default());
+        region_of(context).apart_from(region, "the task and the context")?;
         state.swap(task)
     })
 }
@@ -294,7 +291,7 @@ pub unsafe extern "C" fn coda_use_kernels(
 /// each id, or is null for type 0 throughout. `budget` may be null: the task's own.
 ///
 /// At one number of tokens and one budget the work does not depend on the data. Everything is
-/// checked before any work.
+/// checked before any work, but for `CODA_STATUS_NOT_FINITE`, which comes in place of an answer.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_run_tokens(
@@ -336,10 +333,10 @@ pub unsafe extern "C" fn coda_run_pixels(
 }
 
 /// A place for an answer, which is not in the context.
-fn writable_apart(output: *mut Output, context: *const Context) -> Result<(), Status> {
+fn writable_apart(output: *mut Output, context: *const Context) -> Result<(), Error> {
     writable(output)?;
     let place = Region { start: output.addr(), bytes: size_of::<Output>() };
-    if place.overlaps(region_of(context)) { Err(Status::Overlap) } else { Ok(()) }
+    place.apart_from(region_of(context), "the output and the context")
 }
 
 fn run(
@@ -352,9 +349,10 @@ fn run(
     let model = state.model.ok_or(Status::NotInitialized)?;
     let started = state.started.ok_or(Status::NotStarted)?;
     let result = Region { start: output.addr(), bytes: size_of::<Output>() };
-    if inputs.into_iter().chain([result]).any(|region| region.overlaps(started.region())) {
-        return Err(Status::Overlap.into());
+    for input in inputs {
+        input.apart_from(started.region(), "the input and the arena")?;
     }
+    result.apart_from(started.region(), "the output and the arena")?;
     let budget = checked_budget(budget)?;
     let arena = slice_mut(started.arena, started.bytes)?;
     let mut executor = Executor::new(&model, state.kernels, started.plan, arena)?;

@@ -27,6 +27,11 @@ impl Region {
             && other.start < self.start.saturating_add(self.bytes)
     }
 
+    /// An error that says which `two` they are, if this one shares bytes with another.
+    pub(crate) const fn apart_from(self, other: Self, two: &'static str) -> Result<(), Error> {
+        if self.overlaps(other) { Err(Error::Overlap(two)) } else { Ok(()) }
+    }
+
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self { start: bytes.as_ptr().addr(), bytes: bytes.len() }
     }
@@ -114,9 +119,7 @@ impl State {
         };
         let region = task.map_or(Region::NONE, Region::of);
         if let Some(started) = &mut self.started {
-            if started.region().overlaps(region) {
-                return Err(Status::Overlap.into());
-            }
+            started.region().apart_from(region, "the task and the arena")?;
             let plan = Plan::new(&model.dimensions(), started.plan.capacity())?;
             fits(&plan, started.region())?;
             started.plan = plan;
@@ -127,9 +130,9 @@ impl State {
     }
 
     /// The arena must not share bytes with the packages.
-    pub(crate) fn is_apart_from_packages(&self, arena: Region) -> Result<(), Status> {
-        let shared = arena.overlaps(self.base) || arena.overlaps(self.task);
-        if shared { Err(Status::Overlap) } else { Ok(()) }
+    pub(crate) fn is_apart_from_packages(&self, arena: Region) -> Result<(), Error> {
+        arena.apart_from(self.base, "the arena and the base")?;
+        arena.apart_from(self.task, "the arena and the task")
     }
 }
 

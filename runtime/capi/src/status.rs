@@ -90,6 +90,9 @@ pub enum Status {
     NoKernels = 36,
     /// A fault of this library: please report it.
     Internal = 37,
+    /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
+    /// the weights are damaged. The output is as it was: there is no answer and no label.
+    NotFinite = 38,
 }
 
 impl Status {
@@ -105,7 +108,7 @@ impl Status {
 }
 
 /// Every status with its text, by number.
-const ALL: [(Status, &CStr); 38] = [
+const ALL: [(Status, &CStr); 39] = [
     (Status::Ok, c"ok"),
     (Status::NullPointer, c"a pointer is null"),
     (Status::BadPointer, c"a pointer is misaligned or its memory wraps around"),
@@ -144,6 +147,10 @@ const ALL: [(Status, &CStr); 38] = [
     (Status::Text, c"the text is not UTF-8"),
     (Status::NoKernels, c"there is no kernel table of that name"),
     (Status::Internal, c"internal error"),
+    (
+        Status::NotFinite,
+        c"the answer is not finite: activations overflowed, or weights are damaged",
+    ),
 ];
 
 const _: () = {
@@ -159,6 +166,8 @@ const _: () = {
 pub(crate) enum Error {
     /// Nothing to add to the status.
     Plain(Status),
+    /// Two buffers that share bytes: which two.
+    Overlap(&'static str),
     /// The base or the bundle does not parse.
     Base(FormatError),
     /// The task does not parse.
@@ -188,6 +197,7 @@ impl Error {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Plain(status) => *status,
+            Self::Overlap(..) => Status::Overlap,
             Self::Base(error) | Self::Task(error) => of_format(error),
             Self::Model(error) => of_model(error),
             Self::Plan(PlanError::TooLarge) => Status::TooLarge,
@@ -230,6 +240,7 @@ fn of_run(error: &RunError) -> Status {
         RunError::WrongInput => Status::InputKind,
         RunError::Budget(_) => Status::Budget,
         RunError::SelectedAboveCapacity { .. } => Status::BudgetAbovePlan,
+        RunError::NotFinite => Status::NotFinite,
         RunError::Deadline(DeadlineError::NoCostModel) => Status::NoCosts,
         RunError::Deadline(DeadlineError::TooShort { .. }) => Status::DeadlineTooShort,
         _ => Status::Internal,
@@ -240,6 +251,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(status) => f.write_str(status.text().to_str().unwrap_or_default()),
+            Self::Overlap(two) => write!(f, "{two} overlap"),
             Self::Base(error) => write!(f, "the base: {error}"),
             Self::Task(error) => write!(f, "the task: {error}"),
             Self::Model(error) => error.fmt(f),

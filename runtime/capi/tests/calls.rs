@@ -6,7 +6,7 @@
 
 use coda::*;
 use coda_runtime::executor::{Executor, Input};
-use coda_runtime::format::{Aligned, Package};
+use coda_runtime::format::{Aligned, Encoding, Package, checksum, header};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
 use coda_runtime::model::Model;
@@ -436,8 +436,39 @@ fn inputs_and_results_in_the_arena_are_refused() {
         coda_run_tokens(own, inside.cast(), null(), 4, null(), &raw mut out) => Overlap,
         coda_run_tokens(own, ids, null(), 4, null(), inside.cast()) => Overlap,
         coda_run_tokens(own, ids, null(), 4, null(), own.cast()) => Overlap,
+    }
+    assert_eq!(message(&context), "the output and the context overlap");
+    statuses! {
+        coda_run_tokens(own, inside.cast(), null(), 4, null(), &raw mut out) => Overlap,
+    }
+    assert_eq!(message(&context), "the input and the arena overlap");
+    statuses! {
         coda_run_tokens(own, ids, null(), 4, null(), &raw mut out) => Ok,
         coda_init(own, size_of::<Context>(), own.cast(), 64, null(), 0) => Overlap,
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_finite_is_a_status_and_no_label() {
+    let (base, _) = parts(&Bytes::golden("bert-int8-v1.1.coda"));
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut damaged = base.get().to_vec();
+        let package = Package::parse(base.get()).unwrap();
+        let place = package.tensors().find(|tensor| tensor.encoding == Encoding::RowsF32).unwrap();
+        let at = place.bytes.as_ptr().addr() - base.at().addr();
+        damaged[at..at + 4].copy_from_slice(&bad.to_le_bytes());
+        let sum = checksum(&damaged).to_le_bytes();
+        damaged[header::CHECKSUM].copy_from_slice(&sum);
+        let damaged = Bytes::of(&damaged);
+        let (mut context, _arena) = started(&damaged, None);
+        let mut output: Output = blank();
+        output.label = 7;
+        let own = &raw mut *context;
+        let status = call!(coda_run_tokens(own, IDS.as_ptr(), null(), 4, null(), &raw mut output));
+        assert_eq!((status, output.label, output.count), (Status::NotFinite, 7, 0));
+        assert!(message(&context).contains("not finite"), "{}", message(&context));
+        let text = static_text(coda_status_string(Status::NotFinite as i32)).to_str().unwrap();
+        assert!(text.contains("not finite"), "{text}");
     }
 }
 

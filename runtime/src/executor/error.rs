@@ -38,7 +38,7 @@ impl fmt::Display for ExecutorError {
 
 impl core::error::Error for ExecutorError {}
 
-/// Why a run is refused. Everything is checked before any work.
+/// Why a run is refused. Everything but [`RunError::NotFinite`] is checked before any work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RunError {
@@ -101,6 +101,9 @@ pub enum RunError {
         /// Tokens of the plan.
         capacity: usize,
     },
+    /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
+    /// the weights are damaged. There is no answer.
+    NotFinite,
 }
 
 impl From<BudgetError> for RunError {
@@ -148,6 +151,7 @@ impl fmt::Display for RunError {
             Self::SelectedAboveCapacity { needed, capacity } => {
                 write!(f, "the budget selects {needed} tokens, the plan holds {capacity}")
             }
+            Self::NotFinite => write!(f, "the answer is not finite"),
         }
     }
 }

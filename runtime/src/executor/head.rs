@@ -111,8 +111,9 @@ const fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// Divides by the Euclidean norm, at least 1e-12.
+/// Divides by the Euclidean norm, at least 1e-12. Of a norm beyond f32 it makes NaN, not zero.
 fn scale_to_unit_length(kernels: &Kernels, vector: &mut [f32]) {
     let length = sqrt((kernels.dot)(vector, vector)).max(1e-12);
-    vector.iter_mut().for_each(|x| *x /= length);
+    let one = 1.0 + 0.0 * length;
+    vector.iter_mut().for_each(|x| *x = *x / length * one);
 }

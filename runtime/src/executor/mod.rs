@@ -8,6 +8,7 @@
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
 //! | `keys` | what the selected tokens of a layer attend to |
 //! | `head` | pooling, dense stages, classifier, embedding |
+//! | `values` | the label of an answer, and whether it is one |
 
 mod embed;
 mod error;
@@ -18,10 +19,12 @@ mod layer;
 mod observer;
 mod pass;
 mod route;
+mod values;
 
 pub use error::{ExecutorError, RunError};
 pub use input::Input;
 pub use observer::Observer;
+pub use values::{all_finite, largest};
 
 #[cfg(feature = "std")]
 pub use crate::block::ThreadPool;
@@ -68,14 +71,10 @@ pub struct Output<'r> {
 }
 
 impl Output<'_> {
-    /// Index of the largest value; the first of equals. `None` without a head.
+    /// Index of the largest value, as [`largest`] has it. `None` without a head.
     #[must_use]
     pub fn label(&self) -> Option<usize> {
-        let largest = |best: Option<(usize, f32)>, (index, value): (usize, &f32)| match best {
-            Some((_, top)) if *value <= top => best,
-            _ => Some((index, *value)),
-        };
-        self.values.iter().enumerate().fold(None, largest).map(|(index, _)| index)
+        largest(self.values)
     }
 }
 
@@ -135,7 +134,8 @@ impl<'m, 'a> Executor<'m, 'a> {
     /// Runs one inference.
     ///
     /// # Errors
-    /// [`RunError`] for an input or budget that does not fit; it is checked before any work.
+    /// [`RunError`] for an input or budget that does not fit, which is checked before any work;
+    /// [`RunError::NotFinite`] for an answer that is none.
     pub fn run(&mut self, input: Input<'_>, budget: Budget<'_>) -> Result<Output<'_>, RunError> {
         self.run_observed(input, budget, &mut ())
     }
@@ -169,6 +169,9 @@ impl<'m, 'a> Executor<'m, 'a> {
             observer.layer(index, pass.hidden());
         }
         head::forward(&mut pass, model.head());
+        if !pass.is_finite() {
+            return Err(RunError::NotFinite);
+        }
         let Pass { buffers, context, .. } = pass;
         let hidden = Matrix::new(buffers.hidden, context.config.hidden).first_rows(tokens);
         Ok(Output { values: buffers.output, hidden, choice })

@@ -1,9 +1,10 @@
 //! One inference at work: what its stages read and write.
 
+use super::values::all_finite;
 use crate::block::{Context, Transform};
 use crate::memory::{Buffers, Scratch};
 use crate::model::{Globals, Layer, Linear};
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, Part};
 
 /// One inference at work.
 pub(super) struct Pass<'p, 'b> {
@@ -18,6 +19,13 @@ impl Pass<'_, '_> {
     /// X, `[n, d]`.
     pub(super) fn hidden(&self) -> Matrix<'_> {
         Matrix::new(self.buffers.hidden, self.context.config.hidden).first_rows(self.tokens)
+    }
+
+    /// No value of the answer or of X is NaN or infinite. X too where only some rows of it make the
+    /// answer: int8 rows of the others would hide what went wrong in them.
+    pub(super) fn is_finite(&self) -> bool {
+        let hidden = self.buffers.hidden.part(0..self.tokens * self.context.config.hidden);
+        all_finite(hidden) && all_finite(self.buffers.output)
     }
 }
 

@@ -10,6 +10,7 @@ use coda_runtime::image::PatchGrid;
 use coda_trainer::data::{Augmentation, Reader, Reading};
 use coda_trainer::model::{Batch, Model, TaskSpec};
 use coda_trainer::number::number;
+use coda_trainer::train::right_answers;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -84,9 +85,8 @@ impl Examples {
             let batch = reader.batch(&list, Augmentation::default(), None)?;
             let mut right = vec![true; samples.len()];
             for reduction in &self.reductions {
-                let found = forward(model, &batch, *reduction)?.argmax(1)?.to_vec1::<u32>()?;
-                let pairs = right.iter_mut().zip(found.iter().zip(&batch.labels));
-                pairs.for_each(|(right, (found, label))| *right &= *found as usize == *label);
+                let found = right_answers(&forward(model, &batch, *reduction)?, &batch.labels)?;
+                right.iter_mut().zip(found).for_each(|(right, found)| *right &= found);
             }
             for (index, sample) in samples.iter().enumerate().filter(|(index, _)| right[*index]) {
                 chosen[sample.label].get_or_insert(part * BATCH + index);

@@ -7,6 +7,7 @@ use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
+use coda_converter::{say, warn};
 use coda_trainer::data::Dataset;
 use coda_trainer::model::{Method, Model, Selector, TaskSpec, Tensors};
 use coda_trainer::plot::svg;
@@ -55,7 +56,7 @@ impl Finished<'_> {
                 .with_context(|| format!("cannot remove {}", checkpoint.display()))?;
         }
         report(&record);
-        println!("{}", out.display());
+        say!("{}", out.display());
         Ok(())
     }
 
@@ -65,7 +66,7 @@ impl Finished<'_> {
         let trained = model.trained()?;
         let learned = settings.routing.selection == Selector::Learned;
         if settings.method == Method::Coda && !learned {
-            eprintln!("no task is written: the runtime selects with a router");
+            warn!("no task is written: the runtime selects with a router");
             return Ok(());
         }
         if settings.method != Method::Full {
@@ -160,7 +161,7 @@ impl Finished<'_> {
 /// The figures for the terminal.
 fn report(record: &Record) {
     let Record { origin, progress, .. } = record;
-    println!(
+    say!(
         "{} parameters trained, {} frozen, {:.2} % new; {} steps in {:.0} s; best validation at step {}",
         origin.trained_parameters,
         origin.frozen_parameters,
@@ -171,8 +172,8 @@ fn report(record: &Record) {
     );
     for at in record.test.iter().flat_map(|test| &test.reductions) {
         match at.accuracy {
-            Some(accuracy) => println!("test r = {}: {accuracy:.2} %", at.reduction),
-            None => println!("test r = {}: loss {:.5}", at.reduction, at.loss),
+            Some(accuracy) => say!("test r = {}: {accuracy:.2} %", at.reduction),
+            None => say!("test r = {}: loss {:.5}", at.reduction, at.loss),
         }
     }
 }

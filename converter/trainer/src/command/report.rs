@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use coda_converter::output::write_whole;
+use coda_converter::say;
 use coda_trainer::report::{fill, report};
 use coda_trainer::results::Results;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ impl Report {
         let image = format!("\n![accuracy against speed-up]({})\n", path.display());
         write_whole(&self.out, format!("{preface}{image}{}", page.text).as_bytes())
             .with_context(|| format!("cannot write {}", self.out.display()))?;
-        println!("{}", self.out.display());
+        say!("{}", self.out.display());
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What was read, for the terminal's error stream.
 
 use coda_converter::dataset::{Sample, SampleInput};
+use coda_converter::warn;
 use coda_trainer::data::{Dataset, Reader};
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub(super) fn print_read(path: &Path, data: &Dataset, reader: &Reader<'_>) {
     let pairs = data.labels.iter().zip(&counts).take(LISTED);
     let list: Vec<String> = pairs.map(|(label, count)| format!("{label} {count}")).collect();
     let more = if counts.len() > LISTED { ", ..." } else { "" };
-    eprintln!(
+    warn!(
         "read {}: {} samples, {} classes: {}{more}",
         path.display(),
         data.samples.len(),
@@ -28,10 +29,10 @@ pub(super) fn print_read(path: &Path, data: &Dataset, reader: &Reader<'_>) {
     if reader.reads_texts() {
         print_lengths(&data.samples, data.cut, reader.longest());
     }
-    data.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    data.notes.iter().for_each(|note| warn!("warning: {note}"));
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
     if *least > 0 && most / least >= UNEVEN {
-        eprintln!("warning: the smallest class has {least} samples, the largest {most}");
+        warn!("warning: the smallest class has {least} samples, the largest {most}");
     }
 }
 
@@ -44,13 +45,13 @@ fn print_lengths(samples: &[Sample], cut: usize, longest: usize) {
     lengths.sort_unstable();
     let at = |index: usize| lengths.get(index).copied().unwrap_or(0);
     let (median, most) = (at(lengths.len() / 2), at(lengths.len().saturating_sub(1)));
-    eprintln!("tokens: median {median}, longest {most}; {cut} texts cut at {longest} tokens");
+    warn!("tokens: median {median}, longest {most}; {cut} texts cut at {longest} tokens");
 }
 
 /// Says how a set is parted.
 pub(super) fn print_parts((training, held_out): (usize, usize)) {
-    eprintln!("{training} samples to train with, {held_out} held out for validation");
+    warn!("{training} samples to train with, {held_out} held out for validation");
     if held_out == 0 {
-        eprintln!("warning: nothing is held out: the last weights are taken, not the best");
+        warn!("warning: nothing is held out: the last weights are taken, not the best");
     }
 }

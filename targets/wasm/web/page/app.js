@@ -58,7 +58,7 @@ function show() {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   element("scores").replaceChildren(...labels.map((label, index) => {
     const share = weights[index] / total, row = document.createElement("tr");
-    row.className = logits[index] === largest ? "best" : "";
+    row.className = index === logits.indexOf(largest) ? "best" : "";
     row.innerHTML = "<td></td><td></td><td class=bar><div></div></td>";
     row.cells[0].textContent = label;
     row.cells[1].textContent = `${(100 * share).toFixed(1)} %`;

@@ -1,0 +1,518 @@
+//! The `coda` command says only what is so: no answer that is none, no output that is lost, no option
+//! without effect in silence.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use coda_converter::calibrate::Costs;
+use coda_converter::pack::{WeightType, pack_base};
+use coda_converter::session::{Session, is_not_finite};
+use coda_runtime::config::{Head, HeadKind, Pooling};
+use coda_runtime::executor::{all_finite, largest};
+use coda_runtime::format::Role;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_tests::bundled;
+use coda_tests::tiny::{Tiny, TinyInput};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::Value;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// An image that the bundled model reads.
+const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../converter/default/images/8.png");
+
+/// Two maps in a row: their factors multiply.
+const OVERFLOWING: [&str; 2] =
+    ["encoder.layer.1.intermediate.dense.weight", "encoder.layer.1.output.dense.weight"];
+
+const INPUT: i32 = 2;
+const VERIFICATION: i32 = 3;
+
+/// The command that `CODA` names, else one built with the profile of these tests.
+fn coda() -> &'static Path {
+    static CODA: OnceLock<PathBuf> = OnceLock::new();
+    CODA.get_or_init(|| {
+        if let Some(named) = std::env::var_os("CODA") {
+            return named.into();
+        }
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--profile", profile, "--quiet", "--bin", "coda"])
+            .arg("--message-format=json")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .output()
+            .unwrap();
+        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+        let messages = String::from_utf8(build.stdout).unwrap();
+        let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut paths =
+            messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
+        PathBuf::from(paths.next_back().unwrap())
+    })
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(coda()).args(arguments).output().unwrap()
+}
+
+fn succeeded(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn object(arguments: &[&str]) -> Value {
+    serde_json::from_str(&succeeded(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// The command must end with `status` and one line on stderr that holds every one of `words`.
+fn refused(arguments: &[&str], status: i32, words: &[&str]) {
+    told(&run(arguments), status, words);
+}
+
+fn told(output: &Output, status: i32, words: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    for word in ["error: "].iter().chain(words) {
+        assert!(message.contains(word), "\"{word}\" is not in: {message}");
+    }
+}
+
+/// A directory that goes with its test.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    /// The bundle of a tiny model.
+    fn bundle(&self, tiny: &Tiny) -> String {
+        self.write("tiny.coda", &*tiny.pack(WeightType::F32).unwrap().bundle)
+    }
+
+    /// The base of a tiny model alone, which routes nothing.
+    fn base(&self, tiny: &Tiny) -> String {
+        self.write("base.coda", &*pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes)
+    }
+
+    /// An image that the tiny ViT reads.
+    fn image(&self, tiny: &Tiny) -> String {
+        let TinyInput::Pixels(pixels) = &tiny.input else { panic!("{} reads text", tiny.name) };
+        let model = pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes;
+        let package = model.parse().unwrap();
+        let grid = Model::dense(&package).unwrap().patch_grid().unwrap();
+        let (kind, width, height) = (
+            if grid.channels == 1 { 5 } else { 6 },
+            grid.columns * grid.side,
+            grid.rows * grid.side,
+        );
+        let header = format!("P{kind} {width} {height} 255\n").into_bytes();
+        self.write("image.pnm", [header, pixels.clone()].concat())
+    }
+
+    /// A copy of the bundled model in f32, the weights of `OVERFLOWING` times `factor`.
+    fn model(&self, factor: f32) -> String {
+        let model = self.path("model");
+        std::fs::create_dir_all(&model).unwrap();
+        let from = bundled::model_directory();
+        for file in ["config.json", "preprocessor_config.json", "coda.safetensors"] {
+            std::fs::copy(from.join(file), Path::new(&model).join(file)).unwrap();
+        }
+        let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter();
+        let scaled = tensors.map(|(own, view)| {
+            let factor = if OVERFLOWING.contains(&&*own) { factor } else { 1.0 };
+            let halves = view.data().chunks_exact(2);
+            let value = |half: &[u8]| half::f16::from_le_bytes([half[0], half[1]]).to_f32();
+            let values = halves.flat_map(|half| (factor * value(half)).to_le_bytes());
+            (own, view.shape().to_vec(), values.collect::<Vec<u8>>())
+        });
+        let scaled: Vec<_> = scaled.collect();
+        let views = scaled.iter().map(|(own, shape, data)| {
+            (own.clone(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap())
+        });
+        let file = safetensors::serialize(views, None).unwrap();
+        std::fs::write(Path::new(&model).join("model.safetensors"), file).unwrap();
+        model
+    }
+}
+
+/// A model whose second layer overflows f32.
+fn overflowing(mut tiny: Tiny) -> Tiny {
+    for role in [Role::FeedForwardIn, Role::FeedForwardOut] {
+        let tensor = tiny.base.tensors.get_mut(&(1, role)).unwrap();
+        tensor.values.iter_mut().for_each(|value| *value *= 1e30);
+    }
+    tiny
+}
+
+fn without_head(mut tiny: Tiny) -> Tiny {
+    tiny.base.head = None;
+    tiny
+}
+
+#[test]
+fn an_answer_that_is_not_finite_is_an_error_that_names_the_layer() {
+    let place = Place::new();
+    for tiny in [overflowing(Tiny::bert()), without_head(overflowing(Tiny::bert()))] {
+        for package in [place.base(&tiny), place.bundle(&tiny)] {
+            let words = ["finite", "after layer 1"];
+            let text = place.write("d.tsv", "yes\tthe cat\n");
+            refused(&["run", &package, "--ids", "2,5,6,3", "--json"], INPUT, &words);
+            refused(&["run", &package, "--text", "the cat", "--trace"], INPUT, &words);
+            refused(&["run", &package, "--ids", "2,5,6,3", "--threads", "2"], INPUT, &words);
+            refused(&["bench", &package, "--tokens", "4", "--reductions", "1"], INPUT, &words);
+            if package.ends_with("tiny.coda") {
+                let eval = ["eval", &package, "--data", &text, "--reductions", "1"];
+                refused(&eval, INPUT, &["sample 1", "finite"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_table_sees_what_is_not_finite_at_every_reduction_and_weight_type() {
+    let tiny = overflowing(Tiny::vit());
+    for weights in [WeightType::F32, WeightType::Int8] {
+        let packages = tiny.pack(weights).unwrap();
+        let model = packages.model().unwrap();
+        let mut session = Session::new(&model, Capacity::any_budget(tiny.tokens)).unwrap();
+        for kernels in Kernels::available() {
+            session = session.with_kernels(kernels);
+            for r in [1.0, 2.0, 4.0] {
+                let budget = Budget::Reduction(r);
+                let found = session.run(tiny.input.view(), budget, &mut (), |out| out.label());
+                let error = found.unwrap_err();
+                assert!(is_not_finite(&error), "{}: {error:#}", kernels.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_embedding_too_long_for_f32_is_no_vector_of_zeros() {
+    let mut tiny = Tiny::bert();
+    let kind = HeadKind::Embedding { normalize: true };
+    tiny.base.head = Some(Head { pooling: Pooling::Mean, kind });
+    let bias = tiny.base.tensors.get_mut(&(1, Role::FeedForwardNormBias)).unwrap();
+    bias.values.fill(1e25);
+    let packed = pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes;
+    let package = packed.parse().unwrap();
+    let model = Model::dense(&package).unwrap();
+    let mut session = Session::new(&model, Capacity::any_budget(8)).unwrap();
+    let error = session.run(tiny.input.view(), Budget::Task, &mut (), |_| ()).unwrap_err();
+    assert!(is_not_finite(&error), "{error:#}");
+    assert!(format!("{error:#}").contains("behind the last layer"), "{error:#}");
+}
+
+#[test]
+fn the_first_of_equal_values_is_the_label_and_a_nan_is_none() {
+    assert_eq!(largest(&[1.0, 2.0, 2.0]), Some(1));
+    assert_eq!(largest(&[-0.0, 0.0]), Some(0));
+    assert_eq!(largest(&[f32::NAN, -1.0, f32::NAN]), Some(1));
+    assert_eq!(largest(&[f32::NEG_INFINITY; 2]), None);
+    assert_eq!(largest(&[f32::NAN]), None);
+    assert_eq!(largest(&[]), None);
+    assert!(all_finite(&[0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE]) && all_finite(&[]));
+    for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert!(!all_finite(&[1.0, bad, 1.0]), "{bad}");
+    }
+}
+
+#[test]
+fn a_verification_of_what_is_not_finite_fails_with_its_place() {
+    let place = Place::new();
+    let model = place.model(1e30);
+    let verify = ["verify", "--base", &model, "--weights", "f32", "--images", IMAGE];
+    let shown = String::from_utf8(run(&verify).stdout).unwrap();
+    assert!(shown.contains("not finite (NaN or infinity): ") && !shown.contains("every bound"));
+    let verify = run(&[&verify[..], &["--json"]].concat());
+    assert_eq!(verify.status.code(), Some(VERIFICATION));
+    let found: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    assert_eq!(found["holds"], false);
+    let first = found["not_finite"][0].as_str().unwrap();
+    assert!(first.contains("input 1, layer 1"), "{first}");
+}
+
+#[test]
+fn a_verification_says_which_bound_failed_and_judges_classifiers_by_labels() {
+    let place = Place::new();
+    let model = place.model(1.0);
+    // No cosine of logits can be 1.1; classifiers have none.
+    let held = ["verify", "--base", &model, "--cosine-bound", "1.1", "--images", IMAGE];
+    let shown = succeeded(&held);
+    assert!(shown.contains("every bound holds") && !shown.contains("cosine"), "{shown}");
+    let failed = run(&[&held[..], &["--packed-bound", "1e-9"]].concat());
+    assert_eq!(failed.status.code(), Some(VERIFICATION));
+    let shown = String::from_utf8(failed.stdout).unwrap();
+    let last = shown.lines().last().unwrap();
+    assert!(last.starts_with("a bound is exceeded: packed weights, mean error"), "{last}");
+    assert!(last.contains("bound at most 0.000000001"), "{last}");
+}
+
+#[test]
+fn a_full_standard_output_is_one_line_and_a_status_for_every_command() {
+    let place = Place::new();
+    let tiny = Tiny::vit();
+    let (package, image) = (place.bundle(&tiny), place.image(&tiny));
+    let (key, out) = (place.path("key"), place.path("out.coda"));
+    let model = bundled::model_directory();
+    succeeded(&["keygen", "-o", &key]);
+    let (other, public) = (place.path("other"), format!("{key}.pub"));
+    let signed = place.path("signed");
+    succeeded(&["sign", &package, "--key", &key, "--release", "1", "-o", &signed]);
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["--version"],
+        &["cpu"],
+        &["inspect", &package, "--tensors"],
+        &["inspect", &package, "--json"],
+        &["plan", &package],
+        &["plan", &package, "--rust"],
+        &["run", &package, "--image", &image],
+        &["bench", &package, "--runs", "1", "--reductions", "1"],
+        &["pack", "--base", model.to_str().unwrap(), "-o", &out],
+        &["keygen", "-o", &other],
+        &["sign", &package, "--key", &key, "--release", "1", "-o", &out],
+        &["verify-signature", &signed, "--key", &public],
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(coda()).args(arguments).stdout(full).output().unwrap();
+        told(&output, INPUT, &["standard output", "space"]);
+    }
+}
+
+#[test]
+fn a_standard_error_that_is_full_changes_no_status() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(coda());
+    let status = command.args(["inspect", "/nonexistent"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(INPUT));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let place = Place::new();
+    let package = place.bundle(&Tiny::vit());
+    for arguments in [&["inspect", &package, "--tensors"][..], &["plan", &package], &["--help"]] {
+        let mut command = Command::new(coda());
+        let mut child =
+            command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait_with_output().unwrap().stderr, b"");
+    }
+}
+
+#[test]
+fn an_output_goes_through_links_and_keeps_permissions() {
+    let place = Place::new();
+    let (package, key, real) = (place.bundle(&Tiny::vit()), place.path("key"), place.path("real"));
+    succeeded(&["keygen", "-o", &key]);
+    let link = place.path("link");
+    symlink("real", &link).unwrap();
+    let sign = ["sign", &package, "--key", &key, "--release", "1", "-o", &link];
+    succeeded(&sign);
+    std::fs::set_permissions(&real, Permissions::from_mode(0o600)).unwrap();
+    succeeded(&sign);
+    assert!(Path::new(&link).is_symlink());
+    let found = std::fs::symlink_metadata(&real).unwrap();
+    assert!(found.is_file() && found.len() > 1000);
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&real, Permissions::from_mode(0o400)).unwrap();
+    refused(&sign, INPUT, &[&link, "read-only"]);
+}
+
+#[test]
+fn an_output_that_is_an_input_or_no_file_is_refused_before_anything_is_written() {
+    let place = Place::new();
+    let (package, key) = (place.bundle(&Tiny::vit()), place.path("key"));
+    succeeded(&["keygen", "-o", &key]);
+    let before = std::fs::read(&package).unwrap();
+    let hard = place.path("hard");
+    std::fs::hard_link(&package, &hard).unwrap();
+    let sign = |output: &str, words: &[&str]| {
+        let arguments = ["sign", &package, "--key", &key, "--release", "1", "-o", output];
+        refused(&arguments, INPUT, &[&["cannot write"], words].concat());
+    };
+    sign(&package, &["input"]);
+    sign(&hard, &["input"]);
+    sign(&key, &["input"]);
+    sign("-", &["standard output"]);
+    sign(place.0.path().to_str().unwrap(), &["directory"]);
+    sign(&place.path("no/such/out"), &["no directory", &place.path("no/such")]);
+    assert_eq!(std::fs::read(&package).unwrap(), before);
+    let model = place.model(1.0);
+    let pack = |output: &str| {
+        let output = format!("{model}/{output}");
+        refused(&["pack", "--base", &model, "-o", &output], INPUT, &["input"]);
+    };
+    ["config.json", "model.safetensors", "coda.safetensors"].into_iter().for_each(pack);
+    let inside = format!("{model}/out.coda");
+    for _ in 0..2 {
+        succeeded(&["pack", "--base", &model, "-o", &inside]);
+    }
+    assert!(!Path::new("-").exists());
+    refused(&["demo", "-o", "-"], INPUT, &["standard output"]);
+    refused(&["keygen", "-o", "-"], INPUT, &["standard output"]);
+}
+
+#[test]
+fn options_without_effect_are_told() {
+    let place = Place::new();
+    let tiny = Tiny::bert();
+    let dense = place.base(&tiny);
+    let run = ["run", &dense, "--ids", "2,5,6,3"];
+    let note = "routes nothing";
+    assert!(succeeded(&[&run[..], &["--reduction", "2"]].concat()).contains(note));
+    let found = object(&[&run[..], &["--selected", "2"]].concat());
+    assert!(found["notes"][0].as_str().unwrap().contains("--selected"), "{found}");
+    assert!(!succeeded(&run).contains("note"));
+    let bench = ["bench", &dense, "--tokens", "8", "--runs", "2"];
+    let found = object(&bench);
+    assert_eq!(found["reductions"].as_array().unwrap().len(), 1);
+    assert!(found["notes"].to_string().contains(note), "{found}");
+    assert!(succeeded(&bench).contains(note));
+    let routed = place.bundle(&tiny);
+    let found = object(&["run", &routed, "--ids", "2,5,6,3", "--reduction", "2"]);
+    assert_eq!(found["notes"], serde_json::json!([]));
+
+    let many = succeeded(&[&run[..], &["--threads", "100000"]].concat());
+    assert!(many.contains("--threads 100000: this machine runs"), "{many}");
+    let found = object(&[&bench[..], &["--threads", "100000"]].concat());
+    let most = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(found["threads"], most);
+}
+
+#[test]
+fn a_set_for_a_model_that_routes_nothing_is_evaluated_once_and_has_no_column_of_texts() {
+    let place = Place::new();
+    let (base, _) = bundled::open().unwrap();
+    let bytes = pack_base(&base, WeightType::Int8, "").unwrap().bytes;
+    let package = place.write("base.coda", &*bytes);
+    place.write("t-labels-idx1", [0u8, 0, 8, 1, 0, 0, 0, 1, 0]);
+    let header = [0u8, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28];
+    let data = place.write("t-images-idx3", [&header[..], &[50; 784]].concat());
+    let eval = ["eval", &package, "--data", &data, "--task-budget"];
+    let found = object(&eval);
+    assert_eq!(found["reductions"].as_array().unwrap().len(), 1);
+    assert!(found["notes"].to_string().contains("routes nothing"), "{found}");
+    let shown = succeeded(&eval);
+    assert!(shown.contains("routes nothing") && !shown.contains("from text"), "{shown}");
+}
+
+#[test]
+fn json_tells_what_the_plain_answer_tells() {
+    let place = Place::new();
+    let text = place.bundle(&Tiny::bert());
+    let long = "the cat sat on the mat . ".repeat(4);
+    let found = object(&["run", &text, "--text", &long]);
+    assert_eq!(found["cut"], true);
+    assert!(found["notes"][0].as_str().unwrap().contains("were cut"), "{found}");
+    assert_eq!(object(&["run", &text, "--text", "the cat"])["cut"], false);
+    let tiny = Tiny::vit();
+    let package = place.bundle(&tiny);
+    let image = place.image(&tiny);
+    let found = object(&["run", &package, "--image", &image]);
+    let likely = found["probabilities"].as_array().unwrap();
+    assert_eq!(likely[0][0], found["label"]);
+    let sum: f64 = likely.iter().map(|pair| pair[1].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    assert!(found["kernels"].is_string());
+}
+
+#[test]
+fn a_model_says_what_it_reads() {
+    let place = Place::new();
+    let tiny = Tiny::vit();
+    let image = place.image(&tiny);
+    let pictures = place.bundle(&tiny);
+    let reads = ["reads images of ", " pixels", "--image"];
+    refused(&["run", &pictures, "--text", "a"], INPUT, &reads);
+    refused(&["run", &pictures, "--ids", "1"], INPUT, &reads);
+    let words = place.bundle(&Tiny::bert());
+    refused(&["run", &words, "--image", &image], INPUT, &["reads texts", "--text", "--ids"]);
+}
+
+#[test]
+fn a_package_is_inspected_in_words() {
+    let place = Place::new();
+    for tiny in Tiny::all() {
+        let shown = succeeded(&["inspect", &place.bundle(&tiny)]);
+        for debug in [" { ", "Some(", "KTo", "Rms", "Gelu", "ClassToken"] {
+            assert!(!shown.contains(debug), "{}: {debug} in {shown}", tiny.name);
+        }
+        assert!(shown.contains("parameters"), "{shown}");
+        assert_eq!(shown.matches(coda_tests::tiny::PROVENANCE).count(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn tables_are_no_wider_than_a_terminal_and_only_of_what_is_written() {
+    let place = Place::new();
+    let model = place.model(1.0);
+    let task = format!("{model}/coda.safetensors");
+    let output = place.path("out.coda");
+    let pack = ["pack", "--base", &model, "--task", &task, "-o", &output];
+    let whole = succeeded(&pack);
+    let only = succeeded(&[&pack[..], &["--only", "task"]].concat());
+    let inspected = succeeded(&["inspect", &output]);
+    for line in [&whole, &only].into_iter().flat_map(|shown| shown.lines()) {
+        assert!(line.starts_with("wrote ") || line.chars().count() <= 80, "{line}");
+    }
+    // What is in the file is what the table counts.
+    let rows = |shown: &str| -> Vec<String> {
+        let lines = shown.lines().skip_while(|line| !line.contains("stored as")).skip(2);
+        let lines = lines.take_while(|line| line.starts_with('│'));
+        lines.map(|line| line.split_whitespace().collect()).collect()
+    };
+    assert_eq!(rows(&only), rows(&inspected));
+    assert_ne!(rows(&only), rows(&whole));
+}
+
+#[test]
+fn costs_that_predict_badly_serve_no_deadline() {
+    let place = Place::new();
+    let package = place.bundle(&Tiny::bert());
+    let costs = Costs {
+        cpu: "a CPU".to_owned(),
+        kernels: Kernels::from_environment().unwrap().name.to_owned(),
+        threads: 1,
+        fixed: 1.0,
+        token: 0.0,
+        frozen: 0.1,
+        attention: 0.0,
+        task: 0.0,
+        margin: 0.1,
+        worst_error: 0.05,
+    };
+    let deadline = |costs: &Costs, status: Option<&[&str]>| {
+        let path = Costs::path(Path::new(&package));
+        std::fs::write(path, serde_json::to_string(costs).unwrap()).unwrap();
+        let arguments = ["run", &package, "--ids", "2,5,6,3", "--deadline-ms", "1000"];
+        match status {
+            Some(words) => refused(&arguments, INPUT, words),
+            None => drop(succeeded(&arguments)),
+        }
+    };
+    deadline(&costs, None);
+    let bad = Costs { worst_error: 0.901, ..costs };
+    deadline(&bad, Some(&["90.1 %", "tiny.coda.costs.json", "calibrate"]));
+}
