@@ -275,7 +275,9 @@ impl Columns {
         let names: Vec<String> = first.iter().map(|field| trim(field).to_lowercase()).collect();
         let has = |known: &[&str]| names.iter().any(|name| known.contains(&&**name));
         let count = names.len();
-        let named = has(&LABELS) && has(&TEXTS) && (count > 2 || !names.iter().any(is_unknown));
+        let named = has(&LABELS)
+            && has(&TEXTS)
+            && (count > 2 || !names.iter().any(|name| is_unknown(name)));
         if header == Header::Yes || (header == Header::Auto && named) {
             return Self::named(&names);
         }
@@ -309,7 +311,7 @@ impl Columns {
 }
 
 /// Whether a column has no name that is known.
-fn is_unknown(name: &String) -> bool {
+fn is_unknown(name: &str) -> bool {
     let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
     !lists.iter().any(|list| list.contains(&&**name))
 }
