@@ -313,7 +313,7 @@ impl Columns {
 /// Whether a column has no name that is known.
 fn is_unknown(name: &str) -> bool {
     let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
-    !lists.iter().any(|list| list.contains(&&**name))
+    !lists.iter().any(|list| list.contains(&name))
 }
 
 /// The characters of a file.
