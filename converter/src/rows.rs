@@ -327,7 +327,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes)?.into(),
         _ => Cow::Borrowed(utf8(bytes)?),
     };
-    let zero = text.find('\0').map(|at| line_of(text[..at].as_bytes()));
+    let zero = text.find('\0').map(|at| line_of(&text.as_bytes()[..at]));
     ensure!(
         zero.is_none(),
         "line {}: a zero byte: UTF-16 without its mark, or no text",
@@ -366,7 +366,7 @@ fn check_line_ends(text: &str) -> Result<()> {
     match ends.find(|at| !text[at + 1..].starts_with('\n')) {
         Some(at) => bail!(
             "line {}: a carriage return without line feed: convert the line ends (tr '\\r' '\\n')",
-            line_of(text[..at].as_bytes())
+            line_of(&text.as_bytes()[..at])
         ),
         None => Ok(()),
     }
