@@ -275,7 +275,9 @@ impl Columns {
         let names: Vec<String> = first.iter().map(|field| trim(field).to_lowercase()).collect();
         let has = |known: &[&str]| names.iter().any(|name| known.contains(&&**name));
         let count = names.len();
-        let named = has(&LABELS) && has(&TEXTS) && (count > 2 || !names.iter().any(is_unknown));
+        let named = has(&LABELS)
+            && has(&TEXTS)
+            && (count > 2 || !names.iter().any(|name| is_unknown(name)));
         if header == Header::Yes || (header == Header::Auto && named) {
             return Self::named(&names);
         }
@@ -309,9 +311,9 @@ impl Columns {
 }
 
 /// Whether a column has no name that is known.
-fn is_unknown(name: &String) -> bool {
+fn is_unknown(name: &str) -> bool {
     let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
-    !lists.iter().any(|list| list.contains(&&**name))
+    !lists.iter().any(|list| list.contains(&name))
 }
 
 /// The characters of a file.
@@ -325,7 +327,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes)?.into(),
         _ => Cow::Borrowed(utf8(bytes)?),
     };
-    let zero = text.find('\0').map(|at| line_of(text[..at].as_bytes()));
+    let zero = text.find('\0').map(|at| line_of(&text.as_bytes()[..at]));
     ensure!(
         zero.is_none(),
         "line {}: a zero byte: UTF-16 without its mark, or no text",
@@ -364,7 +366,7 @@ fn check_line_ends(text: &str) -> Result<()> {
     match ends.find(|at| !text[at + 1..].starts_with('\n')) {
         Some(at) => bail!(
             "line {}: a carriage return without line feed: convert the line ends (tr '\\r' '\\n')",
-            line_of(text[..at].as_bytes())
+            line_of(&text.as_bytes()[..at])
         ),
         None => Ok(()),
     }
