@@ -28,7 +28,6 @@ pub struct Measured {
 }
 
 /// The int8 loop that a kernel table is bounded by.
-#[must_use]
 pub fn of_table(table: &str) -> Option<&'static str> {
     match table {
         "amx_int8" => Some("int8 tdpbssd"),
@@ -40,13 +39,11 @@ pub fn of_table(table: &str) -> Option<&'static str> {
 }
 
 /// Measures every loop that this CPU can run.
-#[must_use]
 pub fn measure_all() -> Vec<Measured> {
     LOOPS.iter().filter_map(Peak::measure).collect()
 }
 
 /// The higher of two measurements of each loop: a peak is what the core can do undisturbed.
-#[must_use]
 pub fn higher(before: Vec<Measured>, after: Vec<Measured>) -> Vec<Measured> {
     let pairs = before.into_iter().zip(after);
     pairs.map(|(a, b)| if a.macs_per_second >= b.macs_per_second { a } else { b }).collect()
@@ -94,6 +91,30 @@ fn plain(rounds: u64) -> Option<()> {
     Some(())
 }
 
+/// Runs a step on each of some independent sums, if this CPU has the features.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! on_registers {
+    (
+        $name:ident: $features:literal, $detected:expr, [$zero:expr; $count:literal],
+        let $operands:pat_param = $values:expr; |$sum:ident| $step:expr
+    ) => {
+        pub(super) fn $name(rounds: u64) -> Option<()> {
+            #[target_feature(enable = $features)]
+            fn body(rounds: u64) {
+                let ($operands, mut sums) = ($values, [$zero; $count]);
+                for _ in 0..rounds {
+                    for $sum in &mut sums {
+                        *$sum = $step;
+                    }
+                }
+                black_box(sums);
+            }
+            // SAFETY: the features were found.
+            $detected.then(|| unsafe { body(rounds) })
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::black_box;
@@ -101,69 +122,28 @@ mod x86 {
     use core::arch::asm;
     use core::arch::x86_64::*;
 
-    pub(super) fn fma(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "avx2,fma")]
-        fn body(rounds: u64) {
-            let (factor, mut sums) = (_mm256_set1_ps(black_box(0.5)), [_mm256_setzero_ps(); 12]);
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    *sum = _mm256_fmadd_ps(*sum, factor, factor);
-                }
-            }
-            black_box(sums);
-        }
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        // SAFETY: both features were found.
-        found.then(|| unsafe { body(rounds) })
+    on_registers! {
+        fma: "avx2,fma", (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
+        [_mm256_setzero_ps(); 12],
+        let factor = _mm256_set1_ps(black_box(0.5)); |sum| _mm256_fmadd_ps(*sum, factor, factor)
     }
-
-    pub(super) fn fma_512(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "avx512f")]
-        fn body(rounds: u64) {
-            let (factor, mut sums) = (_mm512_set1_ps(black_box(0.5)), [_mm512_setzero_ps(); 12]);
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    *sum = _mm512_fmadd_ps(*sum, factor, factor);
-                }
-            }
-            black_box(sums);
-        }
-        // SAFETY: the feature was found.
-        is_x86_feature_detected!("avx512f").then(|| unsafe { body(rounds) })
+    on_registers! {
+        fma_512: "avx512f", is_x86_feature_detected!("avx512f"), [_mm512_setzero_ps(); 12],
+        let factor = _mm512_set1_ps(black_box(0.5)); |sum| _mm512_fmadd_ps(*sum, factor, factor)
     }
-
-    pub(super) fn maddubs(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "avx2")]
-        fn body(rounds: u64) {
-            let (left, ones) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi16(1));
-            let mut sums = [_mm256_setzero_si256(); 10];
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    // The right side changes with every sum, or the product would leave the loop.
-                    let pairs = _mm256_maddubs_epi16(left, *sum);
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-                }
-            }
-            black_box(sums);
+    on_registers! {
+        maddubs: "avx2", is_x86_feature_detected!("avx2"), [_mm256_setzero_si256(); 10],
+        let (left, ones) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi16(1)); |sum| {
+            // The right side changes with every sum, or the product would leave the loop.
+            let pairs = _mm256_maddubs_epi16(left, *sum);
+            _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones))
         }
-        // SAFETY: the feature was found.
-        is_x86_feature_detected!("avx2").then(|| unsafe { body(rounds) })
     }
-
-    pub(super) fn dpbusd_512(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "avx512f,avx512vnni")]
-        fn body(rounds: u64) {
-            let (factor, mut sums) = (_mm512_set1_epi8(black_box(3)), [_mm512_setzero_si512(); 12]);
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    *sum = _mm512_dpbusd_epi32(*sum, factor, factor);
-                }
-            }
-            black_box(sums);
-        }
-        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
-        // SAFETY: both features were found.
-        found.then(|| unsafe { body(rounds) })
+    on_registers! {
+        dpbusd_512: "avx512f,avx512vnni",
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")),
+        [_mm512_setzero_si512(); 12],
+        let factor = _mm512_set1_epi8(black_box(3)); |sum| _mm512_dpbusd_epi32(*sum, factor, factor)
     }
 
     /// What `ldtilecfg` reads: seven tiles of 16 rows of 64 bytes.
@@ -214,41 +194,25 @@ mod aarch64 {
     use super::black_box;
     use core::arch::aarch64::*;
     use core::arch::asm;
+    use std::arch::is_aarch64_feature_detected;
 
-    pub(super) fn fma(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "neon")]
-        fn body(rounds: u64) {
-            let (factor, mut sums) = (vdupq_n_f32(black_box(0.5)), [vdupq_n_f32(0.0); 12]);
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    *sum = vfmaq_f32(factor, *sum, factor);
-                }
-            }
-            black_box(sums);
-        }
-        // SAFETY: the feature was found.
-        std::arch::is_aarch64_feature_detected!("neon").then(|| unsafe { body(rounds) })
+    on_registers! {
+        fma: "neon", is_aarch64_feature_detected!("neon"), [vdupq_n_f32(0.0); 12],
+        let factor = vdupq_n_f32(black_box(0.5)); |sum| vfmaq_f32(factor, *sum, factor)
     }
-
-    pub(super) fn sdot(rounds: u64) -> Option<()> {
-        #[target_feature(enable = "neon,dotprod")]
-        fn body(rounds: u64) {
-            let (factor, mut sums) = (vdupq_n_s8(black_box(3)), [vdupq_n_s32(0); 12]);
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    // SAFETY: one instruction on registers, of a feature that this function enables.
-                    unsafe {
-                        asm!(
-                            "sdot {0:v}.4s, {1:v}.16b, {1:v}.16b",
-                            inout(vreg) *sum, in(vreg) factor,
-                            options(pure, nomem, nostack, preserves_flags)
-                        );
-                    }
-                }
+    on_registers! {
+        sdot: "neon,dotprod", is_aarch64_feature_detected!("dotprod"), [vdupq_n_s32(0); 12],
+        let factor = vdupq_n_s8(black_box(3)); |sum| {
+            let mut next = *sum;
+            // SAFETY: one instruction on registers, of a feature that this function enables.
+            unsafe {
+                asm!(
+                    "sdot {0:v}.4s, {1:v}.16b, {1:v}.16b",
+                    inout(vreg) next, in(vreg) factor,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
             }
-            black_box(sums);
+            next
         }
-        // SAFETY: the feature was found.
-        std::arch::is_aarch64_feature_detected!("dotprod").then(|| unsafe { body(rounds) })
     }
 }

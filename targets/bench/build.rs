@@ -5,9 +5,12 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "../named.rs"]
+mod named;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    name_packages(&folder)?;
+    named::directory("CODA_BENCH", "bench/bundled", "bench-packages")?;
     let target = env::var("TARGET")?;
     println!("cargo::rustc-env=CODA_BENCH_TARGET={target}");
     match target.split('-').next() {
@@ -17,20 +20,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(core) if core.starts_with("riscv32") => link(&folder, "virt.x", Some("-Tmemory.x")),
         _ => Ok(()),
     }
-}
-
-fn name_packages(folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-env-changed=CODA_BENCH");
-    let packages = match env::var_os("CODA_BENCH") {
-        Some(directory) => PathBuf::from(directory),
-        None => folder.join("../../target/bench/bundled"),
-    };
-    let packages = packages.canonicalize().map_err(|error| {
-        format!("{}: {error}; `bench-packages` writes it, see README.md", packages.display())
-    })?;
-    println!("cargo::rerun-if-changed={}", packages.display());
-    println!("cargo::rustc-env=CODA_BENCH={}", packages.display());
-    Ok(())
 }
 
 /// Links for a board of the folder `boards`.

@@ -4,7 +4,7 @@
 //! re-exports, in code, in types and in the tokens of macros. A method that is called leads nowhere:
 //! its type was named where the value came from.
 
-use crate::source::{Definition, is_test};
+use crate::source::is_test;
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,9 +55,6 @@ struct Target<'c> {
 impl Crate {
     /// Follows `mod` from the file `root`. Modules of unit tests are left out: they look at a file
     /// from outside, and no program has them.
-    ///
-    /// # Errors
-    /// A file is missing or is not Rust.
     pub fn read(files: &Files, root: &str) -> Result<Self> {
         let mut read = Self::default();
         let mut declared = vec!["crate".to_owned()];
@@ -77,13 +74,11 @@ impl Crate {
     }
 
     /// The files that are part of the crate.
-    #[must_use]
     pub fn files(&self) -> BTreeSet<&str> {
         self.modules.values().map(String::as_str).collect()
     }
 
     /// Every use of one file by another.
-    #[must_use]
     pub fn uses(&self) -> BTreeSet<Use> {
         let modules = self.paths.iter();
         modules
@@ -191,6 +186,22 @@ impl Reader<'_> {
     }
 }
 
+/// The name of what an item defines, if it is no module and no macro.
+const fn name_of(item: &syn::Item) -> Option<&syn::Ident> {
+    use syn::Item::{Const, Enum, Fn, Static, Struct, Trait, Type, Union};
+    Some(match item {
+        Const(item) => &item.ident,
+        Enum(item) => &item.ident,
+        Fn(item) => &item.sig.ident,
+        Static(item) => &item.ident,
+        Struct(item) => &item.ident,
+        Trait(item) => &item.ident,
+        Type(item) => &item.ident,
+        Union(item) => &item.ident,
+        _ => return None,
+    })
+}
+
 fn last(path: &str) -> String {
     path.rsplit("::").next().unwrap_or(path).to_owned()
 }
@@ -208,7 +219,7 @@ fn spelled(tokens: TokenStream) -> String {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if let Some(Definition { name, .. }) = Definition::of(item) {
+        if let Some(name) = name_of(item) {
             self.define(joined(&self.module, &name.to_string()));
         }
         if let syn::Item::Macro(syn::ItemMacro { ident: Some(name), .. }) = item {

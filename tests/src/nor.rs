@@ -5,31 +5,11 @@
 //! chance after every power-up.
 
 use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-/// Why the flash refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NorError {
-    /// Not at a word or sector.
-    Misaligned,
-    /// Behind the end.
-    OutOfBounds,
-    /// A word that is not erased was written.
-    NotErased,
-    /// There is no power.
-    Off,
-}
-
-impl NorFlashError for NorError {
-    fn kind(&self) -> NorFlashErrorKind {
-        match self {
-            Self::Misaligned => NorFlashErrorKind::NotAligned,
-            Self::OutOfBounds => NorFlashErrorKind::OutOfBounds,
-            Self::NotErased | Self::Off => NorFlashErrorKind::Other,
-        }
-    }
-}
+/// What the flash answers without power.
+pub const OFF: NorFlashErrorKind = NorFlashErrorKind::Other;
 
 /// What a cut leaves of the word or sector that was being changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,31 +67,26 @@ pub struct Nor<const WORD: usize, const SECTOR: usize> {
 
 impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     /// Flash of `sectors` sectors with bits by chance in it, as before its first use.
-    #[must_use]
     pub fn new(sectors: usize, seed: u64) -> Self {
-        let length = sectors * SECTOR;
-        let mut nor = Self {
-            cells: vec![0; length],
-            unstable: vec![0; length],
-            steps: 0,
-            cut: None,
-            off: false,
-            random: seed,
-        };
-        for index in 0..length {
+        let mut nor = Self::of(vec![0; sectors * SECTOR], seed);
+        for index in 0..nor.cells.len() {
             nor.cells[index] = nor.chance();
         }
         nor
     }
 
+    /// Flash with these bytes in it.
+    pub fn of(cells: Vec<u8>, seed: u64) -> Self {
+        let unstable = vec![0; cells.len()];
+        Self { cells, unstable, steps: 0, cut: None, off: false, random: seed }
+    }
+
     /// Words written and sectors erased since power-up.
-    #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
     }
 
     /// Every byte, as it reads now.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.cells
     }
@@ -122,7 +97,6 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Cells that are unstable.
-    #[must_use]
     pub fn unstable_cells(&self) -> u32 {
         self.unstable.iter().map(|mask| mask.count_ones()).sum()
     }
@@ -148,9 +122,9 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Changes the cells from `start` on to `to`, or tears it.
-    fn step(&mut self, start: usize, to: &[u8]) -> Result<(), NorError> {
+    fn step(&mut self, start: usize, to: &[u8]) -> Result<(), NorFlashErrorKind> {
         if self.off {
-            return Err(NorError::Off);
+            return Err(OFF);
         }
         let cut = self.cut.filter(|cut| cut.step == self.steps);
         self.steps += 1;
@@ -161,7 +135,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
         };
         self.off = true;
         self.tear(start, to, cut.tear);
-        Err(NorError::Off)
+        Err(OFF)
     }
 
     /// What a change leaves when power fails in it.
@@ -194,28 +168,20 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
             self.unstable[cell] = self.unstable[cell] & !done | unstable;
         }
     }
-
-    fn check(&self, offset: usize, length: usize, unit: usize) -> Result<(), NorError> {
-        if !offset.is_multiple_of(unit) || !length.is_multiple_of(unit) {
-            return Err(NorError::Misaligned);
-        }
-        let inside = offset.checked_add(length).is_some_and(|end| end <= self.cells.len());
-        if inside { Ok(()) } else { Err(NorError::OutOfBounds) }
-    }
 }
 
 impl<const WORD: usize, const SECTOR: usize> ErrorType for Nor<WORD, SECTOR> {
-    type Error = NorError;
+    type Error = NorFlashErrorKind;
 }
 
 impl<const WORD: usize, const SECTOR: usize> ReadNorFlash for Nor<WORD, SECTOR> {
     const READ_SIZE: usize = 1;
 
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorError> {
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
         let offset = offset as usize;
-        self.check(offset, bytes.len(), 1)?;
         if self.off {
-            return Err(NorError::Off);
+            return Err(OFF);
         }
         bytes.copy_from_slice(&self.cells[offset..offset + bytes.len()]);
         Ok(())
@@ -230,20 +196,18 @@ impl<const WORD: usize, const SECTOR: usize> NorFlash for Nor<WORD, SECTOR> {
     const WRITE_SIZE: usize = WORD;
     const ERASE_SIZE: usize = SECTOR;
 
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorError> {
-        let (from, to) = (from as usize, to as usize);
-        self.check(from, to.saturating_sub(from), SECTOR)?;
-        (from..to).step_by(SECTOR).try_for_each(|sector| self.step(sector, &[0xff; SECTOR]))
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        (from as usize..to as usize)
+            .step_by(SECTOR)
+            .try_for_each(|sector| self.step(sector, &[0xff; SECTOR]))
     }
 
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorError> {
-        let offset = offset as usize;
-        self.check(offset, bytes.len(), WORD)?;
-        for (index, word) in bytes.chunks(WORD).enumerate() {
-            let start = offset + index * WORD;
-            if self.cells[start..start + WORD].iter().any(|byte| *byte != 0xff) {
-                return Err(NorError::NotErased);
-            }
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        for (start, word) in (offset as usize..).step_by(WORD).zip(bytes.chunks(WORD)) {
+            let erased = self.cells[start..start + WORD].iter().all(|byte| *byte == 0xff);
+            assert!(erased || self.off, "a word that is not erased is written");
             self.step(start, word)?;
         }
         Ok(())

@@ -9,15 +9,11 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// The workspace's root.
-#[must_use]
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Every file below `root` that git tracks and whose name ends so, relative to `root`.
-///
-/// # Errors
-/// `root` is no checkout.
 pub fn tracked(root: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let output = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -46,35 +42,17 @@ pub struct Source {
     pub lines: usize,
     /// Every function.
     pub functions: Vec<Function>,
-    /// Public items and methods, and those of them with documentation.
-    pub public: [usize; 2],
-    /// `unsafe` blocks and impls, and those of them with a `SAFETY:` comment.
-    pub unsafes: [usize; 2],
-    reasons: Vec<bool>,
 }
 
 impl Source {
     /// Reads a file's text.
-    ///
-    /// # Errors
-    /// The text is not Rust.
     pub fn parse(text: &str) -> Result<Self> {
         let mut source = Self { lines: text.lines().count(), ..Self::default() };
-        let mut reason = false;
-        for line in text.lines().map(str::trim) {
-            // A reason stands in the statement or in the comment directly above it.
-            reason |= line.contains("SAFETY:");
-            source.reasons.push(reason);
-            reason &= line.starts_with("//") || !line.ends_with([';', '{', '}']);
-        }
         source.visit_file(&syn::parse_file(text)?);
         Ok(source)
     }
 
     /// Reads the file at `path`.
-    ///
-    /// # Errors
-    /// It cannot be read, or is not Rust.
     pub fn open(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         Self::parse(&text).with_context(|| path.display().to_string())
@@ -93,32 +71,12 @@ impl Source {
         self.functions.push(Function { name, line, lines: end + 1 - line, tuples });
     }
 
-    fn public(&mut self, visibility: &syn::Visibility, attributes: &[syn::Attribute]) {
-        if matches!(visibility, syn::Visibility::Public(_)) {
-            let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
-            self.public[0] += 1;
-            self.public[1] += usize::from(documented);
-        }
-    }
-
-    fn unsafe_code(&mut self, line: usize) {
-        self.unsafes[0] += 1;
-        self.unsafes[1] += usize::from(self.reasons[line - 1]);
-    }
-
     /// Tokens of a macro are no syntax tree: `fn NAME .. (PARAMETERS) .. { BODY }` is a function.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for (index, token) in tokens.iter().enumerate() {
             match token {
                 TokenTree::Ident(word) if *word == "fn" => self.macro_function(&tokens[index..]),
-                TokenTree::Ident(word) if *word == "unsafe" => {
-                    if let Some(TokenTree::Group(body)) = tokens.get(index + 1)
-                        && body.delimiter() == Delimiter::Brace
-                    {
-                        self.unsafe_code(word.span().start().line);
-                    }
-                }
                 TokenTree::Group(group) => self.tokens(group.stream()),
                 _ => {}
             }
@@ -145,36 +103,6 @@ impl Source {
     }
 }
 
-/// What an item that has a name and is no module begins with.
-pub struct Definition<'a> {
-    /// Its name.
-    pub name: &'a syn::Ident,
-    /// Who sees it.
-    pub visibility: &'a syn::Visibility,
-    /// Its attributes, documentation included.
-    pub attributes: &'a [syn::Attribute],
-}
-
-impl<'a> Definition<'a> {
-    /// The definition that `item` is; macros are none.
-    #[must_use]
-    pub fn of(item: &'a syn::Item) -> Option<Self> {
-        use syn::Item::{Const, Enum, Fn, Static, Struct, Trait, Type, Union};
-        let (name, visibility, attributes) = match item {
-            Const(item) => (&item.ident, &item.vis, &item.attrs),
-            Enum(item) => (&item.ident, &item.vis, &item.attrs),
-            Fn(item) => (&item.sig.ident, &item.vis, &item.attrs),
-            Static(item) => (&item.ident, &item.vis, &item.attrs),
-            Struct(item) => (&item.ident, &item.vis, &item.attrs),
-            Trait(item) => (&item.ident, &item.vis, &item.attrs),
-            Type(item) => (&item.ident, &item.vis, &item.attrs),
-            Union(item) => (&item.ident, &item.vis, &item.attrs),
-            _ => return None,
-        };
-        Some(Self { name, visibility, attributes })
-    }
-}
-
 fn is_tuple(ty: &syn::Type) -> bool {
     match ty {
         syn::Type::Tuple(tuple) => !tuple.elems.is_empty(),
@@ -185,7 +113,6 @@ fn is_tuple(ty: &syn::Type) -> bool {
 }
 
 /// `#[cfg(test)]`
-#[must_use]
 pub fn is_test(attribute: &syn::Attribute) -> bool {
     let test = |list: &syn::MetaList| list.tokens.to_string() == "test";
     attribute.path().is_ident("cfg") && attribute.meta.require_list().is_ok_and(test)
@@ -199,7 +126,6 @@ impl<'ast> Visit<'ast> for Source {
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         self.function(&item.sig, item.block.span().end().line);
-        self.public(&item.vis, &item.attrs);
         visit::visit_impl_item_fn(self, item);
     }
 
@@ -210,36 +136,11 @@ impl<'ast> Visit<'ast> for Source {
         visit::visit_trait_item_fn(self, item);
     }
 
-    fn visit_item(&mut self, item: &'ast syn::Item) {
-        match item {
-            // Unit tests beside the code they test are not measured with it.
-            syn::Item::Mod(item) if item.attrs.iter().any(is_test) => return,
-            // A module in a file of its own is documented there.
-            syn::Item::Mod(item) if item.content.is_some() => self.public(&item.vis, &item.attrs),
-            _ => {
-                if let Some(found) = Definition::of(item) {
-                    self.public(found.visibility, found.attributes);
-                }
-            }
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // Unit tests beside the code they test are not measured with it.
+        if !item.attrs.iter().any(is_test) {
+            visit::visit_item_mod(self, item);
         }
-        visit::visit_item(self, item);
-    }
-
-    fn visit_field(&mut self, field: &'ast syn::Field) {
-        if field.ident.is_some() {
-            self.public(&field.vis, &field.attrs);
-        }
-        visit::visit_field(self, field);
-    }
-
-    fn visit_impl_item_const(&mut self, item: &'ast syn::ImplItemConst) {
-        self.public(&item.vis, &item.attrs);
-        visit::visit_impl_item_const(self, item);
-    }
-
-    fn visit_expr_unsafe(&mut self, block: &'ast syn::ExprUnsafe) {
-        self.unsafe_code(block.unsafe_token.span().start().line);
-        visit::visit_expr_unsafe(self, block);
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {

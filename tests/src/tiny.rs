@@ -3,7 +3,8 @@
 pub mod edit;
 pub mod golden;
 
-use anyhow::{Context, Result, ensure};
+use crate::hostile::read_everything;
+use anyhow::{Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::preparation::Preparation;
 use coda_converter::session::Session;
@@ -15,7 +16,7 @@ use coda_runtime::config::{
     TaskConfig,
 };
 use coda_runtime::executor::{Input, Output};
-use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Role};
+use coda_runtime::format::{GLOBAL_LAYER, PackageKind, Role};
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
@@ -30,7 +31,7 @@ const TINY: TaskSizes = TaskSizes { adapter: 4, low_rank: 2 };
 /// The same at the size of a real one.
 const REAL: TaskSizes = TaskSizes { adapter: 64, low_rank: 32 };
 /// What the encoders have in common.
-const ENCODER: Config = Config {
+pub const ENCODER: Config = Config {
     embedding: Embedding::Tokens {
         vocabulary: TOKENS.len(),
         positions: 0,
@@ -81,7 +82,6 @@ pub enum TinyInput {
 
 impl TinyInput {
     /// The input as an executor reads it.
-    #[must_use]
     pub fn view(&self) -> Input<'_> {
         match self {
             Self::Tokens { ids, types } => Input::typed(ids, types),
@@ -118,9 +118,6 @@ pub struct Packages {
 
 impl Packages {
     /// Packs base, task and bundle.
-    ///
-    /// # Errors
-    /// The converter refuses them.
     pub fn of(base: &Base, task: &Task, weights: WeightType, provenance: &str) -> Result<Self> {
         let base = pack_base(smooth(base, weights)?.as_ref(), weights, provenance)?.bytes;
         let task = pack_task(task, &base.parse()?, weights, provenance)?.bytes;
@@ -129,9 +126,6 @@ impl Packages {
     }
 
     /// The model of the bundle.
-    ///
-    /// # Errors
-    /// The packages do not bind, which would be a bug of the converter.
     pub fn model(&self) -> Result<Model<'_>> {
         Ok(Model::from_package(&self.bundle.parse()?)?)
     }
@@ -139,13 +133,11 @@ impl Packages {
 
 impl Tiny {
     /// Every family.
-    #[must_use]
     pub fn all() -> [Self; 6] {
         [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain(), Self::albert(), Self::clip()]
     }
 
     /// [`Self::bert`] with tables of a width of their own, layers that share their weights, SiLU.
-    #[must_use]
     pub fn albert() -> Self {
         let Config { mut embedding, .. } = bert_config();
         if let Embedding::Tokens { projected, .. } = &mut embedding {
@@ -157,7 +149,6 @@ impl Tiny {
     }
 
     /// [`Self::vit`] with three prefix tokens, a norm before the layers, the quick GELU.
-    #[must_use]
     pub fn clip() -> Self {
         let Config { mut embedding, .. } = vit_config();
         if let Embedding::Patches { prefix_tokens, norm, .. } = &mut embedding {
@@ -168,7 +159,6 @@ impl Tiny {
     }
 
     /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-low-rank.
-    #[must_use]
     pub fn bert() -> Self {
         Self::bert_of(bert_config())
     }
@@ -249,13 +239,11 @@ impl Tiny {
 
     /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-low-rank and
     /// k-to-all.
-    #[must_use]
     pub fn vit() -> Self {
         Self::vit_of(vit_config())
     }
 
     /// The same with heads that are wide enough, so that int8 queries meet low-rank keys by their rank.
-    #[must_use]
     pub fn vit_low_rank() -> Self {
         Self::vit_of(Config { hidden: 16, head_dim: 64, ..vit_config() })
     }
@@ -296,13 +284,11 @@ impl Tiny {
 
     /// `RMSNorm`, relative positions, a gated feed-forward layer, an attention width that is not d;
     /// one dense layer and one k-to-k.
-    #[must_use]
     pub fn t5() -> Self {
         Self::t5_of(true)
     }
 
     /// The same with a plain feed-forward layer.
-    #[must_use]
     pub fn t5_plain() -> Self {
         Self::t5_of(false)
     }
@@ -333,7 +319,6 @@ impl Tiny {
     }
 
     /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
-    #[must_use]
     pub fn minilm_layer(tokens: usize, attention: AttentionMode) -> Self {
         let config = Config {
             embedding: Embedding::Tokens {
@@ -370,17 +355,11 @@ impl Tiny {
     }
 
     /// Packs base, task and bundle.
-    ///
-    /// # Errors
-    /// The converter refuses them, which would be a bug of the converter.
     pub fn pack(&self, weights: WeightType) -> Result<Packages> {
         Packages::of(&self.base, &self.task, weights, PROVENANCE)
     }
 
     /// Runs the input through `model` at reduction `r` with `kernels`; `read` sees the answer.
-    ///
-    /// # Errors
-    /// The plan is too large for a tiny model, or the run is refused.
     pub fn run<T: Send>(
         &self,
         model: &Model<'_>,
@@ -393,13 +372,10 @@ impl Tiny {
 
     /// Does with bytes from anywhere all that a program does: parse, read every accessor, bind to
     /// the partner in `packages`, tokenise, run twice. Any error is fine, a panic is not.
-    ///
-    /// # Errors
-    /// What the runtime says when it refuses the bytes.
     pub fn exercise(&self, bytes: &[u8], packages: &Packages) -> Result<()> {
         let bytes = PackageBytes::new(bytes);
         let package = bytes.parse()?;
-        read_everything(&package)?;
+        read_everything(&package);
         match package.kind() {
             PackageKind::Task => {
                 let base = packages.base.parse()?;
@@ -445,34 +421,6 @@ fn run<T: Send>(
     session.run(input.view(), budget, &mut (), read)
 }
 
-/// Reads everything a package holds.
-fn read_everything(package: &Package<'_>) -> Result<()> {
-    let tensors = package.tensors().map(|tensor| {
-        let length = tensor.encoding.bytes(tensor.rows, tensor.columns);
-        ensure!(length == Some(tensor.bytes.len()), "a tensor of another length: {tensor:?}");
-        let found = package.tensor(tensor.role, tensor.layer).context("a tensor is not found")?;
-        ensure!(found.bytes == tensor.bytes, "another tensor is found");
-        Ok(())
-    });
-    tensors.collect::<Result<Vec<()>>>()?;
-    if let Some(labels) = package.labels() {
-        ensure!(labels.iter().count() == labels.len(), "a label is missing");
-    }
-    if let Some(vocabulary) = package.vocabulary() {
-        let tokens = (0..vocabulary.len() as u32).map_while(|id| vocabulary.token(id));
-        ensure!(tokens.count() == vocabulary.len(), "a token is missing");
-    }
-    ensure!(package.layers().count() == package.layers().len(), "a layer is missing");
-    ensure!(package.pinned().is_sorted(), "pinned positions are not ascending");
-    let _ = (package.provenance(), package.image(), package.head(), package.task_config());
-    for part in [package.base(), package.task()].into_iter().flatten() {
-        if package.kind() == PackageKind::Bundle {
-            read_everything(&part)?;
-        }
-    }
-    Ok(())
-}
-
 /// Numbers that are the same on every machine and in every version of this file.
 struct Random(u64);
 
@@ -495,19 +443,21 @@ impl Random {
 }
 
 /// Sizes of what a task adds.
-#[derive(Clone, Copy)]
-struct TaskSizes {
+#[derive(Clone, Copy, Debug)]
+pub struct TaskSizes {
     /// Hidden width of the adapters.
-    adapter: usize,
+    pub adapter: usize,
     /// Rank of the low-rank keys.
-    low_rank: usize,
+    pub low_rank: usize,
 }
 
 /// Optional tensors of a family.
-#[derive(Clone, Copy)]
-struct Extras {
-    biases: bool,
-    layer_scale: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct Extras {
+    /// Every map has a bias.
+    pub biases: bool,
+    /// Factors on what attention and the feed-forward layer add.
+    pub layer_scale: bool,
 }
 
 type Tensors = BTreeMap<(u16, Role), FloatTensor>;
@@ -543,7 +493,7 @@ fn vit_config() -> Config {
 }
 
 /// A base with every tensor that `config` asks for.
-fn base(config: Config, extras: Extras, seed: u64) -> Base {
+pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
     let mut maker = Maker::new(&config, seed);
     maker.add_embedding();
     maker.add_global_norms();
@@ -706,7 +656,8 @@ impl<'c> Maker<'c> {
     }
 }
 
-const fn routing(attention: AttentionMode) -> Routing {
+/// A layer that is routed as the call says.
+pub const fn routing(attention: AttentionMode) -> Routing {
     Routing { attention, reduction: None }
 }
 
@@ -715,7 +666,7 @@ const fn classifier(pooling: Pooling) -> Head {
 }
 
 /// A task with adapters in every layer, routers, low-rank keys where they are used, and a head.
-fn task(
+pub fn task(
     config: &Config,
     settings: TaskConfig,
     layers: &[Option<Routing>],

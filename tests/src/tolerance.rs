@@ -20,7 +20,6 @@ pub const OTHER_F32: Tolerance = Tolerance::Relative(1e-4);
 
 impl Tolerance {
     /// `found` is close enough to `expected`.
-    #[must_use]
     pub fn accepts(self, found: f64, expected: f64) -> bool {
         match self {
             Self::Exact => found == expected,
@@ -30,7 +29,6 @@ impl Tolerance {
     }
 
     /// The first pair that is not close enough.
-    #[must_use]
     pub fn first_miss(
         self,
         found: impl IntoIterator<Item = f64>,

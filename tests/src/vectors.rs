@@ -37,12 +37,16 @@ struct VectorConfig {
 }
 
 /// One case of a vector directory.
-#[derive(Clone, Debug, Deserialize)]
-struct CaseConfig {
+#[derive(Debug, Deserialize)]
+pub struct CaseConfig {
     file: String,
-    mode: String,
-    r: f32,
-    gate: String,
+    /// Attention mode.
+    pub mode: String,
+    /// Kind of gate.
+    pub gate: String,
+    /// Reduction factor.
+    #[serde(rename = "r")]
+    pub reduction: f32,
     k: Vec<usize>,
 }
 
@@ -76,17 +80,6 @@ pub enum Comparison {
     TieBrokenByRounding,
 }
 
-/// A case in an implementation's words.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CaseSettings<'v> {
-    /// Attention mode.
-    pub mode: &'v str,
-    /// Kind of gate.
-    pub gate: &'v str,
-    /// Reduction factor.
-    pub reduction: f32,
-}
-
 impl Observer for Recorder {
     fn scored(&mut self, layer: usize, scores: &mut [f32]) {
         for token in self.order.get(&layer).into_iter().flatten() {
@@ -105,9 +98,6 @@ impl Observer for Recorder {
 }
 
 /// Every vector directory below `root`, sorted.
-///
-/// # Errors
-/// A directory cannot be read.
 pub fn directories(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if root.join("config.json").is_file() && root.join("inputs.safetensors").is_file() {
@@ -137,9 +127,6 @@ pub struct Vectors {
 
 impl Vectors {
     /// Opens a directory and packs its base with f32 weights.
-    ///
-    /// # Errors
-    /// A file is missing or damaged.
     pub fn open(directory: &Path) -> Result<Self> {
         let text = std::fs::read(directory.join("config.json"))?;
         let json: Value = serde_json::from_slice(&text)?;
@@ -159,27 +146,21 @@ impl Vectors {
     }
 
     /// Names of the cases.
-    #[must_use]
     pub fn cases(&self) -> Vec<&str> {
         self.config.cases.iter().map(|case| case.file.as_str()).collect()
     }
 
     /// The base as it was read.
-    #[must_use]
     pub const fn base(&self) -> &Base {
         &self.base
     }
 
     /// Token ids of each sequence, without padding.
-    #[must_use]
     pub fn sequences(&self) -> &[Vec<u32>] {
         &self.ids
     }
 
     /// The task with other settings than a case's.
-    ///
-    /// # Errors
-    /// The settings do not fit the file.
     pub fn task(&self, mode: &str, gate: &str) -> Result<Task> {
         let metadata: TaskMetadata = serde_json::from_value(json!({
             "adapter_activation": self.config.adapter_activation,
@@ -195,18 +176,11 @@ impl Vectors {
     }
 
     /// The settings of a case.
-    ///
-    /// # Errors
-    /// There is no such case.
-    pub fn settings(&self, case: &str) -> Result<CaseSettings<'_>> {
-        let case = self.config.cases.iter().find(|own| own.file == case).context("no such case")?;
-        Ok(CaseSettings { mode: &case.mode, gate: &case.gate, reduction: case.r })
+    pub fn settings(&self, case: &str) -> Result<&CaseConfig> {
+        self.config.cases.iter().find(|own| own.file == case).context("no such case")
     }
 
     /// Compares another implementation's hidden states and layers of one sequence of a case.
-    ///
-    /// # Errors
-    /// The first value that is too far from the reference.
     pub fn compare(
         &self,
         case: &str,
@@ -214,12 +188,8 @@ impl Vectors {
         hidden: &[f64],
         layers: &[Routed],
     ) -> Result<Comparison> {
-        let settings = self.config.cases.iter().find(|own| own.file == case);
-        let settings = settings.context("no such case")?;
-        let selected = *settings.k.get(sequence).context("no k")?;
-        let bytes = std::fs::read(self.directory.join(case))?;
-        let (file, config) = (SafeTensors::deserialize(&bytes)?, &self.base.config);
-        let expected = Expected::read(&file, config.layers, config.hidden, &self.ids)?;
+        let selected = *self.settings(case)?.k.get(sequence).context("no k")?;
+        let expected = self.expected(case)?;
         if expected.tie_broken_by_rounding(sequence, layers, selected).is_some() {
             return Ok(Comparison::TieBrokenByRounding);
         }
@@ -228,13 +198,18 @@ impl Vectors {
     }
 
     /// Checks the dense encoder and every case with `kernels`; one result a check.
-    #[must_use]
     pub fn check(&self, kernels: &'static Kernels) -> Vec<(String, Result<()>)> {
         let name = |case: &str| format!("{}/{case} [{}]", self.directory.display(), kernels.name);
         let dense = (name("dense"), self.check_dense(kernels));
         let cases = self.config.cases.iter();
         let cases = cases.map(|case| (name(&case.file), self.check_case(case, kernels)));
         std::iter::once(dense).chain(cases).collect()
+    }
+
+    fn expected(&self, case: &str) -> Result<Expected> {
+        let bytes = std::fs::read(self.directory.join(case))?;
+        let (file, config) = (SafeTensors::deserialize(&bytes)?, &self.base.config);
+        Expected::read(&file, config.layers, config.hidden, &self.ids)
     }
 
     fn check_dense(&self, kernels: &'static Kernels) -> Result<()> {
@@ -257,9 +232,7 @@ impl Vectors {
         let packed = pack_task(&task, &base, WeightType::F32, "")?.bytes;
         let task = packed.parse()?;
         let model = Model::bind(&base, &task)?;
-        let bytes = std::fs::read(self.directory.join(&case.file))?;
-        let (file, config) = (SafeTensors::deserialize(&bytes)?, model.config());
-        let expected = Expected::read(&file, config.layers, config.hidden, &self.ids)?;
+        let expected = self.expected(&case.file)?;
         for (sequence, ids) in self.ids.iter().enumerate() {
             let selected = *case.k.get(sequence).context("no k")?;
             let capacity = Capacity { tokens: ids.len(), selected };
@@ -267,7 +240,7 @@ impl Vectors {
             let mut order = BTreeMap::new();
             loop {
                 let mut recorder = Recorder { order: order.clone(), ..Recorder::default() };
-                let budget = Budget::Reduction(case.r);
+                let budget = Budget::Reduction(case.reduction);
                 let found = session
                     .run(Input::tokens(ids), budget, &mut recorder, |out| values(out.hidden))?;
                 match expected.tie_broken_by_rounding(sequence, &recorder.layers, selected) {

@@ -4,7 +4,7 @@
 
 use coda_converter::pack::{PackageBytes, WeightType};
 use coda_runtime::format::{Package, header};
-use coda_tests::tiny::edit::fix_checksum;
+use coda_tests::hostile::fix_checksum;
 use coda_tests::tiny::{Packages, Tiny};
 use proptest::prelude::*;
 use std::sync::LazyLock;

@@ -4,7 +4,7 @@
 
 use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
-use coda_converter::source::{FloatTensor, Place, Task};
+use coda_converter::source::Task;
 use coda_runtime::config::{AttentionMode, Gate, LayerPlan, RouterInput, Routing, TaskConfig};
 use coda_runtime::executor::{Input, Observer, Output};
 use coda_runtime::format::{PackageKind, Role};
@@ -13,7 +13,7 @@ use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, Selection};
 use coda_runtime::tensor::Matrix;
-use coda_tests::tiny::{Packages, Tiny, TinyInput};
+use coda_tests::tiny::{Packages, TaskSizes, Tiny, TinyInput, routing, task};
 
 const MODES: [AttentionMode; 3] =
     [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLowRank];
@@ -62,42 +62,13 @@ fn answer(output: Output<'_>) -> (Vec<u32>, Vec<u32>) {
     (bits(output.hidden), output.values.iter().map(|x| x.to_bits()).collect())
 }
 
-/// Low-rank keys of rank 2.
-fn low_rank_keys(d: usize, width: usize) -> [(Role, FloatTensor); 5] {
-    let shapes = [
-        (Role::LowRankDown, 2, d),
-        (Role::LowRankKey, width, 2),
-        (Role::LowRankKeyBias, 1, width),
-        (Role::LowRankValue, width, 2),
-        (Role::LowRankValueBias, 1, width),
-    ];
-    shapes.map(|(role, rows, columns)| {
-        let values = (0..rows * columns).map(|i| (i as f32 * 0.7 + rows as f32).sin() * 0.3);
-        (role, FloatTensor { shape: vec![rows, columns], values: values.collect() })
-    })
-}
-
-/// The tiny task with every layer routed in one mode, without norms and head of its own.
+/// A task like the tiny one with every layer routed in one mode.
 fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
-    let mut task = tiny.task.clone();
-    let (d, width) = (tiny.base.config.hidden, tiny.base.config.attention_width());
-    let coda = |(_, role): &Place| role.code() >= Role::AdapterDown.code();
-    // Layers that the tiny task keeps dense or routes in another way lack tensors: they borrow
-    // them from a layer that has them, and low-rank keys are made up.
-    let donors: Vec<_> = task.tensors.iter().filter(|(place, _)| coda(place)).collect();
-    let donors: Vec<_> = donors.into_iter().map(|((_, role), t)| (*role, t.clone())).collect();
-    let made_up = low_rank_keys(d, width);
-    for layer in 0..tiny.base.config.layers as u16 {
-        for (role, tensor) in donors.iter().chain(&made_up) {
-            task.tensors.entry((layer, *role)).or_insert_with(|| tensor.clone());
-        }
-    }
-    task.layers = vec![
-        LayerPlan { routing: Some(Routing { attention: mode, reduction: None }) };
-        tiny.base.config.layers
-    ];
-    task.config = config;
-    task
+    let layers = vec![Some(routing(mode)); tiny.base.config.layers];
+    let sizes = TaskSizes { adapter: 4, low_rank: 2 };
+    let pooling = tiny.task.head.unwrap().pooling;
+    let task = task(&tiny.base.config, config, &layers, sizes, pooling, 11);
+    Task { pinned: tiny.task.pinned.clone(), ..task }
 }
 
 /// Zero adapters, the base's norms and head.

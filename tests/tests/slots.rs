@@ -8,8 +8,9 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::slots::{HEADER_BYTES, SlotError, Slots};
-use coda_tests::nor::{Cut, Nor, NorError, Tear};
+use coda_tests::nor::{Cut, Nor, OFF, Tear};
 use coda_tests::tiny::{PROVENANCE, Tiny};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 
 const SECTOR: usize = 1024;
 /// Sectors of a slot.
@@ -83,7 +84,7 @@ fn update<const WORD: usize>(
     slots: &mut Slots<Nor<WORD, SECTOR>>,
     payload: &[u8],
     piece: usize,
-) -> Result<(), SlotError<NorError>> {
+) -> Result<(), SlotError<NorFlashErrorKind>> {
     let keep = slots.whole()?.first().copied();
     let mut update = slots.update(keep.as_ref(), payload.len() as u32)?;
     payload.chunks(piece).try_for_each(|piece| update.write(piece))?;
@@ -121,7 +122,7 @@ fn cut_everywhere<const WORD: usize>(
             nor.power_up(Some(Cut { step, tear }));
             let mut device = slots(nor);
             let result = update(&mut device, after, 37);
-            assert_eq!(result, Err(SlotError::Flash(NorError::Off)));
+            assert_eq!(result, Err(SlotError::Flash(OFF)));
             count.cuts += 1;
             start_after_cut(device.into_flash(), before, after, Cut { step, tear }, count);
         }
@@ -209,7 +210,7 @@ fn power_that_fails_again_and_again_never_leaves_the_device_without_a_task() {
         match update(&mut running, task(generation + 1), 128) {
             Ok(()) => generation += 1,
             Err(error) => {
-                assert_eq!(error, SlotError::Flash(NorError::Off));
+                assert_eq!(error, SlotError::Flash(OFF));
                 cuts += 1;
             }
         }

@@ -6,7 +6,7 @@ use coda_converter::source::{Base, Task};
 use coda_runtime::format::Role;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -44,6 +44,10 @@ impl Bench {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
@@ -52,8 +56,8 @@ impl Bench {
     }
 
     /// Images of `side` pixels with these labels: each class has bright rows of its own, and each
-    /// image a bright column of its own.
-    fn write_idx(&self, name: &str, side: u32, labels: &[u8]) {
+    /// image a bright column of its own. Returns where they are.
+    fn write_idx(&self, name: &str, side: u32, labels: &[u8]) -> String {
         let count = labels.len() as u32;
         let mut images = vec![0, 0, 8, 3];
         for size in [count, side, side] {
@@ -69,25 +73,36 @@ impl Bench {
         let mut head = vec![0, 0, 8, 1];
         head.extend(count.to_be_bytes());
         head.extend(labels);
-        self.write(&format!("{name}-images-idx3-ubyte"), images);
         self.write(&format!("{name}-labels-idx1-ubyte"), head);
+        self.write(&format!("{name}-images-idx3-ubyte"), images)
     }
 
     /// Arguments of a training of the set `data` on the bundled base.
     fn arguments(&self, data: &str, out: &str, more: &[&str]) -> Vec<String> {
-        let base = base().to_str().unwrap().to_owned();
         let data = self.path(&format!("{data}-images-idx3-ubyte"));
-        let out = self.path(out);
-        let mut list: Vec<String> = ["train", "--base", &base, "--data", &data, "--out", &out]
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        list.extend(
-            ["--batch", "8", "--adapter-hidden", "4", "--validation", "0.2"].map(str::to_owned),
-        );
-        list.extend(more.iter().map(|word| (*word).to_owned()));
-        list
+        let usual = ["--batch", "8", "--adapter-hidden", "4", "--validation", "0.2"];
+        let (base, out) = (base(), self.path(out));
+        let words = ["train", "--base", base.to_str().unwrap(), "--data", &data, "--out", &out];
+        [&words[..], &usual, more].concat().into_iter().map(str::to_owned).collect()
     }
+
+    /// Trains on the set of [`Bench::new`].
+    fn train(&self, out: &str, more: &[&str]) {
+        succeeded(&self.arguments("train", out, more));
+    }
+
+    /// The task that a training on the bundled base has written.
+    fn task(&self, out: &str) -> Task {
+        open_task(&self.path(out), &Base::open(&base(), None).unwrap())
+    }
+
+    fn record(&self, out: &str) -> Value {
+        serde_json::from_slice(&self.read(&format!("{out}/training.json"))).unwrap()
+    }
+}
+
+fn open_task(out: &str, base: &Base) -> Task {
+    Task::open(&Path::new(out).join("task.safetensors"), base).unwrap()
 }
 
 fn trainer() -> Command {
@@ -96,42 +111,52 @@ fn trainer() -> Command {
     command
 }
 
-fn run(arguments: &[String]) -> Output {
+fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
     trainer().args(arguments).output().unwrap()
 }
 
-fn succeeded(arguments: &[String]) {
+/// What a command that succeeds says on its way.
+fn succeeded<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> String {
     let output = run(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
 }
 
 /// The command ends with status 2 and an error that holds every one of `words`.
-fn refused(arguments: &[String], words: &[&str]) {
-    assert_refused(&run(arguments), words);
+fn refused<S: AsRef<std::ffi::OsStr>>(arguments: &[S], words: &[&str]) {
+    assert_refused(&run(arguments), 2, words);
 }
 
-fn assert_refused(output: &Output, words: &[&str]) {
+fn assert_refused(output: &Output, status: i32, words: &[&str]) {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(output.status.code(), Some(status), "{message}");
     assert!(message.contains("error: ") && !message.contains("panicked"), "{message}");
     for word in words {
         assert!(message.contains(word), "\"{word}\" is not in: {message}");
     }
 }
 
-/// Starts a training and kills it when it has written a checkpoint.
-fn kill_after_checkpoint(arguments: &[String], checkpoint: &Path) {
-    let mut child =
-        trainer().args(arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+/// Starts a training and waits until it has written a checkpoint.
+fn start_until_checkpoint(arguments: &[String], checkpoint: &str) -> Child {
+    let command = &mut trainer();
+    let command = command.args(arguments).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let start = Instant::now();
-    while !checkpoint.is_file() {
+    while !Path::new(checkpoint).is_file() {
         assert!(start.elapsed() < PATIENCE, "no checkpoint");
-        assert!(child.try_wait().unwrap().is_none(), "the training ended before it was killed");
+        assert!(child.try_wait().unwrap().is_none(), "the training ended before it was stopped");
         std::thread::sleep(Duration::from_millis(2));
     }
+    child
+}
+
+/// Starts a training and kills it when it has written a checkpoint, which is returned.
+fn kill_after_checkpoint(arguments: &[String], checkpoint: &str) -> Vec<u8> {
+    let mut child = start_until_checkpoint(arguments, checkpoint);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(checkpoint.is_file());
+    std::fs::read(checkpoint).unwrap()
 }
 
 fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -145,24 +170,18 @@ fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn a_training_writes_a_task_a_record_and_curves_and_leaves_the_base_alone() {
     let bench = Bench::new();
     let before = files(&base());
-    bench.write_idx("test", SIDE, &[3, 4, 5]);
-    let test = bench.path("test-images-idx3-ubyte");
+    let test = bench.write_idx("test", SIDE, &[3, 4, 5]);
     let more = ["--steps", "12", "--reductions", "1,4", "--flip", "--shift", "1", "--test", &test];
-    succeeded(&bench.arguments("train", "out", &more));
+    bench.train("out", &more);
     assert_eq!(files(&base()), before);
-    let out = PathBuf::from(bench.path("out"));
-    let names: Vec<String> = files(&out)
-        .iter()
-        .map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .collect();
+    let written = files(Path::new(&bench.path("out")));
+    let names: Vec<_> = written.iter().map(|(path, _)| path.file_name().unwrap()).collect();
     assert_eq!(names, ["curves.svg", "task.safetensors", "training.json"]);
-    let base = Base::open(&base(), None).unwrap();
-    let task = Task::open(&out.join("task.safetensors"), &base).unwrap();
+    let task = bench.task("out");
     assert!(task.layers.iter().all(|layer| layer.routing.is_some()));
     assert!(task.tensors.keys().all(|(_, role)| role.belongs_to_task()));
     assert_eq!(task.pinned, [0]);
-    let record: Value =
-        serde_json::from_slice(&std::fs::read(out.join("training.json")).unwrap()).unwrap();
+    let record = bench.record("out");
     assert_eq!(record["settings"]["seed"], 1);
     assert_eq!(record["data"]["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(record["progress"]["curve"].as_array().unwrap().len(), 12);
@@ -176,9 +195,8 @@ fn every_method_learns_a_set_that_is_easy() {
     let bench = Bench::new();
     for method in ["coda", "parallel-adapter", "linear-probe"] {
         let more = ["--method", method, "--steps", "60", "--head-rate", "0.02"];
-        succeeded(&bench.arguments("train", method, &more));
-        let path = PathBuf::from(bench.path(method)).join("training.json");
-        let record: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        bench.train(method, &more);
+        let record = bench.record(method);
         let curve = record["progress"]["curve"].as_array().unwrap();
         let loss = |point: &Value| point["loss"].as_f64().unwrap();
         let (first, last) = (loss(curve.first().unwrap()), loss(curve.last().unwrap()));
@@ -189,29 +207,16 @@ fn every_method_learns_a_set_that_is_easy() {
 #[test]
 fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
     let bench = Bench::new();
-    let more = [
-        "--steps",
-        "60",
-        "--checkpoint-every",
-        "1",
-        "--flip",
-        "--shift",
-        "1",
-        "--average",
-        "0.9",
-        "--gate",
-        "exact",
-    ];
-    succeeded(&bench.arguments("train", "whole", &more));
+    let more = "--steps 60 --checkpoint-every 1 --flip --shift 1 --average 0.9 --gate exact";
+    let more: Vec<&str> = more.split(' ').collect();
+    bench.train("whole", &more);
     let arguments = bench.arguments("train", "killed", &more);
-    let checkpoint = PathBuf::from(bench.path("killed")).join("checkpoint.safetensors");
+    let checkpoint = bench.path("killed/checkpoint.safetensors");
     kill_after_checkpoint(&arguments, &checkpoint);
     succeeded(&arguments);
-    let read = |name: &str| {
-        std::fs::read(PathBuf::from(bench.path(name)).join("task.safetensors")).unwrap()
-    };
+    let read = |out: &str| bench.read(&format!("{out}/task.safetensors"));
     assert!(read("whole") == read("killed"), "the weights differ");
-    assert!(!checkpoint.is_file());
+    assert!(!Path::new(&checkpoint).exists());
 }
 
 #[test]
@@ -219,9 +224,8 @@ fn a_checkpoint_of_other_settings_is_refused_and_kept() {
     let bench = Bench::new();
     let steps = ["--steps", "400", "--checkpoint-every", "1"];
     let arguments = bench.arguments("train", "out", &steps);
-    let checkpoint = PathBuf::from(bench.path("out")).join("checkpoint.safetensors");
-    kill_after_checkpoint(&arguments, &checkpoint);
-    let before = std::fs::read(&checkpoint).unwrap();
+    let checkpoint = bench.path("out/checkpoint.safetensors");
+    let before = kill_after_checkpoint(&arguments, &checkpoint);
     refused(&bench.arguments("train", "out", &["--steps", "300"]), &["another training"]);
     assert!(std::fs::read(&checkpoint).unwrap() == before);
 }
@@ -232,9 +236,8 @@ fn a_full_disk_is_an_error_and_the_last_checkpoint_stays() {
     let bench = Bench::new();
     let more = ["--steps", "400", "--checkpoint-every", "1"];
     let arguments = bench.arguments("train", "out", &more);
-    let checkpoint = PathBuf::from(bench.path("out")).join("checkpoint.safetensors");
-    kill_after_checkpoint(&arguments, &checkpoint);
-    let before = std::fs::read(&checkpoint).unwrap();
+    let checkpoint = bench.path("out/checkpoint.safetensors");
+    let before = kill_after_checkpoint(&arguments, &checkpoint);
     // No file may grow beyond a few blocks, as on a full disk.
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""])
@@ -242,7 +245,7 @@ fn a_full_disk_is_an_error_and_the_last_checkpoint_stays() {
         .args(&arguments)
         .output()
         .unwrap();
-    assert_refused(&output, &["cannot write", "checkpoint.safetensors"]);
+    assert_refused(&output, 2, &["cannot write", "checkpoint.safetensors"]);
     assert!(std::fs::read(&checkpoint).unwrap() == before);
 }
 
@@ -264,8 +267,7 @@ fn an_empty_class_is_refused() {
 #[test]
 fn a_label_that_training_never_saw_is_refused() {
     let bench = Bench::new();
-    bench.write_idx("test", SIDE, &[3, 12]);
-    let test = bench.path("test-images-idx3-ubyte");
+    let test = bench.write_idx("test", SIDE, &[3, 12]);
     let more = ["--steps", "1", "--test", &test];
     refused(&bench.arguments("train", "out", &more), &["label 12 was never seen in training"]);
 }
@@ -294,9 +296,8 @@ fn images_of_the_size_that_is_named_resize_the_positions() {
     bench.write_idx("small", 20, &labels);
     let more = ["--image-size", "20", "--steps", "2"];
     succeeded(&bench.arguments("small", "out", &more));
-    let task = PathBuf::from(bench.path("out/task.safetensors"));
     let small = Base::open(&base(), Some(20)).unwrap();
-    assert!(Task::open(&task, &small).unwrap().head.is_some());
+    assert!(open_task(&bench.path("out"), &small).head.is_some());
     let full = ["--method", "full", "--image-size", "20"];
     refused(&bench.arguments("small", "no", &full), &["--image-size", "--method full"]);
 }
@@ -307,7 +308,7 @@ fn a_loss_that_is_not_a_number_says_the_step_and_the_rate() {
     let more = ["--steps", "50", "--rate", "1e30", "--head-rate", "1e30", "--norm-rate", "1e30"];
     let words = ["at step", "with learning rate", "lower --rate"];
     refused(&bench.arguments("train", "out", &more), &words);
-    assert!(!PathBuf::from(bench.path("out")).join("task.safetensors").is_file());
+    assert!(!Path::new(&bench.path("out/task.safetensors")).exists());
 }
 
 /// A tiny BERT without weights.
@@ -337,8 +338,7 @@ fn texts_train_a_base_from_scratch_and_then_a_task_on_it() {
     let more = ["--adapter-hidden", "4", "--steps", "40", "--attention", "k-to-all"];
     succeeded(&text_arguments(&bench, &base, &data, &more));
     let opened = Base::open(Path::new(&base), None).unwrap();
-    let task = Task::open(&PathBuf::from(bench.path("text")).join("task.safetensors"), &opened);
-    assert_eq!(task.unwrap().labels, ["a", "b"]);
+    assert_eq!(open_task(&bench.path("text"), &opened).labels, ["a", "b"]);
 }
 
 #[test]
@@ -361,21 +361,18 @@ fn pretraining_writes_a_task_without_head_that_a_training_begins_with() {
     let mut arguments = bench.arguments("train", "pretrained", &["--steps", "10", "--hidden", "1"]);
     arguments[0] = "pretrain".to_owned();
     succeeded(&arguments);
-    let path = PathBuf::from(bench.path("pretrained")).join("task.safetensors");
-    let opened = Base::open(&base(), None).unwrap();
-    assert!(Task::open(&path, &opened).unwrap().head.is_none());
-    let init = path.to_str().unwrap();
-    succeeded(&bench.arguments("train", "out", &["--steps", "4", "--init", init]));
+    assert!(bench.task("pretrained").head.is_none());
+    let init = bench.path("pretrained/task.safetensors");
+    bench.train("out", &["--steps", "4", "--init", &init]);
 }
 
 #[test]
 fn a_base_whose_layers_tokens_skip_is_a_plain_base() {
     let bench = Bench::new();
     let skipping = ["--method", "full", "--skip-layers", "--reductions", "1,4", "--steps", "6"];
-    succeeded(&bench.arguments("train", "base", &skipping));
-    let without = ["--method", "full", "--steps", "6"];
-    succeeded(&bench.arguments("train", "other", &without));
-    let open = |name| Base::open(&PathBuf::from(bench.path(name)), None).unwrap();
+    bench.train("base", &skipping);
+    bench.train("other", &["--method", "full", "--steps", "6"]);
+    let open = |name| Base::open(Path::new(&bench.path(name)), None).unwrap();
     let (base, other) = (open("base"), open("other"));
     let places = |base: &Base| base.tensors.keys().copied().collect::<Vec<_>>();
     assert_eq!(places(&base), places(&other));
@@ -388,15 +385,12 @@ fn a_base_whose_layers_tokens_skip_is_a_plain_base() {
 #[test]
 fn examples_are_refused_where_a_class_is_never_right() {
     let bench = Bench::new();
-    let images = bench.path("images");
-    let output = trainer()
-        .args(["examples", "--base", base().to_str().unwrap(), "--task"])
-        .arg(base().join("coda.safetensors"))
-        .args(["--data", &bench.path("train-images-idx3-ubyte"), "--out", &images])
-        .output()
-        .unwrap();
+    let (images, data) = (bench.path("images"), bench.path("train-images-idx3-ubyte"));
+    let (base, task) = (base(), base().join("coda.safetensors"));
+    let [base, task] = [&base, &task].map(|path| path.to_str().unwrap());
+    let examples = ["examples", "--base", base, "--task", task, "--data", &data, "--out", &images];
     // The stripes of these tests are no clothes: some class has no example.
-    assert_refused(&output, &["is right at every reduction"]);
+    refused(&examples, &["is right at every reduction"]);
 }
 
 /// Texts of two classes that words tell apart.
@@ -433,8 +427,7 @@ fn answers_of_a_teacher_serve_the_next_training_and_no_other_teacher() {
     let answers = bench.path("answers.safetensors");
     let more = ["--adapter-hidden", "4", "--steps", "12", "--teacher", &teacher];
     let kept = [&more[..], &["--answers", &answers]].concat();
-    let result =
-        || std::fs::read(PathBuf::from(bench.path("text")).join("task.safetensors")).unwrap();
+    let result = || bench.read("text/task.safetensors");
     succeeded(&text_arguments(&bench, &base, &data, &more));
     let without = result();
     for _ in 0..2 {
@@ -457,15 +450,12 @@ fn answers_of_a_teacher_serve_the_next_training_and_no_other_teacher() {
 #[test]
 fn other_ways_to_select_are_recorded_and_write_no_task() {
     let bench = Bench::new();
-    bench.write_idx("test", SIDE, &[3, 4, 5, 6, 7]);
-    let test = bench.path("test-images-idx3-ubyte");
+    let test = bench.write_idx("test", SIDE, &[3, 4, 5, 6, 7]);
     for selection in ["random", "first", "every"] {
         let more = ["--steps", "4", "--selection", selection, "--test", &test];
-        succeeded(&bench.arguments("train", selection, &more));
-        let out = PathBuf::from(bench.path(selection));
-        assert!(!out.join("task.safetensors").exists());
-        let record: Value =
-            serde_json::from_slice(&std::fs::read(out.join("training.json")).unwrap()).unwrap();
+        bench.train(selection, &more);
+        assert!(!Path::new(&bench.path(selection)).join("task.safetensors").exists());
+        let record = bench.record(selection);
         assert_eq!(record["settings"]["selection"], selection);
         let at = &record["test"]["reductions"][0];
         let right = at["right"].as_str().unwrap();
@@ -480,17 +470,13 @@ fn routers_begin_with_the_saliency_of_a_dense_model() {
     let bench = Bench::new();
     let start = ["--steps", "1", "--rate", "1e-9", "--router-start", "saliency"];
     let routers = |out: &str| {
-        let base = Base::open(&base(), None).unwrap();
-        let task =
-            Task::open(&Path::new(&bench.path(out)).join("task.safetensors"), &base).unwrap();
-        let routers = task.tensors.into_iter().filter(|((_, role), _)| *role == Role::Router);
-        routers.map(|(_, tensor)| tensor.values).collect::<Vec<_>>()
+        let tensors =
+            bench.task(out).tensors.into_iter().filter(|((_, role), _)| *role == Role::Router);
+        tensors.map(|(_, tensor)| tensor.values).collect::<Vec<_>>()
     };
-    let output = run(&bench.arguments("train", "fitted", &start));
-    assert!(output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = succeeded(&bench.arguments("train", "fitted", &start));
     assert!(said.contains("of the saliency, layer by layer"), "{said}");
-    succeeded(&bench.arguments("train", "drawn", &start[..4]));
+    bench.train("drawn", &start[..4]);
     let (fitted, drawn) = (routers("fitted"), routers("drawn"));
     assert_eq!((fitted.len(), drawn.len()), (4, 4));
     for (fitted, drawn) in fitted.iter().zip(&drawn) {
@@ -507,12 +493,10 @@ fn routers_begin_with_the_saliency_of_a_dense_model() {
 #[test]
 fn what_was_removed_says_what_to_use() {
     let bench = Bench::new();
-    let schedule = ["schedule", "--base", "b", "--speed", "3", "--out", "o"].map(str::to_owned);
+    let schedule = ["schedule", "--base", "b", "--speed", "3", "--out", "o"];
     refused(&schedule, &["removed in 0.2", "--layer-factors"]);
     let output = run(&bench.arguments("train", "out", &["--pooled-keys", "4"]));
-    assert_eq!(output.status.code(), Some(1));
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("removed in 0.2") && message.contains("k-to-low-rank"), "{message}");
+    assert_refused(&output, 1, &["removed in 0.2", "k-to-low-rank"]);
 }
 
 #[test]
@@ -523,9 +507,7 @@ fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
         bench.arguments("train", out, &[&common[..], &[factors]].concat())
     };
     succeeded(&train("out", "0.125,1,1,2"));
-    let opened = Base::open(&base(), None).unwrap();
-    let task = Task::open(&PathBuf::from(bench.path("out")).join("task.safetensors"), &opened);
-    let layers = task.unwrap().layers;
+    let layers = bench.task("out").layers;
     let written: Vec<Option<f32>> =
         layers.iter().map(|layer| layer.routing.unwrap().reduction).collect();
     assert_eq!(written, [1.125, 9.0, 9.0, 18.0].map(Some));
@@ -536,16 +518,14 @@ fn factors_of_layers_are_the_default_of_the_task_and_must_fit_the_base() {
 #[test]
 fn a_report_has_the_tables_and_the_picture_of_collected_trainings() {
     let bench = Bench::new();
-    bench.write_idx("test", SIDE, &[3, 4, 5, 6]);
-    let test = bench.path("test-images-idx3-ubyte");
+    let test = bench.write_idx("test", SIDE, &[3, 4, 5, 6]);
     let runs = [
         ("runs/fashion/adapter-s1", ["--method", "parallel-adapter"]),
         ("runs/fashion/coda-s1", ["--method", "coda"]),
         ("runs/fashion/random-s1", ["--selection", "random"]),
     ];
     for (name, more) in runs {
-        let common = ["--steps", "4", "--test", &test];
-        succeeded(&bench.arguments("train", name, &[&common[..], &more].concat()));
+        bench.train(name, &[&["--steps", "4", "--test", &test][..], &more].concat());
     }
     let evaluated = |accuracy: f64, ms: f64| {
         format!(
@@ -562,14 +542,14 @@ fn a_report_has_the_tables_and_the_picture_of_collected_trainings() {
     for (name, _) in runs {
         succeeded(&collect(&bench.path(name)));
     }
-    let read = || std::fs::read_to_string(Path::new(&results).join("trainings.jsonl")).unwrap();
+    let read = || String::from_utf8(bench.read("results/trainings.jsonl")).unwrap();
     let lines = read();
     assert_eq!(lines.lines().count(), 4, "{lines}");
     assert!(!lines.contains("curve") && !lines.contains("right"), "{lines}");
     succeeded(&collect(&bench.path("runs/fashion/random-s1")));
     assert!(read() == lines, "a training that is collected again is another");
     let page = bench.path("RESULTS.md");
-    succeeded(&["report", &results, "--out", &page].map(str::to_owned));
+    succeeded(&["report", &results, "--out", &page]);
     let page = std::fs::read_to_string(page).unwrap();
     for words in ["| coda | 1 |", "-1.00", "4.00x", "| coda / random | 1 |", "a CPU", "σ)"] {
         assert!(page.contains(words), "\"{words}\" is not in:\n{page}");
@@ -578,7 +558,7 @@ fn a_report_has_the_tables_and_the_picture_of_collected_trainings() {
     refused(&collect(&bench.path("runs/fashion")), &["TASK/METHOD-sSEED"]);
     let empty = bench.path("empty");
     std::fs::create_dir(&empty).unwrap();
-    refused(&["report", &empty, "--out", &bench.path("page")].map(str::to_owned), &["no records"]);
+    refused(&["report", &empty, "--out", &bench.path("page")], &["no records"]);
 }
 
 #[cfg(unix)]
@@ -586,26 +566,16 @@ fn a_report_has_the_tables_and_the_picture_of_collected_trainings() {
 fn control_c_writes_a_checkpoint_and_the_training_goes_on_from_it() {
     let bench = Bench::new();
     let more = ["--steps", "60", "--checkpoint-every", "1"];
-    succeeded(&bench.arguments("train", "whole", &more));
+    bench.train("whole", &more);
     let arguments = bench.arguments("train", "interrupted", &more);
-    let checkpoint = PathBuf::from(bench.path("interrupted")).join("checkpoint.safetensors");
-    let child = trainer().args(&arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
-    let child = child.unwrap();
-    let start = Instant::now();
-    while !checkpoint.is_file() {
-        assert!(start.elapsed() < PATIENCE, "no checkpoint");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let checkpoint = bench.path("interrupted/checkpoint.safetensors");
+    let child = start_until_checkpoint(&arguments, &checkpoint);
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     let output = child.wait_with_output().unwrap();
-    assert!(!output.status.success());
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("interrupted at step"), "{message}");
-    assert!(checkpoint.is_file());
+    assert_refused(&output, 130, &["interrupted at step"]);
+    assert!(Path::new(&checkpoint).is_file());
     succeeded(&arguments);
-    let read = |name: &str| {
-        std::fs::read(PathBuf::from(bench.path(name)).join("task.safetensors")).unwrap()
-    };
+    let read = |out: &str| bench.read(&format!("{out}/task.safetensors"));
     assert!(read("whole") == read("interrupted"), "the weights differ");
 }

@@ -5,8 +5,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::source::FloatTensor;
 use coda_runtime::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Norm, NormPlacement, Pooling, RouterInput,
+    Activation, AttentionMode, Config, Embedding, Gate, Named, Norm, NormPlacement, Pooling,
+    RouterInput,
 };
+use coda_tests::tiny::{ENCODER, Extras, base};
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
 use coda_trainer::ops::{
     FrozenMap, Segment, Selected, SoftTopK, activation, add_gated, attention, frozen_feed_forward,
@@ -214,21 +216,15 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
             norm: placement == NormPlacement::Post,
             projected: 0,
         },
-        hidden: 8,
-        layers: 2,
-        heads: 2,
         head_dim: 3,
         feed_forward: 10,
         norm,
-        norm_eps: 1e-6,
         placement,
         activation: if gated { Activation::GeluTanh } else { Activation::GeluErf },
         gated,
-        attention_scale: 0.5,
         relative_distance,
         final_norm: placement == NormPlacement::Pre,
-        int8_attention: false,
-        shared_layers: false,
+        ..ENCODER
     }
 }
 
@@ -247,44 +243,8 @@ fn spec(attention: AttentionMode, gate: Gate) -> TaskSpec {
 
 /// Random values for every tensor of an encoder and its task.
 fn values(config: &Config, spec: &TaskSpec) -> Tensors {
-    use coda_runtime::format::{GLOBAL_LAYER, Role};
-    let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
-    let mut shapes = vec![
-        (GLOBAL_LAYER, Role::TokenEmbedding, [9, d]),
-        (GLOBAL_LAYER, Role::TokenTypeEmbedding, [1, d]),
-        (GLOBAL_LAYER, Role::PositionEmbedding, [8, d]),
-        (GLOBAL_LAYER, Role::EmbeddingNormWeight, [1, d]),
-        (GLOBAL_LAYER, Role::EmbeddingNormBias, [1, d]),
-        (GLOBAL_LAYER, Role::FinalNormWeight, [1, d]),
-        (GLOBAL_LAYER, Role::FinalNormBias, [1, d]),
-        (GLOBAL_LAYER, Role::RelativeBias, [config.heads, 7]),
-    ];
-    for layer in 0..config.layers as u16 {
-        shapes.extend([
-            (layer, Role::AttentionNormWeight, [1, d]),
-            (layer, Role::AttentionNormBias, [1, d]),
-            (layer, Role::FeedForwardNormWeight, [1, d]),
-            (layer, Role::FeedForwardNormBias, [1, d]),
-            (layer, Role::Query, [width, d]),
-            (layer, Role::Key, [width, d]),
-            (layer, Role::KeyBias, [1, width]),
-            (layer, Role::Value, [width, d]),
-            (layer, Role::ValueBias, [1, width]),
-            (layer, Role::AttentionOutput, [d, width]),
-            (layer, Role::FeedForwardIn, [wide, d]),
-            (layer, Role::FeedForwardOut, [d, wide]),
-            (layer, Role::FeedForwardScale, [1, d]),
-        ]);
-        if config.gated {
-            shapes.push((layer, Role::FeedForwardGate, [wide, d]));
-        }
-    }
-    let mut values = Tensors::new();
-    for (index, (layer, role, [rows, columns])) in shapes.into_iter().enumerate() {
-        let mut draws = draws(1000 + index as u64);
-        let values_of = (0..rows * columns).map(|_| 0.6 * draws.normal()).collect();
-        values.insert((layer, role), FloatTensor { shape: vec![rows, columns], values: values_of });
-    }
+    let extras = Extras { biases: true, layer_scale: true };
+    let mut values = base(*config, extras, 5).tensors;
     let blank = blank_task(config, spec, &values, Initializer { seed: 3 });
     for (index, (place, tensor)) in blank.into_iter().enumerate() {
         let mut draws = draws(2000 + index as u64);

@@ -70,7 +70,7 @@ fn every_bundled_case_agrees_with_the_reference() {
         let base = vectors.base();
         for case in vectors.cases() {
             let settings = vectors.settings(case).unwrap();
-            let task = vectors.task(settings.mode, settings.gate).unwrap();
+            let task = vectors.task(&settings.mode, &settings.gate).unwrap();
             let mut values = base.tensors.clone();
             values.extend(task.tensors.clone());
             let spec = TaskSpec::of_task(&task, &base.config);

@@ -159,19 +159,7 @@ impl<'a> TileSums for ClassifiedRows<'a> {
     }
 }
 
-struct Avx2;
-
-impl BlockSums for Avx2 {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
-        // `detect` found AVX2.
-        unsafe { block_sums(rows, panel) }
-    }
-}
+block_sums!(Avx2, block_sums);
 
 /// Sum of the positive values of two products, or of the four of a pair, that fits: 255 * 128 = 32,640.
 /// Of the negative ones it is at least -32,640.

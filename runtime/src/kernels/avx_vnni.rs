@@ -98,19 +98,7 @@ impl<'a> TileSums for UnsignedSums<'a> {
     }
 }
 
-struct AvxVnni;
-
-impl BlockSums for AvxVnni {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: rows and panel have one length. Only functions of this file's table come here;
-        // `detect` found AVX-VNNI.
-        unsafe { block_sums::<ROWS, true>(rows, panel) }
-    }
-}
+block_sums!(AvxVnni, block_sums::<ROWS, true>);
 
 /// 128 times the sum of a row.
 #[target_feature(enable = "avx2,avxvnni")]

@@ -30,19 +30,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("neon").then_some(&KERNELS)
 }
 
-struct Neon;
-
-impl BlockSums for Neon {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
-        // `detect` found NEON.
-        unsafe { block_sums(rows, panel) }
-    }
-}
+block_sums!(Neon, block_sums);
 
 /// Eight values in both halves of a register.
 #[target_feature(enable = "neon")]

@@ -29,19 +29,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("neon", "dotprod").then_some(&KERNELS)
 }
 
-struct Dotprod;
-
-impl BlockSums for Dotprod {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
-        // `detect` found dot products.
-        unsafe { block_sums(rows, panel) }
-    }
-}
+block_sums!(Dotprod, block_sums);
 
 impl GroupSums for Dotprod {
     #[inline(always)]

@@ -24,19 +24,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("neon", "dotprod", "i8mm").then_some(&KERNELS)
 }
 
-struct MatrixProducts;
-
-impl BlockSums for MatrixProducts {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: the rows are as long as the panel. Only functions of this file's table come here;
-        // `detect` found matrix products.
-        unsafe { block_sums(rows, panel) }
-    }
-}
+block_sums!(MatrixProducts, block_sums);
 
 impl GroupSums for MatrixProducts {
     #[inline(always)]

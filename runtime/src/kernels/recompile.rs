@@ -31,6 +31,28 @@ macro_rules! recompiled {
     )*};
 }
 
+/// What an instruction set brings to the integer GEMMs, by the unsafe function `$sums` of its file.
+macro_rules! block_sums {
+    ($name:ident, $sums:expr) => {
+        struct $name;
+
+        impl BlockSums for $name {
+            #[inline(always)]
+            fn sums<const ROWS: usize>(
+                rows: [&[[i8; PANEL]]; ROWS],
+                panel: &[Block],
+            ) -> Sums<ROWS> {
+                if !same_length(&rows, &[panel]) {
+                    return [[0; PANEL]; ROWS];
+                }
+                // SAFETY: the rows are as long as the panel. Only functions of this file's table come
+                // here; its `detect` found what they need.
+                unsafe { $sums(rows, panel) }
+            }
+        }
+    };
+}
+
 /// The static `KERNELS` of an instruction set: its GEMMs, and the passes over rows of the module
 /// `$rows`, all compiled for its features.
 macro_rules! recompiled_table {

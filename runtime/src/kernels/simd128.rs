@@ -23,18 +23,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
     cpu_has!("simd128").then_some(&KERNELS)
 }
 
-struct Simd128;
-
-impl BlockSums for Simd128 {
-    #[inline(always)]
-    fn sums<const ROWS: usize>(rows: [&[[i8; PANEL]]; ROWS], panel: &[Block]) -> Sums<ROWS> {
-        if !same_length(&rows, &[panel]) {
-            return [[0; PANEL]; ROWS];
-        }
-        // SAFETY: the rows are as long as the panel.
-        unsafe { block_sums(rows, panel) }
-    }
-}
+block_sums!(Simd128, block_sums);
 
 /// Four sums from four registers of four partial sums.
 #[target_feature(enable = "simd128")]

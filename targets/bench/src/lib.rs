@@ -20,6 +20,7 @@ use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
 use core::fmt;
 use report::{Report, Row};
+use thiserror::Error;
 
 /// Reductions of the layers and the inferences. r = 1 with the task's adapter is the reference that
 /// "dense" means: every token passes every layer, and the answer is that of an ordinary adapter.
@@ -35,20 +36,26 @@ pub trait Counter {
 }
 
 /// Why a benchmark ends early.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Error)]
 #[non_exhaustive]
 pub enum BenchError {
     /// A package does not parse.
-    Format(FormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// A package does not bind.
-    Model(ModelError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The plan is beyond the address space.
-    Plan(PlanError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The arena is too small or misaligned.
-    Executor(ExecutorError),
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
     /// An inference is refused.
-    Run(RunError),
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The buffer of the input is smaller than the input.
+    #[error("an input of {needed} values for a buffer of {found}")]
     InputTooLarge {
         /// Bytes of an image, or token ids.
         needed: usize,
@@ -56,46 +63,11 @@ pub enum BenchError {
         found: usize,
     },
     /// The model does not bound its inputs, or reads neither tokens nor pixels.
+    #[error("the model does not bound its inputs: name the tokens")]
     NoInput,
     /// A row could not be written.
-    Text,
-}
-
-impl fmt::Display for BenchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(error) => error.fmt(f),
-            Self::Model(error) => error.fmt(f),
-            Self::Plan(error) => error.fmt(f),
-            Self::Executor(error) => error.fmt(f),
-            Self::Run(error) => error.fmt(f),
-            Self::InputTooLarge { needed, found } => {
-                write!(f, "an input of {needed} values for a buffer of {found}")
-            }
-            Self::NoInput => write!(f, "the model does not bound its inputs: name the tokens"),
-            Self::Text => write!(f, "a row could not be written"),
-        }
-    }
-}
-
-impl core::error::Error for BenchError {}
-
-macro_rules! from {
-    ($($source:ty => $variant:ident),*) => {$(
-        impl From<$source> for BenchError {
-            fn from(error: $source) -> Self {
-                Self::$variant(error)
-            }
-        }
-    )*};
-}
-
-from!(FormatError => Format, ModelError => Model, PlanError => Plan, ExecutorError => Executor, RunError => Run);
-
-impl From<fmt::Error> for BenchError {
-    fn from(_: fmt::Error) -> Self {
-        Self::Text
-    }
+    #[error("a row could not be written")]
+    Text(#[from] fmt::Error),
 }
 
 /// What is measured.

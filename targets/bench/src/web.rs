@@ -4,39 +4,18 @@ use crate::packages::{self, ARENA, IMAGE};
 use coda_bench::{Bench, BenchError, Console, Counter, Format, Memory, Setup};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Arena;
-use core::fmt::{self, Write};
+use core::fmt;
+use host::{Host, now};
+
+#[path = "../../wasm/src/host.rs"]
+mod host;
 
 /// Runs of which the least counts.
 const RUNS: usize = 20;
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
-}
-
-#[link(wasm_import_module = "console")]
-// SAFETY: declared as `run.mjs` provides them: both take and return plain numbers, and `print` only
-// reads the bytes it is told of.
-unsafe extern "C" {
-    /// Nanoseconds.
-    safe fn now() -> u64;
-    /// Prints `length` bytes of UTF-8 at `text`.
-    safe fn print(text: *const u8, length: usize);
-}
-
-struct Host;
-
-impl Write for Host {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        print(text.as_ptr(), text.len());
-        Ok(())
-    }
-}
-
 impl Console for Host {
     fn line(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
-        self.write_fmt(text)?;
-        self.write_char('\n')
+        self.print_line(text)
     }
 }
 

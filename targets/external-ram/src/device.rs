@@ -6,7 +6,6 @@ use coda_runtime::format::{Aligned, FormatError, Package};
 use coda_runtime::model::{Model, ModelError};
 use coda_runtime::signature::{SignatureError, Trust, envelope};
 use coda_runtime::slots::{Slot, SlotError, Slots};
-use core::fmt;
 use core::ops::Range;
 
 const BASE_FILE: &[u8] = include_bytes!(concat!(env!("CODA_SWAP"), "/base.coda"));
@@ -28,54 +27,23 @@ static FACTORY: Aligned<[u8; FACTORY_FILE.len()]> =
 const KEY: [u8; 32] = *include_bytes!(concat!(env!("CODA_SWAP"), "/key.bin"));
 
 /// Why a task is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// Its signature.
-    Signature(SignatureError),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// Its format.
-    Format(FormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// It does not fit the base.
-    Model(ModelError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The slots.
-    Slot(SlotError<FlashError>),
+    #[error(transparent)]
+    Slot(#[from] SlotError<FlashError>),
     /// Something else than a piece came.
+    #[error("the update ended before its last byte")]
     Ended,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signature(error) => error.fmt(f),
-            Self::Format(error) => error.fmt(f),
-            Self::Model(error) => error.fmt(f),
-            Self::Slot(error) => error.fmt(f),
-            Self::Ended => f.write_str("the update ended before its last byte"),
-        }
-    }
-}
-
-impl From<SignatureError> for Refusal {
-    fn from(error: SignatureError) -> Self {
-        Self::Signature(error)
-    }
-}
-
-impl From<FormatError> for Refusal {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
-    }
-}
-
-impl From<ModelError> for Refusal {
-    fn from(error: ModelError) -> Self {
-        Self::Model(error)
-    }
-}
-
-impl From<SlotError<FlashError>> for Refusal {
-    fn from(error: SlotError<FlashError>) -> Self {
-        Self::Slot(error)
-    }
 }
 
 /// A task whose signature, format and base were checked; in use where it lies.

@@ -87,7 +87,7 @@ fn run() -> Result<(), Failure> {
     // SAFETY: once, at the start.
     let (flash, started) = unsafe { Flash::take() };
     if started == 0 {
-        hprintln!("ticks-of-1024-instructions {}", ticks::calibrate());
+        hprintln!("ticks-of-1024-instructions {}", ticks::calibrate() >> 10);
     }
     stack::paint();
     let mut device = Device::start(flash)?;

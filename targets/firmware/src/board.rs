@@ -77,7 +77,7 @@ pub fn run(
         needs.stack,
         needs.ram
     );
-    line!(console, "ticks-of-1024-instructions {}", ticks::calibrate());
+    line!(console, "ticks-of-1024-instructions {}", ticks::calibrate() >> 10);
     stack::paint();
     let result = check(memory, kernels, console);
     let depth = stack::depth();

@@ -34,11 +34,11 @@ pub(crate) fn now() -> u64 {
     }
 }
 
-/// Ticks of 1024 instructions of a loop of two: on an emulator that counts instructions this turns
+/// Ticks of 2^20 instructions of a loop of two: on an emulator that counts instructions this turns
 /// ticks into instructions.
 pub(crate) fn calibrate() -> u64 {
     const INSTRUCTIONS: u32 = 1 << 20;
     let before = now();
     cortex_m::asm::delay(INSTRUCTIONS / 2);
-    (now() - before) >> 10
+    now() - before
 }

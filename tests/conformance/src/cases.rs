@@ -97,9 +97,6 @@ impl Comparison {
 }
 
 /// Compares every kernel of `table` on values and shapes of a seed; returns the number of calls.
-///
-/// # Errors
-/// The first difference.
 pub fn check_kernels(
     table: &'static Kernels,
     workspace: &mut Workspace,

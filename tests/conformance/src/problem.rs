@@ -19,7 +19,6 @@ pub enum Product<'a> {
 
 impl Product<'_> {
     /// Name of its kernel.
-    #[must_use]
     pub const fn kernel(&self) -> &'static str {
         match self {
             Self::F32(..) => "gemm_f32_f32_f32w",

@@ -47,7 +47,6 @@ pub(crate) struct Operands {
 
 impl Workspace {
     /// Zeros, for a static.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             operands: Operands::new(),

@@ -3,12 +3,11 @@
 #![no_main]
 
 use coda_fuzz::Aligned;
+use coda_fuzz::nor::{Cut, Nor, Tear};
 use coda_runtime::format::Package;
 use coda_runtime::signature::Trust;
 use coda_runtime::slots::{Slot, SlotError, Slots};
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
-};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use libfuzzer_sys::fuzz_target;
 
 /// The public key of RFC 8032, section 7.1, test 1, which signed the golden package.
@@ -21,74 +20,13 @@ const RELEASE: u64 = 7;
 /// Bytes of a slot.
 const SLOT: u32 = 2048;
 
-/// Flash in memory, whose power fails after some words.
-struct Flash {
-    bytes: Vec<u8>,
-    /// Words that are still written whole.
-    left: usize,
-    /// Bits of the word in which power fails that keep their old value.
-    torn: u8,
-}
+/// Flash of two slots.
+type Flash = Nor<4, 1024>;
 
-impl Flash {
-    /// Changes bytes word by word, as far as power lasts.
-    fn change(
-        &mut self,
-        offset: u32,
-        new: impl Iterator<Item = u8>,
-    ) -> Result<(), NorFlashErrorKind> {
-        let slots = self.bytes[offset as usize..].chunks_mut(Self::WRITE_SIZE);
-        let new: Vec<u8> = new.collect();
-        for (slot, word) in slots.zip(new.chunks(Self::WRITE_SIZE)) {
-            if self.left == 0 {
-                let torn = self.torn;
-                let bits = |(slot, new): (&mut u8, &u8)| *slot = *slot & torn | *new & !torn;
-                slot.iter_mut().zip(word).for_each(bits);
-                return Err(NorFlashErrorKind::Other);
-            }
-            self.left -= 1;
-            slot.copy_from_slice(word);
-        }
-        Ok(())
-    }
-}
-
-impl ErrorType for Flash {
-    type Error = NorFlashErrorKind;
-}
-
-impl ReadNorFlash for Flash {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        check_read(self, offset, bytes.len())?;
-        bytes.copy_from_slice(&self.bytes[offset as usize..][..bytes.len()]);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl NorFlash for Flash {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 1024;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        check_erase(self, from, to)?;
-        self.change(from, (from..to).map(|_| 0xff))
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        check_write(self, offset, bytes.len())?;
-        self.change(offset, bytes.iter().copied())
-    }
-}
-
-/// A device that starts with what is in its flash.
-fn start(bytes: Vec<u8>, left: usize, torn: u8) -> Slots<Flash> {
-    Slots::new(Flash { bytes, left, torn }, [0, SLOT], SLOT).expect("slots that fit")
+/// A device whose power comes, and fails at `cut`.
+fn start(mut flash: Flash, cut: Option<Cut>) -> Slots<Flash> {
+    flash.power_up(cut);
+    Slots::new(flash, [0, SLOT], SLOT).expect("slots that fit")
 }
 
 /// Bytes of a whole slot.
@@ -125,7 +63,8 @@ fn update(
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&[low, high, torn], bytes)) = bytes.split_first_chunk() else { return };
-    let cut = usize::from(u16::from_le_bytes([low, high]) % 1024);
+    let step = u64::from(u16::from_le_bytes([low, high]) % 1024);
+    let cut = Cut { step, tear: Tear::ALL[usize::from(torn) % Tear::ALL.len()] };
     let trust = Trust::new(&KEY).expect("a public key");
     check(&trust, bytes);
     if let Some(key) = bytes.first_chunk() {
@@ -135,7 +74,7 @@ fuzz_target!(|bytes: &[u8]| {
     // Whatever the flash holds is read without a fault, and what counts as whole is in its slot.
     let mut flash = bytes.to_vec();
     flash.resize(2 * SLOT as usize, 0xff);
-    let mut slots = start(flash, usize::MAX, torn);
+    let mut slots = start(Nor::of(flash, u64::from(torn)), None);
     for slot in &slots.whole().expect("flash in memory reads") {
         check(&trust, &payload(&mut slots, slot));
     }
@@ -150,9 +89,9 @@ fuzz_target!(|bytes: &[u8]| {
     let newest = slots.whole().expect("flash in memory reads").first().copied();
     let Ok(first) = update(&mut slots, newest.as_ref(), old) else { return };
     let kept = update(&mut slots, Some(&first), old).expect("a slot above the last");
-    let mut slots = start(slots.into_flash().bytes, cut, torn);
+    let mut slots = start(slots.into_flash(), Some(cut));
     let result = update(&mut slots, Some(&kept), new);
-    let mut slots = start(slots.into_flash().bytes, usize::MAX, torn);
+    let mut slots = start(slots.into_flash(), None);
     let whole = slots.whole().expect("flash in memory reads");
     let found = whole.first().expect("a whole slot, whenever power failed");
     let expected = if *found == kept { old } else { new };

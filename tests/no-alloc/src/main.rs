@@ -11,17 +11,14 @@ mod update;
 
 use coda_runtime::executor::{Executor, ExecutorError, Input};
 use coda_runtime::format::Package;
+use coda_runtime::include_package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Dimensions, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use core::ffi::c_int;
 
-/// Bytes at a multiple of 64, as a linker script places a package in flash.
-#[repr(C, align(64))]
-struct Aligned<B: ?Sized>(B);
-
-static PACKAGE: &Aligned<[u8]> = &Aligned(*include_bytes!("../../golden/bert-int8-v1.0.coda"));
+static PACKAGE: &[u8] = include_package!("../../golden/bert-int8-v1.0.coda");
 static EXPECTED: &str = include_str!("../../golden/bert-int8-v1.0.json");
 
 /// What `coda inspect` prints of the package, written down to plan at compile time.
@@ -106,7 +103,7 @@ extern "C" fn main() -> c_int {
 
 fn run() -> Result<(), Failure> {
     update::run().ok_or(Failure::Update)?;
-    let package = Package::parse(&PACKAGE.0).map_err(|_| Failure::Parse)?;
+    let package = Package::parse(PACKAGE).map_err(|_| Failure::Parse)?;
     let model = Model::from_package(&package).map_err(|_| Failure::Bind)?;
     if model.dimensions() != DIMENSIONS {
         return Err(Failure::Dimensions);

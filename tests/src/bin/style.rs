@@ -1,5 +1,5 @@
-//! Measures the workspace's Rust: lines, functions and their lengths, parameters in tuples,
-//! documentation, reasons of `unsafe`.
+//! Measures the workspace's Rust: lines, functions and their lengths, parameters in tuples. That items are
+//! documented and `unsafe` has its reason is for the lints to say.
 //!
 //! `cargo run --release -p coda-tests --bin style [DIRECTORY]` prints one table by area.
 
@@ -58,10 +58,6 @@ struct Row {
     longest: usize,
     short_share: f64,
     tuples: usize,
-    public: usize,
-    documented: usize,
-    unsafes: usize,
-    reasons: usize,
 }
 
 impl Row {
@@ -72,10 +68,6 @@ impl Row {
             row.files += 1;
             row.long_files += usize::from(source.lines > LONG_FILE);
             row.lines += source.lines;
-            row.public += source.public[0];
-            row.documented += source.public[1];
-            row.unsafes += source.unsafes[0];
-            row.reasons += source.unsafes[1];
             row.tuples += source.functions.iter().map(|function| function.tuples).sum::<usize>();
             lengths.extend(source.functions.iter().map(|function| function.lines));
         }
@@ -92,17 +84,14 @@ impl Row {
     fn print(&self) {
         let Self { area, files, long_files, lines, functions, median, p90, p99, .. } = self;
         let (longest, short, tuples) = (self.longest, 100.0 * self.short_share, self.tuples);
-        let documented = format!("{}/{}", self.documented, self.public);
-        let reasons = format!("{}/{}", self.reasons, self.unsafes);
         println!(
             "{area:<10} {files:>5} {long_files:>5} {lines:>6} {functions:>9} {median:>6} {p90:>4} \
-             {p99:>4} {longest:>7} {short:>6.1} {tuples:>6} {documented:>10} {reasons:>8}"
+             {p99:>4} {longest:>7} {short:>6.1} {tuples:>6}"
         );
     }
 }
 
-const HEAD: &str = "area       files  >400  lines functions median  p90  p99 longest  <=30% tuples \
-                    documented  reasons";
+const HEAD: &str = "area       files  >400  lines functions median  p90  p99 longest  <=30% tuples";
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();

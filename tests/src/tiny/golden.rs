@@ -54,7 +54,6 @@ pub struct Golden {
 }
 
 /// The golden packages of this version: their names, models and weight types.
-#[must_use]
 pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
@@ -71,15 +70,11 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
 }
 
 /// Where the golden files are.
-#[must_use]
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
 /// Every golden package on disk, sorted by name.
-///
-/// # Errors
-/// A file is missing or damaged.
 pub fn read_all() -> Result<Vec<Golden>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory())? {
@@ -97,9 +92,6 @@ pub fn read_all() -> Result<Vec<Golden>> {
 }
 
 /// Computes what a package answers.
-///
-/// # Errors
-/// The package is refused.
 pub fn compute(
     package: &PackageBytes,
     input: &TinyInput,
@@ -133,9 +125,6 @@ pub fn compute(
 
 impl Golden {
     /// The input as bytes.
-    ///
-    /// # Errors
-    /// The pixels are not hexadecimal.
     pub fn input(&self) -> Result<TinyInput> {
         let Expected { ids, types, pixels, .. } = &self.expected;
         if pixels.is_empty() {
@@ -151,9 +140,6 @@ impl Golden {
 
 /// Writes the golden packages and answers that are not there, and answers of which none is in the
 /// file; returns the names of those it wrote. The answers are those of the scalar table.
-///
-/// # Errors
-/// A file cannot be written.
 pub fn write_missing() -> Result<Vec<String>> {
     let mut written = Vec::new();
     for (name, tiny, weights) in sources() {

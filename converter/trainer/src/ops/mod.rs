@@ -118,7 +118,7 @@ fn backward<D: Differentiable<N>, const N: usize>(
     inputs: [&Tensor; N],
     output: &Tensor,
     gradient: &Tensor,
-) -> Result<[Option<Tensor>; N]> {
+) -> Result<[Gradient; N]> {
     match gradient.dtype() {
         DType::F64 => backward_of::<f64, D, N>(op, inputs, output, gradient),
         _ => backward_of::<f32, D, N>(op, inputs, output, gradient),
@@ -130,7 +130,7 @@ fn backward_of<T: Real, D: Differentiable<N>, const N: usize>(
     inputs: [&Tensor; N],
     output: &Tensor,
     gradient: &Tensor,
-) -> Result<[Option<Tensor>; N]> {
+) -> Result<[Gradient; N]> {
     let gradient = gradient.contiguous()?;
     let guards = inputs.map(Tensor::storage_and_layout);
     let (output, gradient) = (output.storage_and_layout(), gradient.storage_and_layout());
@@ -162,77 +162,34 @@ fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     }
 }
 
-impl<D: Differentiable<1>> CustomOp1 for CandleOp<D> {
-    fn name(&self) -> &'static str {
-        D::NAME
-    }
+/// An operation as candle's trait for its number of operands: a storage, a layout and a tensor of each.
+macro_rules! custom_op {
+    ($name:ident, $count:literal, $gradients:ty: $($storage:ident $layout:ident $input:ident)*) => {
+        impl<D: Differentiable<$count>> $name for CandleOp<D> {
+            fn name(&self) -> &'static str {
+                D::NAME
+            }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout) -> Result<(CpuStorage, Shape)> {
-        forward(&self.0, [(s1, l1)])
-    }
+            fn cpu_fwd(
+                &self,
+                $($storage: &CpuStorage, $layout: &Layout),*
+            ) -> Result<(CpuStorage, Shape)> {
+                forward(&self.0, [$(($storage, $layout)),*])
+            }
 
-    fn bwd(&self, a1: &Tensor, res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let [first] = backward(&self.0, [a1], res, grad)?;
-        Ok(first)
-    }
+            fn bwd(&self, $($input: &Tensor,)* out: &Tensor, g: &Tensor) -> Result<$gradients> {
+                let [$($input),*] = backward(&self.0, [$($input),*], out, g)?;
+                Ok(($($input),*))
+            }
+        }
+    };
 }
 
-impl<D: Differentiable<2>> CustomOp2 for CandleOp<D> {
-    fn name(&self) -> &'static str {
-        D::NAME
-    }
+type Gradient = Option<Tensor>;
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        forward(&self.0, [(s1, l1), (s2, l2)])
-    }
-
-    fn bwd(
-        &self,
-        a1: &Tensor,
-        a2: &Tensor,
-        res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [first, second] = backward(&self.0, [a1, a2], res, grad)?;
-        Ok((first, second))
-    }
-}
-
-impl<D: Differentiable<3>> CustomOp3 for CandleOp<D> {
-    fn name(&self) -> &'static str {
-        D::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        forward(&self.0, [(s1, l1), (s2, l2), (s3, l3)])
-    }
-
-    fn bwd(
-        &self,
-        a1: &Tensor,
-        a2: &Tensor,
-        a3: &Tensor,
-        res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [first, second, third] = backward(&self.0, [a1, a2, a3], res, grad)?;
-        Ok((first, second, third))
-    }
-}
+custom_op!(CustomOp1, 1, Gradient: s1 l1 a1);
+custom_op!(CustomOp2, 2, (Gradient, Gradient): s1 l1 a1 s2 l2 a2);
+custom_op!(CustomOp3, 3, (Gradient, Gradient, Gradient): s1 l1 a1 s2 l2 a2 s3 l3 a3);
 
 pub(crate) fn apply1<D: Differentiable<1>>(op: D, a: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op1(CandleOp(op))

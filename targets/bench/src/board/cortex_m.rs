@@ -3,17 +3,12 @@
 use crate::packages::{ARENA, IMAGE};
 use coda_bench::Counter;
 use coda_runtime::memory::Arena;
-use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::Peripherals;
-use cortex_m::peripheral::{DWT, SYST, syst::SystClkSource};
+use cortex_m::peripheral::DWT;
 use cortex_m_rt::{entry, exception};
 
-/// Ticks of one turn of SysTick.
-const TURN: u32 = 1 << 24;
-/// Instructions of the loop that turns ticks into instructions.
-const INSTRUCTIONS: u32 = 1 << 20;
-
-static TURNS: AtomicU32 = AtomicU32::new(0);
+#[path = "../../../firmware/src/ticks_arm.rs"]
+mod ticks;
 
 #[entry]
 fn main() -> ! {
@@ -28,7 +23,7 @@ fn main() -> ! {
 
 #[exception]
 fn SysTick() {
-    TURNS.fetch_add(1, Ordering::Relaxed);
+    ticks::overflow();
 }
 
 /// The counter of a core.
@@ -42,7 +37,7 @@ enum CoreCounter {
     },
     /// An emulator that counts instructions by SysTick.
     Emulated {
-        /// Ticks of [`INSTRUCTIONS`].
+        /// Ticks of 2^20 instructions.
         ticks: u64,
     },
 }
@@ -58,16 +53,8 @@ impl CoreCounter {
         if DWT::cycle_count() != before {
             return Self::Cycles { turns: 0, last: before };
         }
-        let counter = &mut peripherals.SYST;
-        counter.set_clock_source(SystClkSource::Core);
-        counter.set_reload(TURN - 1);
-        counter.clear_current();
-        counter.enable_interrupt();
-        counter.enable_counter();
-        let before = ticks();
-        // Two instructions a round.
-        cortex_m::asm::delay(INSTRUCTIONS / 2);
-        Self::Emulated { ticks: (ticks() - before).max(1) }
+        ticks::start(&mut peripherals.SYST);
+        Self::Emulated { ticks: ticks::calibrate().max(1) }
     }
 }
 
@@ -89,19 +76,7 @@ impl Counter for CoreCounter {
                 *last = now;
                 *turns + u64::from(now)
             }
-            Self::Emulated { ticks: of_loop } => ticks() * u64::from(INSTRUCTIONS) / *of_loop,
-        }
-    }
-}
-
-/// Ticks of SysTick since it was started.
-fn ticks() -> u64 {
-    loop {
-        let turns = TURNS.load(Ordering::Relaxed);
-        let left = SYST::get_current();
-        // An overflow in between: read both again.
-        if turns == TURNS.load(Ordering::Relaxed) {
-            return u64::from(turns) * u64::from(TURN) + u64::from(TURN - 1 - left);
+            Self::Emulated { ticks } => (ticks::now() << 20) / *ticks,
         }
     }
 }

@@ -13,22 +13,11 @@ use std::time::Instant;
 const FILE: &str = "CODA_INSTRUCTIONS";
 
 /// What the user may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Count {
     Time,
     Cycles,
     Instructions,
-}
-
-impl Count {
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "time" => Some(Self::Time),
-            "cycles" => Some(Self::Cycles),
-            "instructions" => Some(Self::Instructions),
-            _ => None,
-        }
-    }
 }
 
 /// A counter.

@@ -6,6 +6,7 @@ mod files;
 mod marker;
 
 use crate::packages::{self, MODES};
+use clap::{Parser, ValueEnum};
 use coda_bench::{Bench, Console, Format, Groups, Memory, Setup};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
@@ -14,34 +15,42 @@ use coda_runtime::model::Model;
 use counter::Count;
 use files::Bytes;
 use std::error::Error;
-use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-usage: coda-bench [OPTION...] [PACKAGES]
-
-PACKAGES is a directory with base.coda and k-to-k.coda, k-to-all.coda, k-to-low-rank.coda, or one package;
-without it the bundled model is measured.
-
-  --json                       a JSON array instead of CSV
-  --runs N                     each figure is the least of N runs (default 20; 1 for instructions)
-  --only GROUP                 kernels, layers or inferences
-  --tokens N                   tokens of an input, for models of text
-  --count WHAT                 time, cycles, instructions; default: cycles where Linux lets this
-                               program count them, else time. Instructions need the emulator:
-                               targets/bench.sh
-  CODA_KERNELS=NAME            forces a kernel table";
-
+/// Measures kernels, layers and inferences of the bundled model, or of other packages.
+#[derive(Parser)]
+#[command(name = "coda-bench", after_help = "CODA_KERNELS=NAME forces a kernel table")]
 struct Options {
-    format: Format,
-    runs: Option<usize>,
-    tokens: Option<usize>,
-    groups: Groups,
-    count: Option<Count>,
+    /// A directory with base.coda and k-to-k.coda, k-to-all.coda, k-to-low-rank.coda, or one package;
+    /// without it the bundled model is measured
     packages: Option<PathBuf>,
+    /// A JSON array instead of CSV
+    #[arg(long)]
+    json: bool,
+    /// Each figure is the least of N runs (default 20; 1 for instructions)
+    #[arg(long, value_name = "N")]
+    runs: Option<NonZeroUsize>,
+    /// Nothing else
+    #[arg(long, value_name = "GROUP")]
+    only: Option<Group>,
+    /// Tokens of an input, for models of text
+    #[arg(long, value_name = "N")]
+    tokens: Option<NonZeroUsize>,
+    /// Default: cycles where Linux lets this program count them, else time. Instructions need the
+    /// emulator: targets/bench.sh
+    #[arg(long, value_name = "WHAT")]
+    count: Option<Count>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    Kernels,
+    Layers,
+    Inferences,
 }
 
 struct Terminal;
@@ -54,15 +63,12 @@ impl Console for Terminal {
 
 /// 0 done, 1 wrong usage, 2 failed.
 pub(crate) fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(problem) => {
-            eprintln!("coda-bench: {problem}\n\n{USAGE}");
-            return ExitCode::from(1);
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Help is no error; a closed pipe is no reason to fail either.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
     match run(&options) {
@@ -74,70 +80,10 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// What the command line asks for; `None` for help.
-fn options() -> Result<Option<Options>, String> {
-    let mut options = Options {
-        format: Format::Csv,
-        runs: None,
-        tokens: None,
-        groups: Groups::ALL,
-        count: None,
-        packages: None,
-    };
-    let mut arguments = std::env::args_os().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.to_str() {
-            Some("-h" | "--help") => return Ok(None),
-            Some(option) if option.starts_with('-') => options.set(option, &mut arguments)?,
-            _ if options.packages.is_none() => options.packages = Some(argument.into()),
-            _ => return Err(format!("{}: one directory or package at a time", argument.display())),
-        }
-    }
-    Ok(Some(options))
-}
-
-impl Options {
-    /// Sets an option with the value that follows it, if it takes one.
-    fn set(
-        &mut self,
-        option: &str,
-        arguments: &mut impl Iterator<Item = OsString>,
-    ) -> Result<(), String> {
-        let mut value = |what| {
-            let value = arguments.next().and_then(|value| value.into_string().ok());
-            value.ok_or(format!("{option} needs {what}"))
-        };
-        let number = |text: String| {
-            let number = text.parse().ok().filter(|number| *number > 0);
-            number.ok_or(format!("{option} needs a number above 0"))
-        };
-        match option {
-            "--json" => self.format = Format::Json,
-            "--runs" => self.runs = Some(number(value("a number above 0")?)?),
-            "--tokens" => self.tokens = Some(number(value("a number above 0")?)?),
-            "--only" => {
-                let known = "kernels, layers or inferences";
-                self.groups = groups(&value(known)?).ok_or(format!("{option} needs {known}"))?;
-            }
-            "--count" => {
-                let known = "time, cycles or instructions";
-                let count = Count::of(&value(known)?);
-                self.count = Some(count.ok_or(format!("{option} needs {known}"))?);
-            }
-            _ => return Err(format!("{option} is no option")),
-        }
-        Ok(())
-    }
-}
-
-fn groups(name: &str) -> Option<Groups> {
-    let none = Groups { kernels: false, layers: false, inferences: false };
-    match name {
-        "kernels" => Some(Groups { kernels: true, ..none }),
-        "layers" => Some(Groups { layers: true, ..none }),
-        "inferences" => Some(Groups { inferences: true, ..none }),
-        _ => None,
-    }
+fn groups(only: Option<Group>) -> Groups {
+    let of = |group| only.is_none_or(|only| only == group);
+    let (kernels, layers) = (of(Group::Kernels), of(Group::Layers));
+    Groups { kernels, layers, inferences: of(Group::Inferences) }
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -145,13 +91,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let setup = Setup {
         target: crate::TARGET,
         kernels: Kernels::from_environment()?,
-        format: options.format,
-        runs: options.runs.unwrap_or(counter.runs()),
+        format: if options.json { Format::Json } else { Format::Csv },
+        runs: options.runs.map_or(counter.runs(), NonZeroUsize::get),
     };
+    let tokens = options.tokens.map(NonZeroUsize::get);
     let bench = Bench::start(setup, &mut counter, &mut terminal)?;
-    let mut bench = bench.only(options.groups);
+    let mut bench = bench.only(groups(options.only));
     let mut inputs =
-        Inputs { ids: vec![0; options.tokens.unwrap_or(0).max(8192)], pixels: vec![0; 4 << 20] };
+        Inputs { ids: vec![0; tokens.unwrap_or(0).max(8192)], pixels: vec![0; 4 << 20] };
     match options.packages.as_deref() {
         None => {
             let mut arena = Bytes::zero(packages::ARENA);
@@ -163,16 +110,16 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             let read = |mode: &str| Bytes::read(&path.join(mode).with_extension("coda"));
             let tasks = MODES.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
             let tasks: Vec<_> = MODES.into_iter().zip(tasks.iter().map(Bytes::get)).collect();
-            let mut arena = Bytes::zero(arena_bytes(base.get(), &tasks, options.tokens)?);
+            let mut arena = Bytes::zero(arena_bytes(base.get(), &tasks, tokens)?);
             let memory = &mut inputs.with(&mut arena);
-            bench.base_and_tasks(base.get(), &tasks, options.tokens, memory)?;
+            bench.base_and_tasks(base.get(), &tasks, tokens, memory)?;
         }
         Some(path) => {
             let bytes = Bytes::read(path)?;
             let package = Package::parse(bytes.get())?;
             let model = Model::from_package(&package).or_else(|_| Model::dense(&package))?;
-            let mut arena = Bytes::zero(arena_of(&model, options.tokens)?);
-            bench.model(&model, name(path), options.tokens, &mut inputs.with(&mut arena))?;
+            let mut arena = Bytes::zero(arena_of(&model, tokens)?);
+            bench.model(&model, name(path), tokens, &mut inputs.with(&mut arena))?;
         }
     }
     Ok(bench.finish()?)

@@ -1,0 +1,47 @@
+//! What a hostile sender does to a package, and a look at all that one holds. It needs the runtime
+//! alone: the fuzz targets include this file.
+
+use coda_runtime::format::{Package, PackageKind, checksum, header};
+
+/// Makes length and checksum of `bytes` right, if there is a header.
+pub fn fix_checksum(bytes: &mut [u8]) {
+    let length = bytes.len() as u32;
+    if let Some(field) = bytes.get_mut(header::LENGTH) {
+        field.copy_from_slice(&length.to_le_bytes());
+    }
+    let sum = checksum(bytes);
+    if let Some(field) = bytes.get_mut(header::CHECKSUM) {
+        field.copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+/// Reads everything a package holds.
+///
+/// # Panics
+/// Two ways to it disagree.
+pub fn read_everything(package: &Package<'_>) {
+    for tensor in package.tensors() {
+        let length = tensor.encoding.bytes(tensor.rows, tensor.columns);
+        assert_eq!(length, Some(tensor.bytes.len()), "{tensor:?}");
+        let found = package.tensor(tensor.role, tensor.layer).map(|found| found.bytes);
+        assert_eq!(found, Some(tensor.bytes), "{tensor:?}");
+    }
+    if let Some(labels) = package.labels() {
+        assert_eq!(labels.iter().count(), labels.len());
+    }
+    if let Some(vocabulary) = package.vocabulary() {
+        for id in 0..vocabulary.len() as u32 {
+            // An added token may be written like another.
+            let Some(token) = vocabulary.token(id) else { continue };
+            let found = vocabulary.id(token).expect("a token is found");
+            assert!(found == id || vocabulary.token(found) == Some(token));
+        }
+    }
+    assert!(package.pinned().is_sorted());
+    assert_eq!(package.layers().count(), package.layers().len());
+    let _ = (package.provenance(), package.image(), package.head(), package.task_config());
+    if package.kind() == PackageKind::Bundle {
+        read_everything(&package.base().expect("a bundle has a base"));
+        read_everything(&package.task().expect("a bundle has a task"));
+    }
+}
