@@ -90,21 +90,30 @@ type Fact = (&'static str, String);
 const PROVENANCE: &str = "provenance";
 
 fn input_words(embedding: Embedding) -> String {
+    let with_norm = |norm| if norm { ", with a norm" } else { "" };
     match embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, norm } => {
+        Embedding::Tokens { vocabulary, positions, token_types, norm, projected } => {
             let length = match positions {
                 0 => "of any length".to_owned(),
                 positions => format!("up to {positions}"),
             };
-            let norm = if norm { ", with a norm" } else { "" };
-            format!("tokens {length}, {vocabulary} ids, {token_types} token types{norm}")
+            let width = match projected {
+                0 => String::new(),
+                columns => format!(", in tables of {columns} columns"),
+            };
+            let norm = with_norm(norm);
+            format!("tokens {length}, {vocabulary} ids, {token_types} token types{width}{norm}")
         }
-        Embedding::Patches { height, width, channels, patch, class_token } => {
-            let class = if class_token { ", with a class token" } else { "" };
-            let plural = if channels == 1 { "" } else { "s" };
+        Embedding::Patches { height, width, channels, patch, prefix_tokens, norm } => {
+            let prefix = match prefix_tokens {
+                0 => String::new(),
+                1 => ", with a class token".to_owned(),
+                tokens => format!(", with {tokens} learned tokens before them"),
+            };
+            let (plural, norm) = (if channels == 1 { "" } else { "s" }, with_norm(norm));
             format!(
                 "images of {width} by {height} pixels, {channels} channel{plural}, in patches of {patch} \
-                 by {patch}{class}"
+                 by {patch}{prefix}{norm}"
             )
         }
     }
