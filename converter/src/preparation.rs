@@ -157,10 +157,10 @@ impl fmt::Display for Preparation {
             Resize::No => write!(f, "no resizing")?,
             Resize::Model => write!(f, "resizing to the model's size ({filter})")?,
             Resize::Exact([height, width]) => {
-                write!(f, "resizing to {width} by {height} ({filter})")?
+                write!(f, "resizing to {width} by {height} ({filter})")?;
             }
             Resize::ShortestEdge(edge) => {
-                write!(f, "resizing the shorter side to {edge} ({filter})")?
+                write!(f, "resizing the shorter side to {edge} ({filter})")?;
             }
         }
         match self.crop {

@@ -132,7 +132,7 @@ impl Vectors {
         let json: Value = serde_json::from_slice(&text)?;
         let config: VectorConfig = serde_json::from_value(json.clone())?;
         let file = TensorFile::open(&directory.join("model.safetensors"))?;
-        let base = Base::from_config(hugging_face_config(&config.arch, &json)?, &file)?;
+        let base = Base::from_config(&hugging_face_config(&config.arch, &json)?, &file)?;
         let packed = pack_base(&base, WeightType::F32, "")?.bytes;
         let inputs = std::fs::read(directory.join("inputs.safetensors"))?;
         let inputs = SafeTensors::deserialize(&inputs)?;

@@ -210,7 +210,7 @@ fn every_kernel_table_sees_what_is_not_finite_at_every_reduction_and_weight_type
 fn an_embedding_too_long_for_f32_is_no_vector_of_zeros() {
     let mut tiny = Tiny::bert();
     let kind = HeadKind::Embedding { normalize: true };
-    tiny.base.head = Some(Head { pooling: Pooling::Mean, kind });
+    tiny.base.head = Some(Head::new(Pooling::Mean, kind));
     let bias = tiny.base.tensors.get_mut(&(1, Role::FeedForwardNormBias)).unwrap();
     bias.values.fill(1e25);
     let packed = pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes;

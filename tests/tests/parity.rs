@@ -66,7 +66,7 @@ fn answer(output: Output<'_>) -> (Vec<u32>, Vec<u32>) {
 fn routed(tiny: &Tiny, mode: AttentionMode, config: TaskConfig) -> Task {
     let layers = vec![Some(routing(mode)); tiny.base.config.layers];
     let sizes = TaskSizes { adapter: 4, low_rank: 2 };
-    let pooling = tiny.task.head.unwrap().pooling;
+    let pooling = tiny.task.head.unwrap().pooling.single().unwrap();
     let task = task(&tiny.base.config, config, &layers, sizes, pooling, 11);
     Task { pinned: tiny.task.pinned.clone(), ..task }
 }

@@ -286,7 +286,7 @@ fn the_usual_special_tokens_need_no_list() {
 }
 
 fn own_with(more: &[Value]) -> TokenizerFiles {
-    Files::of_json([("tokenizer.json", description(more))]).open().unwrap()
+    Files::of_json([("tokenizer.json", description(more))]).open().expect("a tokenizer")
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Eval {
     /// Whether the first line of texts names the columns
     #[arg(long, value_enum, default_value_t = Header::Auto)]
     header: Header,
-    /// Resize and cut the pictures of a folder as the base's preprocessor_config.json says
+    /// Resize and cut the pictures of a folder as the base's `preprocessor_config.json` says
     #[arg(long)]
     resize: bool,
     /// Reduction factors; speed-ups are against the first

@@ -70,7 +70,7 @@ struct InputArguments {
     /// An image file: PNG, JPEG or PGM
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// An image file that is resized and cut as the base's preprocessor_config.json says
+    /// An image file that is resized and cut as the base's `preprocessor_config.json` says
     #[arg(long, value_name = "FILE")]
     image_resized: Option<PathBuf>,
     /// Token ids

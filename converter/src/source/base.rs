@@ -98,12 +98,12 @@ impl Base {
     ///
     /// # Errors
     /// [`SourceError`].
-    pub fn from_config(json: Value, file: &TensorFile) -> Result<Self, SourceError> {
+    pub fn from_config(json: &Value, file: &TensorFile) -> Result<Self, SourceError> {
         let encoder = Encoder::new(file.path(), json.clone(), Some(file), None)?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
         if plain {
-            base.set_head(base.own_head(file, &json, plain)?);
+            base.set_head(base.own_head(file, json, plain)?);
         } else {
             base.labels.clear();
         }

@@ -68,7 +68,7 @@ impl Modules {
             "Transformer" if index == 0 => self.encoder = place,
             "Pooling" if index > 0 && self.pooling.is_none() => self.pooling = Some(place),
             "Dense" if self.pooling.is_some() && !self.normalize => {
-                self.dense.push(path.to_owned())
+                self.dense.push(path.to_owned());
             }
             "Normalize" if self.pooling.is_some() => self.normalize = true,
             "Dropout" => {}
@@ -192,7 +192,7 @@ impl Modules {
         Ok(files.into_iter().find(|path| path.is_file()))
     }
 
-    /// TextSettings are made lower case before they become tokens.
+    /// Texts are made lower case before they become tokens.
     pub(super) fn lower_case(&self) -> Result<bool, SourceError> {
         let Some(path) = self.encoder_settings()? else { return Ok(false) };
         match read_json(&path)?.get("do_lower_case") {

@@ -44,7 +44,7 @@ pub struct Reading {
     /// Names of numbered classes (IDX, safetensors) in their order; else they are called by their numbers
     #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',')]
     pub classes: Vec<String>,
-    /// Resize and cut the pictures of a folder as the base's preprocessor_config.json says
+    /// Resize and cut the pictures of a folder as the base's `preprocessor_config.json` says
     #[arg(long)]
     pub resize: bool,
 }

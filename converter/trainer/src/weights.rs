@@ -146,8 +146,9 @@ fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> 
         (Role::PatchWeight, Embedding::Patches { channels, patch, .. }) => {
             vec![rows, channels, patch, patch]
         }
-        (Role::ClassToken, _) => vec![1, rows, columns],
-        (Role::PositionEmbedding, Embedding::Patches { .. }) => vec![1, rows, columns],
+        (Role::ClassToken, _) | (Role::PositionEmbedding, Embedding::Patches { .. }) => {
+            vec![1, rows, columns]
+        }
         _ if rows == 1 && !(layer == GLOBAL_LAYER && role == Role::HeadWeight) => vec![columns],
         _ => shape.to_vec(),
     }
