@@ -343,10 +343,10 @@ pub fn encode_image(value: &InputNormalization) -> [u8; image::BYTES] {
     let mut bytes = [0; image::BYTES];
     put(&mut bytes, image::CHANNELS, value.channels as u32);
     put(&mut bytes, image::RESCALE, value.rescale.to_bits());
-    let channels = image::MEAN.into_iter().zip(image::STD).zip(value.mean).zip(value.std);
-    for (((mean_range, std_range), mean), std) in channels.take(value.channels) {
-        put(&mut bytes, mean_range, mean.to_bits());
-        put(&mut bytes, std_range, std.to_bits());
+    let channels = value.mean.iter().zip(&value.std).enumerate();
+    for (channel, (mean, std)) in channels.take(value.channels) {
+        put(&mut bytes, image::mean(channel), mean.to_bits());
+        put(&mut bytes, image::std(channel), std.to_bits());
     }
     bytes
 }
@@ -360,11 +360,10 @@ pub fn decode_image(bytes: &[u8]) -> Result<InputNormalization, FormatError> {
     let channels = fields.size(image::CHANNELS, 1..5)?;
     let rescale = fields.float(image::RESCALE, |scale| scale > 0.0)?;
     let mut value = InputNormalization { channels, rescale, mean: [0.0; 4], std: [1.0; 4] };
-    let slots = value.mean.iter_mut().zip(value.std.iter_mut());
-    let ranges = image::MEAN.into_iter().zip(image::STD);
-    for ((mean, std), (mean_range, std_range)) in slots.zip(ranges).take(channels) {
-        *mean = fields.float(mean_range, |_| true)?;
-        *std = fields.float(std_range, |std| std > 0.0)?;
+    let slots = value.mean.iter_mut().zip(&mut value.std).enumerate();
+    for (channel, (mean, std)) in slots.take(channels) {
+        *mean = fields.float(image::mean(channel), |_| true)?;
+        *std = fields.float(image::std(channel), |std| std > 0.0)?;
     }
     fields.canonical(&encode_image(&value))?;
     Ok(value)

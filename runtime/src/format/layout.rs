@@ -201,10 +201,16 @@ pub mod image {
     pub const CHANNELS: Range<usize> = 0..4;
     /// Factor on a pixel, f32.
     pub const RESCALE: Range<usize> = 4..8;
-    /// Mean of each channel, f32.
-    pub const MEAN: [Range<usize>; 4] = [8..12, 12..16, 16..20, 20..24];
-    /// Standard deviation of each channel, f32.
-    pub const STD: [Range<usize>; 4] = [24..28, 28..32, 32..36, 36..40];
+    /// Mean of a channel, f32.
+    #[must_use]
+    pub const fn mean(channel: usize) -> Range<usize> {
+        8 + 4 * channel..12 + 4 * channel
+    }
+    /// Standard deviation of a channel, f32.
+    #[must_use]
+    pub const fn std(channel: usize) -> Range<usize> {
+        24 + 4 * channel..28 + 4 * channel
+    }
     /// Length of the section.
     pub const BYTES: usize = 40;
 }
