@@ -6,7 +6,7 @@
 
 use coda::*;
 use coda_runtime::executor::{Executor, Input};
-use coda_runtime::format::{Aligned, Encoding, Package, checksum, header};
+use coda_runtime::format::{Aligned, Package, Role, checksum, header};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
 use coda_runtime::model::Model;
@@ -454,7 +454,7 @@ fn an_answer_that_is_not_finite_is_a_status_and_no_label() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut damaged = base.get().to_vec();
         let package = Package::parse(base.get()).unwrap();
-        let place = package.tensors().find(|tensor| tensor.encoding == Encoding::RowsF32).unwrap();
+        let place = package.tensors().find(|tensor| tensor.role == Role::EmbeddingNormWeight).unwrap();
         let at = place.bytes.as_ptr().addr() - base.at().addr();
         damaged[at..at + 4].copy_from_slice(&bad.to_le_bytes());
         let sum = checksum(&damaged).to_le_bytes();
@@ -652,12 +652,12 @@ fn a_text_becomes_the_ids_of_the_tokenizer() {
 #[test]
 fn every_status_has_a_text() {
     let text = |status: i32| static_text(coda_status_string(status));
-    let known: Vec<_> = (0..38).map(text).collect();
+    let known: Vec<_> = (0..39).map(text).collect();
     for (index, one) in known.iter().enumerate() {
         assert!(!one.is_empty() && *one != c"unknown status", "{index}");
         assert!(!known[..index].contains(one), "{one:?} twice");
     }
-    for unknown in [-1, 38, i32::MAX] {
+    for unknown in [-1, 39, i32::MAX] {
         assert_eq!(text(unknown), c"unknown status");
     }
 }
