@@ -326,11 +326,14 @@ fn files_that_are_no_safetensors_are_refused_and_nothing_is_written() {
     let whole = std::fs::read(default_model().join("model.safetensors")).unwrap();
     let cut = &whole[..whole.len() - 10];
     let garbage = [&[0xff; 16], &whole[16..]].concat();
-    for bytes in [cut, &garbage, b"", b"hello"] {
+    let unlike = "not a valid safetensors file";
+    let files: [(&[u8], &str); 4] =
+        [(cut, unlike), (&garbage, unlike), (b"", "the file is empty"), (b"hello", unlike)];
+    for (bytes, why) in files {
         let bench = Bench::new();
         let model = bench.model();
         std::fs::write(model.join("model.safetensors"), bytes).unwrap();
-        bench.pack_refused(&model, None, &["model.safetensors", "not a valid safetensors file"]);
+        bench.pack_refused(&model, None, &["model.safetensors", why]);
         let task = bench.write("task.safetensors", bytes);
         bench.pack_refused(&default_model(), Some(Path::new(&task)), &["task.safetensors"]);
     }
@@ -383,10 +386,11 @@ fn unusable_directories_are_refused_and_nothing_is_written() {
         std::fs::write(&config, value.to_string()).unwrap();
         bench.pack_refused(&model, None, words);
     };
-    check(&|v| v["model_type"] = json!("gpt2"), &["gpt2", "supported are bert, roberta"]);
+    check(&|v| v["model_type"] = json!("gpt2"), &["gpt2", "it is a decoder"]);
+    check(&|v| v["model_type"] = json!("other"), &["other", "supported are bert, roberta"]);
     check(&|v| v["num_attention_heads"] = json!(3), &["num_attention_heads", "3"]);
     check(&|v| v["num_attention_heads"] = json!(0), &["num_attention_heads"]);
-    check(&|v| v["hidden_act"] = json!("swish"), &["hidden_act", "swish"]);
+    check(&|v| v["hidden_act"] = json!("mish"), &["hidden_act", "mish"]);
     check(&|v| drop(v.as_object_mut().unwrap().remove("vocab_size")), &["vocab_size", "missing"]);
     check(&|v| v["position_embedding_type"] = json!("rotary"), &["rotary"]);
     check(&|v| v["num_hidden_layers"] = json!(100_000), &["cannot be packed"]);
@@ -582,7 +586,7 @@ fn malformed_data_sets_are_refused() {
         refused(&["eval", package, "--data", &data], INPUT, words);
     };
     check(&words, "no-tab.tsv", b"0\ta b\nno tab here\n", &["line 2", "no tab"]);
-    check(&words, "label.tsv", b"cat\ta b\n", &["the package has no head"]);
+    check(&words, "label.tsv", b"cat\ta b\n", &["gives no label"]);
     check(&words, "empty.tsv", b"", &["no sample"]);
     check(&words, "text.tsv", b"0\t \n", &["no sample"]);
     check(&words, "gzip.tsv", &[0x1f, 0x8b, 8, 0, 1, 2, 3], &["gzip"]);

@@ -454,7 +454,8 @@ fn an_answer_that_is_not_finite_is_a_status_and_no_label() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut damaged = base.get().to_vec();
         let package = Package::parse(base.get()).unwrap();
-        let place = package.tensors().find(|tensor| tensor.role == Role::EmbeddingNormWeight).unwrap();
+        let place =
+            package.tensors().find(|tensor| tensor.role == Role::EmbeddingNormWeight).unwrap();
         let at = place.bytes.as_ptr().addr() - base.at().addr();
         damaged[at..at + 4].copy_from_slice(&bad.to_le_bytes());
         let sum = checksum(&damaged).to_le_bytes();
