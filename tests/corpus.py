@@ -75,6 +75,25 @@ CASES = [
     text("bert-relu", "BertModel", TEXT | {"hidden_act": "relu"}, fixture=False),
     text("bert-silu", "BertModel", TEXT | {"hidden_act": "silu"}),
     text("bert-mish", "BertModel", TEXT | {"hidden_act": "mish"}, refused=["hidden_act = mish"]),
+    text("bert-classifier", "BertForSequenceClassification", TEXT | {"num_labels": 3}, logits=True,
+         fixture=False, words="BertTokenizer"),
+    text("bert-value", "BertForSequenceClassification", TEXT | {"num_labels": 1}, logits=True,
+         fixture=False),
+    text("bert-labels-of-tokens", "BertForTokenClassification", TEXT | {"num_labels": 3},
+         refused=["BertForTokenClassification", "classifier"]),
+    text("roberta-classifier", "RobertaForSequenceClassification", LATE | {"num_labels": 3},
+         logits=True, fixture=False),
+    text("electra-classifier", "ElectraForSequenceClassification",
+         TEXT | {"embedding_size": D, "num_labels": 3}, logits=True, fixture=False),
+    text("mpnet-classifier", "MPNetForSequenceClassification", LATE | {"num_labels": 3}, logits=True,
+         fixture=False),
+    text("albert-classifier", "AlbertForSequenceClassification",
+         TEXT | {"embedding_size": 4, "num_labels": 3}, logits=True, fixture=False),
+    text("distilbert-classifier", "DistilBertForSequenceClassification", {
+        "dim": D, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 16,
+        "max_position_embeddings": 9, "num_labels": 3}, logits=True, fixture=False),
+    image("dinov2-classifier", "Dinov2ForImageClassification", DINO | {"num_labels": 3}, logits=True,
+          fixture=False),
     text("roberta", "RobertaModel", LATE, fixture=False),
     text("xlm-roberta", "XLMRobertaModel", LATE | {"type_vocab_size": 1}, fixture=False),
     text("camembert", "CamembertModel", LATE | {"type_vocab_size": 1}),
@@ -124,8 +143,9 @@ CASES = [
     image("ijepa", "IJepaModel"),
     image("deit", "DeiTModel", fixture=False),
     image("deit-classifier", "DeiTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
-    # The mean of two classifiers is left out, and listed as not used.
-    image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3}),
+    # The mean of two classifiers.
+    image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3},
+          refused=["distillation_classifier"]),
     image("dinov2", "Dinov2Model", DINO, class_head=True),
     image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
     image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
@@ -209,7 +229,7 @@ def write_beside(case, directory):
     write = lambda name, value: (directory / name).write_text(json.dumps(value))
     if case.vision:
         write("preprocessor_config.json", {"image_mean": [MEAN] * 3, "image_std": [STD] * 3})
-    if not case.logits:
+    if not (case.logits or case.class_head or case.refused):
         (directory / "1_Pooling").mkdir()
         write("1_Pooling/config.json", {"word_embedding_dimension": D, "pooling_mode_mean_tokens": True,
                                         "pooling_mode_cls_token": False})

@@ -511,7 +511,9 @@ fn heads_that_are_not_computed_are_refused_with_their_tensors() {
         (class, &[("score", 3, D)], "score.weight"),
         (class, &[("classifier.dense", D, D), ("classifier.last", 3, D)], "classifier.last"),
     ] {
-        let refusal = classifier(architecture, maps).refusal();
+        let mut directory = classifier(architecture, maps);
+        directory.config["id2label"] = json!(null);
+        let refusal = directory.refusal();
         let tensor = maps.last().unwrap().0;
         assert!(refusal.contains(words) && refusal.contains(tensor), "{refusal}");
     }

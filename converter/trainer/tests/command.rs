@@ -286,7 +286,7 @@ fn images_of_another_size_are_refused() {
     }
     let mut arguments = bench.arguments("train", "out", &[]);
     arguments[4].clone_from(&folder);
-    refused(&arguments, &["0.png", "14 by 28"]);
+    refused(&arguments, &["0.png", "28 by 14"]);
 }
 
 #[test]
