@@ -387,7 +387,7 @@ fn unusable_directories_are_refused_and_nothing_is_written() {
         bench.pack_refused(&model, None, words);
     };
     check(&|v| v["model_type"] = json!("gpt2"), &["gpt2", "it is a decoder"]);
-    check(&|v| v["model_type"] = json!("other"), &["other", "supported are bert, roberta"]);
+    check(&|v| v["model_type"] = json!("other"), &["other", "supported are bert, ernie"]);
     check(&|v| v["num_attention_heads"] = json!(3), &["num_attention_heads", "3"]);
     check(&|v| v["num_attention_heads"] = json!(0), &["num_attention_heads"]);
     check(&|v| v["hidden_act"] = json!("mish"), &["hidden_act", "mish"]);

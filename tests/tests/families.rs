@@ -9,7 +9,7 @@ use coda_converter::session::Session;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, SourceError};
 use coda_converter::verify::against_oracle;
-use coda_runtime::config::StageActivation;
+use coda_runtime::config::{Pooling, StageActivation};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
@@ -86,10 +86,14 @@ impl Case {
         }
     }
 
-    /// The answer of a head that the family has of its own is the class token.
+    /// The answer of an encoder of images without a head is its class token, or the mean of its patches.
     fn expected(&self, base: &Base) -> Vec<f64> {
+        let rows = || self.hidden.chunks_exact(base.config.hidden);
         match (self.answer.is_empty(), base.head) {
-            (true, Some(_)) => self.hidden[..base.config.hidden].to_vec(),
+            (true, Some(head)) if head.pooling == Pooling::Mean.alone() => (0..base.config.hidden)
+                .map(|column| rows().map(|row| row[column]).sum::<f64>() / rows().len() as f64)
+                .collect(),
+            (true, Some(_)) => rows().next().unwrap().to_vec(),
             _ => self.answer.clone(),
         }
     }
