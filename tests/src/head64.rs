@@ -47,7 +47,7 @@ fn pooled(pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
     columns.map(of_column).collect()
 }
 
-fn linear(base: &Base, (weight, bias): (Role, Role), x: &[f64]) -> Vec<f64> {
+fn linear(base: &Base, [weight, bias]: [Role; 2], x: &[f64]) -> Vec<f64> {
     let of = |role| base.tensor(role, GLOBAL_LAYER);
     let rows = of(weight).unwrap().values.chunks_exact(x.len()).enumerate();
     rows.map(|(index, row)| {
@@ -66,13 +66,13 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
     let head = base.head.unwrap();
     let mut x: Vec<f64> = head.pooling.iter().flat_map(|pooling| pooled(pooling, hidden)).collect();
     let stages =
-        [(Role::FirstStage, Role::FirstStageBias), (Role::SecondStage, Role::SecondStageBias)];
+        [[Role::FirstStage, Role::FirstStageBias], [Role::SecondStage, Role::SecondStageBias]];
     for (index, roles) in stages.into_iter().enumerate() {
         let Some(activation) = head.stages.get(index) else { break };
         x = linear(base, roles, &x).into_iter().map(|x| activate(activation, x)).collect();
     }
     match head.kind {
-        HeadKind::Classification { .. } => linear(base, (Role::HeadWeight, Role::HeadBias), &x),
+        HeadKind::Classification { .. } => linear(base, [Role::HeadWeight, Role::HeadBias], &x),
         HeadKind::Embedding { normalize } => {
             let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
             x.into_iter().map(|x| if normalize { x / length } else { x }).collect()

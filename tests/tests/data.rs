@@ -376,10 +376,10 @@ impl Files {
     }
 }
 
-fn png(color: ExtendedColorType, size: (usize, usize), values: &[u8]) -> Vec<u8> {
+fn png(color: ExtendedColorType, [width, height]: [usize; 2], values: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let encoder = image::codecs::png::PngEncoder::new(&mut file);
-    encoder.write_image(values, size.0 as u32, size.1 as u32, color).unwrap();
+    encoder.write_image(values, width as u32, height as u32, color).unwrap();
     file
 }
 
@@ -397,7 +397,7 @@ fn colours_are_converted_as_by_the_reference() {
     let files = Files::new();
     let read = |color: Color, values: &[u8], channels| {
         let width = values.len() / usize::from(color.bits_per_pixel() / 8);
-        let path = files.write("a.png", png(color, (width, 1), values));
+        let path = files.write("a.png", png(color, [width, 1], values));
         picture::read(&path, grid(width, 1, channels), None)
     };
     assert_eq!(read(Color::L8, &[0, 200], 3).unwrap(), [0, 0, 0, 200, 200, 200]);
@@ -407,7 +407,7 @@ fn colours_are_converted_as_by_the_reference() {
     let wide = [255u16, 40_000, 65_535].map(u16::to_ne_bytes).concat();
     assert_eq!(read(Color::Rgb16, &wide, 3).unwrap(), [0, 156, 255]);
     assert!(read(Color::L16, &wide[..2], 1).is_err());
-    let path = files.write("a.png", png(Color::Rgb8, (WIDTH, HEIGHT), &pixels().values));
+    let path = files.write("a.png", png(Color::Rgb8, [WIDTH, HEIGHT], &pixels().values));
     let values = picture::read(&path, grid(WIDTH, HEIGHT, 1), None).unwrap();
     let gray = Pixels { width: WIDTH, height: HEIGHT, channels: 1, values };
     assert_eq!(difference(&gray, &pillow()["values"]["gray"]), 0);
@@ -458,7 +458,7 @@ fn cut_and_foreign_pictures_are_refused_by_name() {
             refused("cut.jpg", &whole[..end], "");
         }
     }
-    let whole = png(ExtendedColorType::Rgb8, (16, 16), &[7; 768]);
+    let whole = png(ExtendedColorType::Rgb8, [16, 16], &[7; 768]);
     // The last chunk is empty: without it the picture is whole.
     for end in 1..whole.len() - 12 {
         refused("cut.png", &whole[..end], "");
@@ -470,13 +470,13 @@ fn cut_and_foreign_pictures_are_refused_by_name() {
     refused("a.txt", b"no picture", "PNG, JPEG and PNM");
     refused("empty.png", b"", "PNG, JPEG and PNM");
     refused("large.ppm", b"P6 65000 65000 255\n", "too large");
-    refused("b.png", &png(ExtendedColorType::L8, (4, 5), &[0; 20]), "4 by 5");
+    refused("b.png", &png(ExtendedColorType::L8, [4, 5], &[0; 20]), "4 by 5");
 }
 
 #[test]
 fn a_folder_has_its_pictures_and_nothing_else() {
     let files = Files::new();
-    let picture = png(ExtendedColorType::L8, (8, 6), &[7; 48]);
+    let picture = png(ExtendedColorType::L8, [8, 6], &[7; 48]);
     for name in ["no/2.png", "no/1.JPG", "yes/a", "yes/b.png"] {
         files.write(name, &picture);
     }
@@ -506,7 +506,7 @@ fn a_folder_has_its_pictures_and_nothing_else() {
 
 #[test]
 fn folders_that_hide_pictures_are_refused_by_name() {
-    let picture = png(ExtendedColorType::L8, (8, 6), &[7; 48]);
+    let picture = png(ExtendedColorType::L8, [8, 6], &[7; 48]);
     for (entries, words) in [
         (&["a/1.png", "b/list.txt"][..], &["b", "no picture"][..]),
         (&["a/1.png", "a/more/1.png"], &["more", "a folder in a class folder"]),

@@ -2,6 +2,7 @@
 
 use super::error::SourceError;
 use super::metadata::TaskMetadata;
+use super::roles::{FIRST_STAGE, HEAD, Roles};
 use super::tensors::{FloatTensor, TensorFile};
 use coda_runtime::config::{
     Config, Embedding, Head, HeadKind, Named, Pooling, Poolings, Reading, StageActivation, Stages,
@@ -196,12 +197,10 @@ impl Source<'_> {
             found.head.stages = found.head.stages.then(activation).unwrap_or_default();
             let rows = self.file.tensor(&format!("{name}.weight"))?.shape;
             let rows = rows.first().copied().unwrap_or(0);
-            let roles = (Role::FirstStage, Role::FirstStageBias);
-            self.add(&mut found, roles, &name, [rows, width])?;
+            self.add(&mut found, FIRST_STAGE, &name, [rows, width])?;
             width = rows;
         }
-        let roles = (Role::HeadWeight, Role::HeadBias);
-        self.add(&mut found, roles, classifier, [labels, width])?;
+        self.add(&mut found, HEAD, classifier, [labels, width])?;
         Ok(found)
     }
 
@@ -209,14 +208,14 @@ impl Source<'_> {
     fn add(
         &self,
         found: &mut FoundHead,
-        roles: (Role, Role),
+        roles: Roles,
         name: &str,
         shape: [usize; 2],
     ) -> Result<(), SourceError> {
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
-        found.tensors.push((roles.0, weight.clone(), self.file.matrix(&weight, shape)?));
+        found.tensors.push((roles.weight, weight.clone(), self.file.matrix(&weight, shape)?));
         if self.file.contains(&bias) {
-            found.tensors.push((roles.1, bias.clone(), self.file.matrix(&bias, [1, shape[0]])?));
+            found.tensors.push((roles.bias, bias.clone(), self.file.matrix(&bias, [1, shape[0]])?));
         }
         Ok(())
     }

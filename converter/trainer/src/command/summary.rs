@@ -49,7 +49,7 @@ fn print_lengths(samples: &[Sample], cut: usize, longest: usize) {
 }
 
 /// Says how a set is parted.
-pub(super) fn print_parts((training, held_out): (usize, usize)) {
+pub(super) fn print_parts(training: usize, held_out: usize) {
     warn!("{training} samples to train with, {held_out} held out for validation");
     if held_out == 0 {
         warn!("warning: nothing is held out: the last weights are taken, not the best");

@@ -45,7 +45,8 @@ impl Training {
         let teachers = teachers(&base, &tasks, &model, objective)?;
         let mut trainer =
             Trainer::new(&self.settings, objective, reader, &data, model, teachers, &sources)?;
-        print_parts(trainer.parts());
+        let (training, held_out) = trainer.parts();
+        print_parts(training, held_out);
         let identity = self.answers_identity(&data)?;
         if let Some(path) = self.answers.as_ref().filter(|path| path.is_file()) {
             let found = answers::read(path, &identity);
