@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p coda-benches` runs all; `cargo bench -p coda-benches --bench kernels -- avx2` those
 //! whose name holds "avx2". Every figure is a median of this machine and this run.
-#![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "for benches")]
 
 pub mod peak;
 pub mod problem;

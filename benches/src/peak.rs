@@ -28,6 +28,7 @@ pub struct Measured {
 }
 
 /// The int8 loop that a kernel table is bounded by.
+#[must_use]
 pub fn of_table(table: &str) -> Option<&'static str> {
     match table {
         "amx_int8" => Some("int8 tdpbssd"),
@@ -44,6 +45,7 @@ pub fn measure_all() -> Vec<Measured> {
 }
 
 /// The higher of two measurements of each loop: a peak is what the core can do undisturbed.
+#[must_use]
 pub fn higher(before: Vec<Measured>, after: Vec<Measured>) -> Vec<Measured> {
     let pairs = before.into_iter().zip(after);
     pairs.map(|(a, b)| if a.macs_per_second >= b.macs_per_second { a } else { b }).collect()

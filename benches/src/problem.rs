@@ -25,6 +25,7 @@ impl Kind {
     pub const ALL: [Self; 4] = [Self::Int8, Self::Int4, Self::F16, Self::F32];
 
     /// Name of the kernel.
+    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Int8 => "gemm_f32_qd8_qc8w",
@@ -79,6 +80,7 @@ impl Weights {
 
 impl Gemm {
     /// `rows` rows of `inputs` values times `outputs` channels.
+    #[must_use]
     pub fn new(kind: Kind, rows: usize, inputs: usize, outputs: usize) -> Self {
         Self {
             rows,
@@ -95,6 +97,7 @@ impl Gemm {
     }
 
     /// Multiply-accumulates of a run.
+    #[must_use]
     pub const fn macs(&self) -> u64 {
         (self.rows * self.inputs * self.outputs) as u64
     }
@@ -151,6 +154,7 @@ impl<T: Copy> Stored<T> {
 }
 
 /// Values between -1 and 1.
+#[must_use]
 pub fn floats(count: usize) -> Vec<f32> {
     problem::floats().take(count).collect()
 }
@@ -174,6 +178,7 @@ impl Rows {
     pub const VARIABLE: &str = "CODA_BENCH_ROWS";
 
     /// What [`VARIABLE`](Self::VARIABLE) names; ends the process if that is nothing.
+    #[must_use]
     pub fn chosen() -> Self {
         match std::env::var(Self::VARIABLE).as_deref() {
             Err(_) | Ok("hidden") => Self::Hidden,
@@ -187,6 +192,7 @@ impl Rows {
     }
 
     /// Some values.
+    #[must_use]
     pub fn values(self, count: usize) -> Vec<f32> {
         let mut state = 1u32;
         let mut uniform = move || {

@@ -11,6 +11,9 @@ use std::path::Path;
 const IDENTITY: &str = "identity";
 
 /// Reads answers; `identity` says of which teachers to which texts.
+///
+/// # Errors
+/// The file is damaged, or holds other answers.
 pub fn read(path: &Path, identity: &str) -> Result<Answers> {
     let file = TensorFile::open(path)?;
     ensure!(
@@ -27,6 +30,9 @@ pub fn read(path: &Path, identity: &str) -> Result<Answers> {
 }
 
 /// Writes answers.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write(path: &Path, identity: &str, answers: &Answers) -> Result<()> {
     let matrix = |rows: Vec<Vec<f32>>| {
         let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];

@@ -49,6 +49,9 @@ fn place(name: &str) -> Option<(&str, Place)> {
 
 impl Checkpoint {
     /// Writes the file: all of it, or the old one stays.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut tensors = BTreeMap::new();
         let mut add = |part, place: &Place, values: &[f32]| {
@@ -68,6 +71,9 @@ impl Checkpoint {
     }
 
     /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no checkpoint.
     pub fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::open(path)?;
         let header =
@@ -95,6 +101,9 @@ impl Checkpoint {
     }
 
     /// Refuses a checkpoint whose tensors are not those of `variables`.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another size.
     pub fn check(&self, variables: &BTreeMap<Place, Var>) -> Result<()> {
         for (place, variable) in variables {
             let found = self.values.get(place).map(Vec::len);

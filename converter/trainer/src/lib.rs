@@ -15,7 +15,6 @@
 //! | [`weights`] | tasks and bases as the converter reads them |
 //! | [`record`], [`plot`] | `training.json` and the curves |
 //! | [`random`] | draws that are functions of seed, purpose and step |
-#![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "for one program")]
 #![deny(unsafe_code)]
 
 pub mod answers;

@@ -40,6 +40,9 @@ pub struct Targets {
 impl Targets {
     /// The mean of what several teachers say, part by part; `None` of nothing. A part that one of them
     /// lacks is left out.
+    ///
+    /// # Errors
+    /// They are not of one batch.
     pub fn mean(all: Vec<Self>) -> Result<Option<Self>> {
         let count = all.len() as f64;
         let add = |sum: Option<Tensor>, more: Option<Tensor>| {
@@ -101,6 +104,9 @@ fn squared_error(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The loss of a batch.
+///
+/// # Errors
+/// A tensor that the loss needs is missing.
 pub fn loss(
     encoded: &Encoded,
     labels: &[usize],

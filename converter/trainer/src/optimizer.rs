@@ -80,6 +80,9 @@ pub struct Gradients<'g> {
 pub type State = BTreeMap<Place, Moments>;
 
 /// The state before the first step.
+///
+/// # Errors
+/// Never for tensors in main memory.
 pub fn initial_state(variables: &BTreeMap<Place, Var>) -> Result<State> {
     let moments = |(place, variable): (&Place, &Var)| {
         let average: Vec<f32> = variable.flatten_all()?.to_vec1()?;
@@ -99,6 +102,9 @@ impl AdamW {
     }
 
     /// The norm of all gradients together.
+    ///
+    /// # Errors
+    /// Never for tensors in main memory.
     pub fn gradient_norm(
         &self,
         variables: &BTreeMap<Place, Var>,
@@ -116,6 +122,9 @@ impl AdamW {
 
     /// Updates the variables; `factor` scales every rate, `step`
     /// counts from 1. A variable without gradient (a router in a dense step) stays as it is.
+    ///
+    /// # Errors
+    /// A gradient has another shape than its variable.
     pub fn step(
         &self,
         variables: &BTreeMap<Place, Var>,
@@ -177,6 +186,9 @@ const fn is_matrix_of_layer(role: Role) -> bool {
 }
 
 /// Pulls the singular values of a matrix to about 1.
+///
+/// # Errors
+/// Out of memory.
 pub fn orthogonalize(matrix: &Tensor) -> Result<Tensor> {
     let [a, b, c] = NEWTON_SCHULZ;
     let tall = matrix.dim(0)? > matrix.dim(1)?;

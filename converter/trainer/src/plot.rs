@@ -26,6 +26,9 @@ pub(crate) struct Chart<'c> {
 }
 
 /// Draws the loss above and the accuracies (or validation losses) below.
+///
+/// # Errors
+/// The picture cannot be drawn.
 pub fn svg(progress: &Progress) -> Result<String> {
     let loss = progress.curve.iter().map(|point| (point.step as f64, point.loss)).collect();
     let (title, lines) = lower(progress);

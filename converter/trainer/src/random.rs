@@ -30,6 +30,7 @@ pub struct Draws(ChaCha8Rng);
 
 impl Draws {
     /// The stream of a purpose and an index, for instance a step.
+    #[must_use]
     pub fn new(seed: u64, purpose: Purpose, index: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream((purpose as u64) << 56 | index);

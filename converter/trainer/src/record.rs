@@ -44,6 +44,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// What is compared: higher is better.
+    #[must_use]
     pub fn score(&self) -> f64 {
         let value = |at: &AtReduction| at.accuracy.unwrap_or(-at.loss);
         self.reductions.iter().map(value).sum::<f64>() / self.reductions.len().max(1) as f64

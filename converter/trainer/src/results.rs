@@ -129,6 +129,9 @@ pub struct Results {
 
 impl Results {
     /// Reads the records of a directory; what is not there is empty.
+    ///
+    /// # Errors
+    /// A line is damaged, or a name is there twice.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(TRAININGS);
         let text = read_text(&path)?.unwrap_or_default();
@@ -150,6 +153,9 @@ impl Results {
     }
 
     /// Writes trainings and evaluations.
+    ///
+    /// # Errors
+    /// A file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let mut text = line(&Defaults { defaults: self.defaults.clone() })?;
         for training in self.trainings.values() {
@@ -166,6 +172,7 @@ impl Results {
     }
 
     /// Every setting of a training.
+    #[must_use]
     pub fn settings(&self, training: &Training) -> Map<String, Value> {
         let mut all = self.defaults.clone();
         all.extend(training.origin.settings.clone());
@@ -174,6 +181,9 @@ impl Results {
 
     /// Takes over the `training.json` and the `eval.json` of `TASK/METHOD-sSEED`, in place of earlier
     /// ones of this name, and compares it with its siblings sample by sample.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the directory has another name or none of the two.
     pub fn collect(&mut self, run: &Path) -> Result<()> {
         let name = Name::of(run)?;
         let record: Option<Record> = read_json(&run.join("training.json"))?;
@@ -195,6 +205,9 @@ impl Results {
     }
 
     /// Takes over the `training.json` of a directory as a trial of the directory's name.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
     pub fn collect_trial(&mut self, run: &Path) -> Result<()> {
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record: Option<Record> = read_json(&run.join("training.json"))?;

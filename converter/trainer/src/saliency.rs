@@ -39,6 +39,9 @@ pub struct Fitted {
 }
 
 /// Routers of all layers.
+///
+/// # Errors
+/// A batch does not fit the model.
 pub fn routers(
     model: &Model,
     batches: impl IntoIterator<Item = anyhow::Result<Batch>>,

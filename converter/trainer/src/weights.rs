@@ -23,6 +23,9 @@ pub struct TaskDefaults {
 }
 
 /// Writes a task file for `base`.
+///
+/// # Errors
+/// A value does not fit the precision, or the file cannot be written.
 pub fn write_task(
     path: &Path,
     base: &Base,
@@ -115,6 +118,9 @@ fn layer(spec: &TaskSpec, index: usize) -> LayerMetadata {
 }
 
 /// Writes `model.safetensors` of a base with its classifier, and which vector that reads.
+///
+/// # Errors
+/// As [`write_task`].
 pub fn write_base(
     path: &Path,
     base: &Base,

@@ -29,6 +29,7 @@ pub struct Batch {
 }
 
 /// Ranges of sequences of these lengths.
+#[must_use]
 pub(crate) fn ranges(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
     let mut start = 0;
     let range = |length| {

@@ -71,6 +71,9 @@ struct Keys {
 
 impl Model {
     /// Runs a batch; `reductions` has one factor for each layer, 1 for dense.
+    ///
+    /// # Errors
+    /// The batch does not fit the model.
     pub fn forward(&self, batch: &Batch, reductions: &[f32]) -> Result<Encoded> {
         let mut x = self.embed(batch)?;
         let mut layers = Vec::with_capacity(self.config.layers);
@@ -86,6 +89,9 @@ impl Model {
     /// Runs a batch dense, with every token's update of every layer times its mark (`[rows, 1]` for each
     /// layer): the gradient of a mark says what it would change if the token skipped the layer. Returns
     /// what the routers read too.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
     pub fn forward_marked(
         &self,
         batch: &Batch,

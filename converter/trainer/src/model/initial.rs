@@ -36,6 +36,7 @@ fn constant([rows, columns]: [usize; 2], value: f32) -> FloatTensor {
 /// The tensors that a task adds to `base`, norms apart. Adapters begin as zero maps (the model begins
 /// as the frozen one), routers with scores of spread about 1, low-rank keys and values as the best
 /// low-rank approximation of the frozen projections, the head small.
+#[must_use]
 pub fn blank_task(
     config: &Config,
     spec: &TaskSpec,

@@ -9,6 +9,7 @@ const ITERATIONS: usize = 40;
 
 /// Factors of `[rows, columns]` matrix `a`: `up [rows, rank]` and `down [rank, columns]` whose product
 /// is nearest to it; `down` has orthogonal rows, and both share the singular values evenly.
+#[must_use]
 pub fn low_rank(a: &[f32], columns: usize, rank: usize) -> (Vec<f32>, Vec<f32>) {
     let a: Vec<f64> = a.iter().copied().map(f64::from).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(columns as u64);

@@ -43,6 +43,9 @@ const MAPS: [Affine; 6] = [QUERY, KEY, VALUE, OUTPUT, FEED_FORWARD_IN, FEED_FORW
 
 impl Model {
     /// A model of `values`; those that `is_trained` names become variables.
+    ///
+    /// # Errors
+    /// A tensor's values and shape disagree.
     pub fn new(
         config: Config,
         spec: TaskSpec,
@@ -87,11 +90,15 @@ impl Model {
     }
 
     /// The variables, by place.
+    #[must_use]
     pub const fn variables(&self) -> &BTreeMap<Place, Var> {
         &self.variables
     }
 
     /// The values of the trained tensors.
+    ///
+    /// # Errors
+    /// Never for a tensor in main memory.
     pub fn trained(&self) -> Result<Tensors> {
         let values = |(place, variable): (&Place, &Var)| {
             let shape = variable.dims().to_vec();
@@ -102,11 +109,13 @@ impl Model {
     }
 
     /// Number of values that are trained.
+    #[must_use]
     pub fn trained_values(&self) -> usize {
         self.variables.values().map(|variable| variable.elem_count()).sum()
     }
 
     /// Number of values that are not trained.
+    #[must_use]
     pub fn frozen_values(&self) -> usize {
         let all: usize = self.tensors.values().map(Tensor::elem_count).sum();
         all - self.trained_values()

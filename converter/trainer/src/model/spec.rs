@@ -23,7 +23,19 @@ pub enum Method {
 }
 
 impl Method {
+    /// Its name in files and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Coda => "coda",
+            Self::ParallelAdapter => "parallel-adapter",
+            Self::LinearProbe => "linear-probe",
+            Self::Full => "full",
+        }
+    }
+
     /// The tensor at `place` is trained. T5's relative bias and DINOv2's scales always stay frozen.
+    #[must_use]
     pub const fn trains(self, place: Place) -> bool {
         let role = place.1;
         match self {
@@ -83,6 +95,7 @@ pub struct TaskSpec {
 
 impl TaskSpec {
     /// A dense encoder with a head and nothing else.
+    #[must_use]
     pub const fn dense(pooling: Pooling, labels: usize) -> Self {
         Self {
             adapter_hidden: 0,
@@ -101,6 +114,7 @@ impl TaskSpec {
     }
 
     /// The shape of a task that was read from a file.
+    #[must_use]
     pub fn of_task(task: &Task, config: &Config) -> Self {
         let attention = |layer: usize| {
             task.layers.get(layer).and_then(|plan| plan.routing).map(|routing| routing.attention)
@@ -130,11 +144,13 @@ impl TaskSpec {
     }
 
     /// The attention mode of a layer; `None` if it is dense.
+    #[must_use]
     pub fn routing(&self, layer: usize) -> Option<AttentionMode> {
         self.attention.filter(|_| !self.dense_layers.contains(&layer))
     }
 
     /// Places and shapes of the tensors that the task adds to an encoder, norms apart.
+    #[must_use]
     pub fn places(&self, config: &Config) -> Vec<(Place, [usize; 2])> {
         let (d, width) = (config.hidden, config.attention_width());
         let (h, rank) = (self.adapter_hidden, self.low_rank);

@@ -14,6 +14,9 @@ const GELU_CUBE: f64 = 0.044_715;
 const BLOCK: usize = 256;
 
 /// The activation of every value.
+///
+/// # Errors
+/// Out of memory.
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     apply1(Activated { kind, keeps: x.track_op(), slopes: Mutex::default() }, x)
 }

@@ -24,6 +24,9 @@ pub struct Segment {
 /// `softmax(scale q k^T + bias) v` for every head of every sequence.
 ///
 /// **Shapes**: `q` `[queries, heads * width]`, `k` and `v` `[keys, heads * width]`.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn attention(
     q: &Tensor,
     k: &Tensor,

@@ -27,6 +27,9 @@ struct Values {
 
 impl FrozenMap {
     /// **Shapes**: `weight` `[outputs, inputs]`, `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// Out of memory.
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let weight = weight.contiguous()?;
         let rounded = match weight.dtype() {
@@ -38,6 +41,9 @@ impl FrozenMap {
     }
 
     /// The map of every row.
+    ///
+    /// # Errors
+    /// The shapes disagree.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
         apply1(self.clone(), x)
     }
@@ -106,6 +112,9 @@ impl Differentiable<1> for FrozenMap {
 }
 
 /// `W2 activation(W1 x + b1) + b2` for every row.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn frozen_feed_forward(
     x: &Tensor,
     first: &FrozenMap,

@@ -32,6 +32,9 @@ pub struct Selected {
 /// of its tokens has gates 1 and no solver runs.
 ///
 /// **Shapes**: `scores` `[n, 1]`; the result `[sum of selected, 1]`.
+///
+/// # Errors
+/// A sequence is beyond the scores.
 pub fn gates(scores: &Tensor, choices: Arc<[Selected]>, kind: SoftTopK) -> Result<Tensor> {
     apply1(Gates { choices, kind }, scores)
 }

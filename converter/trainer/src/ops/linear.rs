@@ -8,11 +8,17 @@ use candle_core::{Result, Tensor};
 /// `x W^T + b` for every row.
 ///
 /// **Shapes**: `x` `[n, inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     apply3(Linear, x, weight, bias)
 }
 
 /// `x W^T` for every row.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn linear_without_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     apply2(Linear, x, weight)
 }

@@ -7,11 +7,17 @@ use candle_core::{Result, Tensor};
 /// `(x - mean) / sqrt(variance + eps) * w + b` for every row.
 ///
 /// **Shapes**: `x` `[n, d]`, `weight` and `bias` `[d]`.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     apply3(LayerNorm { eps }, x, weight, bias)
 }
 
 /// `x / sqrt(mean(x^2) + eps) * w` for every row.
+///
+/// # Errors
+/// The shapes disagree.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     apply2(RmsNorm { eps }, x, weight)
 }

@@ -7,19 +7,24 @@ use num_traits::Float;
 /// f32 as the runtime computes it, or f64.
 pub trait Real: WithDType + Float + Default + std::iter::Sum {
     /// e^x.
+    #[must_use]
     fn exponential(self) -> Self;
     /// The error function.
+    #[must_use]
     fn error_function(self) -> Self;
     /// A constant.
+    #[must_use]
     fn constant(value: f64) -> Self;
 
     /// The larger of two values.
+    #[must_use]
     #[inline(always)]
     fn at_least(self, low: Self) -> Self {
         if self < low { low } else { self }
     }
 
     /// The smaller of two values.
+    #[must_use]
     #[inline(always)]
     fn at_most(self, high: Self) -> Self {
         if self > high { high } else { self }

@@ -7,6 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows `indices` of `x`.
+///
+/// # Errors
+/// An index is not a row.
 pub fn gather(x: &Tensor, indices: Arc<[u32]>) -> Result<Tensor> {
     check(&indices, x.dim(0)?)?;
     apply1(Gather(indices), x)
@@ -15,6 +18,9 @@ pub fn gather(x: &Tensor, indices: Arc<[u32]>) -> Result<Tensor> {
 /// `base`, and `gate[i] * update[i]` added to its row `indices[i]`; no index stands twice.
 ///
 /// **Shapes**: `base` `[n, d]`, `update` `[k, d]`, `gate` `[k, 1]`.
+///
+/// # Errors
+/// An index is not a row.
 pub fn add_gated(
     base: &Tensor,
     update: &Tensor,
@@ -26,12 +32,18 @@ pub fn add_gated(
 }
 
 /// Rows of `first` and of `second`: the rows of `second` are numbered behind those of `first`.
+///
+/// # Errors
+/// An index is not a row.
 pub fn merge_rows(first: &Tensor, second: &Tensor, indices: Arc<[u32]>) -> Result<Tensor> {
     check(&indices, first.dim(0)? + second.dim(0)?)?;
     apply2(MergeRows(indices), first, second)
 }
 
 /// The mean of each range of rows.
+///
+/// # Errors
+/// A range is beyond the rows.
 pub fn mean_rows(x: &Tensor, ranges: Vec<Range<usize>>) -> Result<Tensor> {
     let rows = x.dim(0)?;
     if ranges.iter().any(|range| range.end > rows || range.is_empty()) {

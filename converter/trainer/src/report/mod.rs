@@ -19,6 +19,9 @@ pub struct Page {
 
 /// Fills the figures of trials into a text: `{NAME r=R}` is the accuracy of the best validation at R, and
 /// `{NAME new}` the per cent of new parameters.
+///
+/// # Errors
+/// There is no such figure.
 pub fn fill(text: &str, results: &Results) -> Result<String> {
     let mut parts = text.split('{');
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -43,6 +46,9 @@ fn figure(what: &str, results: &Results) -> Option<String> {
 }
 
 /// A page of every task, and its picture of accuracy against speed-up.
+///
+/// # Errors
+/// There is no record, or one of another name.
 pub fn report(results: &Results) -> Result<Page> {
     let tasks = tasks(results)?;
     ensure!(!tasks.is_empty(), "there are no records");
