@@ -1,27 +1,29 @@
 #!/usr/bin/env bash
-# Sets up and passes the tests: ./ci.sh [STAGE...]
-# Stages, in order: setup format lint docs test checked conformance boards demo. Without arguments all of them run.
-# Everything is built with the release profile, so that one build of the dependencies serves all.
+# Passes the tests: ./ci.sh [STAGE...]
+# Without arguments: tools format lint docs test checked demo. `./ci.sh emulated` is the second half, on
+# emulated machines: conformance and assembly, boards; it installs cross compilers (targets/setup.sh).
+# Everything is built with the release profile and for the whole workspace, so that one build of the
+# dependencies serves all: with `-p` they would get other features, and be built again.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-stage_setup() {
-  if ! command -v cargo >/dev/null; then
-    echo "ci.sh: cargo is missing: install Rust (rustup) first" >&2
-    exit 1
-  fi
-  # A C compiler links the build scripts; nm and unshare (binutils, util-linux) serve two tests.
-  if ! command -v cc >/dev/null || ! command -v nm >/dev/null || ! command -v unshare >/dev/null; then
-    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-      apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q gcc libc6-dev binutils util-linux
-    else
-      echo "ci.sh: install a C compiler, binutils and util-linux" >&2
-      exit 1
-    fi
-  fi
-  cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
-  cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+# All that is missing, each with what brings it; nothing is installed here.
+stage_tools() {
+  local missing=0
+  need() { # WHAT-IT-BRINGS COMMAND...
+    local brings=$1
+    shift
+    "$@" >/dev/null 2>&1 || { echo "ci.sh: missing: $*; $brings" >&2; missing=1; }
+  }
+  need "install Rust: https://rustup.rs" cargo --version
+  need "rustup component add rustfmt" cargo fmt --version
+  need "rustup component add clippy" cargo clippy --version
+  # A C compiler links the build scripts; nm and unshare serve two tests.
+  need "apt-get install gcc libc6-dev" cc --version
+  need "apt-get install binutils" nm --version
+  need "apt-get install util-linux" unshare --version
+  [ $missing = 0 ]
   cargo fetch --locked
 }
 
@@ -33,7 +35,7 @@ stage_format() {
 stage_lint() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
 
 stage_docs() {
-  RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --no-deps -p coda-runtime -p coda-converter -p coda-trainer --lib
+  RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --no-deps --workspace --lib
 }
 
 stage_test() { cargo test --locked --release --workspace; }
@@ -44,27 +46,32 @@ stage_checked() {
   for name in vectors parity routing workers memory format hostile models deadline kernels; do
     tests+=(--test "$name")
   done
-  cargo test "${checked[@]}" -p coda-runtime -p coda-tests --lib "${tests[@]}"
-  cargo run -q "${checked[@]}" -p coda-conformance
+  cargo test "${checked[@]}" --workspace --lib "${tests[@]}"
+  cargo run -q "${checked[@]}" --bin coda-conformance
 }
 
-stage_conformance() {
+# The assembly is built and read beside the rest: both are mostly one thread.
+stage_emulated() {
+  local log=target/no-panic.log reader
+  mkdir -p target
+  targets/setup.sh
+  targets/no-panic.sh >$log 2>&1 &
+  reader=$!
+  trap "kill $reader 2>/dev/null || true" EXIT
   targets/conformance.sh
-  targets/no-panic.sh
-}
-
-stage_boards() {
   targets/boards.sh
   targets/capi.sh
   targets/swap.sh
   targets/bench.sh --boards
   targets/wasm/browser.sh
+  wait $reader || { cat $log; return 1; }
+  tail -12 $log
 }
 
 stage_demo() { cargo run --locked --release --bin coda -- demo; }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup format lint docs test checked conformance boards demo)
+[ ${#stages[@]} -gt 0 ] || stages=(tools format lint docs test checked demo)
 for stage in "${stages[@]}"; do
   echo "== $stage"
   start=$SECONDS

@@ -2,7 +2,7 @@
 # Builds coda-bench for every target, runs what can be run or emulated here, and collects one table:
 #   targets/bench.sh [--record | --boards]
 # Writes target/bench/boards.csv, .svg and .md; --record also writes them to benches/record with the date,
-# --boards leaves out all but the bare-metal boards (part of ./ci.sh).
+# --boards leaves out all but the bare-metal boards (part of `./ci.sh emulated`).
 # Emulated rows are guest instructions, never time. It fails if an inference takes more of the
 # instructions of its dense reference (r = 1 with the adapter, same task) than the bounds of bench.py.
 # MiniLM is measured if tests/fetch.sh has fetched it (--record fetches it).
@@ -27,7 +27,7 @@ export CODA_BENCH=$work/bundled
 
 [ $record = no ] || ../tests/fetch.sh >/dev/null
 make_packages() {
-  cargo run -q --release --locked --manifest-path ../Cargo.toml -p coda-benches --bin bench-packages -- "$@"
+  cargo run -q --release --locked --manifest-path ../Cargo.toml --bin bench-packages -- "$@"
 }
 make_packages "$work/bundled"
 [ -e "$minilm/model.safetensors" ] && [ $boards_only = no ] && minilm_here=yes || minilm_here=no

@@ -15,7 +15,7 @@ mkdir -p "$lines"
 # The files to embed: those of a directory that the caller names, or fresh ones.
 if [ -z "${CODA_FIRMWARE:-}" ]; then
   export CODA_FIRMWARE=$PWD/../target/firmware
-  cargo run -q --release --locked --manifest-path ../Cargo.toml -p coda-tests --bin firmware-files -- "$CODA_FIRMWARE"
+  cargo run -q --release --locked --manifest-path ../Cargo.toml --bin firmware-files -- "$CODA_FIRMWARE"
 fi
 rows=()
 columns='%-22s %-13s %7s %11s %11s %11s  %-15s %-12s %6s %8s %7s'

@@ -12,8 +12,8 @@ work=$PWD/../target/capi
 files=$work/files
 mkdir -p "$work" "$files"
 
-program() { cargo run -q --release --locked --manifest-path ../Cargo.toml -p "$1" --bin "$2" -- "${@:3}"; }
-coda() { program coda-converter coda "$@"; }
+program() { cargo run -q --release --locked --manifest-path ../Cargo.toml --bin "$1" -- "${@:2}"; }
+coda() { program coda "$@"; }
 
 # CMake runs cargo by its own: with the compiler that has the libraries of the target.
 cross_cmake() {
@@ -27,7 +27,7 @@ cross_cmake() {
 # The bundled model as a bundle and apart, its images, the sizes, and this machine's logits as lines.
 make_files() {
   local model=../converter/default/fashion-vit
-  program coda-tests firmware-files "$files" >/dev/null
+  program firmware-files "$files" >/dev/null
   coda pack --base $model --task $model/coda.safetensors --only base -o "$files/base.coda" >/dev/null
   coda pack --base $model --task $model/coda.safetensors --only task -o "$files/task.coda" >/dev/null
   coda plan "$files/model.coda" --c >"$files/arena.h.new"

@@ -22,7 +22,7 @@ native() {
     [[ " $flags " != *" avx2 "* ]] || tables+=avx2,
     expected=(--expect "${tables}portable,compact,scalar")
   fi
-  cargo run -q --release --locked --manifest-path ../tests/conformance/Cargo.toml -- "${expected[@]}"
+  cargo run -q --release --locked --manifest-path ../Cargo.toml --bin coda-conformance -- "${expected[@]}"
 }
 
 echo "== $(uname -m), this machine"

@@ -24,4 +24,4 @@ for triple in "${triples[@]}"; do
     --target "$triple" --target-dir "$built" "${flags[@]}" -- --emit=asm -Ccodegen-units=1
   files+=("$(ls "$built/$triple"/release/deps/coda_runtime-*.s)")
 done
-CODA_ASSEMBLY=$(IFS=:; echo "${files[*]}") cargo test -q --release --locked --manifest-path ../Cargo.toml -p coda-tests --test no_panic -- --nocapture
+CODA_ASSEMBLY=$(IFS=:; echo "${files[*]}") cargo test -q --release --locked --manifest-path ../Cargo.toml --test no_panic -- --nocapture

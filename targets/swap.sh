@@ -12,7 +12,7 @@ lines=$PWD/../target/boards
 mkdir -p "$lines"
 triple=thumbv7em-none-eabihf
 
-cargo run -q --release --locked --manifest-path ../Cargo.toml -p coda-tests --bin firmware-files -- --swap "$CODA_SWAP"
+cargo run -q --release --locked --manifest-path ../Cargo.toml --bin firmware-files -- --swap "$CODA_SWAP"
 ./setup.sh $triple
 (cd external-ram && cross_cargo build -q --release --locked --target-dir "$built")
 echo "== external-ram mps2-an500, emulated"

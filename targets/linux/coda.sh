@@ -40,7 +40,7 @@ answers() { # DIRECTORY COMMAND...
 say() { printf '%-32s %s\n' "$1" "$2"; }
 
 cargo build -q --release --locked --manifest-path "$root/Cargo.toml" --bin coda
-cargo run -q --release --locked --manifest-path "$root/Cargo.toml" -p coda-benches --bin bench-packages -- "$CODA_BENCH"
+cargo run -q --release --locked --manifest-path "$root/Cargo.toml" --bin bench-packages -- "$CODA_BENCH"
 answers "$out/host" "$root/target/release/coda"
 ./setup.sh "${triples[@]}"
 for triple in "${triples[@]}"; do

@@ -19,7 +19,7 @@ find_browser() {
   return 1
 }
 
-cargo run -q --release --locked --manifest-path ../../Cargo.toml -p coda-tests --bin firmware-files -- "$CODA_FIRMWARE"
+cargo run -q --release --locked --manifest-path ../../Cargo.toml --bin firmware-files -- "$CODA_FIRMWARE"
 ../setup.sh wasm32-unknown-unknown
 (cd web && cross_cargo build -q --release --locked --target wasm32-unknown-unknown --target-dir "$built")
 mkdir -p "$page"
