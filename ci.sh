@@ -60,6 +60,7 @@ stage_emulated() {
   trap "kill $reader 2>/dev/null || true" EXIT
   targets/conformance.sh
   targets/boards.sh
+  tests/book.sh emulated
   targets/capi.sh
   targets/swap.sh
   targets/bench.sh --boards
