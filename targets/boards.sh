@@ -3,7 +3,8 @@
 # the bit, and prints one table:
 #   targets/boards.sh [BOARD...]     only these boards, in place of everything
 # Counts are instructions per inference in an emulator: not time. It fails on any difference, on bad
-# input that is not refused, and above a bound of boards.csv.
+# input that is not refused, above a bound of boards.csv, and where the table of README.md is another (with
+# Debian's compiler, which made that table). BOARDS_TABLE=write writes it.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./env.sh
@@ -18,6 +19,7 @@ if [ -z "${CODA_FIRMWARE:-}" ]; then
   cargo run -q --release --locked --manifest-path ../Cargo.toml --bin firmware-files -- "$CODA_FIRMWARE"
 fi
 rows=()
+stale=no
 columns='%-22s %-13s %7s %11s %11s %11s  %-15s %-12s %6s %8s %7s'
 
 # One target's output: the answers must be those of this machine.
@@ -42,6 +44,21 @@ row() { # NAME STACK CODE FAMILIES REFUSED
   done
   cells+=("$(value "$name" arena planned)/$(value "$name" arena touched)" "$2" "$3" "$4" "$5")
   rows+=("$(printf "$columns" "${cells[@]}")")
+  [ -z "$(figure "$name" emulated_by)" ] || in_readme "$name" "${cells[@]:1:1}" "${cells[@]:3:3}" "$2" "$3" "$4"
+}
+
+# The line of a board in the table of README.md.
+in_readme() { # NAME KERNELS R1 R4 R8 STACK CODE FAMILIES
+  local line
+  line=$(printf "| \`%s\` | %s | %s | %s | %s | %s | %s, %s | %s | %s |" "$1" "$(figure "$1" emulated_by)" \
+    "$2" "$3" "$4" "$5" "${6%/*}" "${6#*/}" "$7" "$8" | sed -E ':a; s/([0-9])([0-9]{3})([^0-9])/\1,\2\3/; ta')
+  if [ "${BOARDS_TABLE:-}" = write ]; then
+    sed -i "s#^| \`$1\` .*#$line#" README.md
+  elif [ "$cross_way" = debian ] && ! grep -qxF "$line" README.md; then
+    echo "boards.sh: the table of targets/README.md is stale (BOARDS_TABLE=write $0 writes it):" >&2
+    echo "$line" >&2
+    stale=yes
+  fi
 }
 
 linux() { # NAME TRIPLE EMULATOR...
@@ -172,3 +189,4 @@ done
 printf "\n$columns\n" target kernels answers "count r=1" "r=4" "r=8" "arena plan/run" stack/bound code families refused
 printf '%s\n' "${rows[@]}"
 echo "every answer has this machine's bits; counts are emulated instructions; code is .text and .rodata"
+[ $stale = no ]

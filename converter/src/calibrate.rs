@@ -3,8 +3,7 @@
 use crate::bench::{input, percentile};
 use crate::dataset::SampleInput;
 use crate::evaluate::median;
-use crate::session::Session;
-use crate::verify::worse;
+use crate::session::{Session, worse};
 use anyhow::{Context, Result, ensure};
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, CostModel, DeadlineChoice, TOKEN_GROUP, tokens_for_reduction};

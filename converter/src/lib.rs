@@ -19,8 +19,8 @@
 //! | [`preparation`] | how pictures are resized |
 //! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
-//! | [`oracle`] | the dense encoder built with tract-core's graph API |
-//! | [`verify`] | a model against the oracle, layer by layer |
+//! | `oracle` | the dense encoder built with tract-core's graph API; feature `verify` |
+//! | `verify` | a model against the oracle, layer by layer; feature `verify` |
 //! | [`draw`] | routed patches, tokens and numbers for a terminal |
 //! | [`firmware`] | constants of a plan for a firmware to compile |
 #![deny(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod firmware;
 pub mod folder;
 #[allow(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
+#[cfg(feature = "verify")]
 pub mod oracle;
 pub mod output;
 pub mod pack;
@@ -48,4 +49,5 @@ pub mod session;
 pub mod sign;
 pub mod smooth;
 pub mod source;
+#[cfg(feature = "verify")]
 pub mod verify;

@@ -129,6 +129,12 @@ impl<'m> Session<'m> {
     }
 }
 
+/// The larger of two errors; NaN is larger than any.
+#[must_use]
+pub fn worse(a: f64, b: f64) -> f64 {
+    if a >= b || a.is_nan() { a } else { b }
+}
+
 /// Whether a run failed because its answer is not finite.
 #[must_use]
 pub fn is_not_finite(error: &anyhow::Error) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::dataset::SampleInput;
 use crate::oracle::{Oracle, OracleInput};
-use crate::session::{Session, is_not_finite};
+use crate::session::{Session, is_not_finite, worse};
 use crate::source::Base;
 use anyhow::{Context, Result, bail};
 use coda_runtime::config::HeadKind;
@@ -54,12 +54,6 @@ impl Comparison {
         let close = self.margins.iter().filter(|own| **own <= margin).count();
         self.agreement.map(|same| same + 100.0 * close as f64 / self.inputs.max(1) as f64)
     }
-}
-
-/// The larger of two errors; NaN is larger than any.
-#[must_use]
-pub fn worse(a: f64, b: f64) -> f64 {
-    if a >= b || a.is_nan() { a } else { b }
 }
 
 /// Everything one run shows.

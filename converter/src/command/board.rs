@@ -6,7 +6,7 @@ use coda_converter::say;
 use serde_json::{Value, json};
 
 /// A line for each board. `targets/boards.sh` compares code and stack with the emulated program.
-const BOARDS: &str = include_str!("../../../targets/boards.csv");
+const BOARDS: &str = include_str!("boards.csv");
 
 /// One board.
 #[derive(Clone, Copy, Debug)]

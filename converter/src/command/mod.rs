@@ -13,6 +13,7 @@ mod run;
 mod shared;
 mod sign;
 mod table;
+#[cfg(feature = "verify")]
 mod verify;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Plan(plan::PlanCommand),
     Run(run::Run),
+    #[cfg(feature = "verify")]
     Verify(verify::Verify),
     Eval(eval::Eval),
     Bench(bench::Bench),
@@ -43,6 +45,7 @@ impl Command {
             Self::Inspect(command) => command.run().map(|()| true),
             Self::Plan(command) => command.run().map(|()| true),
             Self::Run(command) => command.run().map(|()| true),
+            #[cfg(feature = "verify")]
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
             Self::Bench(command) => command.run().map(|()| true),
