@@ -27,6 +27,9 @@ pub struct ReductionResult {
     pub end_to_end_ms: f64,
     /// [`speed_up`](Self::speed_up) from text to label.
     pub end_to_end_speed_up: f64,
+    /// The answer to each sample.
+    #[serde(skip)]
+    pub answers: Vec<Option<usize>>,
 }
 
 impl ReductionResult {
@@ -106,6 +109,7 @@ pub fn evaluate(
                 .with_context(|| format!("sample {}", index + 1))?;
             let seconds = start.elapsed().as_secs_f64();
             tally.add(label == Some(sample.label), seconds, sample.tokenizing);
+            tally.answers.push(label);
         }
         progress();
     }
@@ -124,6 +128,7 @@ pub fn evaluate(
 #[derive(Clone, Default)]
 struct Tally {
     right: usize,
+    answers: Vec<Option<usize>>,
     seconds: Vec<f64>,
     from_text: Vec<f64>,
 }
@@ -143,6 +148,7 @@ impl Tally {
             speed_up: median_ratio(&reference.seconds, &self.seconds),
             end_to_end_ms: 1000.0 * median(self.from_text.clone()),
             end_to_end_speed_up: median_ratio(&reference.from_text, &self.from_text),
+            answers: self.answers.clone(),
         }
     }
 }

@@ -19,6 +19,8 @@
 //! | [`preparation`] | how pictures are resized |
 //! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
+//! | [`timeline`] | when each stage of an inference ended |
+//! | [`report`] | a page about a package |
 //! | `oracle` | the dense encoder built with tract-core's graph API; feature `verify` |
 //! | `verify` | a model against the oracle, layer by layer; feature `verify` |
 //! | [`draw`] | routed patches, tokens and numbers for a terminal |
@@ -43,11 +45,13 @@ pub mod pack;
 pub mod picture;
 pub mod preparation;
 pub mod quantize;
+pub mod report;
 pub mod rows;
 pub mod say;
 pub mod session;
 pub mod sign;
 pub mod smooth;
 pub mod source;
+pub mod timeline;
 #[cfg(feature = "verify")]
 pub mod verify;

@@ -34,3 +34,15 @@ if ! find_browser >/dev/null; then
     chromium-headless-shell; } >"$cross_cache/browser.log" 2>&1 || { tail -20 "$cross_cache/browser.log" >&2; exit 1; }
 fi
 node web/browser.mjs "$page" "$CODA_FIRMWARE/answers.bin" "$(find_browser)"
+
+# `coda report` makes a page, too: it must draw itself without a complaint.
+coda() { cargo run -q --release --locked --manifest-path ../../Cargo.toml --bin coda -- "$@"; }
+coda demo -o "$page/fashion.coda" >/dev/null
+mkdir -p "$page/images"
+# One picture is copied into a folder for each class.
+for class in Sneaker Bag; do
+  mkdir -p "$page/images/$class"
+  cp ../../converter/default/images/8.png "$page/images/$class"
+done
+coda report "$page/fashion.coda" --data "$page/images" -o "$page/report.html"
+node web/report.mjs "$page/report.html" "$(find_browser)"

@@ -121,8 +121,11 @@ fn the_readme_is_short() {
 #[test]
 fn a_wrong_page_is_found() {
     let page = "```console\n$ coda a\nx 1\n...\n$ coda b\n```\n$ coda c\n```sh\n$ coda d\n```\n";
-    let step = |command: &str, printed: &str| Step { command: command.into(), printed: printed.into() };
+    let step =
+        |command: &str, printed: &str| Step { command: command.into(), printed: printed.into() };
     assert_eq!(steps(page), [step("coda a", "x 1\n...\n"), step("coda b", "")]);
     assert!(fits("a\n...\nc\n", "a\nb\nc\n") && fits("...\n", "") && fits("a ... c", "a b c"));
-    assert!(!fits("a\n", "a\nb\n") && !fits("a\n...\nd\n", "a\nb\nc\n") && !fits("b\n...", "a\nb\n"));
+    assert!(
+        !fits("a\n", "a\nb\n") && !fits("a\n...\nd\n", "a\nb\nc\n") && !fits("b\n...", "a\nb\n")
+    );
 }

@@ -519,3 +519,43 @@ fn costs_that_predict_badly_serve_no_deadline() {
     let bad = Costs { worst_error: 0.901, ..costs };
     deadline(&bad, Some(&["90.1 %", "tiny.coda.costs.json", "calibrate"]));
 }
+
+/// The bundled model in one file.
+fn bundled_package(place: &Place) -> String {
+    place.write("model.coda", &*bundled::pack(WeightType::Int8).unwrap().bundle)
+}
+
+#[test]
+fn a_report_is_one_page_in_which_what_files_say_is_text() {
+    let place = Place::new();
+    let (package, page, folder) = (bundled_package(&place), place.path("page"), place.path("<b>"));
+    for class in ["Bag", "Coat"] {
+        std::fs::create_dir_all(place.path(&format!("<b>/{class}"))).unwrap();
+        std::fs::copy(IMAGE, place.path(&format!("<b>/{class}/8.png"))).unwrap();
+    }
+    let arguments = ["report", &package, "--data", &folder, "--reductions", "1,4", "-o"];
+    succeeded(&[&arguments[..], &[&page]].concat());
+    let html = std::fs::read_to_string(&page).unwrap();
+    let (_, data) = html.split_once("id=\"data\">").unwrap();
+    let (data, rest) = data.split_once("</script>").unwrap();
+    assert!(!data.contains('<') && !rest.contains("src="), "the page loads nothing");
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["evaluation"]["samples"], 2);
+    assert_eq!(data["data"], "<b>");
+    assert_eq!(data["evaluation"]["reductions"][0]["accuracy"], 50.0);
+    assert_eq!(data["confusion"][0]["rows"][4][8], 1, "the coat that is a bag");
+    assert_eq!(data["samples"][0]["selected"][3].as_array().unwrap().len(), 13);
+    refused(&[&arguments[..], &[&package]].concat(), INPUT, &["is an input"]);
+}
+
+#[test]
+fn a_profile_has_every_stage() {
+    let place = Place::new();
+    let (package, profile) = (bundled_package(&place), place.path("trace.json"));
+    succeeded(&["run", &package, "--image", IMAGE, "--profile", &profile]);
+    let events: Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+    let events = events["traceEvents"].as_array().unwrap();
+    let names: Vec<&str> = events.iter().map(|event| event["name"].as_str().unwrap()).collect();
+    let stages = ["process_name", "embedding", "layer 0", "layer 1", "layer 2", "layer 3", "head"];
+    assert_eq!(names, stages);
+}

@@ -10,19 +10,11 @@ use coda_converter::rows::Header;
 use coda_converter::say;
 use coda_runtime::model::Model;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Measure accuracy and latency at several reductions, side by side
-///
-/// The data are TSV or CSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`),
-/// IDX images with their IDX labels beside them, or a folder of a folder of pictures for each class; gzip is
-/// unpacked. Labels are the names of the model, or all of them indices. The reductions of one sample are
-/// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
-/// label; from text, the time of the tokenizer comes on top.
+/// The labelled set of a command.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Eval {
-    #[command(flatten)]
-    files: PackageFiles,
+pub(super) struct Data {
     /// The labelled set
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -35,6 +27,54 @@ pub(crate) struct Eval {
     /// Resize and cut the pictures of a folder as the base's `preprocessor_config.json` says
     #[arg(long)]
     resize: bool,
+    /// Use the first samples only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+impl Data {
+    /// The file or folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.data
+    }
+
+    /// The labelled set.
+    pub(super) fn read(&self, model: &Model<'_>, preparation: &Preparation) -> Result<Labelled> {
+        let reading = Reading {
+            labels: self.labels.as_deref(),
+            header: self.header,
+            prepare: self.resize.then_some(preparation),
+            limit: self.limit,
+            unlabelled: false,
+        };
+        dataset::read(&self.data, reading, model)
+    }
+}
+
+/// Refuses reductions that are none.
+pub(super) fn check_reductions(reductions: &[f32]) -> Result<()> {
+    for reduction in reductions {
+        ensure!(
+            reduction.is_finite() && *reduction >= 1.0,
+            "a reduction must be at least 1, not {reduction}"
+        );
+    }
+    Ok(())
+}
+
+/// Measure accuracy and latency at several reductions, side by side
+///
+/// The data are TSV or CSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`),
+/// IDX images with their IDX labels beside them, or a folder of a folder of pictures for each class; gzip is
+/// unpacked. Labels are the names of the model, or all of them indices. The reductions of one sample are
+/// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
+/// label; from text, the time of the tokenizer comes on top.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    files: PackageFiles,
+    #[command(flatten)]
+    data: Data,
     /// Reduction factors; speed-ups are against the first
     #[arg(long, value_name = "R,R,...", value_delimiter = ',', default_values_t = [1.0, 2.0, 4.0, 8.0])]
     reductions: Vec<f32>,
@@ -44,9 +84,6 @@ pub(crate) struct Eval {
     /// Also as the task says: each layer's own reduction, else the task's
     #[arg(long)]
     task_budget: bool,
-    /// Use the first samples only
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -56,15 +93,10 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(super) fn run(&self) -> Result<()> {
-        for reduction in &self.reductions {
-            ensure!(
-                reduction.is_finite() && *reduction >= 1.0,
-                "a reduction must be at least 1, not {reduction}"
-            );
-        }
+        check_reductions(&self.reductions)?;
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
-        let set = self.read(&model, &self.files.preparation(&files)?)?;
+        let set = self.data.read(&model, &self.files.preparation(&files)?)?;
         let dense = no_routing(&model, "--reductions");
         let notes = self.compute.note().into_iter().chain(dense.clone()).chain(set.notes());
         let notes: Vec<String> = notes.collect();
@@ -85,18 +117,6 @@ impl Eval {
             print_notes(&notes);
         }
         Ok(())
-    }
-
-    /// The labelled set.
-    fn read(&self, model: &Model<'_>, preparation: &Preparation) -> Result<Labelled> {
-        let reading = Reading {
-            labels: self.labels.as_deref(),
-            header: self.header,
-            prepare: self.resize.then_some(preparation),
-            limit: self.limit,
-            unlabelled: false,
-        };
-        dataset::read(&self.data, reading, model)
     }
 
     /// Every reduction that is asked for, and the task's own.

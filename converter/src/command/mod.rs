@@ -9,6 +9,7 @@ mod head;
 mod inspect;
 mod pack;
 mod plan;
+mod report;
 mod run;
 mod shared;
 mod sign;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     #[cfg(feature = "verify")]
     Verify(verify::Verify),
     Eval(eval::Eval),
+    Report(report::ReportCommand),
     Bench(bench::Bench),
     Cpu(cpu::Cpu),
     Keygen(sign::Keygen),
@@ -48,6 +50,7 @@ impl Command {
             #[cfg(feature = "verify")]
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),
+            Self::Report(command) => command.run().map(|()| true),
             Self::Bench(command) => command.run().map(|()| true),
             Self::Cpu(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),

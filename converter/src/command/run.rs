@@ -8,14 +8,17 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
 use coda_converter::draw::{self, Trace};
+use coda_converter::output::{check_output, write_whole};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
+use coda_converter::timeline::{Timeline, trace_events};
 use coda_converter::{say, warn};
 use coda_runtime::config::{Embedding, HeadKind};
-use coda_runtime::executor::largest;
+use coda_runtime::executor::{Observer, largest};
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
-use coda_runtime::routing::{Budget, DeadlineChoice, token_step};
+use coda_runtime::routing::{Budget, DeadlineChoice, Selection, token_step};
+use coda_runtime::tensor::Matrix;
 use coda_runtime::text::Encoding;
 use serde_json::json;
 use std::cmp::Ordering;
@@ -53,6 +56,9 @@ pub(crate) struct Run {
     /// Draw the tokens or patches routed in each layer
     #[arg(long)]
     trace: bool,
+    /// Write when each stage ended, in the form that Perfetto and the tracing pages of browsers open
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -86,8 +92,32 @@ struct Answer {
     milliseconds: f64,
 }
 
+/// What an inference selected, and when.
+struct Seen {
+    trace: Trace,
+    timeline: Timeline,
+}
+
+impl Observer for Seen {
+    fn embedded(&mut self, hidden: Matrix<'_>) {
+        self.timeline.embedded(hidden);
+    }
+
+    fn selected(&mut self, layer: usize, selection: &Selection<'_>) {
+        self.trace.selected(layer, selection);
+    }
+
+    fn layer(&mut self, layer: usize, hidden: Matrix<'_>) {
+        self.timeline.layer(layer, hidden);
+    }
+}
+
 impl Run {
     pub(super) fn run(&self) -> Result<()> {
+        if let Some(path) = &self.profile {
+            let inputs: Vec<&Path> = self.files.packages.iter().map(PathBuf::as_path).collect();
+            check_output(path, &inputs)?;
+        }
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         ensure!(
@@ -159,13 +189,19 @@ impl Run {
         if self.deadline_ms.is_some() {
             session = session.with_costs(self.costs()?.model());
         }
-        let mut trace = Trace::default();
+        let mut seen = Seen { trace: Trace::default(), timeline: Timeline::start() };
         let start = Instant::now();
-        let (values, choice) = session.run(input.as_input(), budget, &mut trace, |output| {
+        let (values, choice) = session.run(input.as_input(), budget, &mut seen, |output| {
             (output.values.to_vec(), output.choice)
         })?;
         let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
-        Ok(Answer { values, choice, trace, milliseconds })
+        if let Some(path) = &self.profile {
+            let package = self.files.first().display().to_string();
+            let events = trace_events(&package, &seen.timeline.finish()).to_string();
+            write_whole(path, events.as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(Answer { values, choice, trace: seen.trace, milliseconds })
     }
 
     /// The costs beside the package, if they were measured with what runs now.
