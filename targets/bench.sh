@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds coda-bench for every target, runs what can be run or emulated here, and collects one table:
-#   targets/bench.sh [--record | --boards]
+#   targets/bench.sh [--record | --boards | --ssh USER@HOST]
 # Writes target/bench/boards.csv, .svg and .md; --record also writes them to benches/record with the date,
 # --boards leaves out all but the bare-metal boards (part of `./ci.sh emulated`).
+# --ssh runs it on a Linux board (ssh.sh).
 # Emulated rows are guest instructions, never time. It fails if an inference takes more of the
 # instructions of its dense reference (r = 1 with the adapter, same task) than the bounds of bench.py.
 # MiniLM is measured if tests/fetch.sh has fetched it (--record fetches it).
@@ -18,8 +19,9 @@ boards_only=no
 case ${1:-} in
   --record) record=yes ;;
   --boards) boards_only=yes ;;
+  --ssh) exec ./ssh.sh "${2:-}" ;;
   "") ;;
-  *) echo "usage: targets/bench.sh [--record | --boards]" >&2; exit 1 ;;
+  *) echo "usage: targets/bench.sh [--record | --boards | --ssh USER@HOST]" >&2; exit 1 ;;
 esac
 rm -rf "$lines"
 mkdir -p "$lines"
