@@ -71,8 +71,8 @@ function judge(result, answers) {
     const right = result.examples.filter((label, at) => label === LABELS[at]).length;
     if (right < 9) problems.push(`examples: ${right} of 10 right: ${result.examples}`);
     expect("rows of scores", result.rows, 10);
-    expect("patches at r = 4", result.captions, [1, 2, 3, 4].map((layer) => `layer ${layer}: 12 of 49`));
-    expect("patches at r = 1", result.dense, [1, 2, 3, 4].map((layer) => `layer ${layer}: 49 of 49`));
+    expect("patches at r = 4", result.captions, [0, 1, 2, 3].map((layer) => `layer ${layer}: 12 of 49`));
+    expect("patches at r = 1", result.dense, [0, 1, 2, 3].map((layer) => `layer ${layer}: 49 of 49`));
     expect("a drawn pair of trousers", result.drawn, "Trouser");
     expect("the same from a file", result.chosen, "Trouser");
     console.log(`${wanted.length - wrong} of ${wanted.length} logits have this machine's bits; ${right} of 10 examples right at r = 4`);

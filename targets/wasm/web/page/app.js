@@ -33,13 +33,29 @@ function pixels() {
   return Uint8Array.from({ length: SIDE * SIDE }, (_, at) => (data[4 * at] + data[4 * at + 1] + data[4 * at + 2]) / 3);
 }
 
-function paint(context, grey, shade = () => 1) {
+function paint(context, grey) {
   const image = context.createImageData(SIDE, SIDE);
-  grey.forEach((value, at) => {
-    const [red, green, blue] = shade(at) ? [value, value, value] : [value * 0.25, value * 0.25, 60 + value * 0.3];
-    image.data.set([red, green, blue, 255], 4 * at);
-  });
+  grey.forEach((value, at) => image.data.set([value, value, value, 255], 4 * at));
   context.putImageData(image, 0, 0);
+}
+
+/// The image four times as large, with a frame around each patch that passes a layer.
+function frame(made, grey, passes) {
+  const small = document.createElement("canvas"), context = made.getContext("2d");
+  small.width = small.height = SIDE;
+  paint(small.getContext("2d"), grey);
+  made.width = made.height = 4 * SIDE;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, 0, 0, 4 * SIDE, 4 * SIDE);
+  context.strokeStyle = "#ff9a1f";
+  context.fillStyle = "#ff9a1f44";
+  context.lineWidth = 2;
+  passes.forEach((passed, at) => {
+    if (!passed) return;
+    const side = 4 * PATCH, place = [at % GRID * side + 1, Math.floor(at / GRID) * side + 1, side - 2, side - 2];
+    context.fillRect(...place);
+    context.strokeRect(...place);
+  });
 }
 
 function canvas(parent) {
@@ -53,6 +69,7 @@ function show() {
   const grey = pixels(), reduction = Number(element("reduction").value);
   element("r").value = reduction;
   const { logits, routed, milliseconds } = classify(grey, reduction);
+  const dense = reduction === 1 ? milliseconds : classify(grey, 1).milliseconds;
   const largest = Math.max(...logits);
   const weights = Array.from(logits, (logit) => Math.exp(logit - largest));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -65,16 +82,16 @@ function show() {
     row.querySelector("div").style.width = `${100 * share}%`;
     return row;
   }));
-  element("latency").value = `${milliseconds.toFixed(2)} ms for one inference, the mean of ${REPEATS}`;
+  element("latency").value = `${milliseconds.toFixed(2)} ms at r = ${reduction}, ${dense.toFixed(2)} ms at r = 1: ` +
+    `${(dense / milliseconds).toFixed(1)} times as fast (means of ${REPEATS})`;
   const layers = element("layers");
   layers.replaceChildren();
   for (let layer = 0; layer < wasm.layers(); layer++) {
     const figure = document.createElement("figure");
     const passes = routed.subarray(layer * GRID * GRID, (layer + 1) * GRID * GRID);
-    const patch = (at) => passes[Math.floor(at / SIDE / PATCH) * GRID + Math.floor((at % SIDE) / PATCH)];
-    paint(canvas(figure).getContext("2d"), grey, patch);
+    frame(canvas(figure), grey, passes);
     const caption = document.createElement("figcaption");
-    caption.textContent = `layer ${layer + 1}: ${passes.reduce((sum, one) => sum + one, 0)} of ${GRID * GRID}`;
+    caption.textContent = `layer ${layer}: ${passes.reduce((sum, one) => sum + one, 0)} of ${GRID * GRID}`;
     figure.append(caption);
     layers.append(figure);
   }
@@ -120,9 +137,12 @@ for (const input of [element("file"), element("invert")]) input.addEventListener
 /// The bundled examples, grey values one after the other.
 export const examples = new Uint8Array(await (await fetch("images.bin")).arrayBuffer());
 for (let at = 0; at < examples.length; at += SIDE * SIDE) {
-  const example = examples.subarray(at, at + SIDE * SIDE), made = canvas(element("examples"));
-  paint(made.getContext("2d"), example);
-  made.addEventListener("click", () => { paint(draw, example); show(); });
+  const example = examples.subarray(at, at + SIDE * SIDE), button = document.createElement("button");
+  button.type = "button";
+  button.setAttribute("aria-label", labels[at / SIDE / SIDE]);
+  paint(canvas(button).getContext("2d"), example);
+  button.addEventListener("click", () => { paint(draw, example); show(); });
+  element("examples").append(button);
 }
 paint(draw, examples.subarray(0, SIDE * SIDE));
 show();

@@ -32,7 +32,7 @@ const captions = () => Array.from(document.querySelectorAll("#layers figcaption"
 async function controls(draw) {
   const seen = {};
   // Every example, clicked.
-  seen.examples = Array.from(document.querySelectorAll("#examples canvas"), (example) => {
+  seen.examples = Array.from(document.querySelectorAll("#examples button"), (example) => {
     example.click();
     return best();
   });
