@@ -10,6 +10,7 @@ use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
 use coda_converter::draw::{self, Trace};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
+use coda_converter::say::escaped;
 use coda_converter::{say, warn};
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::largest;
@@ -294,7 +295,7 @@ fn print_values(model: &Model<'_>, values: &[f32]) {
         return print_readings(&readings);
     }
     for (label, probability) in probabilities(model, values).into_iter().take(3) {
-        say!("{:5.1} %  {label}", 100.0 * probability);
+        say!("{:5.1} %  {}", 100.0 * probability, escaped(&label));
     }
 }
 
