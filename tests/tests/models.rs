@@ -139,7 +139,7 @@ fn with_adapters(width: usize) -> anyhow::Result<Packages> {
         match role {
             Role::AdapterDown => tensor.shape[0] = width,
             Role::AdapterUp => tensor.shape[1] = width,
-            Role::AdapterDownBias => tensor.shape = vec![width],
+            Role::AdapterDownBias => tensor.shape = vec![1, width],
             _ => continue,
         }
         tensor.values = vec![0.5; tensor.shape.iter().product()];

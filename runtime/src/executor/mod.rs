@@ -170,11 +170,9 @@ impl<'m, 'a> Executor<'m, 'a> {
             observer.layer(index, pass.hidden());
         }
         head::forward(&mut pass, model.head());
-        if watched.left_work_undone() {
-            return Err(RunError::NotRun);
-        }
-        if !pass.is_finite() {
-            return Err(RunError::NotFinite);
+        let undone = watched.left_work_undone();
+        if undone || !pass.is_finite() {
+            return Err(if undone { RunError::NotRun } else { RunError::NotFinite });
         }
         let Pass { buffers, context, .. } = pass;
         let hidden = Matrix::new(buffers.hidden, context.config.hidden).first_rows(tokens);

@@ -254,10 +254,6 @@ impl Plan {
             return Err(PlanError::NoWorker);
         }
         let extent = Extent::new(dimensions, capacity, workers);
-        let keys = extent.key_rows;
-        if dimensions.int8_attention && keys > INT8_PRODUCTS {
-            return Err(PlanError::TooManyKeys { keys });
-        }
         let sizes = Buffers::bytes(&extent);
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
         let (mut end, mut index) = (0usize, 0);
@@ -269,10 +265,13 @@ impl Plan {
             end = offset.saturating_add(sizes[index]);
             index += 1;
         }
-        if end > isize::MAX as usize {
-            return Err(PlanError::TooLarge);
+        match dimensions.int8_attention && extent.key_rows > INT8_PRODUCTS {
+            _ if end > isize::MAX as usize => Err(PlanError::TooLarge),
+            true => Err(PlanError::TooManyKeys { keys: extent.key_rows }),
+            false => {
+                Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
+            }
         }
-        Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
     }
 
     /// Workers that have scratch.
