@@ -155,5 +155,5 @@ fn int8_maps_take_as_many_inputs_as_their_sums_hold() {
     assert!(adapter.up.is_integer() && adapter.up.inputs == INT8_PRODUCTS);
     let wider = with_adapters(INT8_PRODUCTS + 1).and_then(|packages| packages.model().map(drop));
     let error = format!("{:#}", wider.unwrap_err());
-    assert!(error.contains("adapter.up"), "{error}");
+    assert!(error.contains("adapter up weight"), "{error}");
 }
