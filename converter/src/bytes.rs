@@ -14,6 +14,9 @@ enum Storage {
     Mapped(Arc<Mapping>),
 }
 
+/// The smallest file that is mapped in place of being read.
+const MAPPED: u64 = 64 << 20;
+
 impl PackageBytes {
     /// Copies `bytes` to aligned memory.
     #[must_use]
@@ -23,16 +26,17 @@ impl PackageBytes {
         Self(Storage::Copied { words, length: bytes.len() })
     }
 
-    /// Maps a file to memory, where it is used in place; what cannot be mapped (a pipe, an empty
-    /// file) is read. The file must not be cut or written to while it is in use; replacing it by
-    /// another under its name, as this crate does, is no harm.
+    /// Reads a file; one of 64 MiB or more is mapped to memory and used in place. A mapped file must
+    /// not be cut or written to while it is in use: the system ends a program that reads what was cut,
+    /// and a copy would cost as much memory again. Replacing it by another under its name, as this
+    /// crate does, is no harm.
     ///
     /// # Errors
     /// Any error of opening or reading.
     pub fn read(path: &std::path::Path) -> std::io::Result<Self> {
         let file = std::fs::File::open(path)?;
         let metadata = file.metadata()?;
-        if metadata.is_file() && metadata.len() > 0 {
+        if metadata.is_file() && metadata.len() >= MAPPED {
             return Ok(Self(Storage::Mapped(Arc::new(Mapping::new(&file)?))));
         }
         Ok(Self::new(&std::fs::read(path)?))

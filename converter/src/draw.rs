@@ -1,5 +1,6 @@
 //! Routed patches, tokens and numbers, drawn for a terminal.
 
+use crate::say::escaped;
 use coda_runtime::executor::Observer;
 use coda_runtime::image::PatchGrid;
 use coda_runtime::routing::Selection;
@@ -94,7 +95,7 @@ fn beside(blocks: &[(String, Vec<String>)]) -> String {
 #[must_use]
 pub fn tokens(ids: &[u32], vocabulary: Option<&Vocabulary<'_>>, trace: &Trace) -> String {
     let name = |id: u32| {
-        let known = vocabulary.and_then(|words| words.token(id)).map(str::to_owned);
+        let known = vocabulary.and_then(|words| words.token(id)).map(escaped);
         known.unwrap_or_else(|| id.to_string())
     };
     let mut text = String::new();

@@ -67,7 +67,7 @@ pub fn public_path(path: &Path) -> PathBuf {
 }
 
 /// Writes a private key as PKCS#8 PEM that only its owner may read, and its public key beside it as
-/// SPKI PEM. An existing private key is never overwritten.
+/// SPKI PEM. No existing key is overwritten, neither private nor public.
 ///
 /// # Errors
 /// [`SignError::File`].
@@ -78,14 +78,35 @@ pub fn write_key(path: &Path, key: &SigningKey) -> Result<(), SignError> {
     let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
     let public = public.map_err(|error| failed(other(error)))?;
     file_for(path).map_err(failed)?;
+    let beside = public_path(path);
+    if beside.symlink_metadata().is_ok() {
+        let error =
+            io::Error::new(io::ErrorKind::AlreadyExists, "it exists: no key is overwritten");
+        return Err(SignError::File { path: beside, error });
+    }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(failed)?;
     io::Write::write_all(&mut file, private.as_bytes()).map_err(failed)?;
-    let path = public_path(path);
+    let path = beside;
     write_whole(&path, public.as_bytes()).map_err(|error| SignError::File { path, error })
+}
+
+/// Others than its owner may read the file of a private key.
+#[cfg(unix)]
+#[must_use]
+pub fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
+/// Others than its owner may read the file of a private key; not known here.
+#[cfg(not(unix))]
+#[must_use]
+pub fn is_exposed(_: &Path) -> bool {
+    false
 }
 
 fn other(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {

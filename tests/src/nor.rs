@@ -1,14 +1,17 @@
-//! NOR flash in memory, as strict as a real one, whose power can be cut in any write or erase.
+//! NOR flash in memory, as strict as a real one, whose power can be cut in any write or erase, whose
+//! calls can fail and whose cells wear.
 //!
 //! Writes only clear bits and take erased words only; an erase sets a whole sector. What a cut leaves
 //! is one of several [`Tear`]s; cells that were changing may be left unstable, and then read 0 or 1 by
-//! chance after every power-up.
+//! chance after every power-up. A word is also the unit of the error correction: a torn one may not
+//! read at all until it is erased.
 
+use core::ops::Range;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
 
-/// What the flash answers without power.
+/// What the flash answers without power, when a call fails, and of words that do not read.
 pub const OFF: NorFlashErrorKind = NorFlashErrorKind::Other;
 
 /// What a cut leaves of the word or sector that was being changed.
@@ -29,11 +32,13 @@ pub enum Tear {
     /// An erase that had only come to clear every bit, as flash does first; of a write the last half
     /// of the bytes.
     Cleared,
+    /// Words that report an error when they are read, as error correction does of torn ones.
+    Unreadable,
 }
 
 impl Tear {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Before,
         Self::After,
         Self::Half,
@@ -41,6 +46,7 @@ impl Tear {
         Self::Unstable,
         Self::AllButOne,
         Self::Cleared,
+        Self::Unreadable,
     ];
 }
 
@@ -54,13 +60,39 @@ pub struct Cut {
     pub tear: Tear,
 }
 
+/// Calls that fail while power is on: reads, writes and erases since power-up, counted together.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which calls, from 0.
+    pub calls: Range<u64>,
+    /// What a write or an erase that fails leaves of its first word or sector.
+    pub tear: Tear,
+}
+
+/// What the unstable bits of a word may read as: all set, all cleared, every other one.
+const READINGS: [u8; 3] = [0xff, 0, 0x55];
+
 /// Flash with words of `WORD` and sectors of `SECTOR` bytes.
 #[derive(Clone, Debug)]
 pub struct Nor<const WORD: usize, const SECTOR: usize> {
     cells: Vec<u8>,
     unstable: Vec<u8>,
+    /// Bits that stay 0.
+    low: Vec<u8>,
+    /// Bits that stay 1.
+    high: Vec<u8>,
+    /// Of each word.
+    unreadable: Vec<bool>,
+    /// Erases of each sector.
+    erases: Vec<u64>,
+    /// Erases that a sector takes before its bits begin to stay 0, one with each erase.
+    endurance: u64,
     steps: u64,
+    calls: u64,
+    /// Calls that change cells.
+    changes: Vec<u64>,
     cut: Option<Cut>,
+    failure: Option<Failure>,
     off: bool,
     random: u64,
 }
@@ -77,13 +109,65 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
 
     /// Flash with these bytes in it.
     pub fn of(cells: Vec<u8>, seed: u64) -> Self {
-        let unstable = vec![0; cells.len()];
-        Self { cells, unstable, steps: 0, cut: None, off: false, random: seed }
+        let (bytes, words) = (cells.len(), cells.len() / WORD);
+        Self {
+            cells,
+            unstable: vec![0; bytes],
+            low: vec![0; bytes],
+            high: vec![0; bytes],
+            unreadable: vec![false; words],
+            erases: vec![0; bytes / SECTOR],
+            endurance: u64::MAX,
+            steps: 0,
+            calls: 0,
+            changes: Vec::new(),
+            cut: None,
+            failure: None,
+            off: false,
+            random: seed,
+        }
+    }
+
+    /// The same whose sectors wear out after so many erases.
+    pub fn with_endurance(self, erases: u64) -> Self {
+        Self { endurance: erases, ..self }
     }
 
     /// Words written and sectors erased since power-up.
     pub const fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Calls since power-up.
+    pub const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Which calls since power-up were writes and erases.
+    pub fn changes(&self) -> &[u64] {
+        &self.changes
+    }
+
+    /// Erases of a sector.
+    pub fn erases(&self, sector: usize) -> u64 {
+        self.erases[sector]
+    }
+
+    /// Lets calls fail, until the next power-up.
+    pub fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+    }
+
+    /// Holds the bits of `mask` in a byte at 0, or at 1, from now on.
+    pub fn stick(&mut self, offset: usize, mask: u8, one: bool) {
+        let bits = if one { &mut self.high } else { &mut self.low };
+        bits[offset] |= mask;
+        self.set(offset, self.cells[offset]);
+    }
+
+    /// Makes a word unreadable until it is erased.
+    pub fn spoil(&mut self, offset: usize) {
+        self.unreadable[offset / WORD] = true;
     }
 
     /// Every byte, as it reads now.
@@ -110,7 +194,75 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
                 self.cells[index] = self.cells[index] & !mask | bits & mask;
             }
         }
-        (self.steps, self.cut, self.off) = (0, cut, false);
+        self.start(cut);
+    }
+
+    /// Counts steps and calls anew, with the bits as they read now. Power fails at `cut`.
+    pub fn start(&mut self, cut: Option<Cut>) {
+        (self.steps, self.calls, self.failure) = (0, 0, None);
+        (self.cut, self.off) = (cut, false);
+        self.changes.clear();
+    }
+
+    /// What these bytes may read as at a start, one after the other: the unstable bits all set, all
+    /// cleared, every other one. `None` if some do not read.
+    pub fn readings(&self, part: Range<usize>) -> Option<[Vec<u8>; 3]> {
+        let words = &self.unreadable[part.start / WORD..part.end.div_ceil(WORD)];
+        let read = |bits| {
+            let (cells, masks) = (&self.cells[part.clone()], &self.unstable[part.clone()]);
+            cells.iter().zip(masks).map(|(cell, mask)| cell & !mask | bits & mask).collect()
+        };
+        (!words.contains(&true)).then(|| READINGS.map(read))
+    }
+
+    /// The flash after every power-up that matters: the unstable bits of each word are all set, all
+    /// cleared, or every other one. In a sector that was torn, the words read alike.
+    pub fn power_ups(&self) -> Vec<Self> {
+        let mut found = vec![self.clone()];
+        for sector in (0..self.cells.len()).step_by(SECTOR) {
+            let words =
+                (sector..sector + SECTOR).step_by(WORD).filter(|word| self.moves(*word, WORD));
+            let words: Vec<usize> = words.collect();
+            let torn = words.len() == SECTOR / WORD;
+            let parts = if torn { vec![sector] } else { words };
+            let length = if torn { SECTOR } else { WORD };
+            for part in parts {
+                let read = |bits| {
+                    found.iter().map(move |flash: &Self| flash.reading(part..part + length, bits))
+                };
+                found = READINGS.into_iter().flat_map(read).collect();
+            }
+        }
+        found.iter_mut().for_each(|flash| flash.start(None));
+        found
+    }
+
+    fn moves(&self, start: usize, length: usize) -> bool {
+        self.unstable[start..start + length].iter().any(|mask| *mask != 0)
+    }
+
+    /// The same with the unstable bits of a part as in `bits`.
+    fn reading(&self, part: Range<usize>, bits: u8) -> Self {
+        let mut flash = self.clone();
+        for at in part {
+            flash.cells[at] = flash.cells[at] & !flash.unstable[at] | bits & flash.unstable[at];
+        }
+        flash
+    }
+
+    /// Whether this call fails.
+    fn fails(&mut self) -> bool {
+        self.calls += 1;
+        self.off
+            || self
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.calls.contains(&(self.calls - 1)))
+    }
+
+    /// Changes a cell, as far as it still changes.
+    fn set(&mut self, cell: usize, value: u8) {
+        self.cells[cell] = value & !self.low[cell] | self.high[cell];
     }
 
     fn chance(&mut self) -> u8 {
@@ -129,8 +281,8 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
         let cut = self.cut.filter(|cut| cut.step == self.steps);
         self.steps += 1;
         let Some(cut) = cut else {
-            self.cells[start..start + to.len()].copy_from_slice(to);
-            self.unstable[start..start + to.len()].fill(0);
+            to.iter().enumerate().for_each(|(index, value)| self.set(start + index, *value));
+            self.settle(start, to.len());
             return Ok(());
         };
         self.off = true;
@@ -138,13 +290,41 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
         Err(OFF)
     }
 
+    /// What a call that fails leaves and returns.
+    fn failed(&mut self, start: usize, to: &[u8]) -> Result<(), NorFlashErrorKind> {
+        if let (false, Some(failure)) = (self.off, &self.failure) {
+            self.tear(start, to, failure.tear);
+        }
+        Err(OFF)
+    }
+
+    /// One more erase of a sector; a worn one keeps one more bit at 0.
+    fn wear(&mut self, sector: usize) {
+        let erases = &mut self.erases[sector / SECTOR];
+        *erases += u64::from(!self.off);
+        if *erases > self.endurance {
+            let (low, high) = (usize::from(self.chance()), usize::from(self.chance()));
+            let at = sector + (low + 256 * high) % SECTOR;
+            let bit = self.chance() % 8;
+            self.stick(at, 1 << bit, false);
+        }
+    }
+
+    /// No cell of these is unstable or unreadable any more.
+    fn settle(&mut self, start: usize, length: usize) {
+        self.unstable[start..start + length].fill(0);
+        self.unreadable[start / WORD..(start + length) / WORD].fill(false);
+    }
+
     /// What a change leaves when power fails in it.
     fn tear(&mut self, start: usize, to: &[u8], tear: Tear) {
         let erase = to.len() == SECTOR && to.iter().all(|byte| *byte == 0xff);
         if erase && tear == Tear::Cleared {
             self.cells[start..start + to.len()].fill(0);
-            self.unstable[start..start + to.len()].fill(0);
-            return;
+            return self.settle(start, to.len());
+        }
+        if tear == Tear::Unreadable {
+            return self.unreadable[start / WORD..(start + to.len()) / WORD].fill(true);
         }
         let mut spared = false;
         for (index, value) in to.iter().enumerate() {
@@ -152,7 +332,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
             let changing = (self.cells[cell] ^ value) | self.unstable[cell];
             let first_half = index < to.len() / 2;
             let (done, unstable) = match tear {
-                Tear::Before => (0, 0),
+                Tear::Before | Tear::Unreadable => (0, 0),
                 Tear::After => (0xff, 0),
                 Tear::Half => (if first_half { 0xff } else { 0 }, 0),
                 Tear::Bits => (self.chance(), 0),
@@ -164,7 +344,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
                 }
                 Tear::Cleared => (if first_half { 0 } else { 0xff }, 0),
             };
-            self.cells[cell] = self.cells[cell] & !done | value & done;
+            self.set(cell, self.cells[cell] & !done | value & done);
             self.unstable[cell] = self.unstable[cell] & !done | unstable;
         }
     }
@@ -180,7 +360,9 @@ impl<const WORD: usize, const SECTOR: usize> ReadNorFlash for Nor<WORD, SECTOR> 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
         let offset = offset as usize;
-        if self.off {
+        let words = &self.unreadable[offset / WORD..(offset + bytes.len()).div_ceil(WORD)];
+        let unreadable = words.contains(&true);
+        if self.fails() || unreadable {
             return Err(OFF);
         }
         bytes.copy_from_slice(&self.cells[offset..offset + bytes.len()]);
@@ -198,16 +380,28 @@ impl<const WORD: usize, const SECTOR: usize> NorFlash for Nor<WORD, SECTOR> {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         check_erase(self, from, to)?;
-        (from as usize..to as usize)
-            .step_by(SECTOR)
-            .try_for_each(|sector| self.step(sector, &[0xff; SECTOR]))
+        self.changes.push(self.calls);
+        if self.fails() {
+            return self.failed(from as usize, &[0xff; SECTOR]);
+        }
+        (from as usize..to as usize).step_by(SECTOR).try_for_each(|sector| {
+            self.wear(sector);
+            self.step(sector, &[0xff; SECTOR])
+        })
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         check_write(self, offset, bytes.len())?;
+        self.changes.push(self.calls);
+        if self.fails() {
+            return self.failed(offset as usize, &bytes[..WORD]);
+        }
         for (start, word) in (offset as usize..).step_by(WORD).zip(bytes.chunks(WORD)) {
-            let erased = self.cells[start..start + WORD].iter().all(|byte| *byte == 0xff);
+            let erased = (start..start + WORD).all(|at| self.cells[at] | self.low[at] == 0xff);
             assert!(erased || self.off, "a word that is not erased is written");
+            if self.unreadable[start / WORD] {
+                return Err(OFF);
+            }
             self.step(start, word)?;
         }
         Ok(())

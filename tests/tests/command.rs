@@ -394,6 +394,9 @@ fn unusable_directories_are_refused_and_nothing_is_written() {
     check(&|v| drop(v.as_object_mut().unwrap().remove("vocab_size")), &["vocab_size", "missing"]);
     check(&|v| v["position_embedding_type"] = json!("rotary"), &["rotary"]);
     check(&|v| v["num_hidden_layers"] = json!(100_000), &["cannot be packed"]);
+    let words = &["the number of layers is 4294967297"];
+    check(&|v| v["num_hidden_layers"] = json!(4_294_967_297u64), words);
+    check(&|v| v["id2label"] = json!({ "0": "\u{1b}[2J" }), &["id2label: 0", "control"]);
     std::fs::write(&config, "{ not json").unwrap();
     bench.pack_refused(&model, None, &["config.json", "not valid JSON"]);
 }
@@ -712,8 +715,19 @@ fn a_package_is_signed_and_another_key_release_or_content_is_refused() {
     assert!(succeeded(&["keygen", "-o", &key]).contains("pub const KEY: [u8; 32] = ["));
     succeeded(&["keygen", "-o", &other]);
     refused(&["keygen", "-o", &key], INPUT, &["exists"]);
+    // A public key alone is not overwritten either.
+    std::fs::rename(&other, bench.input("moved")).unwrap();
+    refused(&["keygen", "-o", &other], INPUT, &["exists"]);
+    std::fs::rename(bench.input("moved"), &other).unwrap();
     let sign = ["sign", &package, "--key", &key, "--release", "3", "-o", &signed];
     assert!(succeeded(&sign).contains("release 3"));
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&key, mode(0o644)).unwrap();
+    assert!(
+        String::from_utf8_lossy(&run(&sign).stderr).contains("others may read the private key")
+    );
+    std::fs::set_permissions(&key, mode(0o600)).unwrap();
+    assert!(run(&sign).stderr.is_empty());
     let public = format!("{key}.pub");
     let back = text(&bench.input("back.coda"));
     let verify = ["verify-signature", &signed, "--key", &public, "--at-least", "3", "-o", &back];

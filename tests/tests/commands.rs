@@ -516,6 +516,9 @@ fn costs_that_predict_badly_serve_no_deadline() {
         }
     };
     deadline(&costs, None);
+    let negative =
+        Costs { cpu: String::new(), kernels: costs.kernels.clone(), fixed: -1e9, ..costs };
+    deadline(&negative, Some(&["tiny.coda.costs.json", "a cost is below 0"]));
     let bad = Costs { worst_error: 0.901, ..costs };
     deadline(&bad, Some(&["90.1 %", "tiny.coda.costs.json", "calibrate"]));
 }

@@ -3,7 +3,9 @@
 
 use coda_conformance::problem::Product;
 use coda_conformance::{Workspace, check_kernels};
-use coda_runtime::kernels::{Epilogue, Kernels, Panels, PanelsInt8, RowsInt8, scalar};
+use coda_runtime::kernels::{
+    Epilogue, INT8_PRODUCTS, Kernels, PANEL, Panels, PanelsInt8, RowsInt8, scalar,
+};
 use coda_runtime::tensor::{Matrix, MatrixMut};
 use half::f16;
 
@@ -116,4 +118,22 @@ fn a_table_is_found_by_its_name() {
         assert_eq!(Kernels::by_name(table.name).map(|found| found.name), Some(table.name));
     }
     assert!(Kernels::by_name("none").is_none());
+}
+
+/// The value of a row of 127s, times a channel of one weight, for as many products as a sum holds.
+#[test]
+fn a_sum_of_as_many_int8_products_as_there_may_be_is_exact_in_every_table() {
+    let inputs = INT8_PRODUCTS;
+    for (x, weight) in [(127, -128), (127, 127), (-127, -128), (-127, 127)] {
+        let (row, panel) = (vec![x; inputs], vec![weight; PANEL * inputs]);
+        let lhs = RowsInt8 { values: &row, scales: &[1.0], stride: inputs };
+        let rhs = PanelsInt8 { values: &panel, scales: &[1.0; PANEL], outputs: PANEL, inputs };
+        let exact = i64::from(x) * i64::from(weight) * inputs as i64;
+        for kernels in Kernels::available() {
+            let mut out = [0.0; PANEL];
+            let mut rows = MatrixMut::new(&mut out, PANEL);
+            (kernels.gemm_f32_qd8_qc8w)(&mut rows, lhs, rhs, &Epilogue::overwrite(&[]));
+            assert_eq!(out, [exact as f32; PANEL], "{}: {x} times {weight}", kernels.name);
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use coda_converter::pack::WeightType;
 use coda_runtime::executor::{Executor, ExecutorError};
-use coda_runtime::kernels::Kernels;
-use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
+use coda_runtime::kernels::{INT8_PRODUCTS, Kernels};
+use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Dimensions, Plan, PlanError};
 use coda_runtime::routing::Budget;
 use coda_tests::tiny::Tiny;
 
@@ -77,4 +77,20 @@ fn a_budget_above_the_plan_is_refused_and_every_smaller_one_fits() {
         }
         assert!(executor.run(tiny.input.view(), Budget::Selected(tokens)).is_err());
     }
+}
+
+#[test]
+fn int8_attention_takes_as_many_keys_as_its_sums_hold() {
+    let packages = Tiny::t5().pack(WeightType::Int8).unwrap();
+    let dimensions = packages.model().unwrap().dimensions();
+    let dimensions = Dimensions { int8_attention: true, ..dimensions };
+    let most = INT8_PRODUCTS;
+    assert!(Plan::new(&dimensions, Capacity::any_budget(most)).is_ok());
+    let above = Plan::new(&dimensions, Capacity::any_budget(most + 1)).err();
+    assert_eq!(above, Some(PlanError::TooManyKeys { keys: most + 1 }));
+    // Not tokens count but keys, and attention in f32 has no such limit.
+    let sparse = Dimensions { dense_layers: false, keys_of_all: false, ..dimensions };
+    assert!(Plan::new(&sparse, Capacity { tokens: 2 * most, selected: most }).is_ok());
+    let floats = Dimensions { int8_attention: false, ..dimensions };
+    assert!(Plan::new(&floats, Capacity::any_budget(most + 1)).is_ok());
 }

@@ -6,6 +6,8 @@ use coda_converter::dataset::SampleInput;
 use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::Session;
 use coda_converter::verify::{Pair, against_float, against_oracle, cosine};
+use coda_runtime::format::Role;
+use coda_runtime::kernels::INT8_PRODUCTS;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -128,4 +130,30 @@ fn a_model_compared_with_itself_has_no_error() {
         .unwrap();
     assert!(same.stages.iter().all(|stage| stage.worst == 0.0));
     assert_eq!(same.agreement, Some(100.0));
+}
+
+/// A model whose task has adapters of this width.
+fn with_adapters(width: usize) -> anyhow::Result<Packages> {
+    let mut tiny = Tiny::bert();
+    for ((_, role), tensor) in &mut tiny.task.tensors {
+        match role {
+            Role::AdapterDown => tensor.shape[0] = width,
+            Role::AdapterUp => tensor.shape[1] = width,
+            Role::AdapterDownBias => tensor.shape = vec![1, width],
+            _ => continue,
+        }
+        tensor.values = vec![0.5; tensor.shape.iter().product()];
+    }
+    tiny.pack(WeightType::Int8)
+}
+
+#[test]
+fn int8_maps_take_as_many_inputs_as_their_sums_hold() {
+    let packages = with_adapters(INT8_PRODUCTS).unwrap();
+    let model = packages.model().unwrap();
+    let adapter = model.layer(0).block.adapter.unwrap();
+    assert!(adapter.up.is_integer() && adapter.up.inputs == INT8_PRODUCTS);
+    let wider = with_adapters(INT8_PRODUCTS + 1).and_then(|packages| packages.model().map(drop));
+    let error = format!("{:#}", wider.unwrap_err());
+    assert!(error.contains("adapter up weight"), "{error}");
 }

@@ -8,8 +8,9 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::slots::{HEADER_BYTES, SlotError, Slots};
-use coda_tests::nor::{Cut, Nor, OFF, Tear};
+use coda_tests::nor::{Cut, Failure, Nor, OFF, Tear};
 use coda_tests::tiny::{PROVENANCE, Tiny};
+use core::ops::Range;
 use embedded_storage::nor_flash::NorFlashErrorKind;
 
 const SECTOR: usize = 1024;
@@ -258,20 +259,20 @@ fn two_tasks_over_one_base_answer_in_turn_from_the_slots() {
 }
 
 #[test]
-fn a_slot_with_any_bit_flipped_does_not_count_and_the_one_before_does() {
+fn a_payload_with_any_bit_flipped_does_not_count_and_a_record_may_have_one() {
     let device = Device::new(2);
     let mut running = device.two_tasks(2);
     let newest_slot = running.whole().unwrap()[0];
     let nor = running.into_flash();
     let payload = newest_slot.payload();
     let header = payload.start - HEADER_BYTES..payload.start;
-    for at in (header.start..header.start + 64).chain(payload.clone()) {
+    for at in payload.clone() {
         let mut damaged = nor.clone();
         damaged.flip(at as usize, 1 << (at % 8));
         assert_eq!(newest(&mut slots(damaged)).unwrap(), *device.tasks[0]);
     }
-    // One of two copies may rot, and bytes behind the payload do not matter.
-    for at in (header.start + 64..header.end).chain([payload.end]) {
+    // One copy of the record may rot, the first as well, and bytes behind the payload do not matter.
+    for at in header.chain([payload.end]) {
         let mut damaged = nor.clone();
         damaged.flip(at as usize, 1);
         assert_eq!(newest(&mut slots(damaged)).unwrap(), *device.tasks[1]);
@@ -349,4 +350,140 @@ fn slots_that_do_not_fit_the_flash_are_refused() {
     assert!(Slots::new(Nor::<3, 3072>::new(8, 4), [0, 3072], 3072).is_err());
     assert!(Slots::new(Nor::<128, SECTOR>::new(8, 4), [0, sector], sector).is_err());
     assert!(Slots::new(Nor::<64, SECTOR>::new(8, 4), [sector, 0], sector).is_ok());
+}
+
+/// Tasks as far as the slots know them, of several lengths.
+const PAYLOADS: [&[u8]; 3] = [&[1; 200], &[2; 64], &[3; 130]];
+
+/// Slots that hold the first two payloads.
+fn two_payloads<const WORD: usize>(nor: Nor<WORD, SECTOR>) -> Nor<WORD, SECTOR> {
+    let mut slots = slots(nor);
+    PAYLOADS[..2].iter().for_each(|payload| update(&mut slots, payload, 50).unwrap());
+    let mut nor = slots.into_flash();
+    nor.power_up(None);
+    nor
+}
+
+/// Any word of either slot does not read: the other slot is found, and an update goes on from it.
+fn words_that_do_not_read<const WORD: usize>() -> usize {
+    let nor = two_payloads(Nor::<WORD, SECTOR>::new(2 * SECTORS + 1, 8));
+    let whole = slots(nor.clone()).whole().unwrap();
+    let mut words = 0;
+    for (slot, other) in [(whole[0], whole[1]), (whole[1], whole[0])] {
+        let Range { start, end } = slot.payload();
+        for at in (start - HEADER_BYTES..end).step_by(WORD) {
+            let mut spoiled = nor.clone();
+            spoiled.spoil(at as usize);
+            let mut spoiled = slots(spoiled);
+            let left = spoiled.whole().unwrap();
+            assert!(left.contains(&other) && left.contains(&slot) == (at < start), "{WORD}: {at}");
+            update(&mut spoiled, PAYLOADS[2], 50).unwrap();
+            assert_eq!(newest(&mut spoiled).unwrap(), PAYLOADS[2]);
+            words += 1;
+        }
+    }
+    words
+}
+
+#[test]
+fn a_word_that_does_not_read_takes_at_most_its_own_slot_away() {
+    let words = [
+        words_that_do_not_read::<8>(),
+        words_that_do_not_read::<16>(),
+        words_that_do_not_read::<32>(),
+    ];
+    println!("unreadable words of 8, 16 and 32 bytes, one by one: {words:?}, a task each time");
+    let mut nor = two_payloads(Nor::<8, SECTOR>::new(2 * SECTORS + 1, 8));
+    // Words of both payloads: then nothing is left, and that is an error.
+    STARTS.iter().for_each(|start| nor.spoil((start + HEADER_BYTES) as usize));
+    assert_eq!(slots(nor).whole(), Err(SlotError::Flash(OFF)));
+}
+
+/// Runs an update with an error at every call of the flash, and with several from there on.
+fn errors_everywhere<const WORD: usize>() -> u64 {
+    let nor = two_payloads(Nor::<WORD, SECTOR>::new(2 * SECTORS + 1, 9));
+    let mut whole = slots(nor.clone());
+    update(&mut whole, PAYLOADS[2], 50).unwrap();
+    let (calls, mut runs) = (whole.into_flash().calls(), 0);
+    for call in 0..calls {
+        for length in [1, 2, 5, calls] {
+            for tear in [Tear::Before, Tear::Half, Tear::Unstable, Tear::Unreadable] {
+                let mut nor = nor.clone();
+                nor.fail(Failure { calls: call..call + length, tear });
+                let mut device = slots(nor);
+                let result = update(&mut device, PAYLOADS[2], 50);
+                let mut nor = device.into_flash();
+                nor.power_up(None);
+                let mut device = slots(nor);
+                let found = newest(&mut device).expect("a whole task after an error");
+                assert!(PAYLOADS.contains(&&*found), "half a task");
+                assert!(result.is_err() || found == PAYLOADS[2], "an update that was taken");
+                update(&mut device, PAYLOADS[0], 50).unwrap();
+                assert_eq!(newest(&mut device).unwrap(), PAYLOADS[0]);
+                runs += 1;
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn an_error_at_any_call_of_the_flash_leaves_a_whole_task() {
+    let runs = errors_everywhere::<8>() + errors_everywhere::<32>();
+    println!("{runs} updates with errors of the flash: a whole task after each");
+}
+
+#[test]
+fn an_error_in_passing_hides_no_slot() {
+    let nor = two_payloads(Nor::<8, SECTOR>::new(2 * SECTORS + 1, 9));
+    let mut calm = slots(nor.clone());
+    let whole = calm.whole().unwrap();
+    for call in 0..calm.into_flash().calls() {
+        let mut nor = nor.clone();
+        nor.fail(Failure { calls: call..call + 1, tear: Tear::Before });
+        assert_eq!(slots(nor).whole().unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_bit_that_sticks_ends_in_an_error_or_in_the_new_task() {
+    let nor = two_payloads(Nor::<4, SECTOR>::new(2 * SECTORS + 1, 9));
+    let slot = slots(nor.clone()).whole().unwrap()[1];
+    let start = slot.payload().start - HEADER_BYTES;
+    let (mut taken, mut refused) = (0, 0);
+    for at in start..start + HEADER_BYTES + 64 {
+        for (bit, one) in (0..8).flat_map(|bit| [(bit, false), (bit, true)]) {
+            let mut nor = nor.clone();
+            nor.stick(at as usize, 1 << bit, one);
+            let mut device = slots(nor);
+            let result = update(&mut device, &PAYLOADS[2][..64], 50);
+            match result {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    assert_eq!(error, SlotError::Verify);
+                    refused += 1;
+                }
+            }
+            let expected = if result.is_ok() { &PAYLOADS[2][..64] } else { PAYLOADS[1] };
+            assert_eq!(newest(&mut device).unwrap(), expected);
+        }
+    }
+    println!("bits that stick: {taken} updates taken, {refused} refused, a whole task after each");
+    assert!(taken > 0 && refused > 0);
+}
+
+#[test]
+fn a_flash_that_wears_out_keeps_its_last_task() {
+    for seed in 0..20 {
+        let mut device = slots(Nor::<8, SECTOR>::new(2 * SECTORS + 1, seed).with_endurance(4));
+        let (mut taken, mut last) = (0, None);
+        for number in 0..200u8 {
+            let payload = vec![number; 3000];
+            if update(&mut device, &payload, 500).is_ok() {
+                (taken, last) = (taken + 1, Some(payload));
+            }
+            assert_eq!(newest(&mut device), last);
+        }
+        assert!((8..200).contains(&taken), "{taken}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
-use coda_runtime::executor::{Executor, Workers};
+use coda_runtime::executor::{Executor, RunError, Workers};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
 use coda_runtime::routing::Budget;
@@ -97,6 +97,43 @@ fn a_second_core_gives_the_same_bits_within_its_plan() {
         assert_eq!(answers[0], answers[1], "{}", tiny.name);
     }
     assert!(shared_out > 0, "no stage was shared out");
+}
+
+/// Cores that forget one of two functions, or both.
+#[derive(Debug)]
+struct Forgetful([bool; 2]);
+
+impl Workers for Forgetful {
+    fn join(&self, left: &mut (dyn FnMut() + Send), right: &mut (dyn FnMut() + Send)) {
+        let [runs_left, runs_right] = self.0;
+        if runs_left {
+            left();
+        }
+        if runs_right {
+            right();
+        }
+    }
+}
+
+#[test]
+fn work_that_was_not_done_is_no_answer() {
+    for tiny in models() {
+        let packages = tiny.pack(WeightType::Int8).unwrap();
+        let model = packages.model().unwrap();
+        let capacity = Capacity::any_budget(tiny.tokens);
+        let plan = Plan::with_workers(&model.dimensions(), capacity, 2).unwrap();
+        for runs in [[true, true], [true, false], [false, true], [false, false]] {
+            let mut memory = vec![0u8; plan.arena_bytes() + ARENA_ALIGNMENT];
+            let offset = memory.as_ptr().align_offset(ARENA_ALIGNMENT);
+            let arena = &mut memory[offset..];
+            let cores = Forgetful(runs);
+            let executor = Executor::new(&model, Kernels::best(), plan, arena).unwrap();
+            let mut executor = executor.with_workers(&cores);
+            let result = executor.run(tiny.input.view(), Budget::Selected(tiny.tokens));
+            let expected = (runs != [true, true] && tiny.tokens >= 8).then_some(RunError::NotRun);
+            assert_eq!(result.err(), expected, "{}: {runs:?}", tiny.name);
+        }
+    }
 }
 
 #[test]

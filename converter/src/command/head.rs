@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use coda_converter::say;
+use coda_converter::say::escaped;
 use coda_runtime::config::{Head, HeadKind, Named, Reading};
 use coda_runtime::format::TextRules;
 use coda_runtime::model::Model;
@@ -97,8 +98,8 @@ pub(super) fn readings(model: &Model<'_>, values: &[f32]) -> Option<Vec<LabelRea
 pub(super) fn print_readings(readings: &[LabelReading]) {
     for LabelReading { label, value, probability } in readings {
         match probability {
-            Some(probability) => say!("{:5.1} %  {label}", 100.0 * probability),
-            None => say!("{value:.4}  {label}"),
+            Some(probability) => say!("{:5.1} %  {}", 100.0 * probability, escaped(label)),
+            None => say!("{value:.4}  {}", escaped(label)),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
 use coda_converter::say;
+use coda_converter::say::escaped;
 use coda_runtime::config::{Config, Embedding, Gate, Named, Norm, NormPlacement, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ impl Inspect {
         for fact in facts(part) {
             let (name, value) = &fact;
             let known = *name == PROVENANCE && told.contains(&fact);
-            say!("  {name:<14} {}", if known { "as above" } else { value });
+            say!("  {name:<14} {}", if known { "as above".to_owned() } else { escaped(value) });
             told.push(fact);
         }
         let tensors: Vec<Tensor<'_>> = part.tensors().collect();

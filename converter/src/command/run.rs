@@ -12,6 +12,7 @@ use coda_converter::output::{check_output, write_whole};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
 use coda_converter::timeline::{Timeline, trace_events};
+use coda_converter::say::escaped;
 use coda_converter::{say, warn};
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::{Observer, largest};
@@ -330,7 +331,7 @@ fn print_values(model: &Model<'_>, values: &[f32]) {
         return print_readings(&readings);
     }
     for (label, probability) in probabilities(model, values).into_iter().take(3) {
-        say!("{:5.1} %  {label}", 100.0 * probability);
+        say!("{:5.1} %  {}", 100.0 * probability, escaped(&label));
     }
 }
 

@@ -4,7 +4,9 @@ use super::table::{grouped, hex};
 use anyhow::{Context, Result};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::PackageBytes;
-use coda_converter::sign::{generate_key, public_path, read_key, read_public_key, sign, write_key};
+use coda_converter::sign::{
+    generate_key, is_exposed, public_path, read_key, read_public_key, sign, write_key,
+};
 use coda_converter::{say, warn};
 use coda_runtime::format::Package;
 use coda_runtime::signature::{Trust, key_id};
@@ -56,6 +58,10 @@ impl Sign {
     pub(super) fn run(&self) -> Result<()> {
         check_output(&self.output, &[&self.package, &self.key])?;
         let key = read_key(&self.key)?;
+        if is_exposed(&self.key) {
+            let path = self.key.display();
+            warn!("warning: others may read the private key {path}: `chmod 600 {path}`");
+        }
         let package = PackageBytes::read(&self.package);
         let package = package.with_context(|| format!("cannot read {}", self.package.display()))?;
         let signed = sign(&package, &key, self.release);

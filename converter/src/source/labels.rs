@@ -56,10 +56,29 @@ fn named(field: &Value) -> Result<BTreeMap<usize, String>, String> {
             Value::Number(_) | Value::Bool(_) => name.to_string(),
             other => return Err(format!("id2label: {key} is named {other}, which is no name")),
         };
+        if name.contains(char::is_control) {
+            return Err(format!("id2label: {key} is named {name:?}, with a control character"));
+        }
         let index = key.parse().map_err(|_| format!("id2label: {key:?} is no index of a class"))?;
         if names.insert(index, name).is_some() {
             return Err(format!("id2label: index {index} has two names"));
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_name_that_moves_the_cursor_is_refused() {
+        for name in ["\u{1b}[2J", "yes\n", "\u{7}", "\u{9b}31m"] {
+            let error = class_names(&json!({ "id2label": { "0": "no", "1": name } }), None);
+            assert!(error.unwrap_err().starts_with("id2label: 1 is named "), "{name:?}");
+        }
+        let names = class_names(&json!({ "id2label": { "0": "ja, caf\u{e9}" } }), None).unwrap();
+        assert_eq!(names, ["ja, caf\u{e9}"]);
+    }
 }

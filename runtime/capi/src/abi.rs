@@ -353,7 +353,7 @@ fn run(
         input.apart_from(started.region(), "the input and the arena")?;
     }
     result.apart_from(started.region(), "the output and the arena")?;
-    let budget = checked_budget(budget)?;
+    let budget = checked_budget(budget, started.region())?;
     let arena = slice_mut(started.arena, started.bytes)?;
     let mut executor = Executor::new(&model, state.kernels, started.plan, arena)?;
     if let Some(costs) = state.costs {
@@ -364,13 +364,18 @@ fn run(
     Ok(write(output, Output::of(&answer, classifies))?)
 }
 
-/// The budget of a call; null is the task's own. What it points at stays the caller's.
-fn checked_budget<'a>(budget: *const Budget) -> Result<Tokens<'a>, Status> {
+/// The budget of a call; null is the task's own. What it points at stays the caller's, and does not lie
+/// in the arena, where a run would change it under way.
+fn checked_budget<'a>(budget: *const Budget, arena: Region) -> Result<Tokens<'a>, Error> {
     let Some(budget) = optional(budget)? else { return Ok(Tokens::Task) };
     let layers = |kind| if budget.kind == kind as i32 { budget.layers } else { 0 };
     let reductions = slice(budget.per_layer, layers(BudgetKind::PerLayer))?;
     let tokens = slice(budget.tokens_per_layer, layers(BudgetKind::TokensPerLayer))?;
-    budget.checked(reductions, tokens)
+    let own = core::slice::from_ref(budget);
+    for region in [Region::of(own), Region::of(reductions), Region::of(tokens)] {
+        region.apart_from(arena, "the budget and the arena")?;
+    }
+    Ok(budget.checked(reductions, tokens)?)
 }
 
 /// The name of class `index`: UTF-8, not zero-terminated, `bytes` long, in the package.

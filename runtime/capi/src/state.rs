@@ -32,8 +32,8 @@ impl Region {
         if self.overlaps(other) { Err(Error::Overlap(two)) } else { Ok(()) }
     }
 
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self { start: bytes.as_ptr().addr(), bytes: bytes.len() }
+    pub(crate) fn of<T>(values: &[T]) -> Self {
+        Self { start: values.as_ptr().addr(), bytes: size_of_val(values) }
     }
 }
 

@@ -211,7 +211,7 @@ impl Costs {
     pub(crate) fn checked(&self) -> Result<CostModel, Status> {
         let Self { fixed, token, frozen, attention, task, margin } = *self;
         let all = [fixed, token, frozen, attention, task, margin];
-        if all.iter().any(|value| !value.is_finite()) || margin < 0.0 {
+        if all.iter().any(|value| !value.is_finite() || *value < 0.0) {
             return Err(Status::BadArgument);
         }
         Ok(CostModel { fixed, token, frozen, attention, task, margin })

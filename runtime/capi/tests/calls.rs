@@ -449,6 +449,23 @@ fn inputs_and_results_in_the_arena_are_refused() {
 }
 
 #[test]
+fn a_budget_in_the_arena_is_refused() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, mut arena) = started(&bundle, None);
+    let (inside, own) = (arena.at_mut(), &raw mut *context);
+    let layers = info(&context).layers;
+    let listed = |kind| Budget { layers, ..budget(kind, 0.0) };
+    let tokens = Budget { tokens_per_layer: inside.cast(), ..listed(BudgetKind::TokensPerLayer) };
+    let reductions = Budget { per_layer: inside.cast(), ..listed(BudgetKind::PerLayer) };
+    let (ids, mut out) = (IDS.as_ptr(), blank());
+    for budget in [&raw const tokens, &raw const reductions, inside.cast()] {
+        statuses! { coda_run_tokens(own, ids, null(), 4, budget, &raw mut out) => Overlap, }
+        assert_eq!(message(&context), "the budget and the arena overlap");
+    }
+    statuses! { coda_run_tokens(own, ids, null(), 4, null(), &raw mut out) => Ok, }
+}
+
+#[test]
 fn an_answer_that_is_not_finite_is_a_status_and_no_label() {
     let (base, _) = parts(&Bytes::golden("bert-int8-v1.1.coda"));
     for bad in [f32::NAN, f32::INFINITY] {

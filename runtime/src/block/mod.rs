@@ -20,5 +20,5 @@ pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_at
 pub(crate) use rows::{PreparedRows, Transform, apply, norm_rows, rows_of, stage_rows};
 #[cfg(feature = "std")]
 pub use workers::ThreadPool;
-pub(crate) use workers::{Cores, for_row_tiles};
+pub(crate) use workers::{Cores, Watched, for_row_tiles};
 pub use workers::{ThisCore, Workers};

@@ -4,7 +4,6 @@ use crate::kernels::ROW_TILE;
 use crate::memory::Scratch;
 use crate::tensor::MatrixMut;
 use core::ops::Range;
-#[cfg(feature = "std")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// More than one core: a firmware's second core, or a thread pool.
@@ -12,7 +11,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// An executor splits the rows of each stage in as many parts as its plan has workers and runs them
 /// by [`Workers::join`]. A plan for one worker never calls it.
 pub trait Workers: Sync {
-    /// Runs both functions, at the same time where possible, and returns when both have ended.
+    /// Runs both functions, at the same time where possible, and returns when both have ended. A run
+    /// of which one was not run is refused ([`RunError::NotRun`](crate::executor::RunError::NotRun)).
     fn join(&self, left: &mut (dyn FnMut() + Send), right: &mut (dyn FnMut() + Send));
 }
 
@@ -135,6 +135,51 @@ pub(crate) type Cores<'m> = &'m dyn Workers;
 /// As above.
 #[cfg(not(feature = "workers"))]
 pub(crate) type Cores<'m> = &'m ThisCore;
+
+/// The cores of one run, and whether they left work undone.
+pub(crate) struct Watched<'w> {
+    cores: Cores<'w>,
+    undone: AtomicBool,
+}
+
+impl<'w> Watched<'w> {
+    pub(crate) const fn new(cores: Cores<'w>) -> Self {
+        Self { cores, undone: AtomicBool::new(false) }
+    }
+
+    #[cfg(feature = "workers")]
+    pub(crate) const fn cores(&self) -> Cores<'_> {
+        self
+    }
+
+    #[cfg(not(feature = "workers"))]
+    pub(crate) const fn cores(&self) -> Cores<'_> {
+        self.cores
+    }
+
+    /// Some function that was given to the cores did not run.
+    pub(crate) fn left_work_undone(&self) -> bool {
+        cfg!(feature = "workers") && self.undone.load(Ordering::Acquire)
+    }
+}
+
+impl Workers for Watched<'_> {
+    fn join(&self, left: &mut (dyn FnMut() + Send), right: &mut (dyn FnMut() + Send)) {
+        let (mut left_ran, mut right_ran) = (false, false);
+        let mut left = || {
+            left();
+            left_ran = true;
+        };
+        let mut right = || {
+            right();
+            right_ran = true;
+        };
+        self.cores.join(&mut left, &mut right);
+        if !(left_ran && right_ran) {
+            self.undone.store(true, Ordering::Release);
+        }
+    }
+}
 
 /// Rows that can be cut in two.
 pub(crate) trait Split: Send + Sized {

@@ -38,7 +38,8 @@ impl fmt::Display for ExecutorError {
 
 impl core::error::Error for ExecutorError {}
 
-/// Why a run is refused. Everything but [`RunError::NotFinite`] is checked before any work.
+/// Why a run is refused. Everything but [`RunError::NotFinite`] and [`RunError::NotRun`] is checked
+/// before any work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RunError {
@@ -104,6 +105,8 @@ pub enum RunError {
     /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
     /// the weights are damaged. There is no answer.
     NotFinite,
+    /// The [`Workers`](crate::executor::Workers) of the executor did not run what they were given.
+    NotRun,
 }
 
 impl From<BudgetError> for RunError {
@@ -152,6 +155,7 @@ impl fmt::Display for RunError {
                 write!(f, "the budget selects {needed} tokens, the plan holds {capacity}")
             }
             Self::NotFinite => write!(f, "the answer is not finite"),
+            Self::NotRun => write!(f, "the workers did not run all that they were given"),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use values::{all_finite, largest};
 pub use crate::block::ThreadPool;
 pub use crate::block::{ThisCore, Workers};
 
-use crate::block::{Context, Cores};
+use crate::block::{Context, Cores, Watched};
 use crate::kernels::Kernels;
 use crate::memory::{ARENA_ALIGNMENT, Buffers, Plan};
 use crate::model::Model;
@@ -135,7 +135,7 @@ impl<'m, 'a> Executor<'m, 'a> {
     ///
     /// # Errors
     /// [`RunError`] for an input or budget that does not fit, which is checked before any work;
-    /// [`RunError::NotFinite`] for an answer that is none.
+    /// [`RunError::NotFinite`] for an answer that is none; [`RunError::NotRun`].
     pub fn run(&mut self, input: Input<'_>, budget: Budget<'_>) -> Result<Output<'_>, RunError> {
         self.run_observed(input, budget, &mut ())
     }
@@ -158,7 +158,8 @@ impl<'m, 'a> Executor<'m, 'a> {
         let budget = choice.map_or(budget, Budget::from);
         self.check_budget(&budget, tokens)?;
         let (model, layers) = (self.model, self.model.config().layers);
-        let mut pass = self.begin(tokens);
+        let watched = Watched::new(self.workers);
+        let mut pass = self.begin(tokens, watched.cores());
         let mut router = Router::new(model, budget, &mut pass.buffers, tokens);
         embed::forward(&mut pass, model, &input);
         observer.embedded(pass.hidden());
@@ -169,8 +170,9 @@ impl<'m, 'a> Executor<'m, 'a> {
             observer.layer(index, pass.hidden());
         }
         head::forward(&mut pass, model.head());
-        if !pass.is_finite() {
-            return Err(RunError::NotFinite);
+        let undone = watched.left_work_undone();
+        if undone || !pass.is_finite() {
+            return Err(if undone { RunError::NotRun } else { RunError::NotFinite });
         }
         let Pass { buffers, context, .. } = pass;
         let hidden = Matrix::new(buffers.hidden, context.config.hidden).first_rows(tokens);
@@ -178,8 +180,11 @@ impl<'m, 'a> Executor<'m, 'a> {
     }
 
     /// The buffers of an inference, and what its stages need to know.
-    fn begin(&mut self, tokens: usize) -> Pass<'_, '_> {
-        let Self { model, kernels, workers, .. } = *self;
+    fn begin<'p>(&mut self, tokens: usize, workers: Cores<'p>) -> Pass<'p, '_>
+    where
+        'm: 'p,
+    {
+        let Self { model, kernels, .. } = *self;
         let config = model.config();
         let adapter_activation = model.task_config().map(|task| task.adapter_activation);
         let context = Context { config, kernels, workers, adapter_activation };

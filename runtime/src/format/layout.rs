@@ -422,32 +422,25 @@ impl Encoding {
     }
 
     /// Bytes of the values of a `[rows, columns]` tensor, without the f32 scales that follow them;
-    /// `None` on overflow.
+    /// `None` above [`limits::EXTENT`] and for more than this machine can address.
     #[must_use]
     pub const fn value_bytes(self, rows: usize, columns: usize) -> Option<usize> {
-        let (rows, columns) = match self {
+        if rows > limits::EXTENT || columns > limits::EXTENT {
+            return None;
+        }
+        // At most 2^24 by 2^24 values: in u64 no product overflows.
+        let (rows, columns, panel) = (rows as u64, columns as u64, PANEL as u64);
+        let bytes = match self {
+            Self::RowsF32 | Self::RowsF16 | Self::RowsInt8 => rows * columns,
+            Self::Panel8F32 | Self::Panel8F16 => rows.next_multiple_of(panel) * columns,
+            Self::Panel8x8Int8 => rows.next_multiple_of(panel) * columns.next_multiple_of(panel),
             Self::Panel8x8Int4 => {
-                let groups = columns.div_ceil(INT4_GROUP);
-                return match rows.div_ceil(PANEL).checked_mul(groups) {
-                    Some(groups) => groups.checked_mul(INT4_GROUP_BYTES),
-                    None => None,
-                };
-            }
-            Self::RowsF32 | Self::RowsF16 | Self::RowsInt8 => (Some(rows), Some(columns)),
-            Self::Panel8F32 | Self::Panel8F16 => {
-                (rows.checked_next_multiple_of(PANEL), Some(columns))
-            }
-            Self::Panel8x8Int8 => {
-                (rows.checked_next_multiple_of(PANEL), columns.checked_next_multiple_of(PANEL))
+                let groups = rows.div_ceil(panel) * columns.div_ceil(INT4_GROUP as u64);
+                groups * INT4_GROUP_BYTES as u64
             }
         };
-        match (rows, columns) {
-            (Some(rows), Some(columns)) => match rows.checked_mul(columns) {
-                Some(count) => count.checked_mul(self.bits() / 8),
-                None => None,
-            },
-            _ => None,
-        }
+        let bytes = if self.bits() < 8 { bytes } else { bytes * (self.bits() / 8) as u64 };
+        if bytes <= isize::MAX as u64 { Some(bytes as usize) } else { None }
     }
 
     /// Number of f32 scales that follow the values.
@@ -460,16 +453,13 @@ impl Encoding {
         }
     }
 
-    /// Bytes of a whole tensor, scales included; `None` on overflow.
+    /// Bytes of a whole tensor, scales included; `None` as of [`value_bytes`](Self::value_bytes).
     #[must_use]
     pub const fn bytes(self, rows: usize, columns: usize) -> Option<usize> {
-        let Some(values) = self.value_bytes(rows, columns) else { return None };
-        match self.scales(rows) {
-            0 => Some(values),
-            scales => match values.checked_next_multiple_of(ALIGNMENT) {
-                Some(start) => start.checked_add(scales * 4),
-                None => None,
-            },
+        match (self.value_bytes(rows, columns), self.scales(rows)) {
+            // The values end below half of the addresses, and 2^24 scales take 2^26 bytes.
+            (Some(values), scales @ 1..) => Some(values.next_multiple_of(ALIGNMENT) + scales * 4),
+            (values, _) => values,
         }
     }
 }
@@ -480,9 +470,11 @@ pub mod limits {
     pub const SECTIONS: usize = 32;
     /// Most encoder layers.
     pub const LAYERS: usize = 1024;
-    /// Largest model dimension, attention width and feed-forward width: `127 * 127 * 131072` fits
-    /// an i32.
-    pub const WIDTH: usize = 131_072;
+    /// Largest model dimension, attention width and feed-forward width, and most inputs of an int8
+    /// map: their products add up in an i32.
+    pub const WIDTH: usize = crate::kernels::INT8_PRODUCTS;
+    /// Most rows and columns of a tensor.
+    pub const EXTENT: usize = VOCABULARY;
     /// Most rows of a token table.
     pub const VOCABULARY: usize = 1 << 24;
     /// Most positions, relative distances and image sides.
@@ -493,4 +485,28 @@ pub mod limits {
     pub const PINNED: usize = 1 << 10;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shape_of_a_file_overflows() {
+        let all = [1, 2, 3, 4, 5, 6, 7, 8, 9].into_iter().filter_map(Encoding::from_code);
+        for encoding in all {
+            for rows in [1, 8, limits::EXTENT] {
+                let bytes = encoding.bytes(rows, 1).expect("a shape within the limits");
+                assert!(bytes >= rows * encoding.bits() / 8);
+            }
+            for beyond in [limits::EXTENT + 1, 1 << 30, u32::MAX as usize] {
+                assert_eq!(encoding.bytes(beyond, 1), None);
+                assert_eq!(encoding.bytes(1, beyond), None);
+                assert_eq!(encoding.bytes(beyond, beyond), None);
+            }
+        }
+        // More than 32 bits address.
+        let bytes = Encoding::RowsF32.bytes(limits::EXTENT, limits::EXTENT);
+        assert_eq!(bytes.is_none(), usize::BITS == 32);
+    }
 }

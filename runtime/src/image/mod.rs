@@ -53,10 +53,11 @@ impl PatchGrid {
         self.channels * self.side * self.side
     }
 
-    /// Bytes of an image: rows of interleaved channels, one byte a value.
+    /// Bytes of an image: rows of interleaved channels, one byte a value. More than 32 bits address is
+    /// the largest number there, which no image has.
     #[must_use]
     pub const fn image_bytes(&self) -> usize {
-        self.patches() * self.inputs()
+        self.patches().saturating_mul(self.inputs())
     }
 
     /// Writes patch `index` (row-major) of `pixels` to `out`.

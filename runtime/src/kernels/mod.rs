@@ -9,7 +9,7 @@
 //! - Row reductions (norms, softmax, dot products): eight partial sums, lane `i mod 8`, folded as
 //!   `((0+4)+(2+6)) + ((1+5)+(3+7))`. Elements after the last multiple of 8 join their lanes.
 //! - Float GEMM: each output sums its products in ascending order of the input.
-//! - Integer GEMM: i32, exact in any order; then `sum as f32 * (row scale * channel scale)`. With int4
+//! - Integer GEMM: i32, exact in any order up to [`INT8_PRODUCTS`]; then `sum as f32 * (row scale * channel scale)`. With int4
 //!   weights the exact sum of each group of 32 inputs times the group's scale, groups in order, then
 //!   times the row scale.
 //! - Softmax quantised to int8: `w = round(127 * 128 exp(x - max))`, `q = round(w / 128)`; a row's weights
@@ -93,6 +93,12 @@ pub(crate) use epilogue::{Precision, activate};
 pub use passes::{NormWeights, WeightScale};
 pub(crate) use passes::{WEIGHT_STEPS, fold};
 pub use table::{GemmF32, Kernels, PackInt8, ROW_TILE};
+
+/// Most products of an int8 row and an int8 channel that a GEMM adds up: a row is from -127 to 127, a
+/// weight of a file may be -128, and the sum must fit an i32. Who makes rows keeps to it: packages with
+/// wider int8 maps are refused when they are bound, and plans with more keys of int8 attention.
+pub const INT8_PRODUCTS: usize = 131_072;
+const _: () = assert!(127 * 128 * INT8_PRODUCTS as u64 <= i32::MAX as u64);
 
 /// A table's name, and the table if this CPU has it.
 type Candidate = (&'static str, fn() -> Option<&'static Kernels>);

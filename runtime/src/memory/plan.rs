@@ -4,7 +4,7 @@ use super::ARENA_ALIGNMENT;
 use super::attention::HeadExtent;
 use super::buffers::{Cutter, buffers, typed};
 use super::size::{largest, panels, product};
-use crate::kernels::ROW_TILE;
+use crate::kernels::{INT8_PRODUCTS, ROW_TILE};
 use crate::panel::PANEL;
 use core::fmt;
 
@@ -111,6 +111,11 @@ pub enum PlanError {
         /// Longest input.
         tokens: usize,
     },
+    /// More keys than the sums of int8 attention hold.
+    TooManyKeys {
+        /// Keys of a query.
+        keys: usize,
+    },
     /// The size does not fit the address space of this machine.
     TooLarge,
 }
@@ -122,6 +127,9 @@ impl fmt::Display for PlanError {
             Self::NoWorker => write!(f, "a plan needs at least one worker"),
             Self::SelectedAboveTokens { selected, tokens } => {
                 write!(f, "{selected} selected tokens are more than {tokens} tokens")
+            }
+            Self::TooManyKeys { keys } => {
+                write!(f, "int8 attention to {keys} keys: its sums hold {INT8_PRODUCTS}")
             }
             Self::TooLarge => write!(f, "the arena would be larger than the address space"),
         }
@@ -223,7 +231,8 @@ impl Plan {
     /// Lays out the buffers for `dimensions` and `capacity`. Usable in a `const`.
     ///
     /// # Errors
-    /// [`PlanError`] for an empty or contradictory capacity, or a size beyond the address space.
+    /// [`PlanError`] for an empty or contradictory capacity, more keys than int8 attention takes, or
+    /// a size beyond the address space.
     pub const fn new(dimensions: &Dimensions, capacity: Capacity) -> Result<Self, PlanError> {
         Self::with_workers(dimensions, capacity, 1)
     }
@@ -244,7 +253,8 @@ impl Plan {
         if workers == 0 {
             return Err(PlanError::NoWorker);
         }
-        let sizes = Buffers::bytes(&Extent::new(dimensions, capacity, workers));
+        let extent = Extent::new(dimensions, capacity, workers);
+        let sizes = Buffers::bytes(&extent);
         let mut buffers = [Buffer { name: "", offset: 0, bytes: 0 }; COUNT];
         let (mut end, mut index) = (0usize, 0);
         while index < COUNT {
@@ -255,10 +265,13 @@ impl Plan {
             end = offset.saturating_add(sizes[index]);
             index += 1;
         }
-        if end > isize::MAX as usize {
-            return Err(PlanError::TooLarge);
+        match dimensions.int8_attention && extent.key_rows > INT8_PRODUCTS {
+            _ if end > isize::MAX as usize => Err(PlanError::TooLarge),
+            true => Err(PlanError::TooManyKeys { keys: extent.key_rows }),
+            false => {
+                Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
+            }
         }
-        Ok(Self { dimensions: *dimensions, capacity, workers, buffers, arena_bytes: end })
     }
 
     /// Workers that have scratch.

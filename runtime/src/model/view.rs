@@ -2,7 +2,7 @@
 
 use super::error::ModelError;
 use crate::format::{ALIGNMENT, Encoding, Tensor};
-use crate::kernels::Kernels;
+use crate::kernels::{INT8_PRODUCTS, Kernels};
 use crate::panel::Int4Group;
 use crate::tensor::Part;
 use bytemuck::{AnyBitPattern, try_cast_slice};
@@ -157,7 +157,8 @@ pub(super) fn linear<'a>(
         }
         Encoding::Panel8F32 => Weights::F32(parts(tensor)?.0),
         Encoding::Panel8F16 => Weights::F16(parts(tensor)?.0),
-        Encoding::Panel8x8Int8 => {
+        // More products would not fit the sums. Those of int4 are of 32 inputs each.
+        Encoding::Panel8x8Int8 if shape.columns <= INT8_PRODUCTS => {
             let (values, scales) = parts(tensor)?;
             Weights::Int8 { values, scales }
         }

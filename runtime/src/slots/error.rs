@@ -18,6 +18,10 @@ pub enum SlotError<E> {
     },
     /// The slot to keep is not in the flash any more.
     Stale,
+    /// Power failed again and again while records were written, so that what reads right now may
+    /// not at a later start, and no place is left to write it again. Nothing was erased: the device
+    /// goes on with the task it has. One with a task outside the slots may update with none to keep.
+    Unconfirmed,
     /// The sequence number is at its end.
     Sequence,
     /// The flash does not hold what was written.
@@ -37,12 +41,16 @@ impl<E: fmt::Debug> fmt::Display for SlotError<E> {
         match self {
             Self::Layout => f.write_str(
                 "the slots must be whole sectors of the flash that do not overlap, of more than \
-                 256 bytes, and its words must divide 64 bytes",
+                 640 bytes, and its words must divide 64 bytes",
             ),
             Self::Length { most, found } => {
                 write!(f, "the payload or piece has {found} bytes, the slot takes {most}")
             }
             Self::Stale => f.write_str("the slot to keep has been overwritten: look for it again"),
+            Self::Unconfirmed => f.write_str(
+                "the record of the slot to keep may be cut, and no place is left to write it again: \
+                 only an update that keeps none can replace it",
+            ),
             Self::Sequence => f.write_str("the sequence number of the slots is at its end"),
             Self::Verify => f.write_str("the flash does not hold what was written to it"),
             Self::Flash(error) => write!(f, "the flash reports {error:?}"),

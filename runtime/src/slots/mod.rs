@@ -2,8 +2,8 @@
 //!
 //! Two slots of flash hold one payload each, such as a task package: the one in use, and the one
 //! before it, which the next update overwrites. A slot is used in place; nothing is copied or
-//! swapped at start. At every moment, also if power fails in the middle of a word or of an erase,
-//! at least one slot holds a whole payload, and [`Slots::whole`] finds it.
+//! swapped at start. At every moment, also if power fails in the middle of a word or of an erase, or
+//! the flash reports errors, at least one slot holds a whole payload, and [`Slots::whole`] finds it.
 //!
 //! # Layout of a slot
 //!
@@ -11,9 +11,13 @@
 //! |---|---|---|
 //! | 0 | 64 | record |
 //! | 64 | 64 | record again: the commit |
-//! | 128 | 64 | record again: the confirmation |
-//! | 192 | 64 | record again, if the confirmation was cut |
-//! | 256 | length | payload, then erased bytes |
+//! | 128 | 64 | record again: the mark, that the record and another copy are firm |
+//! | 192 | 64 | record again, if the commit was cut or does not read back |
+//! | 256 | 64 | note, if an update of the other slot was cut in its commit |
+//! | 320 | 64 | note again: the mark of the note |
+//! | 384 | 64 | note again: the mark of this mark |
+//! | 448 | 192 | the same, if that happens once more |
+//! | 640 | length | payload, then erased bytes |
 //!
 //! The record, little-endian:
 //!
@@ -27,24 +31,45 @@
 //! | 24 | 36 | zero |
 //! | 60 | 4 | CRC-32 of the 60 bytes before |
 //!
+//! A note is a record of length 0. If its mark is not blank, the other slot does not count with a
+//! sequence number from above this slot's to the note's.
+//!
 //! # Order of writes
 //!
-//! 1. The slot in use is confirmed: unless its record stands twice besides the first, it is written
-//!    once more. So a commit that power cut off, and whose last bits read now one way and now the
-//!    other, is firm before the other slot is touched.
-//! 2. The other slot is erased, always and from its record on: an interrupted erase can read as
-//!    erased.
-//! 3. The payload is written in blocks of 64 bytes, then the record, then both are read back.
-//! 4. The caller looks at the payload ([`Written`]) and drops it or commits: the record is written
-//!    a second and a third time.
+//! 1. The slot in use is confirmed. If its mark is blank, power may have failed in its commit, whose
+//!    last bits then read now one way and now the other: the last copy is written, and then the mark.
+//!    If that copy is not blank either, nothing says whether it is firm: [`SlotError::Unconfirmed`].
+//! 2. If the other slot has a record that is newer, a commit of it was cut. It could count at a later
+//!    start, of which an erase that is cut leaves parts: a note is written that it does not, the
+//!    note's mark, and the mark of that. If no place is left: [`SlotError::Unconfirmed`].
+//! 3. The other slot is erased, always and from its record on: an interrupted erase can read as
+//!    erased. Its mark must read as erased then.
+//! 4. The payload is written in blocks of 64 bytes and read back.
+//! 5. The caller looks at the payload ([`Written`]) and drops it or commits: the record is written,
+//!    then a second time, read back, and written as the mark.
 //!
-//! A slot counts if its record is right to the bit, stands a second time, and the payload has its
-//! length and checksum. A payload cut short has no record, a record cut short is not equal to its
-//! copy.
+//! A slot counts if any two copies of its record are right to the bit and equal, and the payload has
+//! its length and checksum. A payload cut short has no record, a record cut short is not equal to a
+//! copy. A mark is begun only when the write of what it marks has returned, since the same start of the
+//! device; so a mark that is not blank says that this is firm, also if it was cut itself. A note that
+//! is not firm has no mark, and a slot is erased only when the mark of the note is firm; a new
+//! sequence number is above those of all notes.
 //!
-//! What is left to the flash: a write or erase that returned is in the cells, and a cell that
-//! nobody writes does not change. A cell that was cut while it changed may read either way, at
-//! every start anew.
+//! A block that does not read is read once more; then it counts as a copy that is not there, and a
+//! slot with a payload that does not read does not count.
+//!
+//! # What is shown
+//!
+//! `tests/tests/slot_search.rs` follows all orders of up to three faults on a small flash, and up to
+//! five if it is asked to: power cuts in every step with every result, errors of every write and
+//! erase, and three values of every unstable word at every start. `tests/tests/slots.rs` does it once
+//! in every step of real updates, with other words, with words that do not read, with reads that
+//! fail, with stuck bits and with worn sectors.
+//!
+//! What is left to the flash: a write or erase that returned is in the cells, a cell that nobody
+//! writes does not change, and a block that fails to read twice in a row was changed. A cell that was
+//! cut while it changed may read either way, at every start anew. One bit of a record may flip; one
+//! of a payload takes its slot away.
 //!
 //! Boot loaders know this as direct execution: the newest of two slots runs where it lies. Sequence
 //! number and checksum are those of a littlefs metadata pair; the confirmation is added.
@@ -57,7 +82,7 @@ pub use record::{HEADER_BYTES, RECORD_BYTES};
 
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
-use record::{BLOCK, COPIES, Record, crc32};
+use record::{BLOCK, MARK, NOTES, RECORDS, Record, SPARES, crc32};
 
 /// A whole payload in flash. It says where, for use in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,12 +159,20 @@ impl<F: NorFlash> Slots<F> {
     /// Whether a payload is what the device wants (a package, signed, for its base) is for the
     /// caller to say, who takes the first that is.
     ///
+    /// A slot that cannot be read does not count: a cut leaves words that some flash reports so.
+    ///
     /// # Errors
-    /// [`SlotError::Flash`] if the flash cannot be read.
+    /// [`SlotError::Flash`] if neither slot can be read.
     pub fn whole(&mut self) -> Result<heapless::Vec<Slot, 2>, SlotError<F::Error>> {
+        let found = match (self.check(0), self.check(1)) {
+            (Err(error), Err(_)) => return Err(error),
+            (first, second) => [first, second],
+        };
+        let [first, second] = found.map(|slot| slot.ok().flatten());
         let mut slots = heapless::Vec::new();
-        for index in 0..2 {
-            if let Some(slot) = self.check(index)? {
+        for (slot, other) in [(first, second), (second, first)] {
+            let counts = |slot: &Slot| other.is_none_or(|other| !self.voids(&other, slot));
+            if let Some(slot) = slot.filter(counts) {
                 // Two at most.
                 let _ = slots.push(slot);
             }
@@ -177,7 +210,9 @@ impl<F: NorFlash> Slots<F> {
     /// # Errors
     /// [`SlotError::Length`] for a payload that is empty or above [`capacity`](Self::capacity),
     /// [`SlotError::Stale`] if `keep` is not in the flash, [`SlotError::Sequence`] after 2^32 - 1
-    /// updates, [`SlotError::Flash`]. Before the erase nothing but a confirmation has been written.
+    /// updates, [`SlotError::Unconfirmed`] if `keep` may be lost at a later start,
+    /// [`SlotError::Verify`] if the flash does not erase, [`SlotError::Flash`]. Before the erase
+    /// nothing but a confirmation has been written.
     pub fn update(
         &mut self,
         keep: Option<&Slot>,
@@ -187,14 +222,15 @@ impl<F: NorFlash> Slots<F> {
             return Err(SlotError::Length { most: self.capacity(), found: length as usize });
         }
         let (index, sequence) = match keep {
-            Some(slot) => {
-                self.confirm(slot)?;
-                (1 - slot.index, slot.sequence().checked_add(1).ok_or(SlotError::Sequence)?)
-            }
+            Some(slot) => (1 - slot.index, self.keep(slot)?),
             None => (0, 1),
         };
         let start = self.starts[index];
         self.flash.erase(start, start + self.bytes)?;
+        // A mark that is there before the commit would say that a cut commit is firm.
+        if self.begun(start, MARK) {
+            return Err(SlotError::Verify);
+        }
         Ok(Update {
             slots: self,
             index,
@@ -212,52 +248,130 @@ impl<F: NorFlash> Slots<F> {
     }
 
     fn check(&mut self, index: usize) -> Result<Option<Slot>, SlotError<F::Error>> {
-        let Some(record) = self.record(index, 0)? else { return Ok(None) };
+        let Some(record) = self.record(index)? else { return Ok(None) };
         if record.length == 0 || record.length > self.capacity() {
             return Ok(None);
         }
         let slot = Slot { index, start: self.starts[index], record };
-        if self.copies(&slot)? == 0 || self.payload_crc(&slot)? != record.payload_crc {
-            return Ok(None);
-        }
-        Ok(Some(slot))
+        let whole = self.payload_crc(&slot)? == record.payload_crc;
+        Ok(whole.then_some(slot))
     }
 
+    /// 64 bytes; a read that fails is tried once more, so that an error in passing hides nothing.
     fn block(&mut self, offset: u32) -> Result<[u8; BLOCK], SlotError<F::Error>> {
         let mut block = [0; BLOCK];
-        self.flash.read(offset, &mut block)?;
+        if self.flash.read(offset, &mut block).is_err() {
+            self.flash.read(offset, &mut block)?;
+        }
         Ok(block)
     }
 
-    fn record(&mut self, index: usize, copy: u32) -> Result<Option<Record>, SlotError<F::Error>> {
-        let block = self.block(self.starts[index] + copy * RECORD_BYTES)?;
-        Ok(Record::decode(&block))
+    fn copy(&mut self, start: u32, copy: u32) -> Result<Option<Record>, SlotError<F::Error>> {
+        Ok(Record::decode(&self.block(start + copy * RECORD_BYTES)?))
     }
 
-    /// How often the record stands besides the first.
-    fn copies(&mut self, slot: &Slot) -> Result<u32, SlotError<F::Error>> {
-        let mut count = 0;
-        for copy in 1..COPIES {
-            count += u32::from(self.record(slot.index, copy)? == Some(slot.record));
+    /// The record that stands at least twice in a slot; an error if none does and a copy does not
+    /// read.
+    fn record(&mut self, index: usize) -> Result<Option<Record>, SlotError<F::Error>> {
+        let start = self.starts[index];
+        let copies = RECORDS.map(|copy| self.copy(start, copy));
+        let mut records = copies.iter().flatten().flatten();
+        while let Some(record) = records.next() {
+            if records.clone().any(|other| other == record) {
+                return Ok(Some(*record));
+            }
         }
-        Ok(count)
+        copies.into_iter().find_map(Result::err).map_or(Ok(None), Err)
     }
 
-    /// Writes the record once more if it stands only once besides the first.
-    fn confirm(&mut self, slot: &Slot) -> Result<(), SlotError<F::Error>> {
-        if self.record(slot.index, 0)? != Some(slot.record) || self.copies(slot)? == 0 {
+    /// Whether a copy does not read as erased. One that does not read at all was begun, too.
+    fn begun(&mut self, start: u32, copy: u32) -> bool {
+        self.block(start + copy * RECORD_BYTES).ok() != Some([ERASED; BLOCK])
+    }
+
+    /// Whether the record stands twice besides the mark.
+    fn stands(&mut self, slot: &Slot) -> bool {
+        let copies = [0, 1, 3].map(|copy| self.copy(slot.start, copy));
+        copies.iter().flatten().filter(|found| **found == Some(slot.record)).count() >= 2
+    }
+
+    /// Writes a record and looks whether it reads back.
+    fn put(&mut self, start: u32, copy: u32, record: Record) -> Result<(), SlotError<F::Error>> {
+        self.flash.write(start + copy * RECORD_BYTES, &record.encode())?;
+        if self.copy(start, copy)? == Some(record) { Ok(()) } else { Err(SlotError::Verify) }
+    }
+
+    /// Makes a slot one that is found whatever happens to the other. Gives the next sequence number.
+    fn keep(&mut self, slot: &Slot) -> Result<u32, SlotError<F::Error>> {
+        if self.record(slot.index)? != Some(slot.record) {
             return Err(SlotError::Stale);
         }
-        for copy in 1..COPIES {
-            if self.copies(slot)? > 1 {
-                break;
+        self.confirm(slot)?;
+        self.retire(slot)?.checked_add(1).ok_or(SlotError::Sequence)
+    }
+
+    /// Sees to it that two copies of the record are firm and that the mark says so.
+    fn confirm(&mut self, slot: &Slot) -> Result<(), SlotError<F::Error>> {
+        if self.begun(slot.start, MARK) && self.stands(slot) {
+            return Ok(());
+        }
+        let mut error = SlotError::Unconfirmed;
+        for copy in SPARES {
+            if self.begun(slot.start, copy) {
+                continue;
             }
-            let offset = slot.start + copy * RECORD_BYTES;
-            if self.block(offset)? == [ERASED; BLOCK] {
-                self.flash.write(offset, &slot.record.encode())?;
+            match self.put(slot.start, copy, slot.record) {
+                Ok(()) if !self.stands(slot) => error = SlotError::Verify,
+                Ok(()) if self.begun(slot.start, MARK) => return Ok(()),
+                Ok(()) => return self.mark(slot),
+                Err(failed) => error = failed,
             }
         }
-        Ok(())
+        Err(error)
+    }
+
+    /// Begins the mark: that bits of it do not hold does not matter.
+    fn mark(&mut self, slot: &Slot) -> Result<(), SlotError<F::Error>> {
+        match self.put(slot.start, MARK, slot.record) {
+            Err(SlotError::Verify) if self.begun(slot.start, MARK) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The highest sequence number that a note of a slot speaks of; 0 for none.
+    fn void(&mut self, slot: &Slot, counts: impl Fn(&mut Self, [u32; 3]) -> bool) -> u32 {
+        let sequence = |places: [u32; 3]| match self.copy(slot.start, places[0]) {
+            Ok(Some(note)) if note.length == 0 && counts(self, places) => note.sequence,
+            _ => 0,
+        };
+        NOTES.map(sequence).into_iter().fold(0, u32::max)
+    }
+
+    /// A slot says that the newer one does not count.
+    fn voids(&mut self, older: &Slot, newer: &Slot) -> bool {
+        let marked = |slots: &mut Self, places: [u32; 3]| slots.begun(older.start, places[1]);
+        newer.sequence() > older.sequence() && newer.sequence() <= self.void(older, marked)
+    }
+
+    /// Sees to it that a newer record in the other slot does not count, once the erase of that slot
+    /// has begun. Gives the last sequence number that is taken.
+    fn retire(&mut self, keep: &Slot) -> Result<u32, SlotError<F::Error>> {
+        let other = self.starts[1 - keep.index];
+        let records = RECORDS.map(|copy| self.copy(other, copy).ok().flatten());
+        let newest = records.iter().flatten().map(|record| record.sequence).max().unwrap_or(0);
+        let last = keep.sequence().max(self.void(keep, |_, _| true));
+        let firm = |slots: &mut Self, places: [u32; 3]| slots.begun(keep.start, places[2]);
+        if newest <= keep.sequence() || newest <= self.void(keep, firm) {
+            return Ok(last);
+        }
+        let note = Record { sequence: newest.max(last), length: 0, payload_crc: 0 };
+        for places in NOTES {
+            if !places.iter().any(|place| self.begun(keep.start, *place)) {
+                places.iter().try_for_each(|place| self.put(keep.start, *place, note))?;
+                return Ok(note.sequence);
+            }
+        }
+        Err(SlotError::Unconfirmed)
     }
 
     fn payload_crc(&mut self, slot: &Slot) -> Result<u32, SlotError<F::Error>> {
@@ -325,7 +439,7 @@ impl<F: NorFlash> Update<'_, F> {
 }
 
 impl<'s, F: NorFlash> Update<'s, F> {
-    /// Writes the record and reads everything back.
+    /// Reads the payload back.
     ///
     /// # Errors
     /// [`SlotError::Length`] if bytes are missing, [`SlotError::Verify`] if the flash does not hold
@@ -337,9 +451,7 @@ impl<'s, F: NorFlash> Update<'s, F> {
         let payload_crc = self.digest.finalize();
         let record = Record { sequence: self.sequence, length: self.length, payload_crc };
         let slot = Slot { index: self.index, start: self.slots.starts[self.index], record };
-        self.slots.flash.write(slot.start, &record.encode())?;
-        let reads = self.slots.record(slot.index, 0)? == Some(record)
-            && self.slots.payload_crc(&slot)? == payload_crc;
+        let reads = self.slots.payload_crc(&slot)? == payload_crc;
         if reads { Ok(Written { slots: self.slots, slot }) } else { Err(SlotError::Verify) }
     }
 }
@@ -371,13 +483,8 @@ impl<F: NorFlash> Written<'_, F> {
     /// [`SlotError::Flash`] if the record cannot be written, [`SlotError::Verify`] if it does not
     /// read back. [`Slots::whole`] says what counts then.
     pub fn commit(self) -> Result<Slot, SlotError<F::Error>> {
-        let bytes = self.slot.record.encode();
-        for copy in 1..3 {
-            self.slots.flash.write(self.slot.start + copy * RECORD_BYTES, &bytes)?;
-        }
-        if self.slots.copies(&self.slot)? < 2 {
-            return Err(SlotError::Verify);
-        }
+        self.slots.put(self.slot.start, 0, self.slot.record)?;
+        self.slots.confirm(&self.slot)?;
         Ok(self.slot)
     }
 }
@@ -387,7 +494,7 @@ mod tests {
     use super::*;
     use embedded_storage::nor_flash::{ErrorType, NorFlashErrorKind, ReadNorFlash};
 
-    const SLOT: u32 = 512;
+    const SLOT: u32 = 1024;
 
     /// Flash with two slots of two sectors.
     struct Ram([u8; 2 * SLOT as usize]);

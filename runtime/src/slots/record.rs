@@ -8,8 +8,20 @@ pub const RECORD_BYTES: u32 = 64;
 /// Bytes before the payload of a slot.
 pub const HEADER_BYTES: u32 = COPIES * RECORD_BYTES;
 
-/// Records of a slot, with the first.
-pub(super) const COPIES: u32 = 4;
+/// Records of a slot, with notes.
+const COPIES: u32 = 10;
+
+/// The copies of a slot's record.
+pub(super) const RECORDS: [u32; 4] = [0, 1, 2, 3];
+
+/// Notes about the other slot, each with its mark and the mark of that.
+pub(super) const NOTES: [[u32; 3]; 2] = [[4, 5, 6], [7, 8, 9]];
+
+/// The copy that is begun only when the record and another copy are firm.
+pub(super) const MARK: u32 = 2;
+
+/// The copies that may be that other one, in the order in which they are used.
+pub(super) const SPARES: [u32; 2] = [1, 3];
 
 /// Bytes of a write.
 pub(super) const BLOCK: usize = RECORD_BYTES as usize;
@@ -68,7 +80,7 @@ impl Record {
             length: word(LENGTH_AT),
             payload_crc: word(PAYLOAD_CRC_AT),
         };
-        (record.encode() == *bytes).then_some(record)
+        (bytes.starts_with(&MAGIC) && record.encode() == *bytes).then_some(record)
     }
 }
 

@@ -119,12 +119,30 @@ impl Encoder {
     }
 }
 
+/// Which size does not fit a package's 32 bits.
+fn above_32_bits(config: &Config) -> String {
+    let Config { hidden, layers, heads, head_dim, feed_forward, relative_distance, .. } = *config;
+    let named = [
+        ("the model dimension", hidden),
+        ("the number of layers", layers),
+        ("the number of heads", heads),
+        ("the width of a head", head_dim),
+        ("the feed-forward width", feed_forward),
+        ("the relative distance", relative_distance),
+    ];
+    let above = named.into_iter().find(|(_, size)| u32::try_from(*size).is_err());
+    match above {
+        Some((name, size)) => format!("{name} is {size}, above 32 bits"),
+        None => "a size of the input is above 32 bits".to_owned(),
+    }
+}
+
 /// The package format's limits, said in the configuration's words.
 fn check_sizes(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), SourceError> {
     let sizes = |problem: &str| checkpoint.json(format!("the sizes cannot be packed: {problem}"));
     match decode_config(&encode_config(config)) {
         Ok(packed) if packed == *config => Ok(()),
-        Ok(_) => Err(sizes("one is above 32 bits")),
+        Ok(_) => Err(sizes(&above_32_bits(config))),
         Err(error) => Err(sizes(&error.to_string())),
     }
 }

@@ -88,6 +88,12 @@ fn feed_forward(checkpoint: &Checkpoint<'_>) -> Result<(bool, Activation), Sourc
 
 fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
     let config = entries.config();
+    let buckets = checkpoint.get("relative_attention_num_buckets")?.unwrap_or(32);
+    // Two sides, each with distances that have their own bucket and some that share one.
+    if buckets < 4 {
+        let supported = "supported are 4 and more";
+        return Err(checkpoint.refuse("relative_attention_num_buckets", buckets, supported));
+    }
     if let Embedding::Tokens { vocabulary, .. } = config.embedding {
         entries.table(Role::TokenEmbedding, "shared.weight", vocabulary);
     }
@@ -95,7 +101,7 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
         Role::RelativeBias,
         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         [config.heads, 2 * config.relative_distance + 1],
-        Stored::Buckets(checkpoint.get("relative_attention_num_buckets")?.unwrap_or(32)),
+        Stored::Buckets(buckets),
     );
     entries.global_norm(FINAL_NORM, "encoder.final_layer_norm");
     entries.layers("encoder.block", if config.gated { &GATED_LAYER } else { &PLAIN_LAYER });

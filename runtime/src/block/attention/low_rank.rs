@@ -16,7 +16,7 @@ use crate::panel::{PANEL, PanelsInt8, RowsInt8};
 use crate::tensor::{Matrix, MatrixMut, Part};
 
 /// Products by way of the rank cost more than those of expanded keys: they must be fewer by one in this.
-const MARGIN: usize = 4;
+const MARGIN: u64 = 4;
 
 /// Low-rank keys and values of a layer whose heads fall on whole panels.
 #[derive(Clone, Copy)]
@@ -66,19 +66,40 @@ impl<'a> LowRank<'a> {
         let width = config.attention_width();
         let whole = config.head_dim.is_multiple_of(PANEL) && maps.key.rank <= width;
         let whole = whole && width >= LOW_RANK_WIDTH;
-        let fits = maps.packed_bytes(width) <= rows * width * size_of::<f32>();
-        let products = queries * maps.key.rank * (width + config.heads * rows);
-        let expanded = rows * width * (maps.key.rank + queries);
-        let fewer = products * MARGIN <= expanded * (MARGIN - 1);
+        let [queries, rows, rank, width, heads] =
+            [queries, rows, maps.key.rank, width, config.heads].map(|count| count as u64);
+        let counts = Counts { queries, rows, rank, width, heads };
         let here = cfg!(feature = "low-rank") && config.int8_attention;
-        (here && whole && fits && fewer).then_some(maps)
+        (here && whole && counts.fit() && counts.are_fewer()).then_some(maps)
+    }
+}
+
+/// What the choice depends on: in u64, whose products are the same on every CPU. Widths and key rows
+/// are at most 2^17.
+struct Counts {
+    queries: u64,
+    rows: u64,
+    rank: u64,
+    width: u64,
+    heads: u64,
+}
+
+impl Counts {
+    /// What [`PackedLowRank::new`] makes fits where values are.
+    const fn fit(&self) -> bool {
+        let rows = self.rows.next_multiple_of(PANEL as u64);
+        let rank = self.rank.next_multiple_of(PANEL as u64);
+        let floats = (rows + 3 * rank) * size_of::<f32>() as u64;
+        floats + rank * (2 * rows + self.width) <= self.rows * self.width * size_of::<f32>() as u64
     }
 
-    /// Bytes of what [`PackedLowRank::new`] makes.
-    const fn packed_bytes(&self, width: usize) -> usize {
-        let rows = self.rows.next_multiple_of(PANEL);
-        let rank = self.key.rank.next_multiple_of(PANEL);
-        (rows + 3 * rank) * size_of::<f32>() + rank * (2 * rows + width)
+    /// Products by way of the rank are fewer than those of expanded keys. They stop at the largest
+    /// number, which are never fewer.
+    const fn are_fewer(&self) -> bool {
+        let Self { queries, rows, rank, width, heads } = *self;
+        let products = (queries * rank).saturating_mul(width + heads * rows);
+        let expanded = rows * width * (rank + queries);
+        products.saturating_mul(MARGIN) <= expanded * (MARGIN - 1)
     }
 }
 
@@ -298,5 +319,41 @@ impl PackedLowRank<'_> {
             let sum = sum + offset * self.rows() as f32;
             mixed.iter_mut().zip(bias).for_each(|(slot, bias)| *slot += bias * sum);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The choice in numbers that never end.
+    fn exact(counts: &Counts) -> bool {
+        let Counts { queries, rows, rank, width, heads } = *counts;
+        let [queries, rows, rank, width, heads] =
+            [queries, rows, rank, width, heads].map(u128::from);
+        4 * queries * rank * (width + heads * rows) <= 3 * rows * width * (rank + queries)
+    }
+
+    #[test]
+    fn long_inputs_and_large_shapes_choose_as_exact_numbers_do() {
+        let mut wrapped = 0;
+        for rows in [1, 100, 1_744, 1_920, 2_048, 8_192, 131_072] {
+            for queries in [1, 16, 256, 304, 1_024, 131_072] {
+                for (width, heads) in [(128, 2), (768, 12), (4_096, 32), (131_072, 16_384)] {
+                    for rank in [1, 8, 96, width] {
+                        let counts = Counts { queries, rows, rank, width, heads };
+                        assert_eq!(counts.are_fewer(), exact(&counts), "{rows} {queries} {rank}");
+                        // What a CPU of 32 bits would have come to.
+                        let sum = (width as u32).wrapping_add((heads * rows) as u32);
+                        let products = (queries * rank) as u32;
+                        let products = products.wrapping_mul(sum).wrapping_mul(4);
+                        let expanded = (rows * width) as u32;
+                        let expanded = expanded.wrapping_mul((rank + queries) as u32 * 3);
+                        wrapped += u32::from((products <= expanded) != exact(&counts));
+                    }
+                }
+            }
+        }
+        assert!(wrapped > 0, "no shape that needs more than 32 bits");
     }
 }
