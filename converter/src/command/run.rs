@@ -6,7 +6,7 @@ use super::shared::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
-use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
+use coda_converter::dataset::{Encoder, SampleInput};
 use coda_converter::draw::{self, Trace};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
@@ -239,13 +239,10 @@ impl InputArguments {
 }
 
 fn read_text(model: &Model<'_>, texts: &[String]) -> Result<(SampleInput, Option<String>)> {
-    let limit = model.max_tokens().unwrap_or(usize::MAX);
+    let encoder = Encoder::of(model)?;
     let (input, encoding) = match texts {
-        [text] => {
-            let (ids, encoding) = tokenize(model, text, limit)?;
-            (SampleInput::Tokens(ids), encoding)
-        }
-        [first, second] => tokenize_pair(model, [first, second], limit)?,
+        [text] => encoder.encode(text, None)?,
+        [first, second] => encoder.encode(first, Some(second))?,
         _ => bail!("--text {} times: give it once, or twice for a pair", texts.len()),
     };
     let note = encoding.truncated.then(|| {

@@ -89,6 +89,26 @@ fn a_training_says_what_it_read() {
     }
 }
 
+/// The same words, the classes told apart by which text they stand in.
+const PAIRS: &str = "premise\thypothesis\tlabel\nred\tblue\ta\nred red\tblue\ta\nblue\tred\tb\n\
+                     blue\tred red\tb\nblue\tred red red\tb\n";
+
+#[test]
+fn pairs_are_trained_on() {
+    let files = Files::new();
+    let test = files.write("test.csv", "label,sentence1,sentence2\na,red,blue\nb,blue,red\n");
+    let output = files.texts(PAIRS.as_bytes(), &["--test", test.to_str().unwrap()]);
+    let message = said(&output);
+    assert!(output.status.success(), "{message}");
+    for words in [
+        "train.tsv: 5 samples, 2 classes: a 2, b 3",
+        "tokens: median 6, longest 6; 1 texts cut at 6 tokens",
+        "test.csv: 2 samples",
+    ] {
+        assert!(message.contains(words), "\"{words}\" is not in: {message}");
+    }
+}
+
 #[test]
 fn data_that_cannot_be_meant_are_refused_before_the_first_step() {
     let one: String = (0..9).map(|i| format!("a\t{}\n", "red ".repeat(i + 1))).collect();
