@@ -134,6 +134,16 @@ pub fn read(path: &Path, bytes: &[u8], header: Header) -> Result<Rows> {
     Ok(found)
 }
 
+/// The lines of a text file, as they are.
+///
+/// # Errors
+/// It is no text, or its lines end in CR.
+pub fn lines(bytes: &[u8]) -> Result<Vec<String>> {
+    let text = decode(bytes)?;
+    check_line_ends(&text)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 impl Rows {
     /// Adds the row of a record, unless it has no text.
     fn add(&mut self, record: &StringRecord, columns: &Columns, line: u64) -> Result<()> {

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::preparation::Preparation;
 use coda_converter::session::Session;
+use coda_converter::similarity::Similarity;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
 use coda_runtime::config::{
@@ -194,7 +195,7 @@ impl Tiny {
             longest: 7,
             prompts: [("query", "the "), ("none", "")].map(|(a, b)| (a.into(), b.into())).to_vec(),
             default_prompt: Some(0),
-            similarity: None,
+            similarity: Similarity::Cosine,
         };
         tiny.task.head = None;
         tiny.task.labels = Vec::new();

@@ -447,7 +447,9 @@ fn what_the_device_has_not_is_said() {
     let config = |json: Value| Files::listed(&list, [("tokenizer_config.json", json)]);
     let japanese =
         json!({"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"});
-    config(japanese).refused(&["tokenizer_class", "BertJapaneseTokenizer", "mecab"]);
+    config(japanese).refused(&["tokenizer_class", "BertJapaneseTokenizer"]);
+    config(json!({"never_split": ["red"]})).refused(&["never_split = [\"red\"]", "added tokens"]);
+    config(json!({"do_basic_tokenize": false})).refused(&["do_basic_tokenize = false"]);
     config(json!({"truncation_side": "left"})).refused(&["truncation_side", "left"]);
     config(json!({"split_special_tokens": true})).refused(&["split_special_tokens"]);
     Files::of_json([("merges.txt", json!(""))]).refused(&["ids only", "merges.txt"]);
