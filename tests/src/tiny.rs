@@ -520,6 +520,7 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         ids_only: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
+        remade: Vec::new(),
         notes: Vec::new(),
         float_attention: false,
     }

@@ -445,7 +445,7 @@ fn json_tells_what_the_plain_answer_tells() {
 
 /// The base of an embedding model whose embeddings are compared so.
 fn embedding(place: &Place, similarity: Similarity) -> String {
-    let mut tiny = Tiny::bert_heads();
+    let mut tiny = Tiny::bert();
     tiny.base.texts.similarity = similarity;
     place.base(&tiny)
 }
@@ -511,6 +511,19 @@ fn texts_of_a_file_are_answered_line_by_line() {
     }
     let pictures = place.bundle(&Tiny::vit());
     refused(&["run", &pictures, "--texts", &texts], INPUT, &["reads images of "]);
+}
+
+#[test]
+fn every_tensor_that_is_packed_is_listed_within_80_columns() {
+    let place = Place::new();
+    let out = place.path("out.coda");
+    let shown = succeeded(&["pack", "--base", &place.model(1.0), "-o", &out, "--tensors"]);
+    let widest = shown
+        .lines()
+        .filter(|line| line.starts_with(['│', '┌']))
+        .max_by_key(|line| line.chars().count());
+    assert!(widest.unwrap().chars().count() <= 80, "{shown}");
+    assert!(shown.contains("every tensor"), "{shown}");
 }
 
 #[test]

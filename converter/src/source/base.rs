@@ -51,6 +51,9 @@ pub struct Base {
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
     pub names: BTreeMap<Place, String>,
+    /// Names of tensors that are read otherwise than a file holds them: a part, several as one, without
+    /// some rows, by distance. A base that has any cannot be written as it was.
+    pub remade: Vec<String>,
     /// What was found and is not read, for people.
     pub notes: Vec<String>,
     /// Keep the products of attention in f32 where integer weights would make them int8.
@@ -157,6 +160,7 @@ impl Base {
 
     /// An encoder with its tensors, and nothing that stands beside them.
     fn of(encoder: Encoder, tensors: BTreeMap<Place, FloatTensor>, path: &Path) -> Self {
+        let remade = encoder.entries.iter().filter(|entry| !entry.is_same());
         Self {
             path: path.to_owned(),
             config: encoder.config,
@@ -169,6 +173,7 @@ impl Base {
             texts: TextSettings::default(),
             ids_only: None,
             unused: Vec::new(),
+            remade: remade.map(|entry| entry.name.clone()).collect(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
             notes: note(fields::CONFIG, &encoder.unknown).into_iter().collect(),
             float_attention: false,
