@@ -67,6 +67,7 @@ pub struct Nor<const WORD: usize, const SECTOR: usize> {
 
 impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     /// Flash of `sectors` sectors with bits by chance in it, as before its first use.
+    #[must_use]
     pub fn new(sectors: usize, seed: u64) -> Self {
         let mut nor = Self::of(vec![0; sectors * SECTOR], seed);
         for index in 0..nor.cells.len() {
@@ -76,17 +77,20 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Flash with these bytes in it.
+    #[must_use]
     pub fn of(cells: Vec<u8>, seed: u64) -> Self {
         let unstable = vec![0; cells.len()];
         Self { cells, unstable, steps: 0, cut: None, off: false, random: seed }
     }
 
     /// Words written and sectors erased since power-up.
+    #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
     }
 
     /// Every byte, as it reads now.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.cells
     }
@@ -97,6 +101,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Cells that are unstable.
+    #[must_use]
     pub fn unstable_cells(&self) -> u32 {
         self.unstable.iter().map(|mask| mask.count_ones()).sum()
     }

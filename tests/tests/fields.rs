@@ -31,7 +31,7 @@ struct Setup {
     files: Files,
 }
 
-fn files(value: Value) -> Files {
+fn files(value: &Value) -> Files {
     value.as_object().unwrap().clone()
 }
 
@@ -133,7 +133,7 @@ fn sentence() -> Setup {
             "type": format!("sentence_transformers.models.{kind}")})
     };
     let decoder = json!({"10": {"content": "Xy", "special": false, "single_word": false}});
-    let files = files(json!({
+    let files = files(&json!({
         "config.json": bert_config(),
         "tokenizer.json": tokenizer(),
         "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": true,
@@ -153,7 +153,7 @@ fn sentence() -> Setup {
 
 /// A vocabulary as a list, with the files of older tokenizers.
 fn list() -> Setup {
-    let files = files(json!({
+    let files = files(&json!({
         "config.json": bert_config(),
         "vocab.txt": WORDS.join("\n"),
         "tokenizer_config.json": {"do_lower_case": true, "model_max_length": 16},
@@ -167,7 +167,7 @@ fn list() -> Setup {
 fn alone(edit: impl Fn(&mut Value)) -> Setup {
     let mut json = tokenizer();
     edit(&mut json);
-    let files = files(json!({"config.json": bert_config(), "tokenizer.json": json}));
+    let files = files(&json!({"config.json": bert_config(), "tokenizer.json": json}));
     Setup { weights: bert_weights(), files }
 }
 
@@ -175,7 +175,7 @@ fn images() -> Setup {
     let preprocessor = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 6,
         "crop_size": 4, "do_center_crop": true, "rescale_factor": 0.25});
     let files =
-        files(json!({"config.json": vit_config(), "preprocessor_config.json": preprocessor}));
+        files(&json!({"config.json": vit_config(), "preprocessor_config.json": preprocessor}));
     Setup { weights: vit_weights(), files }
 }
 

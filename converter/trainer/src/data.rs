@@ -269,7 +269,10 @@ impl<'b> Reader<'b> {
             let lengths = samples.iter().map(|sample| tokens(sample).len());
             let ranges = crate::model::ranges(lengths);
             let ids = samples.iter().flat_map(|sample| tokens(sample).iter().copied()).collect();
-            let inputs = Inputs::Tokens { ids, types: samples.iter().flat_map(types).collect() };
+            let inputs = Inputs::Tokens {
+                ids,
+                types: samples.iter().flat_map(|sample| types(sample)).collect(),
+            };
             return Ok(Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 });
         };
         let batch = self.images(samples, grid, augmentation, draws)?;
@@ -325,7 +328,7 @@ fn tokens(sample: &Sample) -> &[u32] {
 }
 
 /// The type of each token: 1 in the second text of a pair whose types count, else 0.
-fn types(sample: &&Sample) -> Vec<u32> {
+fn types(sample: &Sample) -> Vec<u32> {
     match &sample.input {
         SampleInput::Typed { types, .. } => types.iter().copied().map(u32::from).collect(),
         _ => vec![0; tokens(sample).len()],

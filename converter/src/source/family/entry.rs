@@ -46,7 +46,7 @@ impl Entry {
     /// The file holds it as the encoder reads it.
     pub(in crate::source) fn is_same(&self) -> bool {
         match &self.stored {
-            Stored::Same => true,
+            Stored::Same | Stored::After(0) => true,
             Stored::Positions { from, to, without } => from == to && *without == 0,
             _ => false,
         }
