@@ -31,7 +31,8 @@ const MOST: usize = 1 << 20;
 /// Writes a safetensors file with this header and as many bytes of weights as a number in it says.
 fn write_weights(path: &Path, header: &[u8]) {
     let numbers = header.split(|byte| !byte.is_ascii_digit());
-    let numbers = numbers.filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let numbers =
+        numbers.filter_map(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
     let data = numbers.filter(|bytes| *bytes <= MOST).max().unwrap_or(0);
     let length = (header.len() as u64).to_le_bytes();
     // Small floats of every type.
