@@ -79,7 +79,7 @@ pub static FIELDS: &[Fields] = &[
     read(
         CONFIG,
         "model_type architectures id2label num_labels problem_type pad_token_id tokenizer_class \
-         use_task_id hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
+         use_task_id input_embedding_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
          layer_norm_eps vocab_size max_position_embeddings type_vocab_size \
          dim hidden_dim n_heads n_layers activation \
          d_model d_ff d_kv num_heads num_layers feed_forward_proj is_gated_act dense_act_fn \
