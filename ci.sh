@@ -40,10 +40,10 @@ stage_docs() {
 
 stage_test() { cargo test --locked --release --workspace; }
 
-# What cannot happen does not: the runtime's own assertions, which a release leaves out.
+# What cannot happen does not: the own assertions of runtime and converter, which a release leaves out.
 stage_checked() {
   local checked=(--locked --release --config .ci/checked.toml) tests=() name
-  for name in vectors parity routing workers memory format hostile models deadline kernels; do
+  for name in directories families tokenizers sentence vectors parity routing workers memory format hostile models deadline kernels; do
     tests+=(--test "$name")
   done
   cargo test "${checked[@]}" --workspace --lib "${tests[@]}"

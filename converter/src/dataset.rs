@@ -106,7 +106,7 @@ impl Labelled {
     }
 }
 
-/// Reads a labelled set for `model`: TSV or CSV of label and text ([`rows`]), safetensors of token ids
+/// Reads a labelled set for `model`: TSV or CSV of label and text or pair of texts ([`rows`]), safetensors of token ids
 /// (`input_ids`, `lengths`, `labels`), IDX images with an IDX file of labels beside them, or a folder of
 /// class folders of pictures. gzip is unpacked.
 ///
@@ -288,15 +288,15 @@ fn read_texts(
     let places: Vec<_> =
         rows.rows.iter().map(|row| (&*row.label, format!("line {}", row.line))).collect();
     let labels = label_indices(&places, reading, model)?;
-    let limit = model.max_tokens().unwrap_or(usize::MAX);
+    let encoder = Encoder::of(model)?;
     let mut set = Labelled { passed_over: rows.empty, notes: rows.notes(), ..Labelled::default() };
     for (row, label) in rows.rows.iter().zip(labels) {
         let start = Instant::now();
-        let encoded = tokenize(model, &row.text, limit);
-        let (ids, encoding) = encoded.with_context(|| format!("line {}", row.line))?;
+        let encoded = encoder.encode(&row.text, row.second.as_deref());
+        let (input, encoding) = encoded.with_context(|| format!("line {}", row.line))?;
         let tokenizing = start.elapsed().as_secs_f64();
         set.cut += usize::from(encoding.truncated);
-        set.samples.push(Sample { input: SampleInput::Tokens(ids), label, tokenizing });
+        set.samples.push(Sample { input, label, tokenizing });
     }
     Ok(set)
 }
@@ -345,45 +345,69 @@ fn check_labels(samples: &[Sample], model: &Model<'_>) -> Result<()> {
     }
 }
 
-/// Token ids of a text, at most `limit`, with what the tokenizer says of it.
-///
-/// # Errors
-/// The package has no vocabulary, or the text has no token.
-pub fn tokenize(model: &Model<'_>, text: &str, limit: usize) -> Result<(Vec<u32>, Encoding)> {
-    let tokenizer = tokenizer(model)?;
-    // No text has more tokens than bytes, but for the two special ones.
-    let mut ids = vec![0; limit.min(text.len() + 2)];
-    let encoding = tokenizer.encode(text, &mut ids);
-    ensure!(encoding.total > 2, "the text is empty: it has no token");
-    ids.truncate(encoding.len);
-    Ok((ids, encoding))
+/// Makes inputs of texts and of pairs of texts.
+#[derive(Debug)]
+pub struct Encoder<'v> {
+    /// The tokenizer of the model.
+    pub tokenizer: WordPiece<'v>,
+    /// Which of the two texts a token is of changes what the model computes.
+    pub typed: bool,
+    /// The most tokens of an input; a pair is cut at the end of its longer text.
+    pub limit: usize,
 }
 
-/// Two texts as one input of at most `limit` tokens, with what the tokenizer says of them.
-///
-/// # Errors
-/// The package has no vocabulary, the model does not say what pairs are, or a text has no token.
-pub fn tokenize_pair(
-    model: &Model<'_>,
-    texts: [&str; 2],
-    limit: usize,
-) -> Result<(SampleInput, Encoding)> {
-    let tokenizer = tokenizer(model)?;
-    let pairs = tokenizer.vocabulary().options().pairs;
-    ensure!(pairs != Pairs::Unknown, "the tokenizer of the model has no template for two texts");
-    for (name, text) in ["first", "second"].into_iter().zip(texts) {
-        let pieces = tokenizer.encode(text, &mut []).total;
-        ensure!(pieces > 2, "the {name} text is empty: it has no token");
+impl<'v> Encoder<'v> {
+    /// Of the tokenizer in the package of `model`.
+    ///
+    /// # Errors
+    /// The package has no vocabulary.
+    pub fn of(model: &Model<'v>) -> Result<Self> {
+        let (tokenizer, typed) = (tokenizer(model)?, reads_types(&model.config().embedding));
+        Ok(Self { tokenizer, typed, limit: model.max_tokens().unwrap_or(usize::MAX) })
     }
-    // No text has more tokens than bytes, but for the special ones.
-    let most = limit.min(texts[0].len() + texts[1].len() + 4);
-    let (mut ids, mut types) = (vec![0; most], vec![0; most]);
-    let encoding = tokenizer.encode_pair(texts[0], texts[1], &mut ids, &mut types);
-    ids.truncate(encoding.len);
-    types.truncate(encoding.len);
-    let typed = matches!(model.config().embedding, Embedding::Tokens { token_types: 2.., .. });
-    let input = if typed { SampleInput::Typed { ids, types } } else { SampleInput::Tokens(ids) };
-    Ok((input, encoding))
+
+    /// One text, or two as a pair, with what the tokenizer says of them.
+    ///
+    /// # Errors
+    /// A text has no token, or the tokenizer does not say what pairs are.
+    pub fn encode(&self, text: &str, second: Option<&str>) -> Result<(SampleInput, Encoding)> {
+        if let Some(second) = second {
+            return self.encode_pair([text, second]);
+        }
+        // No text has more tokens than bytes, but for the two special ones.
+        let mut ids = vec![0; self.limit.min(text.len() + 2)];
+        let encoding = self.tokenizer.encode(text, &mut ids);
+        ensure!(encoding.total > 2, "the text is empty: it has no token");
+        ids.truncate(encoding.len);
+        Ok((SampleInput::Tokens(ids), encoding))
+    }
+
+    fn encode_pair(&self, texts: [&str; 2]) -> Result<(SampleInput, Encoding)> {
+        let pairs = self.tokenizer.vocabulary().options().pairs;
+        ensure!(
+            pairs != Pairs::Unknown,
+            "the tokenizer of the model has no template for two texts: give it one"
+        );
+        for (name, text) in ["first", "second"].into_iter().zip(texts) {
+            let pieces = self.tokenizer.encode(text, &mut []).total;
+            ensure!(pieces > 2, "the {name} text is empty: it has no token");
+        }
+        // No text has more tokens than bytes, but for the special ones.
+        let most = self.limit.min(texts[0].len() + texts[1].len() + 4);
+        let (mut ids, mut types) = (vec![0; most], vec![0; most]);
+        let encoding = self.tokenizer.encode_pair(texts[0], texts[1], &mut ids, &mut types);
+        ids.truncate(encoding.len);
+        types.truncate(encoding.len);
+        let input =
+            if self.typed { SampleInput::Typed { ids, types } } else { SampleInput::Tokens(ids) };
+        Ok((input, encoding))
+    }
+}
+
+/// Whether a model tells the texts of a pair apart by the types of their tokens.
+#[must_use]
+pub const fn reads_types(embedding: &Embedding) -> bool {
+    matches!(embedding, Embedding::Tokens { token_types: 2.., .. })
 }
 
 fn tokenizer<'m>(model: &Model<'m>) -> Result<WordPiece<'m>> {

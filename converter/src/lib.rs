@@ -17,6 +17,7 @@
 //! | [`classes`] | the labels of a file against those of a model |
 //! | [`picture`] | picture files as pixels |
 //! | [`preparation`] | how pictures are resized |
+//! | [`similarity`] | how embeddings are compared |
 //! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
 //! | [`timeline`] | when each stage of an inference ended |
@@ -50,6 +51,7 @@ pub mod rows;
 pub mod say;
 pub mod session;
 pub mod sign;
+pub mod similarity;
 pub mod smooth;
 pub mod source;
 pub mod timeline;

@@ -1,4 +1,4 @@
-//! Labelled texts as they lie on disks: TSV and CSV, whatever program wrote them.
+//! Labelled texts and pairs of texts as they lie on disks: TSV and CSV, whatever program wrote them.
 //!
 //! A file is CSV if its name ends in `.csv`, else TSV. CSV has quotes. TSV has them if it is as pandas
 //! writes it: every field with a quote in it is quoted, and no quote stands elsewhere; in any other TSV a
@@ -32,8 +32,19 @@ const TEXTS: [&str; 16] = [
     "question",
     "question1",
 ];
-/// Column names that mean the second text of a pair.
-const SECONDS: [&str; 6] = ["sentence2", "text2", "text_b", "text_pair", "hypothesis", "question2"];
+/// Column names that mean the two texts of a pair, in their order.
+const PAIRS: [[&str; 2]; 10] = [
+    ["sentence1", "sentence2"],
+    ["premise", "hypothesis"],
+    ["text_a", "text_b"],
+    ["text1", "text2"],
+    ["question1", "question2"],
+    ["question", "sentence"],
+    ["question", "answer"],
+    ["text", "text_pair"],
+    ["query", "passage"],
+    ["query", "document"],
+];
 /// Column names that number the rows.
 const NUMBERS: [&str; 5] = ["", "id", "idx", "index", "unnamed: 0"];
 /// What other files than texts begin with.
@@ -62,7 +73,7 @@ pub enum Header {
     No,
 }
 
-/// One labelled text.
+/// One labelled text, or pair of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The line it begins in, from 1.
@@ -71,6 +82,8 @@ pub struct Row {
     pub label: String,
     /// The text.
     pub text: String,
+    /// The second text, if the file has pairs.
+    pub second: Option<String>,
 }
 
 /// The rows of a file.
@@ -78,8 +91,10 @@ pub struct Row {
 pub struct Rows {
     /// Those with a text.
     pub rows: Vec<Row>,
-    /// How many had none, and were passed over.
+    /// How many had none, or half a pair, and were passed over.
     pub empty: usize,
+    /// They are pairs by their three columns, which no header names.
+    pub assumed_pairs: bool,
 }
 
 /// Reads labelled texts: `bytes` of the file `path`.
@@ -108,6 +123,7 @@ pub fn read(path: &Path, bytes: &[u8], header: Header) -> Result<Rows> {
             let first = Columns::new(&record, header).with_context(at)?;
             if !first.named {
                 found.add(&record, &first, line).with_context(at)?;
+                found.assumed_pairs = first.second.is_some();
             }
             columns = Some(first);
             continue;
@@ -118,18 +134,29 @@ pub fn read(path: &Path, bytes: &[u8], header: Header) -> Result<Rows> {
     Ok(found)
 }
 
+/// The lines of a text file, as they are.
+///
+/// # Errors
+/// It is no text, or its lines end in CR.
+pub fn lines(bytes: &[u8]) -> Result<Vec<String>> {
+    let text = decode(bytes)?;
+    check_line_ends(&text)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 impl Rows {
     /// Adds the row of a record, unless it has no text.
     fn add(&mut self, record: &StringRecord, columns: &Columns, line: u64) -> Result<()> {
         let field = |column: usize| record.get(column).unwrap_or_default();
         let label = trim(field(columns.label));
         ensure!(!label.is_empty(), "the label is empty");
-        if trim(field(columns.text)).is_empty() {
+        let mut texts = std::iter::once(columns.text).chain(columns.second).map(field);
+        if texts.clone().any(|text| trim(text).is_empty()) {
             self.empty += 1;
             return Ok(());
         }
-        let (label, text) = (label.to_owned(), field(columns.text).to_owned());
-        self.rows.push(Row { line, label, text });
+        let (label, text) = (label.to_owned(), texts.next().unwrap_or_default().to_owned());
+        self.rows.push(Row { line, label, text, second: texts.next().map(str::to_owned) });
         Ok(())
     }
 
@@ -137,12 +164,17 @@ impl Rows {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if self.assumed_pairs {
+            notes.push(
+                "three columns without a header: read as a label and a pair of texts".to_owned(),
+            );
+        }
         if self.empty > 0 {
             notes.push(format!("{} rows without a text were passed over", self.empty));
         }
         let (mut labels, mut twice, mut torn) = (HashMap::new(), 0, 0);
-        for Row { label, text, .. } in &self.rows {
-            match labels.insert(text.trim(), label) {
+        for Row { label, text, second, .. } in &self.rows {
+            match labels.insert((text.trim(), second.as_deref().map(str::trim)), label) {
                 Some(other) if other == label => twice += 1,
                 Some(_) => torn += 1,
                 None => {}
@@ -264,6 +296,8 @@ fn quoted_length(text: &str) -> Option<usize> {
 struct Columns {
     label: usize,
     text: usize,
+    /// The second text of pairs.
+    second: Option<usize>,
     count: usize,
     /// They are named in the first line.
     named: bool,
@@ -273,10 +307,9 @@ impl Columns {
     /// From the first line.
     fn new(first: &StringRecord, header: Header) -> Result<Self> {
         let names: Vec<String> = first.iter().map(|field| trim(field).to_lowercase()).collect();
-        let has = |known: &[&str]| names.iter().any(|name| known.contains(&&**name));
         let count = names.len();
-        let named = has(&LABELS)
-            && has(&TEXTS)
+        let named = names.iter().any(|name| LABELS.contains(&&**name))
+            && names.iter().any(|name| is_text(name))
             && (count > 2 || !names.iter().any(|name| is_unknown(name)));
         if header == Header::Yes || (header == Header::Auto && named) {
             return Self::named(&names);
@@ -285,35 +318,68 @@ impl Columns {
             count != 1,
             "one field, where a label and a text are read: no tab or comma between"
         );
-        ensure!(count == 2, "a third column: pairs of texts are not read, leave it out");
-        Ok(Self { label: 0, text: 1, count, named: false })
+        ensure!(
+            count <= 3,
+            "{count} columns without a header: a label and a text are read, or a label and the two \
+             texts of a pair; leave the others out"
+        );
+        Ok(Self { label: 0, text: 1, second: (count == 3).then_some(2), count, named: false })
     }
 
     /// From the names of a header; of two columns, one name says what both are.
     fn named(names: &[String]) -> Result<Self> {
-        let position = |known: &[&str]| names.iter().position(|name| known.contains(&&**name));
-        let count = names.len();
-        if let Some(second) = position(&SECONDS) {
-            bail!("column \"{}\": pairs of texts are not read, leave it out", names[second]);
-        }
-        let (label, text) = match (position(&LABELS), position(&TEXTS)) {
+        let label = names.iter().position(|name| LABELS.contains(&&**name));
+        let (count, texts) = (names.len(), text_columns(names)?);
+        let second = texts.get(1).copied();
+        let (label, text) = match (label, texts.first().copied()) {
             (Some(label), Some(text)) => (label, text),
             (Some(label), None) if count == 2 => (label, 1 - label),
-            (None, Some(text)) if count == 2 => (1 - text, text),
+            (None, Some(text)) if count == 2 && second.is_none() => (1 - text, text),
             (None, None) if count == 2 => (0, 1),
-            _ => bail!("no column is named label, or none text"),
+            _ => bail!("no column is named label, or none text (of a pair: sentence1, sentence2)"),
         };
         if let Some(unknown) = names.iter().find(|name| count > 2 && is_unknown(name)) {
             bail!("column \"{unknown}\" is neither the label nor the text: leave it out");
         }
-        Ok(Self { label, text, count, named: true })
+        Ok(Self { label, text, second, count, named: true })
     }
+}
+
+/// The columns that a header names as texts: none, one, or the two of a pair in their order.
+fn text_columns(names: &[String]) -> Result<Vec<usize>> {
+    let found: Vec<usize> = (0..names.len()).filter(|column| is_text(&names[*column])).collect();
+    let position = |known: &str| names.iter().position(|name| name == known);
+    let both = |[first, second]: [&str; 2]| Some(vec![position(first)?, position(second)?]);
+    match &found[..] {
+        [] => Ok(found),
+        [one] => {
+            let name = &*names[*one];
+            ensure!(
+                TEXTS.contains(&name),
+                "column \"{name}\" is half a pair: the other is missing"
+            );
+            Ok(found)
+        }
+        [first, second] => PAIRS.into_iter().find_map(both).with_context(|| {
+            let [first, second] = [first, second].map(|column| &names[*column]);
+            format!(
+                "columns \"{first}\" and \"{second}\" are texts: leave one out, or call them \
+                 sentence1 and sentence2 if they are pairs"
+            )
+        }),
+        [_, _, third, ..] => {
+            bail!("column \"{}\" is a third text: leave out what is not read", names[*third])
+        }
+    }
+}
+
+fn is_text(name: &str) -> bool {
+    TEXTS.contains(&name) || PAIRS.as_flattened().contains(&name)
 }
 
 /// Whether a column has no name that is known.
 fn is_unknown(name: &str) -> bool {
-    let lists: [&[&str]; 4] = [&LABELS, &TEXTS, &SECONDS, &NUMBERS];
-    !lists.iter().any(|list| list.contains(&name))
+    !is_text(name) && !LABELS.contains(&name) && !NUMBERS.contains(&name)
 }
 
 /// The characters of a file.

@@ -7,7 +7,7 @@ seconds=${1:-60}
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
-mkdir -p corpus/parse corpus/bind_and_run corpus/update corpus/tokenizer
+mkdir -p corpus/parse corpus/bind_and_run corpus/update corpus/tokenizer corpus/directory
 for file in ../golden/*.coda; do
     name=$(basename "$file" .coda)
     cp "$file" "corpus/parse/$name"
@@ -24,13 +24,18 @@ for file in ../golden/*.signed; do
 done
 # tokenizer reads tokenizer.json, three more files, vocab.txt and a text, with zero bytes between.
 cp seeds/tokenizer-* corpus/tokenizer/
+# directory reads twelve files of a model directory and the header of its weights, alike.
+cp seeds/directory-* corpus/directory/
+# Both write files: in memory, if that can be.
+[ ! -d /dev/shm ] || export TMPDIR=/dev/shm
 
 passed=0
 failed=0
-for target in parse bind_and_run update tokenizer; do
+for target in parse bind_and_run update tokenizer directory; do
     echo "== $target, $seconds s"
     if cargo +nightly fuzz run --fuzz-dir . "$target" -- \
-        -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1; then
+        -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+        -print_final_stats=1; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))

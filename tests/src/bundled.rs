@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const PROVENANCE: &str = include_str!("../../converter/default/PROVENANCE.md");
 
 /// Its folder in Hugging Face's form, `coda.safetensors` beside.
+#[must_use]
 pub fn model_directory() -> PathBuf {
     directory().join("fashion-vit")
 }
@@ -19,6 +20,9 @@ fn directory() -> PathBuf {
 }
 
 /// Its weights.
+///
+/// # Errors
+/// A file is missing or damaged.
 pub fn open() -> Result<(Base, Task)> {
     let base = Base::open(&model_directory(), None)?;
     let task = Task::open(&model_directory().join("coda.safetensors"), &base)?;
@@ -26,12 +30,18 @@ pub fn open() -> Result<(Base, Task)> {
 }
 
 /// Packs it.
+///
+/// # Errors
+/// It cannot be packed.
 pub fn pack(weights: WeightType) -> Result<Packages> {
     let (base, task) = open()?;
     Packages::of(&base, &task, weights, PROVENANCE)
 }
 
 /// An image of each class, in order: pixels row by row.
+///
+/// # Errors
+/// A picture is missing or damaged.
 pub fn images() -> Result<Vec<Vec<u8>>> {
     let read = |label| {
         let path = directory().join(format!("images/{label}.png"));

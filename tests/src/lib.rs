@@ -1,5 +1,4 @@
 //! Cross-cutting tests of coda-edge: what the test binaries and heavier commands share.
-#![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "for tests")]
 
 pub mod bundled;
 pub mod head64;

@@ -55,6 +55,9 @@ struct Target<'c> {
 impl Crate {
     /// Follows `mod` from the file `root`. Modules of unit tests are left out: they look at a file
     /// from outside, and no program has them.
+    ///
+    /// # Errors
+    /// A file is no Rust, or one that `mod` names is missing.
     pub fn read(files: &Files, root: &str) -> Result<Self> {
         let mut read = Self::default();
         let mut declared = vec!["crate".to_owned()];
@@ -79,6 +82,7 @@ impl Crate {
     }
 
     /// Every use of one file by another.
+    #[must_use]
     pub fn uses(&self) -> BTreeSet<Use> {
         let modules = self.paths.iter();
         modules

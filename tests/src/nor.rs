@@ -99,6 +99,7 @@ pub struct Nor<const WORD: usize, const SECTOR: usize> {
 
 impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     /// Flash of `sectors` sectors with bits by chance in it, as before its first use.
+    #[must_use]
     pub fn new(sectors: usize, seed: u64) -> Self {
         let mut nor = Self::of(vec![0; sectors * SECTOR], seed);
         for index in 0..nor.cells.len() {
@@ -108,6 +109,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Flash with these bytes in it.
+    #[must_use]
     pub fn of(cells: Vec<u8>, seed: u64) -> Self {
         let (bytes, words) = (cells.len(), cells.len() / WORD);
         Self {
@@ -134,6 +136,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Words written and sectors erased since power-up.
+    #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
     }
@@ -171,6 +174,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Every byte, as it reads now.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.cells
     }
@@ -181,6 +185,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Cells that are unstable.
+    #[must_use]
     pub fn unstable_cells(&self) -> u32 {
         self.unstable.iter().map(|mask| mask.count_ones()).sum()
     }

@@ -9,11 +9,15 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// The workspace's root.
+#[must_use]
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Every file below `root` that git tracks and whose name ends so, relative to `root`.
+///
+/// # Errors
+/// git does not run, or `root` is in no repository.
 pub fn tracked(root: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let output = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -46,6 +50,9 @@ pub struct Source {
 
 impl Source {
     /// Reads a file's text.
+    ///
+    /// # Errors
+    /// It is no Rust.
     pub fn parse(text: &str) -> Result<Self> {
         let mut source = Self { lines: text.lines().count(), ..Self::default() };
         source.visit_file(&syn::parse_file(text)?);
@@ -53,6 +60,9 @@ impl Source {
     }
 
     /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no Rust.
     pub fn open(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         Self::parse(&text).with_context(|| path.display().to_string())
@@ -113,6 +123,7 @@ fn is_tuple(ty: &syn::Type) -> bool {
 }
 
 /// `#[cfg(test)]`
+#[must_use]
 pub fn is_test(attribute: &syn::Attribute) -> bool {
     let test = |list: &syn::MetaList| list.tokens.to_string() == "test";
     attribute.path().is_ident("cfg") && attribute.meta.require_list().is_ok_and(test)

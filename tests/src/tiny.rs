@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_converter::preparation::Preparation;
 use coda_converter::session::Session;
+use coda_converter::similarity::Similarity;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
 use coda_runtime::config::{
@@ -82,6 +83,7 @@ pub enum TinyInput {
 
 impl TinyInput {
     /// The input as an executor reads it.
+    #[must_use]
     pub fn view(&self) -> Input<'_> {
         match self {
             Self::Tokens { ids, types } => Input::typed(ids, types),
@@ -118,6 +120,9 @@ pub struct Packages {
 
 impl Packages {
     /// Packs base, task and bundle.
+    ///
+    /// # Errors
+    /// One cannot be packed.
     pub fn of(base: &Base, task: &Task, weights: WeightType, provenance: &str) -> Result<Self> {
         let base = pack_base(smooth(base, weights)?.as_ref(), weights, provenance)?.bytes;
         let task = pack_task(task, &base.parse()?, weights, provenance)?.bytes;
@@ -126,6 +131,9 @@ impl Packages {
     }
 
     /// The model of the bundle.
+    ///
+    /// # Errors
+    /// Base and task do not belong together.
     pub fn model(&self) -> Result<Model<'_>> {
         Ok(Model::from_package(&self.bundle.parse()?)?)
     }
@@ -133,11 +141,13 @@ impl Packages {
 
 impl Tiny {
     /// Every family.
+    #[must_use]
     pub fn all() -> [Self; 6] {
         [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain(), Self::albert(), Self::clip()]
     }
 
     /// [`Self::bert`] with tables of a width of their own, layers that share their weights, SiLU.
+    #[must_use]
     pub fn albert() -> Self {
         let Config { mut embedding, .. } = bert_config();
         if let Embedding::Tokens { projected, .. } = &mut embedding {
@@ -149,6 +159,7 @@ impl Tiny {
     }
 
     /// [`Self::vit`] with three prefix tokens, a norm before the layers, the quick GELU.
+    #[must_use]
     pub fn clip() -> Self {
         let Config { mut embedding, .. } = vit_config();
         if let Embedding::Patches { prefix_tokens, norm, .. } = &mut embedding {
@@ -159,6 +170,7 @@ impl Tiny {
     }
 
     /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-low-rank.
+    #[must_use]
     pub fn bert() -> Self {
         Self::bert_of(bert_config())
     }
@@ -194,7 +206,7 @@ impl Tiny {
             longest: 7,
             prompts: [("query", "the "), ("none", "")].map(|(a, b)| (a.into(), b.into())).to_vec(),
             default_prompt: Some(0),
-            similarity: None,
+            similarity: Similarity::Cosine,
         };
         tiny.task.head = None;
         tiny.task.labels = Vec::new();
@@ -239,11 +251,13 @@ impl Tiny {
 
     /// Pixels, a class token that is pinned, LayerScale, a classifier of its own; k-to-low-rank and
     /// k-to-all.
+    #[must_use]
     pub fn vit() -> Self {
         Self::vit_of(vit_config())
     }
 
     /// The same with heads that are wide enough, so that int8 queries meet low-rank keys by their rank.
+    #[must_use]
     pub fn vit_low_rank() -> Self {
         Self::vit_of(Config { hidden: 16, head_dim: 64, ..vit_config() })
     }
@@ -284,11 +298,13 @@ impl Tiny {
 
     /// `RMSNorm`, relative positions, a gated feed-forward layer, an attention width that is not d;
     /// one dense layer and one k-to-k.
+    #[must_use]
     pub fn t5() -> Self {
         Self::t5_of(true)
     }
 
     /// The same with a plain feed-forward layer.
+    #[must_use]
     pub fn t5_plain() -> Self {
         Self::t5_of(false)
     }
@@ -319,6 +335,7 @@ impl Tiny {
     }
 
     /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
+    #[must_use]
     pub fn minilm_layer(tokens: usize, attention: AttentionMode) -> Self {
         let config = Config {
             embedding: Embedding::Tokens {
@@ -355,11 +372,17 @@ impl Tiny {
     }
 
     /// Packs base, task and bundle.
+    ///
+    /// # Errors
+    /// One cannot be packed.
     pub fn pack(&self, weights: WeightType) -> Result<Packages> {
         Packages::of(&self.base, &self.task, weights, PROVENANCE)
     }
 
     /// Runs the input through `model` at reduction `r` with `kernels`; `read` sees the answer.
+    ///
+    /// # Errors
+    /// The model does not read the input.
     pub fn run<T: Send>(
         &self,
         model: &Model<'_>,
@@ -372,6 +395,9 @@ impl Tiny {
 
     /// Does with bytes from anywhere all that a program does: parse, read every accessor, bind to
     /// the partner in `packages`, tokenise, run twice. Any error is fine, a panic is not.
+    ///
+    /// # Errors
+    /// The first thing that a program would refuse.
     pub fn exercise(&self, bytes: &[u8], packages: &Packages) -> Result<()> {
         let bytes = PackageBytes::new(bytes);
         let package = bytes.parse()?;
@@ -493,6 +519,7 @@ fn vit_config() -> Config {
 }
 
 /// A base with every tensor that `config` asks for.
+#[must_use]
 pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
     let mut maker = Maker::new(&config, seed);
     maker.add_embedding();
@@ -519,6 +546,7 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         ids_only: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
+        remade: Vec::new(),
         notes: Vec::new(),
         float_attention: false,
     }
@@ -657,6 +685,7 @@ impl<'c> Maker<'c> {
 }
 
 /// A layer that is routed as the call says.
+#[must_use]
 pub const fn routing(attention: AttentionMode) -> Routing {
     Routing { attention, reduction: None }
 }

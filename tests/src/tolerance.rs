@@ -20,6 +20,7 @@ pub const OTHER_F32: Tolerance = Tolerance::Relative(1e-4);
 
 impl Tolerance {
     /// `found` is close enough to `expected`.
+    #[must_use]
     pub fn accepts(self, found: f64, expected: f64) -> bool {
         match self {
             Self::Exact => found == expected,

@@ -98,6 +98,9 @@ impl Observer for Recorder {
 }
 
 /// Every vector directory below `root`, sorted.
+///
+/// # Errors
+/// A directory cannot be read.
 pub fn directories(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if root.join("config.json").is_file() && root.join("inputs.safetensors").is_file() {
@@ -127,6 +130,9 @@ pub struct Vectors {
 
 impl Vectors {
     /// Opens a directory and packs its base with f32 weights.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
     pub fn open(directory: &Path) -> Result<Self> {
         let text = std::fs::read(directory.join("config.json"))?;
         let json: Value = serde_json::from_slice(&text)?;
@@ -146,21 +152,27 @@ impl Vectors {
     }
 
     /// Names of the cases.
+    #[must_use]
     pub fn cases(&self) -> Vec<&str> {
         self.config.cases.iter().map(|case| case.file.as_str()).collect()
     }
 
     /// The base as it was read.
+    #[must_use]
     pub const fn base(&self) -> &Base {
         &self.base
     }
 
     /// Token ids of each sequence, without padding.
+    #[must_use]
     pub fn sequences(&self) -> &[Vec<u32>] {
         &self.ids
     }
 
     /// The task with other settings than a case's.
+    ///
+    /// # Errors
+    /// There is no such mode or gate.
     pub fn task(&self, mode: &str, gate: &str) -> Result<Task> {
         let metadata: TaskMetadata = serde_json::from_value(json!({
             "adapter_activation": self.config.adapter_activation,
@@ -176,11 +188,17 @@ impl Vectors {
     }
 
     /// The settings of a case.
+    ///
+    /// # Errors
+    /// There is no such case.
     pub fn settings(&self, case: &str) -> Result<&CaseConfig> {
         self.config.cases.iter().find(|own| own.file == case).context("no such case")
     }
 
     /// Compares another implementation's hidden states and layers of one sequence of a case.
+    ///
+    /// # Errors
+    /// There is no such case, or what is compared has another shape.
     pub fn compare(
         &self,
         case: &str,
@@ -198,6 +216,7 @@ impl Vectors {
     }
 
     /// Checks the dense encoder and every case with `kernels`; one result a check.
+    #[must_use]
     pub fn check(&self, kernels: &'static Kernels) -> Vec<(String, Result<()>)> {
         let name = |case: &str| format!("{}/{case} [{}]", self.directory.display(), kernels.name);
         let dense = (name("dense"), self.check_dense(kernels));

@@ -31,10 +31,13 @@ fn image() -> String {
     text(&workspace().join("converter/default/images/8.png"))
 }
 
-/// The command, built once with the profile of these tests.
+/// The command that `CODA` names, else one built with the profile of these tests.
 fn coda() -> &'static Path {
     static CODA: OnceLock<PathBuf> = OnceLock::new();
     CODA.get_or_init(|| {
+        if let Some(named) = std::env::var_os("CODA") {
+            return named.into();
+        }
         let build = Command::new(env!("CARGO"))
             .args(["build", "--release", "--quiet", "--bin", "coda", "--message-format=json"])
             .current_dir(workspace())

@@ -6,6 +6,7 @@
 use coda_converter::calibrate::Costs;
 use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::{Session, is_not_finite};
+use coda_converter::similarity::Similarity;
 use coda_runtime::config::{Head, HeadKind, Pooling};
 use coda_runtime::executor::{all_finite, largest};
 use coda_runtime::format::Role;
@@ -16,7 +17,7 @@ use coda_runtime::routing::Budget;
 use coda_tests::bundled;
 use coda_tests::tiny::{Tiny, TinyInput};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -428,6 +429,7 @@ fn json_tells_what_the_plain_answer_tells() {
     let long = "the cat sat on the mat . ".repeat(4);
     let found = object(&["run", &text, "--text", &long]);
     assert_eq!(found["cut"], true);
+    assert_eq!(found["total_tokens"], 30);
     assert!(found["notes"][0].as_str().unwrap().contains("were cut"), "{found}");
     assert_eq!(object(&["run", &text, "--text", "the cat"])["cut"], false);
     let tiny = Tiny::vit();
@@ -439,6 +441,89 @@ fn json_tells_what_the_plain_answer_tells() {
     let sum: f64 = likely.iter().map(|pair| pair[1].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
     assert!(found["kernels"].is_string());
+}
+
+/// The base of an embedding model whose embeddings are compared so.
+fn embedding(place: &Place, similarity: Similarity) -> String {
+    let mut tiny = Tiny::bert();
+    tiny.base.texts.similarity = similarity;
+    place.base(&tiny)
+}
+
+#[test]
+fn two_texts_of_an_embedding_model_are_compared_as_it_says() {
+    let place = Place::new();
+    for how in Similarity::ALL {
+        let package = embedding(&place, how);
+        let two = ["run", &package, "--text", "the cat", "--text", "sat on"];
+        let found = object(&two);
+        assert_eq!(found["similarity"]["by"], how.name());
+        let values = |index: usize| -> Vec<f32> {
+            serde_json::from_value(found["texts"][index]["values"].clone()).unwrap()
+        };
+        let expected = how.of(&values(0), &values(1));
+        assert_eq!(found["similarity"]["value"], expected);
+        let alone = object(&["run", &package, "--text", "sat on"]);
+        assert_eq!(alone["values"], found["texts"][1]["values"]);
+        let shown = succeeded(&two);
+        let line = format!("similarity ({}): {expected:.4}", how.name());
+        assert_eq!(shown.lines().next(), Some(&*line), "{shown}");
+        let inspected = succeeded(&["inspect", &package]);
+        assert!(inspected.contains(&format!("compared by    {}", how.name())), "{inspected}");
+    }
+    // A classifier reads both as one input.
+    let found = object(&["run", &place.bundle(&Tiny::bert()), "--text", "the", "--text", "cat"]);
+    assert_eq!((&found["tokens"], &found["label"]), (&json!(5), &found["probabilities"][0][0]));
+}
+
+#[test]
+fn texts_of_a_file_are_answered_line_by_line() {
+    let place = Place::new();
+    let long = "the cat sat on the mat . ".repeat(4);
+    let texts = place.write("texts", format!("the cat\r\n{long}\nsat on"));
+    for package in [place.bundle(&Tiny::bert()), embedding(&place, Similarity::Dot)] {
+        let told = succeeded(&["run", &package, "--texts", &texts, "--json"]);
+        let lines = told.lines().zip(["the cat", &*long, "sat on"]);
+        for (line, text) in lines {
+            let (found, alone): (Value, _) =
+                (serde_json::from_str(line).unwrap(), object(&["run", &package, "--text", text]));
+            for field in ["values", "label", "tokens", "total_tokens", "cut", "notes"] {
+                assert_eq!(found[field], alone[field], "{field} of {text}");
+            }
+        }
+        assert_eq!(told.lines().count(), 3);
+        let shown = succeeded(&["run", &package, "--texts", &texts]);
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+        assert!(shown.contains("note: 1 texts are longer"), "{shown}");
+    }
+    let package = place.bundle(&Tiny::bert());
+    let mut command = Command::new(coda());
+    let command =
+        command.args(["run", &package, "--texts", "-"]).stdin(File::open(&texts).unwrap());
+    assert!(command.output().unwrap().status.success());
+    for (bytes, words) in [
+        (&b"the\n\ncat"[..], &["texts: line 2", "empty"][..]),
+        (b"", &["texts", "no text"]),
+        (b"the\ncaf\xe9", &["texts", "line 2", "0xe9"]),
+    ] {
+        let texts = place.write("texts", bytes);
+        refused(&["run", &package, "--texts", &texts], INPUT, words);
+    }
+    let pictures = place.bundle(&Tiny::vit());
+    refused(&["run", &pictures, "--texts", &texts], INPUT, &["reads images of "]);
+}
+
+#[test]
+fn every_tensor_that_is_packed_is_listed_within_80_columns() {
+    let place = Place::new();
+    let out = place.path("out.coda");
+    let shown = succeeded(&["pack", "--base", &place.model(1.0), "-o", &out, "--tensors"]);
+    let widest = shown
+        .lines()
+        .filter(|line| line.starts_with(['│', '┌']))
+        .max_by_key(|line| line.chars().count());
+    assert!(widest.unwrap().chars().count() <= 80, "{shown}");
+    assert!(shown.contains("every tensor"), "{shown}");
 }
 
 #[test]

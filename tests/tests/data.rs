@@ -83,8 +83,14 @@ fn texts_that_cannot_be_meant_are_refused_with_their_line() {
         ("a.csv", b"pos,a\nneg,\"b\npos,c\n", &["line 2", "quote"]),
         ("a.csv", b"pos,a\nneg,\"b\" c\n", &["line 2", "quote"]),
         ("a.tsv", b"pos\ta\n \tb\n", &["line 2", "label is empty"]),
-        ("a.tsv", b"pos\ta\tb\n", &["line 1", "third column", "pairs"]),
-        ("a.tsv", b"label\tsentence1\tsentence2\nx\ty\tz\n", &["line 1", "sentence2", "pairs"]),
+        ("a.tsv", b"pos\ta\tb\tc\n", &["line 1", "4 columns", "pair"]),
+        ("a.tsv", b"pos\ta\tb\nneg\tc\n", &["line 2", "2 fields", "3"]),
+        ("a.tsv", b"pos\ta\nneg\tb\tc\n", &["line 2", "3 fields", "2"]),
+        ("a.tsv", b"label\tsentence2\nx\ty\n", &["line 1", "sentence2", "half a pair"]),
+        ("a.tsv", b"label\tpremise\tsentence2\nx\ty\tz\n", &["premise", "sentence2", "pairs"]),
+        ("a.tsv", b"label\ttext\treview\nx\ty\tz\n", &["text", "review", "leave one out"]),
+        ("a.tsv", b"label\ttext\tquery\tpassage\nx\ty\tz\tw\n", &["passage", "third text"]),
+        ("a.tsv", b"x\ty\tsentence2\tlabel\na\tb\tc\td\n", &["half a pair"]),
         ("a.csv", b"label,text,source\nx,y,z\n", &["line 1", "source"]),
         ("a.tsv", b"p\0o\0s\0\t\0a\0\n\0", &["line 1", "zero byte"]),
         ("a.tsv.bz2", b"BZh91AY", &["bunzip2"]),
@@ -110,6 +116,39 @@ fn a_header_is_what_it_is_said_to_be() {
     );
     let named = rows::read(Path::new("a.tsv"), b"label\ttext\n", Header::No).unwrap();
     assert_eq!(named.rows[0].label, "label");
+}
+
+#[test]
+fn a_third_column_is_the_second_text_of_a_pair() {
+    let expected = [("pos", "the cat", "sat"), ("neg", "the mat", "on")];
+    for (what, name, text) in [
+        ("no header", "a.tsv", "pos\tthe cat\tsat\nneg\tthe mat\ton\n"),
+        (
+            "GLUE",
+            "a.tsv",
+            "idx\tsentence1\tsentence2\tlabel\n0\tthe cat\tsat\tpos\n1\tthe mat\ton\tneg\n",
+        ),
+        ("NLI", "a.csv", "premise,hypothesis,label\nthe cat,sat,pos\nthe mat,on,neg\n"),
+        ("QNLI", "a.csv", "label,sentence,question\npos,sat,the cat\nneg,on,the mat\n"),
+        ("BERT", "a.csv", "label;text_b;text_a\npos;sat;the cat\nneg;on;the mat\n"),
+        ("ranking", "a.csv", "query,document,label\nthe cat,sat,pos\nthe mat,\"on\",neg\n"),
+    ] {
+        let found = rows(name, text.as_bytes()).unwrap_or_else(|error| panic!("{what}: {error:#}"));
+        let read =
+            found.rows.iter().map(|row| (&*row.label, &*row.text, row.second.as_deref().unwrap()));
+        assert_eq!(read.collect::<Vec<_>>(), expected, "{what}");
+        let notes = found.notes().join("; ");
+        assert_eq!(
+            notes.contains("three columns without a header"),
+            what == "no header",
+            "{notes}"
+        );
+    }
+    let torn = rows("a.tsv", b"x\ta\tb\nx\ta\t \ny\t\tb\nx\ta\tb\ny\ta\tb\ny\ta\tc\n").unwrap();
+    assert_eq!((torn.rows.len(), torn.empty), (4, 2));
+    let notes = torn.notes().join("; ");
+    assert!(notes.contains("1 rows stand there more"), "{notes}");
+    assert!(notes.contains("1 texts stand there again"), "{notes}");
 }
 
 #[test]
@@ -157,6 +196,21 @@ fn labels_of_a_file_are_all_names_or_all_indices() {
         let message = format!("{:#}", read_for(names, data.as_bytes()).unwrap_err());
         assert!(message.contains(word), "{message}");
     }
+}
+
+#[test]
+fn pairs_are_inputs_with_types_and_cut_at_the_longer_text() {
+    let long = "cat ".repeat(99);
+    let data = format!("1\tthe cat\tsat on\n0\t{long}\tsat on\n");
+    let set = read_for(&["no", "yes", "so"], data.as_bytes()).unwrap();
+    let [pair, cut] = &set.samples[..] else { panic!("{set:?}") };
+    let (ids, types) = (vec![2, 5, 6, 3, 7, 9, 3], vec![0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!((&pair.input, pair.label), (&SampleInput::Typed { ids, types }, 1));
+    let SampleInput::Typed { ids, types } = &cut.input else { panic!("{cut:?}") };
+    // The second text is whole.
+    assert!(ids.ends_with(&[6, 3, 7, 9, 3]) && types.ends_with(&[0, 0, 1, 1, 1]), "{cut:?}");
+    assert_eq!((set.cut, ids.len()), (1, types.len()));
+    assert!(set.notes().any(|note| note.contains("1 texts are longer")), "{set:?}");
 }
 
 #[test]

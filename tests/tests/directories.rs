@@ -564,7 +564,8 @@ fn row(Fields { file, fate, names }: &Fields) -> String {
         Fate::Read => "read".to_owned(),
         Fate::Irrelevant => "irrelevant".to_owned(),
         Fate::Refused { unless, because } => {
-            format!("refused unless read by the family or `{unless}`: {because}")
+            let read = if *file == "config.json" { "read by the family or " } else { "" };
+            format!("refused unless {read}`{unless}`: {because}")
         }
         Fate::Same(other) => format!("refused unless read by the family or equal to `{other}`"),
     };

@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use coda_converter::pack::{WeightType, pack_base};
+use coda_converter::pack::{WeightType, pack_base, provenance, similarity};
 use coda_converter::session::Session;
+use coda_converter::similarity::Similarity;
 use coda_converter::source::Base;
 use coda_runtime::config::{HeadKind, Pooling, Poolings, Reading};
 use coda_runtime::executor::Input;
@@ -359,7 +360,7 @@ fn dense_modules_that_are_not_computed_are_refused_by_name() {
         })
     };
     let sigmoid = changed("activation_function", json!("torch.nn.modules.activation.Sigmoid"));
-    assert!(sigmoid.contains("activation_function = torch.nn.modules.activation.Sigmoid"));
+    assert!(sigmoid.contains("activation_function = \"torch.nn.modules.activation.Sigmoid\""));
     assert!(changed("in_features", json!(9)).contains("in_features = 9"));
     assert!(changed("out_features", json!(5)).contains("linear.weight"));
     assert!(changed("module_input_name", json!("token_embeddings")).contains("module_input_name"));
@@ -428,6 +429,27 @@ fn lower_case_is_that_of_the_tokenizer_or_of_the_module() {
 }
 
 #[test]
+fn how_embeddings_are_compared_travels_in_the_package() {
+    let directory = Directory::sentence();
+    for (name, expected) in [
+        (Value::Null, Similarity::Cosine),
+        (json!("cosine"), Similarity::Cosine),
+        (json!("dot"), Similarity::Dot),
+        (json!("euclidean"), Similarity::Euclidean),
+        (json!("manhattan"), Similarity::Manhattan),
+    ] {
+        let file = "config_sentence_transformers.json";
+        directory.json(file, &json!({ "similarity_fn_name": name }));
+        let packed = pack_base(&directory.open().unwrap(), WeightType::F32, "from here").unwrap();
+        let package = packed.bytes.parse().unwrap();
+        assert_eq!((similarity(&package), &*provenance(&package)), (expected, "from here"));
+        directory.json(file, &json!({ "similarity_fn_name": "jaccard" }));
+        let refusal = directory.refusal();
+        assert!(refusal.contains("similarity_fn_name = jaccard"), "{refusal}");
+    }
+}
+
+#[test]
 fn prompts_are_stored_in_order_with_the_default_one() {
     let directory = Directory::sentence();
     directory.json(
@@ -439,7 +461,7 @@ fn prompts_are_stored_in_order_with_the_default_one() {
         }),
     );
     let base = directory.open().unwrap();
-    assert_eq!(base.texts.similarity.as_deref(), Some("cosine"));
+    assert_eq!(base.texts.similarity, Similarity::Cosine);
     let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
     let rules = packed.parse().unwrap().text();
     let prompts: Vec<(&str, &str)> = rules.prompts().collect();

@@ -2,7 +2,7 @@
 //! `tokenizers`, contradictions are decided as `transformers` does, and the rest is refused.
 
 use anyhow::{Result, bail};
-use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
+use coda_converter::dataset::{Encoder, SampleInput};
 use coda_converter::pack::{WeightType, ids_only, pack_base, provenance};
 use coda_converter::source::{Base, Texts, TokenizerFiles};
 use coda_runtime::model::Model;
@@ -447,7 +447,9 @@ fn what_the_device_has_not_is_said() {
     let config = |json: Value| Files::listed(&list, [("tokenizer_config.json", json)]);
     let japanese =
         json!({"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"});
-    config(japanese).refused(&["tokenizer_class", "BertJapaneseTokenizer", "mecab"]);
+    config(japanese).refused(&["tokenizer_class", "BertJapaneseTokenizer"]);
+    config(json!({"never_split": ["red"]})).refused(&["never_split = [\"red\"]", "added tokens"]);
+    config(json!({"do_basic_tokenize": false})).refused(&["do_basic_tokenize = false"]);
     config(json!({"truncation_side": "left"})).refused(&["truncation_side", "left"]);
     config(json!({"split_special_tokens": true})).refused(&["split_special_tokens"]);
     Files::of_json([("merges.txt", json!(""))]).refused(&["ids only", "merges.txt"]);
@@ -476,7 +478,7 @@ fn a_base_for_ids_says_why_texts_cannot_be_read() {
     assert_eq!(ids_only(&package), Some(why));
     assert_eq!(provenance(&package), "from here");
     let model = Model::dense(&package).unwrap();
-    let error = tokenize(&model, "a text", 8).unwrap_err().to_string();
+    let error = Encoder::of(&model).unwrap_err().to_string();
     assert!(error.contains(why) && error.contains("token ids"), "{error}");
 }
 
@@ -487,7 +489,8 @@ fn a_pair_is_an_input_with_types() {
         let packed = pack_base(base, WeightType::F32, "").unwrap();
         let package = packed.bytes.parse().unwrap();
         let model = Model::dense(&package).unwrap();
-        tokenize_pair(&model, ["the cat", "sat on"], most).map(|(input, _)| input)
+        let encoder = Encoder { limit: most, ..Encoder::of(&model).unwrap() };
+        encoder.encode("the cat", Some("sat on")).map(|(input, _)| input)
     };
     let (ids, types) = (vec![2, 5, 6, 3, 7, 9, 3], vec![0, 0, 0, 0, 1, 1, 1]);
     assert_eq!(pair(&base, 8).unwrap(), SampleInput::Typed { ids, types });

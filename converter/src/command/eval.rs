@@ -64,9 +64,10 @@ pub(super) fn check_reductions(reductions: &[f32]) -> Result<()> {
 
 /// Measure accuracy and latency at several reductions, side by side
 ///
-/// The data are TSV or CSV of label and text, safetensors of token ids (`input_ids`, `lengths`, `labels`),
-/// IDX images with their IDX labels beside them, or a folder of a folder of pictures for each class; gzip is
-/// unpacked. Labels are the names of the model, or all of them indices. The reductions of one sample are
+/// The data are TSV or CSV of label and text, or of label and the two texts of a pair, safetensors of token
+/// ids (`input_ids`, `lengths`, `labels`), IDX images with their IDX labels beside them, or a folder of a
+/// folder of pictures for each class; gzip is unpacked. A pair that is too long loses the end of its longer
+/// text. Labels are the names of the model, or all of them indices. The reductions of one sample are
 /// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
 /// label; from text, the time of the tokenizer comes on top.
 #[derive(Debug, clap::Args)]

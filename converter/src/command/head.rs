@@ -7,6 +7,7 @@ use coda_runtime::config::{Head, HeadKind, Named, Reading};
 use coda_runtime::format::TextRules;
 use coda_runtime::model::Model;
 use serde::Serialize;
+use std::fmt;
 
 /// A head in words.
 pub(super) fn describe(head: &Head) -> String {
@@ -47,13 +48,17 @@ pub(super) fn describe_texts(rules: &TextRules<'_>) -> Vec<(&'static str, String
 /// The text with the prompt that was asked for, or the default one of the base's own embedding.
 pub(super) fn prompted(model: &Model<'_>, text: &str, asked: Option<&str>) -> Result<String> {
     let rules = model.base().text();
-    let embeds = matches!(model.head().map(|head| head.kind), Some(HeadKind::Embedding { .. }));
     let prompt = match asked {
         Some("") => "",
         Some(name) => named_prompt(&rules, name)?,
-        None => rules.default_prompt().filter(|_| embeds).map_or("", |(_, text)| text),
+        None => rules.default_prompt().filter(|_| embeds(model)).map_or("", |(_, text)| text),
     };
     Ok(format!("{prompt}{text}"))
+}
+
+/// Whether the answer of a model is an embedding.
+pub(super) fn embeds(model: &Model<'_>) -> bool {
+    matches!(model.head().map(|head| head.kind), Some(HeadKind::Embedding { .. }))
 }
 
 fn named_prompt<'a>(rules: &TextRules<'a>, name: &str) -> Result<&'a str> {
@@ -95,11 +100,16 @@ pub(super) fn readings(model: &Model<'_>, values: &[f32]) -> Option<Vec<LabelRea
     Some(values.iter().enumerate().map(read).collect())
 }
 
-pub(super) fn print_readings(readings: &[LabelReading]) {
-    for LabelReading { label, value, probability } in readings {
+impl fmt::Display for LabelReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, value, probability } = self;
         match probability {
-            Some(probability) => say!("{:5.1} %  {}", 100.0 * probability, escaped(label)),
-            None => say!("{value:.4}  {}", escaped(label)),
+            Some(probability) => write!(f, "{:5.1} %  {}", 100.0 * probability, escaped(label)),
+            None => write!(f, "{value:.4}  {}", escaped(label)),
         }
     }
+}
+
+pub(super) fn print_readings(readings: &[LabelReading]) {
+    readings.iter().for_each(|reading| say!("{reading}"));
 }

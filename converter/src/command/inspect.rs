@@ -3,10 +3,12 @@
 use super::head::{describe, describe_texts};
 use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
-use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
+use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance, similarity};
 use coda_converter::say;
 use coda_converter::say::escaped;
-use coda_runtime::config::{Config, Embedding, Gate, Named, Norm, NormPlacement, TaskConfig};
+use coda_runtime::config::{
+    Config, Embedding, Gate, HeadKind, Named, Norm, NormPlacement, TaskConfig,
+};
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -163,6 +165,9 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
     }
     facts.extend(describe_texts(&part.text()));
+    if part.head().is_some_and(|head| matches!(head.kind, HeadKind::Embedding { .. })) {
+        facts.push(("compared by", similarity(part).name().to_owned()));
+    }
     if let Some(why) = ids_only(part) {
         facts.push(("texts", format!("give token ids instead: {why}")));
     }

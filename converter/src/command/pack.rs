@@ -10,12 +10,16 @@ use coda_converter::{say, warn};
 use coda_runtime::format::PackageKind;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
+use comfy_table::ContentArrangement;
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Columns of a terminal.
+const WIDTH: u16 = 80;
 
 /// Pack a frozen transformer and a CoDA task
 ///
@@ -215,13 +219,15 @@ fn print_tensors(tensors: &[&TensorReport], all: bool) {
     say!("{}", table(["stored as", "tensors", "weights", "bytes"], summary));
     if all {
         let rows = tensors.iter().map(|tensor| tensor_row(tensor)).collect();
-        say!("every tensor:\n{}", table(["tensor", "shape", "bits", "bytes", "why"], rows));
-        return;
+        let mut every = table(["tensor", "shape", "bits", "bytes"], rows);
+        every.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+        say!("every tensor:\n{every}");
     }
     let wider: Vec<&TensorReport> =
         tensors.iter().copied().filter(|tensor| !tensor.reason.is_empty()).collect();
     if !wider.is_empty() {
-        say!("wider than asked for, and why (--tensors lists them):");
+        let listed = if all { "" } else { " (--tensors lists every tensor)" };
+        say!("wider than asked for, and why{listed}:");
     }
     for of in grouped_by(&wider, |tensor| (tensor.reason, tensor.bits)) {
         let bytes = grouped(of.iter().map(|tensor| tensor.bytes).sum());
@@ -244,12 +250,11 @@ fn grouped_by<'a, K: Ord>(
     groups.into_values().collect()
 }
 
-fn tensor_row(tensor: &TensorReport) -> [String; 5] {
+fn tensor_row(tensor: &TensorReport) -> [String; 4] {
     [
         tensor.name.clone(),
         format!("{} x {}", tensor.shape.0, tensor.shape.1),
         tensor.bits.to_string(),
         grouped(tensor.bytes),
-        tensor.reason.to_owned(),
     ]
 }

@@ -1,18 +1,21 @@
-//! `coda run`: one input through a package.
+//! `coda run`: one input through a package, two texts compared, or many texts.
 
-use super::head::{label_name, print_readings, prompted, readings};
+use super::head::{embeds, label_name, print_readings, prompted, readings};
 use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
 };
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
-use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
+use coda_converter::dataset::{Encoder, SampleInput, read_file};
 use coda_converter::draw::{self, Trace};
 use coda_converter::output::{check_output, write_whole};
+use coda_converter::pack::similarity;
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
-use coda_converter::timeline::{Timeline, trace_events};
+use coda_converter::rows::lines;
 use coda_converter::say::escaped;
+use coda_converter::session::Session;
+use coda_converter::timeline::{Timeline, trace_events};
 use coda_converter::{say, warn};
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::{Observer, largest};
@@ -21,12 +24,17 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, DeadlineChoice, Selection, token_step};
 use coda_runtime::tensor::Matrix;
 use coda_runtime::text::Encoding;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cmp::Ordering;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Run one text, image or list of token ids
+/// Run one text, image or list of token ids, or every text of a file
+///
+/// Two texts (`--text` twice) are a pair for a classifier. A model that gives embeddings reads each by
+/// itself and says how close they are, by the similarity that its directory names: cosine unless that says
+/// dot, euclidean or manhattan (distances are negative).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -51,16 +59,16 @@ pub(crate) struct Run {
     /// As many tokens as are done within so many milliseconds (`coda bench --calibrate` first)
     #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "selected"])]
     deadline_ms: Option<f64>,
-    /// The prompt of the package that is put before the text, by name; "" for none
-    #[arg(long, value_name = "NAME", requires = "text")]
+    /// The prompt of the package that is put before each text, by name; "" for none
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "ids"])]
     prompt: Option<String>,
     /// Draw the tokens or patches routed in each layer
-    #[arg(long)]
+    #[arg(long, conflicts_with = "texts")]
     trace: bool,
     /// Write when each stage ended, in the form that Perfetto and the tracing pages of browsers open
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     profile: Option<PathBuf>,
-    /// Print one JSON object
+    /// Print one JSON object; with --texts one for each text, a line each
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -71,9 +79,12 @@ pub(crate) struct Run {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct InputArguments {
-    /// A text; given twice, a pair of texts
+    /// A text; given twice, a pair of texts, or two embeddings that are compared
     #[arg(long)]
     text: Vec<String>,
+    /// A file of texts, one a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    texts: Option<PathBuf>,
     /// An image file: PNG, JPEG or PGM
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -83,6 +94,15 @@ struct InputArguments {
     /// Token ids
     #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
     ids: Vec<u32>,
+}
+
+/// An input that was read.
+struct Given {
+    input: SampleInput,
+    /// Tokens of the text before it was cut.
+    total: usize,
+    /// That it was cut, or how an image was read.
+    note: Option<String>,
 }
 
 /// The answer of a run.
@@ -126,42 +146,105 @@ impl Run {
             "the package has no head, so it has no answer: give a task for it, or pack a model with \
              a classifier or a pooling"
         );
+        if let Some(path) = &self.input.texts {
+            return self.run_texts(&model, path);
+        }
+        if let ([first, second], true) = (&self.input.text[..], embeds(&model)) {
+            return self.compare(&model, [first, second]);
+        }
         let how = self.files.preparation(&files)?;
-        let (input, cut) = self.input.read(&model, self.prompt.as_deref(), &how)?;
-        let tokens = input.tokens(&model);
-        let answer = self.infer(&model, &input, self.budget(tokens)?)?;
-        let kernels = self.compute.kernels()?.name;
-        let notes: Vec<String> = cut.iter().cloned().chain(self.notes(&model)).collect();
+        let given = self.input.read(&model, self.prompt.as_deref(), &how)?;
+        let mut session = self.session(&model, given.input.tokens(&model))?;
+        let answer = self.infer(&model, &mut session, &given.input)?;
         if self.json {
-            let mut object = self.to_json(&model, tokens, &answer);
-            object["kernels"] = json!(kernels);
-            let is_text = !matches!(input, SampleInput::Pixels(_));
-            object["cut"] = json!(is_text && cut.is_some());
-            object["notes"] = json!(notes);
-            say!("{object}");
+            say!("{}", self.to_json(&model, &given, &answer)?);
             return Ok(());
         }
-        print_notes(&notes);
+        print_notes(&self.notes(&model, &given));
         print_values(&model, &answer.values);
-        let ms = answer.milliseconds;
-        say!("{tokens} tokens, {kernels} kernels, {ms:.2} ms (one run)");
+        self.print_run(&model, &given, &answer)
+    }
+
+    /// How an input was run.
+    fn print_run(&self, model: &Model<'_>, given: &Given, answer: &Answer) -> Result<()> {
+        let (tokens, kernels) = (given.input.tokens(model), self.compute.kernels()?.name);
+        say!("{tokens} tokens, {kernels} kernels, {:.2} ms (one run)", answer.milliseconds);
         answer.choice.iter().for_each(print_choice);
         if self.trace {
-            say!("{}", drawing(&model, &input, &answer.trace).trim_end());
+            say!("{}", drawing(model, &given.input, &answer.trace).trim_end());
+        }
+        Ok(())
+    }
+
+    /// One text as the model reads it, with its prompt.
+    fn read_one(&self, model: &Model<'_>, text: &str) -> Result<Given> {
+        read_text(model, &[prompted(model, text, self.prompt.as_deref())?])
+    }
+
+    /// Runs two texts by themselves, and says how close their embeddings are.
+    fn compare(&self, model: &Model<'_>, texts: [&String; 2]) -> Result<()> {
+        let given = texts.into_iter().map(|text| self.read_one(model, text));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        let longest = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
+        let mut session = self.session(model, longest)?;
+        let answers = given.iter().map(|own| self.infer(model, &mut session, &own.input));
+        let answers = answers.collect::<Result<Vec<_>>>()?;
+        let how = similarity(model.base());
+        let [first, second] = &answers[..] else { bail!("two texts have two answers") };
+        let value = how.of(&first.values, &second.values);
+        if self.json {
+            let texts = given.iter().zip(&answers);
+            let texts = texts.map(|(own, answer)| self.to_json(model, own, answer));
+            let texts = texts.collect::<Result<Vec<_>>>()?;
+            let similarity = json!({ "by": how.name(), "value": value });
+            say!("{}", json!({ "similarity": similarity, "texts": texts }));
+            return Ok(());
+        }
+        say!("similarity ({}): {value:.4}", how.name());
+        for (own, answer) in given.iter().zip(&answers) {
+            print_notes(&self.notes(model, own));
+            print_values(model, &answer.values);
+            self.print_run(model, own, answer)?;
+        }
+        Ok(())
+    }
+
+    /// Runs every line of a file, one after the other in one session.
+    fn run_texts(&self, model: &Model<'_>, path: &Path) -> Result<()> {
+        ensure!(model.patch_grid().is_none(), "{}", reads(model));
+        let texts = read_lines(path).with_context(|| path.display().to_string())?;
+        ensure!(!texts.is_empty(), "{} has no text", path.display());
+        let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
+        let given = texts.iter().enumerate();
+        let given =
+            given.map(|(index, text)| self.read_one(model, text).with_context(|| at(index)));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        let longest = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
+        let mut session = self.session(model, longest)?;
+        for (index, own) in given.iter().enumerate() {
+            let answer = self.infer(model, &mut session, &own.input).with_context(|| at(index))?;
+            match self.json {
+                true => say!("{}", self.to_json(model, own, &answer)?),
+                false => say!("{}", in_one_line(model, &answer.values)),
+            }
+        }
+        let cut = given.iter().filter(|own| own.note.is_some()).count();
+        if cut > 0 && !self.json {
+            say!("note: {cut} texts are longer than the model reads: their ends were cut");
         }
         Ok(())
     }
 
     /// What is used otherwise than it was asked for.
-    fn notes(&self, model: &Model<'_>) -> impl Iterator<Item = String> {
+    fn notes(&self, model: &Model<'_>, given: &Given) -> Vec<String> {
         let options = [
             ("--reduction", self.reduction.is_some()),
             ("--selected", self.selected.or(self.tokens).is_some()),
             ("--deadline-ms", self.deadline_ms.is_some()),
         ];
-        let given = options.into_iter().find(|(_, given)| *given);
-        let dense = given.and_then(|(option, _)| no_routing(model, option));
-        self.compute.note().into_iter().chain(dense)
+        let asked = options.into_iter().find(|(_, asked)| *asked);
+        let dense = asked.and_then(|(option, _)| no_routing(model, option));
+        given.note.iter().cloned().chain(self.compute.note()).chain(dense).collect()
     }
 
     fn budget(&self, tokens: usize) -> Result<Budget<'static>> {
@@ -184,12 +267,22 @@ impl Run {
         }
     }
 
-    fn infer(&self, model: &Model<'_>, input: &SampleInput, budget: Budget<'_>) -> Result<Answer> {
-        let capacity = Capacity::any_budget(input.tokens(model));
-        let mut session = self.compute.session(model, capacity)?;
-        if self.deadline_ms.is_some() {
-            session = session.with_costs(self.costs()?.model());
+    /// A session for inputs of at most so many tokens.
+    fn session<'m>(&self, model: &'m Model<'m>, tokens: usize) -> Result<Session<'m>> {
+        let session = self.compute.session(model, Capacity::any_budget(tokens))?;
+        match self.deadline_ms {
+            Some(_) => Ok(session.with_costs(self.costs()?.model())),
+            None => Ok(session),
         }
+    }
+
+    fn infer(
+        &self,
+        model: &Model<'_>,
+        session: &mut Session<'_>,
+        input: &SampleInput,
+    ) -> Result<Answer> {
+        let budget = self.budget(input.tokens(model))?;
         let mut seen = Seen { trace: Trace::default(), timeline: Timeline::start() };
         let start = Instant::now();
         let (values, choice) = session.run(input.as_input(), budget, &mut seen, |output| {
@@ -220,12 +313,17 @@ impl Run {
         Ok(costs)
     }
 
-    fn to_json(&self, model: &Model<'_>, tokens: usize, answer: &Answer) -> serde_json::Value {
+    fn to_json(&self, model: &Model<'_>, given: &Given, answer: &Answer) -> Result<Value> {
+        let is_text = !matches!(given.input, SampleInput::Pixels(_));
         let readings = readings(model, &answer.values);
         let chooses = is_classifier(model) && readings.is_none();
         let label = chooses.then(|| largest(&answer.values)).flatten();
-        json!({
-            "tokens": tokens,
+        Ok(json!({
+            "tokens": given.input.tokens(model),
+            "total_tokens": given.total,
+            "cut": is_text && given.note.is_some(),
+            "notes": self.notes(model, given),
+            "kernels": self.compute.kernels()?.name,
             "label": label.map(|index| label_name(model, index)),
             "values": answer.values,
             "readings": readings,
@@ -238,18 +336,13 @@ impl Run {
                 "tokens_more": token_step(choice.tokens),
                 "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
             })),
-        })
+        }))
     }
 }
 
 impl InputArguments {
-    /// The input, and a note if it had to be cut or was resized, as `how` says.
-    fn read(
-        &self,
-        model: &Model<'_>,
-        prompt: Option<&str>,
-        how: &Preparation,
-    ) -> Result<(SampleInput, Option<String>)> {
+    /// The input, resized as `how` says.
+    fn read(&self, model: &Model<'_>, prompt: Option<&str>, how: &Preparation) -> Result<Given> {
         let image = self.image.is_some() || self.image_resized.is_some();
         ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
@@ -257,32 +350,37 @@ impl InputArguments {
             texts.extend_from_slice(second);
             return read_text(model, &texts);
         }
+        let given = |input: SampleInput, note| Given { total: input.tokens(model), input, note };
         if let Some(path) = &self.image {
-            return Ok((SampleInput::Pixels(read_image(path, model, None)?), None));
+            return Ok(given(SampleInput::Pixels(read_image(path, model, None)?), None));
         }
         if let Some(path) = &self.image_resized {
-            let pixels = read_image(path, model, Some(how))?;
-            return Ok((
-                SampleInput::Pixels(pixels),
-                Some(format!("the image was read with {how}")),
-            ));
+            let pixels = SampleInput::Pixels(read_image(path, model, Some(how))?);
+            return Ok(given(pixels, Some(format!("the image was read with {how}"))));
         }
         if let Some(limit) = model.max_tokens() {
             let found = self.ids.len();
             ensure!(found <= limit, "{found} token ids for a model of at most {limit} tokens");
         }
-        Ok((SampleInput::Tokens(self.ids.clone()), None))
+        Ok(given(SampleInput::Tokens(self.ids.clone()), None))
     }
 }
 
-fn read_text(model: &Model<'_>, texts: &[String]) -> Result<(SampleInput, Option<String>)> {
-    let limit = model.max_tokens().unwrap_or(usize::MAX);
+/// The lines of a file, or of standard input.
+fn read_lines(path: &Path) -> Result<Vec<String>> {
+    if path != Path::new("-") {
+        return lines(&read_file(path)?);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+    lines(&bytes)
+}
+
+fn read_text(model: &Model<'_>, texts: &[String]) -> Result<Given> {
+    let encoder = Encoder::of(model)?;
     let (input, encoding) = match texts {
-        [text] => {
-            let (ids, encoding) = tokenize(model, text, limit)?;
-            (SampleInput::Tokens(ids), encoding)
-        }
-        [first, second] => tokenize_pair(model, [first, second], limit)?,
+        [text] => encoder.encode(text, None)?,
+        [first, second] => encoder.encode(first, Some(second))?,
         _ => bail!("--text {} times: give it once, or twice for a pair", texts.len()),
     };
     let note = encoding.truncated.then(|| {
@@ -293,7 +391,7 @@ fn read_text(model: &Model<'_>, texts: &[String]) -> Result<(SampleInput, Option
             total - len
         )
     });
-    Ok((input, note))
+    Ok(Given { input, total: encoding.total, note })
 }
 
 /// Reads an image as the model's pixels.
@@ -320,11 +418,29 @@ fn print_choice(choice: &DeadlineChoice) {
     say!("k = {k}{more}: {predicted:.2} ms predicted");
 }
 
-fn print_values(model: &Model<'_>, values: &[f32]) {
+/// The first values of an embedding.
+fn first_values(values: &[f32]) -> String {
     const SHOWN: usize = 8;
+    let first: Vec<String> = values.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
+    format!("embedding of {} values: {} ...", values.len(), first.join(" "))
+}
+
+/// An answer in a line: the first values of an embedding, every label that is judged by itself, or the
+/// most likely one.
+fn in_one_line(model: &Model<'_>, values: &[f32]) -> String {
     if !is_classifier(model) {
-        let first: Vec<String> = values.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
-        say!("embedding of {} values: {} ...", values.len(), first.join(" "));
+        return first_values(values);
+    }
+    if let Some(readings) = readings(model, values) {
+        return readings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    }
+    let likely = probabilities(model, values).into_iter().next();
+    likely.map_or_else(String::new, |(label, share)| format!("{:5.1} %  {label}", 100.0 * share))
+}
+
+fn print_values(model: &Model<'_>, values: &[f32]) {
+    if !is_classifier(model) {
+        say!("{}", first_values(values));
         return;
     }
     if let Some(readings) = readings(model, values) {

@@ -5,7 +5,7 @@ use super::run;
 use super::shared::progress;
 use super::table::table;
 use anyhow::{Context, Result, bail};
-use coda_converter::dataset::{self, Reading, SampleInput};
+use coda_converter::dataset::{self, Encoder, Reading, SampleInput};
 use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
 use coda_converter::say;
@@ -146,11 +146,9 @@ impl Verify {
         if model.vocabulary().is_none() {
             bail!("the model has no vocabulary: give token ids with --data FILE.safetensors");
         }
-        let limit = model.max_tokens().unwrap_or(usize::MAX);
-        let ids = TEXTS.iter().map(|text| dataset::tokenize(model, text, limit));
-        ids.map(|result| Ok(SampleInput::Tokens(result?.0)))
-            .collect::<Result<_>>()
-            .context("the built-in texts")
+        let encoder = Encoder::of(model)?;
+        let inputs = TEXTS.iter().map(|text| Ok(encoder.encode(text, None)?.0));
+        inputs.collect::<Result<_>>().context("the built-in texts")
     }
 
     /// Prints the comparisons and says whether every bound holds.

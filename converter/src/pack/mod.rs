@@ -6,7 +6,7 @@ mod storage;
 mod writer;
 
 pub use crate::bytes::PackageBytes;
-pub use note::{ids_only, provenance};
+pub use note::{ids_only, provenance, similarity};
 pub use storage::WeightType;
 pub use writer::{PackError, TensorReport, content_id, seal};
 
@@ -50,7 +50,7 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
     if let Some(bytes) = base.texts.section() {
         writer.section(SectionKind::Text, bytes);
     }
-    writer.provenance(&note::with_note(provenance, base.ids_only.as_deref()));
+    writer.provenance(&note::with_notes(provenance, base));
     let tensors = writer.tensors(&stored(base), &base.names, weights)?;
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;

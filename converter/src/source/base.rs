@@ -5,12 +5,13 @@ use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry};
 use super::fields;
 use super::head::{FoundHead, Source, headless};
-use super::json::read_optional_json;
+use super::json::{note, read_optional_json};
 use super::names::spellings;
 use super::preprocessor::read_preprocessor;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use super::texts::TextSettings;
+use super::tokenizer::Files;
 use super::{Texts, TokenizerFiles};
 use crate::preparation::Preparation;
 use coda_runtime::config::{Config, Embedding, Head, HeadKind};
@@ -50,6 +51,9 @@ pub struct Base {
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
     pub names: BTreeMap<Place, String>,
+    /// Names of tensors that are read otherwise than a file holds them: a part, several as one, without
+    /// some rows, by distance. A base that has any cannot be written as it was.
+    pub remade: Vec<String>,
     /// What was found and is not read, for people.
     pub notes: Vec<String>,
     /// Keep the products of attention in f32 where integer weights would make them int8.
@@ -67,8 +71,9 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
-        let modules = Modules::open(directory)?;
-        let place = &modules.encoder;
+        let mut notes = Vec::new();
+        let modules = Modules::open(directory, &mut notes)?;
+        let place = modules.encoder();
         let (path, json) = read_config(place)?;
         let file = open_weights(place)?;
         let encoder = Encoder::new(&path, json.clone(), Some(&file), image_size)?;
@@ -76,20 +81,18 @@ impl Base {
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
         base.read_preprocessor(place)?;
-        base.read_tokenizer(place)?;
-        base.texts = modules.texts()?;
+        let files = Files::read(place)?;
+        base.read_tokenizer(&files)?;
+        base.texts = modules.texts(&files)?;
         if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
             tokenizer.options.normalization.lowercase = true;
         }
-        for name in fields::OBJECTS {
-            if let Some(Value::Object(object)) = read_optional_json(&place.join(name))? {
-                base.notes.extend(unknown_fields(name, &fields::unknown(name, &object)));
-            }
-        }
-        let found = match modules.head(base.config.hidden)? {
+        base.notes.extend(files.notes(base.tokenizer.is_some()));
+        let found = match modules.head(base.config.hidden, &mut notes)? {
             None => base.own_head(&file, &json, plain)?,
             found => found,
         };
+        base.notes.append(&mut notes);
         base.set_head(found);
         Ok(base)
     }
@@ -131,7 +134,7 @@ impl Base {
         let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
         let mut base = Self::of(encoder, tensors, directory);
         base.read_preprocessor(directory)?;
-        base.read_tokenizer(directory)?;
+        base.read_tokenizer(&Files::read(directory)?)?;
         Ok(base)
     }
 
@@ -143,11 +146,11 @@ impl Base {
         Ok(())
     }
 
-    fn read_tokenizer(&mut self, directory: &Path) -> Result<(), SourceError> {
+    fn read_tokenizer(&mut self, files: &Files) -> Result<(), SourceError> {
         let Embedding::Tokens { vocabulary: rows, .. } = self.config.embedding else {
             return Ok(());
         };
-        match TokenizerFiles::open(directory, rows)? {
+        match TokenizerFiles::of_files(files, rows)? {
             Texts::None => {}
             Texts::WordPiece(own) => self.tokenizer = Some(*own),
             Texts::IdsOnly(problem) => self.ids_only = Some(problem),
@@ -157,6 +160,7 @@ impl Base {
 
     /// An encoder with its tensors, and nothing that stands beside them.
     fn of(encoder: Encoder, tensors: BTreeMap<Place, FloatTensor>, path: &Path) -> Self {
+        let remade = encoder.entries.iter().filter(|entry| !entry.is_same());
         Self {
             path: path.to_owned(),
             config: encoder.config,
@@ -169,8 +173,9 @@ impl Base {
             texts: TextSettings::default(),
             ids_only: None,
             unused: Vec::new(),
+            remade: remade.map(|entry| entry.name.clone()).collect(),
             names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
-            notes: unknown_fields("config.json", &encoder.unknown),
+            notes: note(fields::CONFIG, &encoder.unknown).into_iter().collect(),
             float_attention: false,
         }
     }
@@ -263,12 +268,6 @@ fn missing_below(error: SourceError, prefix: &str) -> SourceError {
         }
         error => error,
     }
-}
-
-/// A note about fields of a file that the table does not have.
-fn unknown_fields(file: &str, names: &[String]) -> Vec<String> {
-    let note = format!("{file}: fields not known, ignored: {}", names.join(", "));
-    if names.is_empty() { Vec::new() } else { vec![note] }
 }
 
 /// Names and shapes of a classifier.

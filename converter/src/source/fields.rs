@@ -33,19 +33,25 @@ pub struct Fields {
     pub names: &'static str,
 }
 
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer_config.json";
-const SPECIAL: &str = "special_tokens_map.json";
-const IMAGE: &str = "preprocessor_config.json";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const FULL: &str = "tokenizer.json";
+pub(super) const MODEL: &str = "tokenizer.json: model";
+pub(super) const NORMALIZER: &str = "tokenizer.json: normalizer";
+pub(super) const PRE_TOKENIZER: &str = "tokenizer.json: pre_tokenizer";
+pub(super) const POST_PROCESSOR: &str = "tokenizer.json: post_processor";
+pub(super) const TRUNCATION: &str = "tokenizer.json: truncation";
+pub(super) const TOKENIZER: &str = "tokenizer_config.json";
+pub(super) const SPECIAL: &str = "special_tokens_map.json";
+pub(super) const ADDED: &str = "added_tokens.json";
+/// A token that any of these files has as an object.
+pub(super) const TOKEN: &str = "a token in these files";
+pub(super) const IMAGE: &str = "preprocessor_config.json";
 const GENERATION: &str = "generation_config.json";
-const MODULES: &str = "modules.json";
-const SENTENCES: &str = "sentence_bert_config.json";
-const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
-const POOLING: &str = "1_Pooling/config.json";
-
-/// The files of the table whose fields are one object.
-pub(super) const OBJECTS: [&str; 6] =
-    [TOKENIZER, SPECIAL, IMAGE, SENTENCES, SENTENCE_TRANSFORMERS, POOLING];
+pub(super) const MODULES: &str = "modules.json";
+pub(super) const SENTENCES: &str = "sentence_bert_config.json";
+pub(super) const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+pub(super) const POOLING: &str = "1_Pooling/config.json";
+pub(super) const DENSE: &str = "2_Dense/config.json";
 
 const fn read(file: &'static str, names: &'static str) -> Fields {
     Fields { file, fate: Fate::Read, names }
@@ -56,7 +62,16 @@ const fn irrelevant(file: &'static str, names: &'static str) -> Fields {
 }
 
 const fn refused(names: &'static str, unless: &'static str, because: &'static str) -> Fields {
-    Fields { file: CONFIG, fate: Fate::Refused { unless, because }, names }
+    refused_in(CONFIG, names, unless, because)
+}
+
+const fn refused_in(
+    file: &'static str,
+    names: &'static str,
+    unless: &'static str,
+    because: &'static str,
+) -> Fields {
+    Fields { file, fate: Fate::Refused { unless, because }, names }
 }
 
 /// The table.
@@ -64,7 +79,7 @@ pub static FIELDS: &[Fields] = &[
     read(
         CONFIG,
         "model_type architectures id2label num_labels problem_type pad_token_id tokenizer_class \
-         hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
+         use_task_id input_embedding_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
          layer_norm_eps vocab_size max_position_embeddings type_vocab_size \
          dim hidden_dim n_heads n_layers activation \
          d_model d_ff d_kv num_heads num_layers feed_forward_proj is_gated_act dense_act_fn \
@@ -148,49 +163,77 @@ pub static FIELDS: &[Fields] = &[
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions parallel_block",
     ),
+    read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
+    irrelevant(FULL, "version padding decoder"),
+    read(MODEL, "type vocab unk_token continuing_subword_prefix max_input_chars_per_word"),
+    read(NORMALIZER, "type normalizers clean_text handle_chinese_chars strip_accents lowercase"),
+    read(PRE_TOKENIZER, "type pretokenizers"),
+    read(POST_PROCESSOR, "type processors single pair special_tokens cls sep"),
+    irrelevant(POST_PROCESSOR, "trim_offsets add_prefix_space"),
+    read(TRUNCATION, "direction max_length"),
+    irrelevant(TRUNCATION, "strategy stride"),
     read(
         TOKENIZER,
-        "tokenizer_class do_lower_case do_basic_tokenize strip_accents tokenize_chinese_chars \
-         clean_text never_split word_tokenizer_type subword_tokenizer_type do_word_tokenize \
-         do_subword_tokenize model_max_length max_length truncation_side padding_side stride \
-         truncation_strategy added_tokens_decoder unk_token cls_token sep_token pad_token \
-         mask_token bos_token eos_token additional_special_tokens extra_special_tokens \
-         add_prefix_space add_bos_token add_eos_token trim_offsets sp_model_kwargs keep_accents \
-         remove_space do_lowercase extra_ids wordpieces_prefix",
+        "tokenizer_class do_lower_case strip_accents tokenize_chinese_chars model_max_length \
+         truncation_side split_special_tokens auto_map added_tokens_decoder unk_token cls_token \
+         sep_token pad_token mask_token bos_token eos_token additional_special_tokens \
+         extra_special_tokens",
     ),
+    refused_in(TOKENIZER, "do_basic_tokenize", "true", "words are always split first"),
+    refused_in(TOKENIZER, "never_split", "[]", "give such words as added tokens"),
+    refused_in(TOKENIZER, "wordpieces_prefix", "\"##\"", "pieces inside a word begin with ##"),
     irrelevant(
         TOKENIZER,
         "name_or_path special_tokens_map_file tokenizer_file vocab_file merges_file \
          clean_up_tokenization_spaces model_input_names processor_class chat_template \
          pad_token_type_id pad_to_multiple_of errors legacy full_tokenizer_file backend is_local \
-         use_fast padding mecab_kwargs sudachi_kwargs auto_map add_special_tokens",
+         use_fast padding padding_side max_length stride truncation_strategy clean_text \
+         word_tokenizer_type subword_tokenizer_type do_word_tokenize do_subword_tokenize \
+         mecab_kwargs sudachi_kwargs jumanpp_kwargs add_special_tokens add_prefix_space \
+         add_bos_token add_eos_token trim_offsets sp_model_kwargs keep_accents remove_space \
+         do_lowercase extra_ids",
     ),
     read(
         SPECIAL,
         "unk_token cls_token sep_token pad_token mask_token bos_token eos_token \
-         additional_special_tokens",
+         additional_special_tokens extra_special_tokens",
     ),
+    read(ADDED, "*"),
+    read(TOKEN, "content id special normalized single_word"),
+    irrelevant(TOKEN, "lstrip rstrip __type"),
     read(
         IMAGE,
         "do_resize size resample do_center_crop crop_size do_rescale rescale_factor do_normalize \
-         image_mean image_std do_convert_rgb do_reduce_labels crop_pct offset do_pad \
-         do_flip_channel_order rescale_offset image_processor_type feature_extractor_type",
+         image_mean image_std default_to_square image_processor_type feature_extractor_type",
     ),
+    refused_in(
+        IMAGE,
+        "do_pad offset do_flip_channel_order rescale_offset",
+        "false",
+        "it is not done",
+    ),
+    refused_in(IMAGE, "crop_pct pad_size", "null", "it is not done"),
     irrelevant(
         IMAGE,
-        "processor_class data_format input_data_format return_tensors device disable_grouping \
-         default_to_square _valid_processor_keys auto_map pad_size",
+        "processor_class do_convert_rgb do_reduce_labels reduce_labels data_format \
+         input_data_format return_tensors device disable_grouping _valid_processor_keys auto_map \
+         image_seq_length",
     ),
     irrelevant(GENERATION, "*"),
-    read(MODULES, "idx name path type"),
+    read(MODULES, "path type"),
+    irrelevant(MODULES, "idx name"),
     read(SENTENCES, "max_seq_length do_lower_case"),
-    read(SENTENCE_TRANSFORMERS, "prompts default_prompt_name similarity_fn_name"),
-    irrelevant(SENTENCE_TRANSFORMERS, "__version__ model_type"),
+    read(SENTENCE_TRANSFORMERS, "model_type prompts default_prompt_name similarity_fn_name"),
+    irrelevant(SENTENCE_TRANSFORMERS, "__version__"),
     read(
         POOLING,
         "word_embedding_dimension embedding_dimension pooling_mode pooling_mode_cls_token \
          pooling_mode_mean_tokens pooling_mode_max_tokens pooling_mode_mean_sqrt_len_tokens \
          pooling_mode_weightedmean_tokens pooling_mode_lasttoken include_prompt",
+    ),
+    read(
+        DENSE,
+        "in_features out_features bias activation_function module_input_name module_output_name",
     ),
 ];
 
@@ -232,12 +275,44 @@ pub(super) fn refused_field(
     })
 }
 
-/// Names of fields that the table does not have and that say something.
+/// Names of fields that the table does not have and that say something, also in the objects that
+/// fields hold.
 pub(super) fn unknown(file: &str, fields: &Map<String, Value>) -> Vec<String> {
     let says_something = |value: &Value| !is_empty(value) && *value != Value::Bool(false);
-    let unknown =
-        fields.iter().filter(|(name, value)| says_something(value) && fate(file, name).is_none());
-    unknown.map(|(name, _)| name.escape_debug().to_string()).collect()
+    let mut found = Vec::new();
+    for (name, value) in fields {
+        let shown = name.escape_debug();
+        match fate(file, name) {
+            None if says_something(value) => found.push(shown.to_string()),
+            Some(Fate::Read) => {
+                let inner = parts(file, name, value).into_iter();
+                let inner = inner.flat_map(|(part, own)| unknown(part, own));
+                found.extend(inner.map(|inner| format!("{shown}.{inner}")));
+            }
+            None | Some(_) => {}
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The objects in a field whose fields the table has, each with the name that they have there.
+fn parts<'v>(
+    file: &str,
+    field: &str,
+    value: &'v Value,
+) -> Vec<(&'static str, &'v Map<String, Value>)> {
+    let named = [MODEL, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, TRUNCATION];
+    let named = named.into_iter().find(|part| part.split_once(": ") == Some((file, field)));
+    if let Some(part) = named {
+        return value.as_object().map(|own| (part, own)).into_iter().collect();
+    }
+    let list = value.as_array().into_iter().flatten();
+    let map = value.as_object().into_iter().flat_map(Map::values);
+    let objects = std::iter::once(value).chain(list).chain(map).filter_map(Value::as_object);
+    let is_token = |own: &&Map<String, Value>| own.get("content").is_some_and(Value::is_string);
+    objects.filter(is_token).map(|own| (TOKEN, own)).collect()
 }
 
 /// Null, or a text, list or object with nothing in it.

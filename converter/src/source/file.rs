@@ -39,7 +39,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
 /// The bytes of a file; `None` if there is none. A link that leads nowhere is an error.
 pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         _ => read(path).map(Some),
     }
 }

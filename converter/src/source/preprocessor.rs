@@ -1,15 +1,14 @@
 //! `preprocessor_config.json`: what is done to a picture before the model reads it.
 
 use super::error::SourceError;
-use super::json::read_json;
+use super::fields;
+use super::json::Document;
 use crate::preparation::{Preparation, Resample, Resize};
 use coda_runtime::config::Embedding;
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The file's name.
-const NAME: &str = "preprocessor_config.json";
 /// The largest side that may be asked for.
 const LARGEST_SIDE: u64 = 1 << 14;
 
@@ -36,38 +35,6 @@ const CLASSES: [Class; 7] = [
 /// What `Class` cuts out where the file does not say it.
 const USUAL_CROP: usize = 224;
 
-/// Fields that are read.
-const READ: [&str; 13] = [
-    "image_processor_type",
-    "feature_extractor_type",
-    "do_resize",
-    "size",
-    "resample",
-    "do_center_crop",
-    "crop_size",
-    "do_rescale",
-    "rescale_factor",
-    "do_normalize",
-    "image_mean",
-    "image_std",
-    "default_to_square",
-];
-/// Fields that change no pixel of a picture that was decoded to the model's channels.
-const IRRELEVANT: [&str; 12] = [
-    "processor_class",
-    "do_convert_rgb",
-    "do_reduce_labels",
-    "reduce_labels",
-    "data_format",
-    "input_data_format",
-    "return_tensors",
-    "device",
-    "disable_grouping",
-    "_valid_processor_keys",
-    "auto_map",
-    "image_seq_length",
-];
-
 /// What is done to a picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Preprocessor {
@@ -86,53 +53,37 @@ pub(super) fn read_preprocessor(
     embedding: &Embedding,
 ) -> Result<Option<Preprocessor>, SourceError> {
     let Some(grid) = PatchGrid::of(embedding) else { return Ok(None) };
-    let path = directory.join(NAME);
-    if !path.is_file() {
+    // What is not known is refused: it may change pixels.
+    let path = directory.join(fields::IMAGE);
+    let file = File(Document::open(path, fields::IMAGE, &mut Vec::new())?);
+    if file.0.is_absent() {
         let problem = "is not there; it says how pixels become numbers (image_mean, image_std)";
-        return Err(SourceError::Json { path, problem: problem.to_owned() });
+        return Err(file.0.fault(problem.to_owned()));
     }
-    let file = File { json: read_json(&path)?, path };
-    file.check_fields()?;
+    if let Some(field) = file.0.root().unknown().first() {
+        return Err(file.0.fault(format!("{field}: the field is not known")));
+    }
     let normalization = file.normalization(grid.channels)?;
     Ok(Some(Preprocessor { preparation: file.preparation()?, normalization }))
 }
 
-struct File {
-    path: PathBuf,
-    json: Value,
-}
+struct File(Document);
 
 impl File {
-    fn fault(&self, problem: String) -> SourceError {
-        SourceError::Json { path: self.path.clone(), problem }
-    }
-
     /// The error about a field.
     fn refuse(&self, field: &str, wanted: &str) -> SourceError {
-        let found = &self.json[field];
-        self.fault(format!("{field} = {found} is not supported; {wanted}"))
+        let found = self.0.get(field);
+        self.0.fault(format!("{field} = {found} is not supported; {wanted}"))
     }
 
     /// A field, unless it is absent or null.
     fn get(&self, field: &str) -> Option<&Value> {
-        self.json.get(field).filter(|value| !value.is_null())
+        Some(self.0.get(field)).filter(|value| !value.is_null())
     }
 
     fn flag(&self, field: &str, usual: bool) -> Result<bool, SourceError> {
         let Some(value) = self.get(field) else { return Ok(usual) };
         value.as_bool().ok_or_else(|| self.refuse(field, "true or false would be"))
-    }
-
-    /// Refuses fields that are not known, unless they say no.
-    fn check_fields(&self) -> Result<(), SourceError> {
-        let object = self.json.as_object();
-        let object = object.ok_or_else(|| self.fault("is no JSON object".to_owned()))?;
-        let known = |name: &str| READ.contains(&name) || IRRELEVANT.contains(&name);
-        let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        match object.iter().find(|(name, value)| !known(name) && !off(value)) {
-            Some((name, _)) => Err(self.refuse(name, "the field is not known")),
-            None => Ok(()),
-        }
     }
 
     fn class(&self) -> Result<&'static Class, SourceError> {
@@ -177,7 +128,7 @@ impl File {
 
     /// A list of one number for each channel.
     fn numbers(&self, field: &str, channels: usize) -> Result<Vec<f32>, SourceError> {
-        let list = self.json.get(field).and_then(Value::as_array);
+        let list = self.0.get(field).as_array();
         let list: Option<Vec<f32>> = list.and_then(|list| {
             list.iter().map(|value| value.as_f64().map(|value| value as f32)).collect()
         });
@@ -219,7 +170,7 @@ impl File {
 
     /// One number, height and width, or the shortest edge.
     fn size(&self, field: &str, square: bool) -> Result<Resize, SourceError> {
-        let value = &self.json[field];
+        let value = self.0.get(field);
         let side = |value: &Value| {
             value
                 .as_u64()

@@ -1,10 +1,13 @@
 //! What a sentence-transformers directory says beside its encoder: modules, longest text, prompts.
 
 use super::error::SourceError;
+use super::fields;
 use super::head::FoundHead;
-use super::json::read_json;
+use super::json::{Document, Part, read_optional_json};
 use super::tensors::TensorFile;
 use super::texts::TextSettings;
+use super::tokenizer::Files;
+use crate::similarity::Similarity;
 use coda_runtime::config::{
     Head, HeadKind, Named, Pooling, Poolings, Reading, StageActivation, Stages,
 };
@@ -13,47 +16,31 @@ use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
 /// The modules of a directory, of which the encoder is the first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Modules {
-    /// Where the encoder is: its configuration, weights and tokenizer.
-    pub(super) encoder: PathBuf,
-    root: PathBuf,
+#[derive(Debug, Default)]
+struct List {
+    encoder: PathBuf,
     pooling: Option<PathBuf>,
     /// The dense modules, as the directory names them.
     dense: Vec<String>,
     normalize: bool,
 }
 
-impl Modules {
-    /// Reads `modules.json`; without it a directory is an encoder, with the pooling of
-    /// `1_Pooling/config.json` if that is there.
-    pub(super) fn open(directory: &Path) -> Result<Self, SourceError> {
-        let mut modules =
-            Self { encoder: directory.to_owned(), root: directory.to_owned(), ..Self::default() };
-        let list = directory.join("modules.json");
-        if !list.is_file() {
-            let pooling = directory.join("1_Pooling");
-            modules.pooling = pooling.join("config.json").is_file().then_some(pooling);
-            return Ok(modules);
-        }
-        let json = read_json(&list)?;
-        let problem = |problem| SourceError::Json { path: list.clone(), problem };
-        let entries = json.as_array().ok_or_else(|| problem("it is not a list".to_owned()))?;
-        for (index, entry) in entries.iter().enumerate() {
-            modules.add(index, entry).map_err(problem)?;
-        }
-        match modules.pooling {
-            Some(_) => Ok(modules),
-            None => {
-                Err(problem("no module is a Pooling, which makes one vector of a text".to_owned()))
-            }
-        }
-    }
+/// What a directory says beside its encoder.
+#[derive(Debug)]
+pub(super) struct Modules {
+    root: PathBuf,
+    list: List,
+    /// Settings beside the encoder.
+    settings: Document,
+    /// `config_sentence_transformers.json`.
+    prompts: Document,
+}
 
+impl List {
     /// One module behind those before it.
-    fn add(&mut self, index: usize, entry: &Value) -> Result<(), String> {
+    fn add(&mut self, root: &Path, index: usize, part: Part<'_>) -> Result<(), String> {
         let text = |field: &str| {
-            let value = entry.get(field).and_then(Value::as_str);
+            let value = part.get(field).as_str();
             value.ok_or_else(|| format!("module {index} has no \"{field}\""))
         };
         let (kind, path) = (text("type")?, text("path")?);
@@ -61,7 +48,7 @@ impl Modules {
         if !inside {
             return Err(format!("the path {path:?} of module {index} leaves the directory"));
         }
-        let place = self.root.join(path);
+        let place = root.join(path);
         let own =
             kind.strip_prefix("sentence_transformers.").and_then(|kind| kind.rsplit('.').next());
         match own.unwrap_or_default() {
@@ -87,53 +74,100 @@ impl Modules {
         }
         Ok(())
     }
+}
+
+impl Modules {
+    /// Reads `modules.json`; without it a directory is an encoder, with the pooling of
+    /// `1_Pooling/config.json` if that is there. Fields that are not known are added to `notes`.
+    pub(super) fn open(directory: &Path, notes: &mut Vec<String>) -> Result<Self, SourceError> {
+        let list = directory.join(fields::MODULES);
+        let json = read_optional_json(&list)?;
+        let problem = |problem| SourceError::Json { path: list.clone(), problem };
+        let mut found = List { encoder: directory.to_owned(), ..List::default() };
+        match &json {
+            None => {
+                let pooling = directory.join("1_Pooling");
+                let is_there = pooling.join("config.json").symlink_metadata().is_ok();
+                found.pooling = is_there.then_some(pooling);
+            }
+            Some(Value::Array(entries)) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    let part = Part::new(fields::MODULES, entry);
+                    notes.extend(part.note());
+                    found.add(directory, index, part).map_err(problem)?;
+                }
+                if found.pooling.is_none() {
+                    let missing = "no module is a Pooling, which makes one vector of a text";
+                    return Err(problem(missing.to_owned()));
+                }
+            }
+            Some(_) => return Err(problem("it is not a list".to_owned())),
+        }
+        let settings = encoder_settings(&found.encoder);
+        let prompts = directory.join(fields::SENTENCE_TRANSFORMERS);
+        Ok(Self {
+            settings: Document::open(settings, fields::SENTENCES, notes)?,
+            prompts: Document::open(prompts, fields::SENTENCE_TRANSFORMERS, notes)?,
+            root: directory.to_owned(),
+            list: found,
+        })
+    }
+
+    /// Where the encoder is: its configuration, weights and tokenizer.
+    pub(super) fn encoder(&self) -> &Path {
+        &self.list.encoder
+    }
 
     /// The embedding that the modules make of hidden states of width `hidden`; `None` for an encoder
     /// alone.
-    pub(super) fn head(&self, hidden: usize) -> Result<Option<FoundHead>, SourceError> {
-        let Some(directory) = &self.pooling else { return Ok(None) };
-        let path = directory.join("config.json");
-        let json = read_json(&path)?;
-        let pooling = read_pooling(&json, hidden)
-            .map_err(|problem| SourceError::Json { path: path.clone(), problem })?;
-        if json.get("include_prompt") == Some(&Value::Bool(false)) && self.has_prompts()? {
+    pub(super) fn head(
+        &self,
+        hidden: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<FoundHead>, SourceError> {
+        let Some(directory) = &self.list.pooling else { return Ok(None) };
+        let file = Document::need(directory.join("config.json"), fields::POOLING, notes)?;
+        let pooling = read_pooling(file.root(), hidden).map_err(|problem| file.fault(problem))?;
+        if *file.get("include_prompt") == Value::Bool(false) && self.has_prompts() {
             let problem = "include_prompt = false is not supported where there are prompts: their \
                            tokens would be left out of the pooling";
-            return Err(SourceError::Json { path, problem: problem.to_owned() });
+            return Err(file.fault(problem.to_owned()));
         }
-        let kind = HeadKind::Embedding { normalize: self.normalize };
+        let kind = HeadKind::Embedding { normalize: self.list.normalize };
         let head = Head { pooling, stages: Stages::NONE, kind, reading: Reading::Largest };
         let mut found = FoundHead { head, tensors: Vec::new(), labels: Vec::new() };
         let mut width = hidden * pooling.count();
-        for module in &self.dense {
-            width = self.add_dense(&mut found, module, width)?;
+        for module in &self.list.dense {
+            let path = self.root.join(module).join("config.json");
+            let file = Document::need(path, fields::DENSE, notes)?;
+            let dense = Dense::read(file.root(), width).and_then(|dense| {
+                let stages = found.head.stages.then(dense.activation);
+                found.head.stages =
+                    stages.ok_or("it is one Dense module more than a package holds: two")?;
+                Ok(dense)
+            });
+            let dense = dense.map_err(|problem| file.fault(problem))?;
+            width = self.add_dense(&mut found, module, &dense)?;
         }
         Ok(Some(found))
     }
 
-    fn has_prompts(&self) -> Result<bool, SourceError> {
-        Ok(self.prompts()?.prompts.iter().any(|(_, text)| !text.is_empty()))
+    fn has_prompts(&self) -> bool {
+        let prompts = self.prompts.get("prompts").as_object();
+        prompts.into_iter().flat_map(|own| own.values()).any(|text| text.as_str() != Some(""))
     }
 
-    /// One dense module of so many inputs; returns its outputs.
+    /// The weights of one dense module; returns its outputs.
     fn add_dense(
         &self,
         found: &mut FoundHead,
         module: &str,
-        inputs: usize,
+        dense: &Dense,
     ) -> Result<usize, SourceError> {
         let directory = self.root.join(module);
-        let path = directory.join("config.json");
-        let json = read_json(&path)?;
-        let dense = Dense::read(&json, inputs).and_then(|dense| {
-            let stages = found.head.stages.then(dense.activation);
-            Ok((dense, stages.ok_or("it is one Dense module more than a package holds: two")?))
-        });
-        let (dense, stages) =
-            dense.map_err(|problem| SourceError::Json { path: path.clone(), problem })?;
-        found.head.stages = stages;
         let weights = directory.join("model.safetensors");
-        if !weights.is_file() && directory.join("pytorch_model.bin").is_file() {
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        if !is_there(&weights) && is_there(&directory.join("pytorch_model.bin")) {
             let problem = "pytorch_model.bin is not read: save the model as safetensors".to_owned();
             return Err(SourceError::Json { path: directory, problem });
         }
@@ -147,82 +181,63 @@ impl Modules {
             found.tensors.push((role, format!("{module}/{name}"), tensor));
             Ok(())
         };
-        add(roles.0, "linear.weight", [dense.outputs, inputs])?;
+        add(roles.0, "linear.weight", [dense.outputs, dense.inputs])?;
         if dense.bias {
             add(roles.1, "linear.bias", [1, dense.outputs])?;
         }
         Ok(dense.outputs)
     }
 
-    /// The longest text, and the prompts. Of `tokenizer` files the limit counts only where no
-    /// `sentence_bert_config.json` has one, as in the library.
-    pub(super) fn texts(&self) -> Result<TextSettings, SourceError> {
-        let longest = self.longest()?.unwrap_or(0);
-        Ok(TextSettings { longest, ..self.prompts()? })
+    /// The longest text, and the prompts. Of `tokenizer` files the limit counts only where the
+    /// settings beside the encoder have none, as in the library.
+    pub(super) fn texts(&self, tokenizer: &Files) -> Result<TextSettings, SourceError> {
+        let longest = self.longest(tokenizer)?.unwrap_or(0);
+        let prompts = read_prompts(self.prompts.root());
+        Ok(TextSettings { longest, ..prompts.map_err(|problem| self.prompts.fault(problem))? })
     }
 
-    fn longest(&self) -> Result<Option<usize>, SourceError> {
-        let own = self.encoder_settings()?;
-        let places = [
-            (own, &["max_seq_length"][..]),
-            (Some(self.encoder.join("tokenizer_config.json")), &["model_max_length"]),
-            (Some(self.encoder.join("tokenizer.json")), &["truncation", "max_length"]),
-        ];
-        for (path, fields) in places {
-            let Some(path) = path.filter(|path| path.is_file()) else { continue };
-            let json = read_json(&path)?;
-            let value = fields.iter().try_fold(&json, |json, field| json.get(field));
-            let Some(value) = value.filter(|value| !value.is_null()) else { continue };
-            // Tokenizers without a limit have one of 10^30.
-            let tokens = value.as_f64().filter(|tokens| *tokens >= 3.0);
-            let tokens = tokens.ok_or_else(|| SourceError::Json {
-                path,
-                problem: format!("{} = {value}: it must be a number, 3 or more", fields.join(".")),
-            })?;
-            return Ok((tokens < LONGEST).then_some(tokens as usize));
+    fn longest(&self, tokenizer: &Files) -> Result<Option<usize>, SourceError> {
+        let own = (&self.settings, "max_seq_length", self.settings.get("max_seq_length"));
+        let own = Some(own).filter(|(.., value)| !value.is_null());
+        let Some((file, field, value)) = own.or_else(|| tokenizer.longest()) else {
+            return Ok(None);
+        };
+        // Tokenizers without a limit have one of 10^30.
+        match value.as_f64().filter(|tokens| *tokens >= 3.0) {
+            Some(tokens) => Ok((tokens < LONGEST).then_some(tokens as usize)),
+            None => Err(file.fault(format!("{field} = {value}: it must be a number, 3 or more"))),
         }
-        Ok(None)
-    }
-
-    /// The file of settings beside the encoder, which has had many names.
-    fn encoder_settings(&self) -> Result<Option<PathBuf>, SourceError> {
-        let files =
-            ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
-                .map(|name| self.encoder.join(format!("sentence_{name}_config.json")));
-        Ok(files.into_iter().find(|path| path.is_file()))
     }
 
     /// Texts are made lower case before they become tokens.
     pub(super) fn lower_case(&self) -> Result<bool, SourceError> {
-        let Some(path) = self.encoder_settings()? else { return Ok(false) };
-        match read_json(&path)?.get("do_lower_case") {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(on)) => Ok(*on),
-            Some(other) => {
+        match self.settings.get("do_lower_case") {
+            Value::Null => Ok(false),
+            Value::Bool(on) => Ok(*on),
+            other => {
                 let problem = format!("do_lower_case = {other}: it must be true or false");
-                Err(SourceError::Json { path, problem })
+                Err(self.settings.fault(problem))
             }
         }
     }
+}
 
-    fn prompts(&self) -> Result<TextSettings, SourceError> {
-        let path = self.root.join("config_sentence_transformers.json");
-        if !path.is_file() {
-            return Ok(TextSettings::default());
-        }
-        let json = read_json(&path)?;
-        read_prompts(&json).map_err(|problem| SourceError::Json { path, problem })
-    }
+/// The file of settings beside the encoder, which has had many names.
+fn encoder_settings(encoder: &Path) -> PathBuf {
+    let names = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"];
+    let files = names.map(|name| encoder.join(format!("sentence_{name}_config.json")));
+    let is_there = |path: &&PathBuf| path.symlink_metadata().is_ok();
+    files.iter().find(is_there).unwrap_or(&files[0]).clone()
 }
 
 /// A limit from here on is none.
 const LONGEST: f64 = 65_536.0;
 
-fn read_prompts(json: &Value) -> Result<TextSettings, String> {
+fn read_prompts(json: Part<'_>) -> Result<TextSettings, String> {
     let text = |field: &str| match json.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(format!("{field} = {other}: it must be a text")),
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone())),
+        other => Err(format!("{field} = {other}: it must be a text")),
     };
     let kind = text("model_type")?.filter(|kind| kind != "SentenceTransformer");
     if let Some(kind) = kind {
@@ -231,7 +246,7 @@ fn read_prompts(json: &Value) -> Result<TextSettings, String> {
         ));
     }
     let mut prompts = Vec::new();
-    for (name, value) in json.get("prompts").and_then(Value::as_object).into_iter().flatten() {
+    for (name, value) in json.get("prompts").as_object().into_iter().flatten() {
         let value = value.as_str().ok_or_else(|| format!("prompts.{name} is not a text"))?;
         prompts.push((name.clone(), value.to_owned()));
     }
@@ -246,18 +261,17 @@ fn read_prompts(json: &Value) -> Result<TextSettings, String> {
                 })?)
             }
         };
+    let similarity = match text("similarity_fn_name")? {
+        None => Similarity::default(),
+        Some(name) => Similarity::from_name(&name).ok_or_else(|| {
+            let names = Similarity::ALL.map(Similarity::name).join(", ");
+            format!("similarity_fn_name = {name} is not supported; supported are {names}")
+        })?,
+    };
     if prompts.iter().all(|(_, text)| text.is_empty()) {
-        return Ok(TextSettings {
-            similarity: text("similarity_fn_name")?,
-            ..TextSettings::default()
-        });
+        return Ok(TextSettings { similarity, ..TextSettings::default() });
     }
-    Ok(TextSettings {
-        longest: 0,
-        prompts,
-        default_prompt,
-        similarity: text("similarity_fn_name")?,
-    })
+    Ok(TextSettings { longest: 0, prompts, default_prompt, similarity })
 }
 
 /// The flags of older files with their poolings, and the names of newer ones.
@@ -271,20 +285,21 @@ const POOLINGS: [(&str, &str, Pooling); 6] = [
 ];
 
 /// The poolings of either generation of files; a name or list of names counts before the flags.
-fn read_pooling(json: &Value, hidden: usize) -> Result<Poolings, String> {
+fn read_pooling(json: Part<'_>, hidden: usize) -> Result<Poolings, String> {
     for field in ["word_embedding_dimension", "embedding_dimension"] {
-        if let Some(found) = json.get(field).filter(|value| value.as_u64() != Some(hidden as u64)) {
+        let found = json.get(field);
+        if !found.is_null() && found.as_u64() != Some(hidden as u64) {
             return Err(format!("{field} = {found}, but the encoder has {hidden}"));
         }
     }
     let chosen = match json.get("pooling_mode") {
-        None | Some(Value::Null) => flagged(json)?,
-        Some(Value::String(name)) => vec![named(name)?],
-        Some(Value::Array(names)) => {
+        Value::Null => flagged(json)?,
+        Value::String(name) => vec![named(name)?],
+        Value::Array(names) => {
             let names = names.iter().map(|name| named(name.as_str().unwrap_or_default()));
             names.collect::<Result<_, _>>()?
         }
-        Some(other) => return Err(format!("pooling_mode = {other} is not supported")),
+        other => return Err(format!("pooling_mode = {other} is not supported")),
     };
     let (first, rest) = chosen.split_first().ok_or("no pooling_mode is on")?;
     let poolings = rest.iter().fold(first.alone(), |all, pooling| all.with(*pooling));
@@ -305,39 +320,34 @@ fn named(name: &str) -> Result<Pooling, String> {
 }
 
 /// As in the library, the mean is on where its flag is absent.
-fn flagged(json: &Value) -> Result<Vec<Pooling>, String> {
+fn flagged(json: Part<'_>) -> Result<Vec<Pooling>, String> {
     let mut chosen = Vec::new();
     for (flag, _, pooling) in POOLINGS {
         match json.get(flag) {
-            None if pooling == Pooling::Mean => chosen.push(pooling),
-            Some(Value::Bool(true)) => chosen.push(pooling),
-            None | Some(Value::Bool(false)) => {}
-            Some(other) => return Err(format!("{flag} = {other}: it must be true or false")),
+            Value::Null if pooling == Pooling::Mean => chosen.push(pooling),
+            Value::Bool(true) => chosen.push(pooling),
+            Value::Null | Value::Bool(false) => {}
+            other => return Err(format!("{flag} = {other}: it must be true or false")),
         }
     }
-    let known = |field: &str| POOLINGS.iter().any(|(flag, ..)| *flag == field);
-    let fields = json.as_object().into_iter().flatten();
-    let on = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
-    let unknown = fields
-        .filter(|(field, value)| field.starts_with("pooling_mode_") && on(value))
-        .find(|(field, _)| !known(field));
-    match unknown {
-        Some((field, value)) => Err(format!("{field} = {value} is not supported")),
+    match json.unknown().iter().find(|field| field.starts_with("pooling_mode_")) {
+        Some(field) => Err(format!("{field} is not supported")),
         None => Ok(chosen),
     }
 }
 
 /// What the file of a dense module says.
 struct Dense {
+    inputs: usize,
     outputs: usize,
     bias: bool,
     activation: StageActivation,
 }
 
 impl Dense {
-    fn read(json: &Value, inputs: usize) -> Result<Self, String> {
+    fn read(json: Part<'_>, inputs: usize) -> Result<Self, String> {
         let size = |field: &str| {
-            let value = json.get(field).and_then(Value::as_u64).filter(|size| *size > 0);
+            let value = json.get(field).as_u64().filter(|size| *size > 0);
             let value = value.and_then(|value| usize::try_from(value).ok());
             value.ok_or_else(|| format!("{field} must be a number of values"))
         };
@@ -348,21 +358,28 @@ impl Dense {
             ));
         }
         for field in ["module_input_name", "module_output_name"] {
-            let value = json.get(field).and_then(Value::as_str).unwrap_or("sentence_embedding");
-            if value != "sentence_embedding" {
+            let value = json.get(field);
+            if !value.is_null() && value != "sentence_embedding" {
                 return Err(format!(
                     "{field} = {value} is not supported; supported is sentence_embedding"
                 ));
             }
         }
-        let name = json.get("activation_function").and_then(Value::as_str);
-        let name = name.unwrap_or("torch.nn.modules.activation.Tanh");
-        let activation =
-            name.strip_prefix("torch.nn.modules.").and_then(|name| name.rsplit('.').next());
+        let usual = Value::from("torch.nn.modules.activation.Tanh");
+        let name = Some(json.get("activation_function")).filter(|name| !name.is_null());
+        let name = name.unwrap_or(&usual);
+        let activation = name
+            .as_str()
+            .and_then(|name| name.strip_prefix("torch.nn.modules.")?.rsplit('.').next());
         let activation = StageActivation::from_name(&activation.unwrap_or("").to_lowercase());
         Ok(Self {
+            inputs,
             outputs: size("out_features")?,
-            bias: json.get("bias").and_then(Value::as_bool).unwrap_or(true),
+            bias: match json.get("bias") {
+                Value::Null => true,
+                Value::Bool(on) => *on,
+                other => return Err(format!("bias = {other}: it must be true or false")),
+            },
             activation: activation.ok_or_else(|| {
                 let names = "Identity, Tanh, ReLU and GELU of torch.nn";
                 format!("activation_function = {name} is not supported; supported are {names}")

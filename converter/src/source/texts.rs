@@ -1,5 +1,6 @@
 //! How texts are cut, and what is put before them.
 
+use crate::similarity::Similarity;
 use coda_runtime::format::encode_text;
 
 /// How texts are cut, and what is put before them.
@@ -11,8 +12,8 @@ pub struct TextSettings {
     pub prompts: Vec<(String, String)>,
     /// The prompt that a text gets unless another is asked for.
     pub default_prompt: Option<usize>,
-    /// How embeddings are to be compared; for people.
-    pub similarity: Option<String>,
+    /// How embeddings are to be compared.
+    pub similarity: Similarity,
 }
 
 impl TextSettings {

@@ -5,7 +5,7 @@ use crate::random::{Draws, Purpose};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use coda_converter::dataset::{
-    Sample, SampleInput, labels_beside, read_file, read_ids, read_images,
+    Encoder, Sample, SampleInput, labels_beside, read_file, read_ids, read_images, reads_types,
 };
 use coda_converter::folder::{Class, Folder};
 use coda_converter::picture;
@@ -33,6 +33,7 @@ pub struct Reader<'b> {
     reading: Reading,
     preparation: Option<&'b Preparation>,
     longest: usize,
+    typed: bool,
 }
 
 /// How labelled data are read.
@@ -93,7 +94,8 @@ impl<'b> Reader<'b> {
         let bound = base.config.max_tokens().into_iter().chain(own).min().unwrap_or(usize::MAX);
         let longest = if longest == 0 { bound } else { longest.min(bound) };
         let (normalization, ids_only) = (base.image, base.ids_only.as_deref());
-        Ok(Self { grid, normalization, tokenizer, ids_only, reading, preparation, longest })
+        let typed = reads_types(&base.config.embedding);
+        Ok(Self { grid, normalization, tokenizer, ids_only, reading, preparation, longest, typed })
     }
 
     /// The model reads texts: nothing varies them.
@@ -108,7 +110,7 @@ impl<'b> Reader<'b> {
         self.longest
     }
 
-    /// Reads a training set: TSV or CSV of label and text, IDX images with their labels beside them,
+    /// Reads a training set: TSV or CSV of label and text or pair of texts, IDX images with their labels beside them,
     /// safetensors of token ids, or a folder of a folder of images for each class.
     ///
     /// # Errors
@@ -213,18 +215,20 @@ impl<'b> Reader<'b> {
         let none = self.ids_only.unwrap_or("the base has no WordPiece vocabulary");
         let section = self.tokenizer.context(none.to_owned())?;
         let section = section.section().map_err(anyhow::Error::msg)?;
+        let (typed, limit) = (self.typed, self.longest);
         let tokenizer = WordPiece::new(Vocabulary::parse(&section)?);
+        let encoder = Encoder { tokenizer, typed, limit };
         let doubt = doubt(&rows.rows).filter(|_| self.reading.header == Header::Auto);
         let mut set = Dataset { notes: rows.notes(), doubt, ..Dataset::default() };
-        for Row { line, label, text } in &rows.rows {
+        for Row { line, label, text, second } in &rows.rows {
             let index = indices.get(&**label).copied();
             let label = index.with_context(|| {
                 format!("line {line}: label \"{label}\" was never seen in training")
             })?;
-            let (ids, truncated) =
-                tokenize(&tokenizer, text, self.longest).with_context(|| format!("line {line}"))?;
-            set.cut += usize::from(truncated);
-            set.samples.push(Sample { input: SampleInput::Tokens(ids), label, tokenizing: 0.0 });
+            let encoded = encoder.encode(text, second.as_deref());
+            let (input, encoding) = encoded.with_context(|| format!("line {line}"))?;
+            set.cut += usize::from(encoding.truncated);
+            set.samples.push(Sample { input, label, tokenizing: 0.0 });
         }
         Ok(Dataset { labels, ..set })
     }
@@ -264,8 +268,11 @@ impl<'b> Reader<'b> {
         let Some(grid) = self.grid else {
             let lengths = samples.iter().map(|sample| tokens(sample).len());
             let ranges = crate::model::ranges(lengths);
-            let ids = samples.iter().flat_map(|sample| tokens(sample).iter().copied());
-            let inputs = Inputs::Tokens(ids.collect());
+            let ids = samples.iter().flat_map(|sample| tokens(sample).iter().copied()).collect();
+            let inputs = Inputs::Tokens {
+                ids,
+                types: samples.iter().flat_map(|sample| types(sample)).collect(),
+            };
             return Ok(Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 });
         };
         let batch = self.images(samples, grid, augmentation, draws)?;
@@ -320,6 +327,14 @@ fn tokens(sample: &Sample) -> &[u32] {
     }
 }
 
+/// The type of each token: 1 in the second text of a pair whose types count, else 0.
+fn types(sample: &Sample) -> Vec<u32> {
+    match &sample.input {
+        SampleInput::Typed { types, .. } => types.iter().copied().map(u32::from).collect(),
+        _ => vec![0; tokens(sample).len()],
+    }
+}
+
 fn names(rows: &[Row]) -> Vec<String> {
     let mut names: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     names.sort_unstable();
@@ -349,16 +364,6 @@ fn doubt(rows: &[Row]) -> Option<String> {
             first.line, first.label
         )
     })
-}
-
-/// Token ids of a text, and whether it is longer.
-fn tokenize(tokenizer: &WordPiece<'_>, text: &str, limit: usize) -> Result<(Vec<u32>, bool)> {
-    // No text has more tokens than bytes, but for the two special ones.
-    let mut ids = vec![0; limit.min(text.len() + 2)];
-    let encoding = tokenizer.encode(text, &mut ids);
-    ensure!(encoding.total > 2, "the text is empty: it has no token");
-    ids.truncate(encoding.len);
-    Ok((ids, encoding.truncated))
 }
 
 fn hex(hash: Sha256) -> String {

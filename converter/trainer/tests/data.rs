@@ -89,6 +89,50 @@ fn a_training_says_what_it_read() {
     }
 }
 
+/// The same words, the classes told apart by which text they stand in.
+const PAIRS: &str = "premise\thypothesis\tlabel\nred\tblue\ta\nred red\tblue\ta\nblue\tred\tb\n\
+                     blue\tred red\tb\nblue\tred red red\tb\n";
+
+#[test]
+fn pairs_are_trained_on() {
+    let files = Files::new();
+    let test = files.write("test.csv", "label,sentence1,sentence2\na,red,blue\nb,blue,red\n");
+    let output = files.texts(PAIRS.as_bytes(), &["--test", test.to_str().unwrap()]);
+    let message = said(&output);
+    assert!(output.status.success(), "{message}");
+    for words in [
+        "train.tsv: 5 samples, 2 classes: a 2, b 3",
+        "tokens: median 6, longest 6; 1 texts cut at 6 tokens",
+        "test.csv: 2 samples",
+    ] {
+        assert!(message.contains(words), "\"{words}\" is not in: {message}");
+    }
+}
+
+#[test]
+fn a_base_that_would_be_written_otherwise_than_it_was_read_is_not_trained_whole() {
+    let files = Files::new();
+    let sizes = r#""hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 8, "vocab_size": 7, "max_position_embeddings": 8"#;
+    let albert = format!(r#"{{"model_type": "albert", "embedding_size": 8, {sizes}}}"#);
+    let roberta = format!(r#"{{"model_type": "roberta", "pad_token_id": 1, {sizes}}}"#);
+    let t5 = r#"{"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1,
+        "num_heads": 2, "vocab_size": 7, "relative_attention_num_buckets": 4,
+        "relative_attention_max_distance": 8}"#;
+    let data = files.write("train.tsv", TEXTS);
+    for (config, words) in [
+        (&*albert, &["--method full", "share weights"][..]),
+        (&roberta, &["--method full", "position_embeddings.weight"]),
+        (t5, &["--method full", "relative_attention_bias.weight"]),
+    ] {
+        files.write("base/config.json", config);
+        files.write("base/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\n");
+        let output =
+            files.train(&files.path("base"), &data, &["--from-scratch", "--method", "full"]);
+        assert_refused(&output, words);
+    }
+}
+
 #[test]
 fn data_that_cannot_be_meant_are_refused_before_the_first_step() {
     let one: String = (0..9).map(|i| format!("a\t{}\n", "red ".repeat(i + 1))).collect();

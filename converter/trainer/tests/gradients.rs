@@ -212,7 +212,7 @@ fn config(placement: NormPlacement, norm: Norm, gated: bool) -> Config {
         embedding: Embedding::Tokens {
             vocabulary: 9,
             positions: if relative_distance > 0 { 0 } else { 8 },
-            token_types: if relative_distance > 0 { 0 } else { 1 },
+            token_types: if relative_distance > 0 { 0 } else { 2 },
             norm: placement == NormPlacement::Post,
             projected: 0,
         },
@@ -255,7 +255,10 @@ fn values(config: &Config, spec: &TaskSpec) -> Tensors {
 }
 
 fn batch() -> Batch {
-    let inputs = Inputs::Tokens(vec![1, 2, 3, 4, 5, 6, 7, 8, 0, 2]);
+    let inputs = Inputs::Tokens {
+        ids: vec![1, 2, 3, 4, 5, 6, 7, 8, 0, 2],
+        types: vec![0, 0, 0, 1, 1, 1, 0, 0, 1, 1],
+    };
     Batch { inputs, ranges: vec![0..6, 6..10], positions: Vec::new(), labels: vec![0, 2], draw: 0 }
 }
 

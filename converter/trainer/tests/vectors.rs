@@ -20,7 +20,8 @@ fn batch(vectors: &Vectors) -> Batch {
         let start = ranges.last().map_or(0, |range| range.end);
         ranges.push(start..start + ids.len());
     }
-    let inputs = Inputs::Tokens(vectors.sequences().concat());
+    let ids = vectors.sequences().concat();
+    let inputs = Inputs::Tokens { types: vec![0; ids.len()], ids };
     let labels = vec![0; ranges.len()];
     Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 }
 }

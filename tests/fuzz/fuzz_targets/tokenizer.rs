@@ -3,6 +3,7 @@
 #![no_main]
 
 use coda_converter::source::{Texts, TokenizerFiles};
+use coda_fuzz::files;
 use coda_runtime::text::{Vocabulary, WordPiece};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,17 +17,8 @@ const NAMES: [&str; 5] = [
 ];
 
 fuzz_target!(|bytes: &[u8]| {
-    let directory = std::env::temp_dir().join(format!("coda-fuzz-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("a directory");
-    let mut parts = bytes.split(|byte| *byte == 0);
-    for name in NAMES {
-        let path = directory.join(name);
-        match parts.next().filter(|part| !part.is_empty()) {
-            Some(part) => std::fs::write(path, part).expect("a file"),
-            None => drop(std::fs::remove_file(path)),
-        }
-    }
-    let text = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let (directory, text) = files(bytes, &NAMES);
+    let text = String::from_utf8_lossy(text);
     let Ok(Texts::WordPiece(files)) = TokenizerFiles::open(&directory, 1 << 16) else { return };
     let Ok(section) = files.section() else { return };
     let vocabulary = Vocabulary::parse(&section).expect("a section that was written");

@@ -16,11 +16,13 @@ impl Edit {
     }
 
     /// The bytes as they are.
+    #[must_use]
     pub fn bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// The bytes with a new content id and checksum, as a writer leaves them.
+    #[must_use]
     pub fn sealed(mut self) -> Vec<u8> {
         pack::seal(&mut self.0);
         self.0
@@ -45,6 +47,7 @@ impl Edit {
     }
 
     /// The u32 field of the structure at `start`.
+    #[must_use]
     pub fn get(&self, start: usize, field: Range<usize>) -> usize {
         let mut value = [0; 4];
         value.copy_from_slice(&self.0[start + field.start..start + field.end]);
@@ -55,6 +58,7 @@ impl Edit {
     ///
     /// # Panics
     /// The package has no such section.
+    #[must_use]
     pub fn entry(&self, kind: SectionKind) -> usize {
         let code = (kind as u16).to_le_bytes();
         let entries = (header::LENGTH_BYTES..).step_by(section::ENTRY_BYTES).take(self.count());
@@ -63,11 +67,13 @@ impl Edit {
     }
 
     /// Where the bytes of a section are.
+    #[must_use]
     pub fn section(&self, kind: SectionKind) -> usize {
         self.get(self.entry(kind), section::OFFSET)
     }
 
     /// Number of sections.
+    #[must_use]
     pub fn count(&self) -> usize {
         let [low, high] = [0, 1].map(|byte| self.0[header::SECTIONS.start + byte]);
         usize::from(u16::from_le_bytes([low, high]))

@@ -54,6 +54,7 @@ pub struct Golden {
 }
 
 /// The golden packages of this version: their names, models and weight types.
+#[must_use]
 pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
@@ -70,11 +71,15 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
 }
 
 /// Where the golden files are.
+#[must_use]
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
 /// Every golden package on disk, sorted by name.
+///
+/// # Errors
+/// A file cannot be read.
 pub fn read_all() -> Result<Vec<Golden>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory())? {
@@ -92,6 +97,9 @@ pub fn read_all() -> Result<Vec<Golden>> {
 }
 
 /// Computes what a package answers.
+///
+/// # Errors
+/// The package does not read the input.
 pub fn compute(
     package: &PackageBytes,
     input: &TinyInput,
@@ -125,6 +133,9 @@ pub fn compute(
 
 impl Golden {
     /// The input as bytes.
+    ///
+    /// # Errors
+    /// It is not as an input is written.
     pub fn input(&self) -> Result<TinyInput> {
         let Expected { ids, types, pixels, .. } = &self.expected;
         if pixels.is_empty() {
@@ -140,6 +151,9 @@ impl Golden {
 
 /// Writes the golden packages and answers that are not there, and answers of which none is in the
 /// file; returns the names of those it wrote. The answers are those of the scalar table.
+///
+/// # Errors
+/// A package cannot be made, or a file not written.
 pub fn write_missing() -> Result<Vec<String>> {
     let mut written = Vec::new();
     for (name, tiny, weights) in sources() {

@@ -43,6 +43,15 @@ impl Entry {
         }
     }
 
+    /// The file holds it as the encoder reads it.
+    pub(in crate::source) fn is_same(&self) -> bool {
+        match &self.stored {
+            Stored::Same | Stored::After(0) => true,
+            Stored::Positions { from, to, without } => from == to && *without == 0,
+            _ => false,
+        }
+    }
+
     /// Reads the tensor.
     pub(in crate::source) fn read(&self, file: &TensorFile) -> Result<FloatTensor, SourceError> {
         let [rows, columns] = self.shape;

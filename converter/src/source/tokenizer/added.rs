@@ -1,5 +1,7 @@
 //! The tokens that are found in texts as they stand.
 
+use super::super::fields::TOKEN;
+use super::super::json::Part;
 use super::files::{ADDED, CONFIG, FULL, Files, Problem, SPECIAL_MAP, content};
 use coda_runtime::text::AddedToken;
 use coda_runtime::text::layout::{MOST_ADDED, MOST_ADDED_BYTES};
@@ -56,8 +58,8 @@ impl<'a> List<'a> {
     ) -> Result<Self, Problem> {
         let vocabulary = tokens.iter().map(String::as_str).zip(0..).collect();
         let mut list = Self { files, vocabulary, rows, tokens: Vec::new() };
-        for token in files.full["added_tokens"].as_array().into_iter().flatten() {
-            list.add(FULL, token, Some(&token["id"]))?;
+        for token in files.full.get("added_tokens").as_array().into_iter().flatten() {
+            list.add(FULL, token, Some(Part::new(TOKEN, token).get("id")))?;
         }
         list.add_decoder()?;
         if !files.has_decoder() {
@@ -69,7 +71,7 @@ impl<'a> List<'a> {
 
     /// `added_tokens_decoder` of `tokenizer_config.json`.
     fn add_decoder(&mut self) -> Result<(), Problem> {
-        let decoder = &self.files.config["added_tokens_decoder"];
+        let decoder = self.files.config.get("added_tokens_decoder");
         let mut entries: Vec<(u32, &Value)> = Vec::new();
         for (key, token) in decoder.as_object().into_iter().flatten() {
             match key.parse() {
@@ -86,8 +88,7 @@ impl<'a> List<'a> {
 
     /// `added_tokens.json`, whose tokens are special if another file says so.
     fn add_legacy(&mut self) -> Result<(), Problem> {
-        let mut entries: Vec<(&String, &Value)> =
-            self.files.added.as_object().into_iter().flatten().collect();
+        let mut entries: Vec<(&String, &Value)> = self.files.added.entries().collect();
         entries.sort_by_key(|(_, id)| id.as_u64());
         for (content, id) in entries {
             let named = |token: &Value| super::files::content(token) == Some(content);
@@ -145,7 +146,7 @@ impl<'a> List<'a> {
                 format!("the added token {content:?} has id {found}, but {expected} by its place");
             return self.files.damaged(file, problem);
         }
-        let flag = |name: &str| json[name].as_bool();
+        let flag = |name: &str| Part::new(TOKEN, json).get(name).as_bool();
         let normalized = flag("normalized").unwrap_or(flag("special") != Some(true));
         let single_word = flag("single_word").unwrap_or(false);
         let content = content.to_owned();

@@ -1,14 +1,14 @@
 //! The files of a directory that say how texts are read.
 
 use super::super::error::SourceError;
-use super::super::json::read_json;
+use super::super::fields;
+use super::super::json::{Document, Part};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-pub(super) const FULL: &str = "tokenizer.json";
-pub(super) const CONFIG: &str = "tokenizer_config.json";
-pub(super) const SPECIAL_MAP: &str = "special_tokens_map.json";
-pub(super) const ADDED: &str = "added_tokens.json";
+pub(super) use super::super::fields::{
+    ADDED, FULL, POST_PROCESSOR, PRE_TOKENIZER, SPECIAL as SPECIAL_MAP, TOKENIZER as CONFIG,
+};
 pub(super) const LIST: &str = "vocab.txt";
 
 /// Why texts cannot be read.
@@ -30,30 +30,49 @@ pub(super) fn unsupported<T>(file: &str, field: &str, found: &Value) -> Result<T
     Err(Problem::Unsupported(format!("{file}: {field} = {found} is not supported")))
 }
 
-/// What the files hold; null for one that is not there.
-pub(super) struct Files {
+/// What the files hold.
+pub(in super::super) struct Files {
     directory: PathBuf,
-    pub(super) full: Value,
-    pub(super) config: Value,
-    pub(super) special_map: Value,
-    pub(super) added: Value,
-    model: Value,
+    pub(super) full: Document,
+    pub(super) config: Document,
+    pub(super) special_map: Document,
+    pub(super) added: Document,
+    model: Document,
 }
 
 impl Files {
-    pub(super) fn read(directory: &Path) -> Result<Self, SourceError> {
-        let read = |name: &str| {
-            let path = directory.join(name);
-            if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
-        };
+    /// The files of a directory, any of which may be absent.
+    ///
+    /// # Errors
+    /// One is damaged.
+    pub(in super::super) fn read(directory: &Path) -> Result<Self, SourceError> {
+        let read = |name: &'static str| Document::read(directory.join(name), name);
         Ok(Self {
             directory: directory.to_owned(),
             full: read(FULL)?,
             config: read(CONFIG)?,
             special_map: read(SPECIAL_MAP)?,
             added: read(ADDED)?,
-            model: read("config.json")?,
+            model: read(fields::CONFIG)?,
         })
+    }
+
+    /// The longest text that the tokenizer says: where, and the value.
+    pub(in super::super) fn longest(&self) -> Option<(&Document, &'static str, &Value)> {
+        let own = self.config.get("model_max_length");
+        let truncation = self.full.root().part("truncation", fields::TRUNCATION).get("max_length");
+        let places = [
+            (&self.config, "model_max_length", own),
+            (&self.full, "truncation.max_length", truncation),
+        ];
+        places.into_iter().find(|(.., value)| !value.is_null())
+    }
+
+    /// Fields that are not known, for people. Those of a `tokenizer.json` tell something only where it
+    /// is read.
+    pub(in super::super) fn notes(&self, full_is_read: bool) -> impl Iterator<Item = String> {
+        let full = Some(&self.full).filter(|_| full_is_read);
+        full.into_iter().chain([&self.config, &self.special_map]).filter_map(Document::note)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -62,7 +81,7 @@ impl Files {
 
     /// The file that has the vocabulary.
     pub(super) fn vocabulary_name(&self) -> &'static str {
-        if self.full.is_null() { LIST } else { FULL }
+        if self.full.is_absent() { LIST } else { FULL }
     }
 
     /// A damaged file.
@@ -74,18 +93,18 @@ impl Files {
     /// A flag of `tokenizer_config.json`; `None` if absent or null.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         match self.config.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(on)) => Ok(Some(*on)),
-            Some(other) => self.damaged(CONFIG, format!("{name} = {other} is not true or false")),
+            Value::Null => Ok(None),
+            Value::Bool(on) => Ok(Some(*on)),
+            other => self.damaged(CONFIG, format!("{name} = {other} is not true or false")),
         }
     }
 
     /// The tokenizer's class in `transformers`, without `Fast`: that of `tokenizer_config.json`, of
     /// `config.json`, or of its `model_type`.
     pub(super) fn class(&self) -> &str {
-        let named = [&self.config, &self.model].map(|json| json["tokenizer_class"].as_str());
+        let named = [&self.config, &self.model].map(|json| json.get("tokenizer_class").as_str());
         let class = named.into_iter().flatten().next();
-        let class = class.unwrap_or_else(|| match self.model["model_type"].as_str() {
+        let class = class.unwrap_or_else(|| match self.model.get("model_type").as_str() {
             Some("mpnet") => MPNET,
             Some("bert-japanese") => "BertJapaneseTokenizer",
             _ => "BertTokenizer",
@@ -97,20 +116,22 @@ impl Files {
     pub(super) fn check_settings(&self) -> Result<(), Problem> {
         let class = self.class();
         if !(BERT.contains(&class) || class == MPNET || self.as_file()) {
-            let words = &self.config["word_tokenizer_type"];
-            let words = words.as_str().map_or(String::new(), |words| format!(" ({words})"));
-            let problem = format!("{CONFIG}: tokenizer_class = {class:?}{words} is not supported");
+            let problem = format!("{CONFIG}: tokenizer_class = {class:?} is not supported");
             return Err(Problem::Unsupported(problem));
+        }
+        if let Some(problem) = self.config.refused() {
+            return Err(Problem::Unsupported(format!("{CONFIG}: {problem}")));
         }
         if self.flag("split_special_tokens")? == Some(true) {
             return unsupported(CONFIG, "split_special_tokens", &Value::Bool(true));
         }
-        let own = &self.config["auto_map"]["AutoTokenizer"];
+        let own = &self.config.get("auto_map")["AutoTokenizer"];
         if !own.is_null() {
             return unsupported(CONFIG, "auto_map", own);
         }
-        let json = ("truncation.direction", FULL, &self.full["truncation"]["direction"]);
-        let config = ("truncation_side", CONFIG, &self.config["truncation_side"]);
+        let direction = self.full.root().part("truncation", fields::TRUNCATION).get("direction");
+        let json = ("truncation.direction", FULL, direction);
+        let config = ("truncation_side", CONFIG, self.config.get("truncation_side"));
         let (field, file, side) = if config.2.is_null() { json } else { config };
         match side.as_str().map(str::to_lowercase).as_deref() {
             None | Some("right") => Ok(()),
@@ -118,23 +139,33 @@ impl Files {
         }
     }
 
+    /// The normaliser of `tokenizer.json`.
+    pub(super) fn normalizer(&self) -> Part<'_> {
+        self.full.root().part("normalizer", fields::NORMALIZER)
+    }
+
+    /// The model of `tokenizer.json`.
+    pub(super) fn word_piece(&self) -> Part<'_> {
+        self.full.root().part("model", fields::MODEL)
+    }
+
     /// Whether `transformers` takes `tokenizer.json` as it is.
     pub(super) fn as_file(&self) -> bool {
         let class = self.class();
-        !self.full.is_null() && (self.config.is_null() || AS_FILE.contains(&class))
+        !self.full.is_absent() && (self.config.is_absent() || AS_FILE.contains(&class))
     }
 
     /// Whether `tokenizer_config.json` lists the added tokens, so that older files have no say.
     pub(super) fn has_decoder(&self) -> bool {
-        self.config["added_tokens_decoder"].is_object()
+        self.config.get("added_tokens_decoder").is_object()
     }
 
     /// A special token as the files name it, `special_tokens_map.json` before
     /// `tokenizer_config.json`; a text or an object.
     pub(super) fn special(&self, key: &str) -> &Value {
-        match &self.special_map[key] {
+        match self.special_map.get(key) {
             own if !(own.is_null() || self.has_decoder()) => own,
-            _ => &self.config[key],
+            _ => self.config.get(key),
         }
     }
 
@@ -148,7 +179,7 @@ impl Files {
 
 /// The text of a token that is given as a text or as an object.
 pub(super) fn content(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token["content"].as_str())
+    token.as_str().or_else(|| Part::new(fields::TOKEN, token).get("content").as_str())
 }
 
 const MPNET: &str = "MPNetTokenizer";

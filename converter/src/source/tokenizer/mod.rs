@@ -20,7 +20,8 @@ use super::error::SourceError;
 pub use added::Added;
 use added::List;
 use coda_runtime::text::{Options, SpecialIds, encode_with, encoded_len_with};
-use files::{Files, LIST, Problem};
+pub(super) use files::Files;
+use files::{LIST, Problem};
 use std::collections::BTreeSet;
 use std::path::Path;
 use template::Template;
@@ -59,14 +60,19 @@ impl TokenizerFiles {
     /// # Errors
     /// A file is damaged, contradicts another, or names more tokens than there are rows.
     pub fn open(directory: &Path, rows: usize) -> Result<Texts, SourceError> {
-        let files = Files::read(directory)?;
-        if files.full.is_null() && !directory.join(LIST).is_file() {
-            let other = OTHERS.iter().find(|name| directory.join(name).is_file());
+        Self::of_files(&Files::read(directory)?, rows)
+    }
+
+    pub(super) fn of_files(files: &Files, rows: usize) -> Result<Texts, SourceError> {
+        // A link that leads nowhere is there, and an error where it is read.
+        let is_there = |name: &str| files.path(name).symlink_metadata().is_ok();
+        if files.full.is_absent() && !is_there(LIST) {
+            let other = OTHERS.iter().find(|name| is_there(name));
             return Ok(other.map_or(Texts::None, |name| {
                 Texts::IdsOnly(format!("{name}: this kind of tokenizer is not supported"))
             }));
         }
-        match Self::read(&files, rows) {
+        match Self::read(files, rows) {
             Ok(own) => Ok(Texts::WordPiece(Box::new(own))),
             Err(Problem::Damaged(error)) => Err(error),
             Err(Problem::Unsupported(problem)) => Ok(Texts::IdsOnly(problem)),

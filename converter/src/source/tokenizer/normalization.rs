@@ -1,5 +1,6 @@
 //! How a directory says that texts are normalised.
 
+use super::super::json::Part;
 use super::files::{CONFIG, FULL, Files, Problem, unsupported};
 use coda_runtime::text::normalize::Normalization;
 use serde_json::Value;
@@ -14,27 +15,28 @@ const NONE: Normalization = Normalization {
 /// The steps, as `transformers` decides: `tokenizer_config.json` before `tokenizer.json`, but where
 /// the class takes the latter as it is.
 pub(super) fn normalization(files: &Files) -> Result<Normalization, Problem> {
-    let normalizer = only_part(&files.full["normalizer"], "normalizers");
+    let all = files.normalizer();
+    let normalizer = all.only("normalizers");
     if files.as_file() {
-        return match normalizer["type"].as_str() {
-            None if normalizer.is_null() => Ok(NONE),
+        return match normalizer.get("type").as_str() {
+            None if normalizer.is_absent() => Ok(NONE),
             Some("BertNormalizer") => from_fields(files, normalizer),
             Some("Lowercase") => Ok(Normalization { lowercase: true, ..NONE }),
-            _ => unsupported(FULL, "normalizer", &files.full["normalizer"]["type"]),
+            _ => unsupported(FULL, "normalizer", all.get("type")),
         };
     }
     let configured = from_config(files)?;
-    if files.full.is_null() {
+    if files.full.is_absent() {
         return Ok(configured);
     }
-    if normalizer["type"] != "BertNormalizer" {
-        return unsupported(FULL, "normalizer", &files.full["normalizer"]["type"]);
+    if normalizer.get("type") != "BertNormalizer" {
+        return unsupported(FULL, "normalizer", all.get("type"));
     }
     let own = from_fields(files, normalizer)?;
     for (name, json_name, step) in FLAGS {
         let (configured, own) = (step(&configured), step(&own));
-        let absent = files.config.get(name).is_none();
-        if configured != own && absent && normalizer[json_name].is_boolean() {
+        let absent = files.config.get(name).is_null();
+        if configured != own && absent && normalizer.get(json_name).is_boolean() {
             return Err(Problem::Unsupported(format!(
                 "{FULL} has {json_name} = {own}, {CONFIG} lacks {name}, which means {configured}: \
                  write {name} there"
@@ -53,14 +55,6 @@ const FLAGS: [Flag; 3] = [
     ("tokenize_chinese_chars", "handle_chinese_chars", |steps| steps.handle_chinese_chars),
 ];
 
-/// The part of a `Sequence` of one.
-pub(super) fn only_part<'v>(json: &'v Value, parts: &str) -> &'v Value {
-    match json[parts].as_array().map(Vec::as_slice) {
-        Some([part]) if json["type"] == "Sequence" => part,
-        _ => json,
-    }
-}
-
 /// What is absent is as in BERT uncased; accents follow the case.
 fn from_config(files: &Files) -> Result<Normalization, Problem> {
     let lowercase = files.flag("do_lower_case")?.unwrap_or(true);
@@ -72,8 +66,8 @@ fn from_config(files: &Files) -> Result<Normalization, Problem> {
     })
 }
 
-fn from_fields(files: &Files, json: &Value) -> Result<Normalization, Problem> {
-    let flag = |name: &str| match &json[name] {
+fn from_fields(files: &Files, json: Part<'_>) -> Result<Normalization, Problem> {
+    let flag = |name: &str| match json.get(name) {
         Value::Null => Ok(None),
         Value::Bool(on) => Ok(Some(*on)),
         other => files.damaged(FULL, format!("normalizer.{name} = {other} is not true or false")),

@@ -1,18 +1,17 @@
 //! The tokens of a WordPiece model.
 
-use super::super::error::SourceError;
-use super::files::{FULL, Files, LIST, Problem, unsupported};
+use super::super::file;
+use super::files::{FULL, Files, LIST, PRE_TOKENIZER, Problem, unsupported};
 
 use coda_runtime::text::layout;
 use std::collections::HashMap;
 
 /// Tokens in order of their ids.
 pub(super) fn vocabulary(files: &Files) -> Result<Vec<String>, Problem> {
-    if files.full.is_null() {
+    if files.full.is_absent() {
         return from_list(files);
     }
-    let model = &files.full["model"];
-    let Some(vocabulary) = model["vocab"].as_object() else {
+    let Some(vocabulary) = files.word_piece().get("vocab").as_object() else {
         return files.damaged(FULL, "model.vocab is missing");
     };
     let count = vocabulary.len();
@@ -36,9 +35,10 @@ pub(super) fn vocabulary(files: &Files) -> Result<Vec<String>, Problem> {
 
 /// A token a line. Empty lines at the end count as one.
 fn from_list(files: &Files) -> Result<Vec<String>, Problem> {
-    let path = files.path(LIST);
-    let text =
-        std::fs::read_to_string(&path).map_err(|source| SourceError::Read { path, source })?;
+    let bytes = file::read(&files.path(LIST))?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        return files.damaged(LIST, "it is not UTF-8 text");
+    };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let kept = text.trim_end_matches('\n').len();
@@ -55,27 +55,27 @@ fn from_list(files: &Files) -> Result<Vec<String>, Problem> {
 
 /// Refuses a `tokenizer.json` that is no WordPiece as BERT has it.
 pub(super) fn check_model(files: &Files) -> Result<(), Problem> {
-    let (full, model) = (&files.full, &files.full["model"]);
-    if full.is_null() {
+    let (full, model) = (&files.full, files.word_piece());
+    if full.is_absent() {
         return Ok(());
     }
-    let prefix = &model["continuing_subword_prefix"];
-    if model["type"] != "WordPiece" && !(model["type"].is_null() && prefix.is_string()) {
-        return unsupported(FULL, "model.type", &model["type"]);
+    let (kind, prefix) = (model.get("type"), model.get("continuing_subword_prefix"));
+    if kind != "WordPiece" && !(kind.is_null() && prefix.is_string()) {
+        return unsupported(FULL, "model.type", kind);
     }
     if prefix != "##" {
         return unsupported(FULL, "model.continuing_subword_prefix", prefix);
     }
-    let splitter = super::normalization::only_part(&full["pre_tokenizer"], "pretokenizers");
-    if splitter["type"] != "BertPreTokenizer" {
-        return unsupported(FULL, "pre_tokenizer", &full["pre_tokenizer"]["type"]);
+    let splitter = full.root().part("pre_tokenizer", PRE_TOKENIZER);
+    if splitter.only("pretokenizers").get("type") != "BertPreTokenizer" {
+        return unsupported(FULL, "pre_tokenizer", splitter.get("type"));
     }
     Ok(())
 }
 
 /// Most characters of a word.
 pub(super) fn most_characters(files: &Files) -> Result<u32, Problem> {
-    let value = &files.full["model"]["max_input_chars_per_word"];
+    let value = files.word_piece().get("max_input_chars_per_word");
     let most = if value.is_null() { Some(100) } else { value.as_u64() };
     let most = most.and_then(|most| u32::try_from(most).ok());
     match most.filter(|most| (1..=layout::MOST_CHARS_PER_WORD).contains(most)) {

@@ -11,7 +11,7 @@ pub(crate) struct Training {
     /// The base: a Hugging Face directory
     #[arg(long, value_name = "DIR")]
     pub(super) base: PathBuf,
-    /// TSV or CSV of label and text, IDX images, safetensors of token ids, or a folder of class folders
+    /// TSV or CSV of label and text or pair of texts, IDX images, safetensors of token ids, or a folder of class folders
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
     /// IDX labels, if they are not found beside the images

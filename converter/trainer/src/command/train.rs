@@ -110,11 +110,31 @@ impl Training {
 
     fn open_base(&self) -> Result<Base> {
         if !self.from_scratch {
-            return Ok(Base::open(&self.base, self.settings.images.image_size)?);
+            let base = Base::open(&self.base, self.settings.images.image_size)?;
+            self.check_writable(&base)?;
+            return Ok(base);
         }
         let mut base = Base::blank(&self.base)?;
+        self.check_writable(&base)?;
         fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
         Ok(base)
+    }
+
+    /// Refuses a base whose every tensor is trained, but could not be written as it was read.
+    fn check_writable(&self, base: &Base) -> Result<()> {
+        if self.settings.method != Method::Full {
+            return Ok(());
+        }
+        let path = self.base.display();
+        if let Some(name) = base.remade.first() {
+            bail!(
+                "{path}: --method full cannot write \"{name}\", which is read otherwise than the file \
+                 holds it (in part, with others, without some rows, or by distance)"
+            );
+        }
+        let shared = base.config.shared_layers;
+        ensure!(!shared, "{path}: --method full would train each layer apart, which share weights");
+        Ok(())
     }
 
     /// Names and SHA-256 of what the training begins from.

@@ -6,8 +6,13 @@ use std::ops::Range;
 /// What a batch holds before the embedding.
 #[derive(Clone, Debug)]
 pub enum Inputs {
-    /// Token ids of all sequences.
-    Tokens(Vec<u32>),
+    /// Tokens of all sequences.
+    Tokens {
+        /// Their ids.
+        ids: Vec<u32>,
+        /// Their types, of which a model with one or none takes no notice.
+        types: Vec<u32>,
+    },
     /// Normalised patches of all images, `[images * patches, inputs]`.
     Patches(Tensor),
 }

@@ -128,8 +128,15 @@ impl Model {
 
     fn embed(&self, batch: &Batch) -> Result<Tensor> {
         match (&batch.inputs, self.config.embedding) {
-            (Inputs::Tokens(ids), Embedding::Tokens { projected, norm, .. }) => {
-                let mut x = self.token_rows(batch, ids)?;
+            (Inputs::Tokens { ids, types }, Embedding::Tokens { projected, norm, .. }) => {
+                let mut x =
+                    gather(self.need(GLOBAL_LAYER, Role::TokenEmbedding)?, (&**ids).into())?;
+                if let Some(table) = self.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
+                    x = (x + gather(table, (&**types).into())?)?;
+                }
+                if self.find(GLOBAL_LAYER, Role::PositionEmbedding).is_some() {
+                    x = (x + self.positions(batch)?)?;
+                }
                 if norm {
                     x = self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x)?;
                 }
@@ -144,20 +151,8 @@ impl Model {
                 let x = (x + self.positions(batch)?)?;
                 if norm { self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
             }
-            (Inputs::Tokens(_), _) => candle_core::bail!("the model reads images, not tokens"),
+            (Inputs::Tokens { .. }, _) => candle_core::bail!("the model reads images, not tokens"),
             (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
-        }
-    }
-
-    /// The sum of what the tables have for each token.
-    fn token_rows(&self, batch: &Batch, ids: &[u32]) -> Result<Tensor> {
-        let mut x = gather(self.need(GLOBAL_LAYER, Role::TokenEmbedding)?, ids.into())?;
-        if let Some(table) = self.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
-            x = (x + gather(table, vec![0; ids.len()].into())?)?;
-        }
-        match self.find(GLOBAL_LAYER, Role::PositionEmbedding) {
-            Some(_) => x + self.positions(batch)?,
-            None => Ok(x),
         }
     }
 

@@ -1,0 +1,417 @@
+//! The table of fields is what the code does: a field that is read changes the package or is an
+//! error, one that is refused is an error, one that is irrelevant does nothing. Those of `config.json`
+//! are held by the tests of families.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use coda_converter::pack::{WeightType, ids_only, pack_base};
+use coda_converter::source::{Base, FIELDS, Fate, Fields};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Width of the models.
+const D: usize = 8;
+/// Rows of the token table: four more than there are words.
+const ROWS: usize = 14;
+const WORDS: [&str; 10] =
+    ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "lake", "##s", "a", "b"];
+
+/// Names and shapes of tensors.
+type Shapes = Vec<(String, Vec<usize>)>;
+
+/// Files of a directory beside its weights.
+type Files = Map<String, Value>;
+
+/// A directory as people have them.
+struct Setup {
+    weights: Shapes,
+    files: Files,
+}
+
+fn files(value: &Value) -> Files {
+    value.as_object().unwrap().clone()
+}
+
+fn layer(shapes: &mut Shapes, prefix: &str, maps: [&str; 6], norms: &[&str]) {
+    let sizes = [[D, D], [D, D], [D, D], [D, D], [12, D], [D, 12]];
+    for (name, [rows, columns]) in maps.iter().zip(sizes) {
+        shapes.push((format!("{prefix}{name}.weight"), vec![rows, columns]));
+        shapes.push((format!("{prefix}{name}.bias"), vec![rows]));
+    }
+    for name in norms {
+        shapes.push((format!("{name}.weight"), vec![D]));
+        shapes.push((format!("{name}.bias"), vec![D]));
+    }
+}
+
+fn bert_weights() -> Shapes {
+    let table = |name: &str, rows| (format!("embeddings.{name}_embeddings.weight"), vec![rows, D]);
+    let mut shapes = vec![table("word", ROWS), table("position", 16), table("token_type", 2)];
+    let maps = [
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ];
+    let norms = [
+        "embeddings.LayerNorm",
+        "encoder.layer.0.attention.output.LayerNorm",
+        "encoder.layer.0.output.LayerNorm",
+    ];
+    layer(&mut shapes, "encoder.layer.0.", maps, &norms);
+    shapes
+}
+
+fn bert_config() -> Value {
+    json!({"model_type": "bert", "hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 12, "vocab_size": ROWS, "max_position_embeddings": 16,
+        "type_vocab_size": 2})
+}
+
+fn vit_weights() -> Shapes {
+    let mut shapes = vec![
+        ("embeddings.cls_token".to_owned(), vec![1, 1, D]),
+        ("embeddings.position_embeddings".to_owned(), vec![1, 5, D]),
+        ("embeddings.patch_embeddings.projection.weight".to_owned(), vec![D, 3, 2, 2]),
+        ("embeddings.patch_embeddings.projection.bias".to_owned(), vec![D]),
+    ];
+    let maps = [
+        "attention.attention.query",
+        "attention.attention.key",
+        "attention.attention.value",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ];
+    let norms =
+        ["encoder.layer.0.layernorm_before", "encoder.layer.0.layernorm_after", "layernorm"];
+    layer(&mut shapes, "encoder.layer.0.", maps, &norms);
+    shapes
+}
+
+fn vit_config() -> Value {
+    json!({"model_type": "vit", "hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 12, "image_size": 4, "patch_size": 2, "num_channels": 3})
+}
+
+/// A `tokenizer.json` of [`WORDS`] and a token behind them.
+fn tokenizer() -> Value {
+    let vocabulary: Map<String, Value> =
+        WORDS.iter().zip(0..).map(|(word, id)| ((*word).to_owned(), Value::from(id))).collect();
+    let special =
+        |(id, content): (usize, &&str)| json!({"id": id, "content": content, "special": true});
+    let mut added: Vec<Value> = WORDS[..5].iter().enumerate().map(special).collect();
+    added.push(json!({"id": 10, "content": "Xy", "special": false, "lstrip": false}));
+    let piece = |token: &str, kind| json!({"SpecialToken": {"id": token, "type_id": kind}});
+    let text = |name: &str, kind| json!({"Sequence": {"id": name, "type_id": kind}});
+    json!({
+        "version": "1.0", "padding": null, "decoder": {"type": "WordPiece"}, "added_tokens": added,
+        "truncation": {"max_length": 9, "strategy": "LongestFirst", "stride": 0},
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+            "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [piece("[CLS]", 0), text("A", 0), piece("[SEP]", 0)],
+            "pair": [piece("[CLS]", 0), text("A", 0), piece("[SEP]", 0), text("B", 1),
+                piece("[SEP]", 1)],
+            "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+                "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]}}},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocabulary},
+    })
+}
+
+/// As sentence-transformers writes them, all files of the tokenizer there.
+fn sentence() -> Setup {
+    let module = |index: usize, path: &str, kind: &str| {
+        json!({"idx": index, "name": index.to_string(), "path": path,
+            "type": format!("sentence_transformers.models.{kind}")})
+    };
+    let decoder = json!({"10": {"content": "Xy", "special": false, "single_word": false}});
+    let files = files(&json!({
+        "config.json": bert_config(),
+        "tokenizer.json": tokenizer(),
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": true,
+            "tokenize_chinese_chars": true, "strip_accents": null, "model_max_length": 16,
+            "added_tokens_decoder": decoder},
+        "modules.json": [module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling"),
+            module(2, "2_Dense", "Dense"), module(3, "3_Normalize", "Normalize")],
+        "1_Pooling/config.json": {"word_embedding_dimension": D, "pooling_mode_mean_tokens": true},
+        "2_Dense/config.json": {"in_features": D, "out_features": 4, "bias": true},
+        "sentence_bert_config.json": {"max_seq_length": 12, "do_lower_case": false},
+        "config_sentence_transformers.json": {"prompts": {"query": "red "},
+            "__version__": {"transformers": "5.0"}, "similarity_fn_name": "cosine"},
+        "generation_config.json": {},
+    }));
+    Setup { weights: bert_weights(), files }
+}
+
+/// A vocabulary as a list, with the files of older tokenizers.
+fn list() -> Setup {
+    let files = files(&json!({
+        "config.json": bert_config(),
+        "vocab.txt": WORDS.join("\n"),
+        "tokenizer_config.json": {"do_lower_case": true, "model_max_length": 16},
+        "special_tokens_map.json": {"cls_token": "[CLS]", "mask_token": {"content": "[MASK]"}},
+        "added_tokens.json": {"Xy": 10},
+    }));
+    Setup { weights: bert_weights(), files }
+}
+
+/// `tokenizer.json` alone, its parts edited.
+fn alone(edit: impl Fn(&mut Value)) -> Setup {
+    let mut json = tokenizer();
+    edit(&mut json);
+    let files = files(&json!({"config.json": bert_config(), "tokenizer.json": json}));
+    Setup { weights: bert_weights(), files }
+}
+
+fn images() -> Setup {
+    let preprocessor = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 6,
+        "crop_size": 4, "do_center_crop": true, "rescale_factor": 0.25});
+    let files =
+        files(&json!({"config.json": vit_config(), "preprocessor_config.json": preprocessor}));
+    Setup { weights: vit_weights(), files }
+}
+
+fn setups() -> Vec<Setup> {
+    let sequences = |json: &mut Value| {
+        for (field, parts) in [
+            ("normalizer", "normalizers"),
+            ("pre_tokenizer", "pretokenizers"),
+            ("post_processor", "processors"),
+        ] {
+            let mut one = Map::from_iter([("type".to_owned(), json!("Sequence"))]);
+            one.insert(parts.to_owned(), json!([json[field]]));
+            json[field] = Value::Object(one);
+        }
+    };
+    let pair = json!({"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]});
+    vec![
+        sentence(),
+        list(),
+        alone(|_| {}),
+        alone(sequences),
+        alone(|json| json["post_processor"] = pair.clone()),
+        images(),
+    ]
+}
+
+fn write_weights(path: &Path, shapes: &Shapes) {
+    let data: Vec<Vec<u8>> = shapes
+        .iter()
+        .map(|(_, shape)| {
+            let values = (0..shape.iter().product()).map(|at: usize| (at % 7) as f32 / 8.0 + 0.1);
+            values.flat_map(f32::to_le_bytes).collect()
+        })
+        .collect();
+    let views = shapes.iter().zip(&data).map(|((name, shape), bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+impl Setup {
+    /// Writes everything but the files of JSON, which [`outcome`] writes.
+    fn directory(&self) -> TempDir {
+        let directory = TempDir::new().unwrap();
+        for name in ["1_Pooling", "2_Dense"] {
+            std::fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        write_weights(&directory.path().join("model.safetensors"), &self.weights);
+        let dense =
+            vec![("linear.weight".to_owned(), vec![4, D]), ("linear.bias".to_owned(), vec![4])];
+        write_weights(&directory.path().join("2_Dense/model.safetensors"), &dense);
+        directory
+    }
+}
+
+/// A package, why it reads no texts, and what was not known; or the error.
+type Outcome = Result<(Vec<u8>, Option<String>, Vec<String>), String>;
+
+/// What becomes of a directory with these files.
+fn outcome(directory: &Path, files: &Files) -> Outcome {
+    for (name, value) in files {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+    let base = Base::open(directory, None).map_err(|error| error.to_string())?;
+    let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let why = ids_only(&packed.parse().unwrap()).map(str::to_owned);
+    Ok((packed.to_vec(), why, base.notes))
+}
+
+/// Where the fields of a file of the table are: a file of the directory and a pointer.
+fn places(file: &str) -> Vec<(&str, &str)> {
+    match file {
+        "tokenizer.json: model" => vec![("tokenizer.json", "/model")],
+        "tokenizer.json: normalizer" => vec![("tokenizer.json", "/normalizer")],
+        "tokenizer.json: pre_tokenizer" => vec![("tokenizer.json", "/pre_tokenizer")],
+        "tokenizer.json: post_processor" => vec![("tokenizer.json", "/post_processor")],
+        "tokenizer.json: truncation" => vec![("tokenizer.json", "/truncation")],
+        "a token in these files" => vec![
+            ("tokenizer.json", "/added_tokens/5"),
+            ("tokenizer_config.json", "/added_tokens_decoder/10"),
+            ("special_tokens_map.json", "/mask_token"),
+        ],
+        "modules.json" => vec![("modules.json", "/1")],
+        other => vec![(other, "")],
+    }
+}
+
+/// Values of every kind.
+fn probes() -> Vec<Value> {
+    vec![
+        Value::Null,
+        json!("nonsense"),
+        json!("red"),
+        json!("left"),
+        json!("dot"),
+        json!(7),
+        json!(0),
+        json!(0.5),
+        json!(true),
+        json!(false),
+        json!([]),
+        json!(["red"]),
+        json!([0.1, 0.2, 0.3]),
+        json!({"odd": "x"}),
+        json!({"AutoTokenizer": ["odd.Tokenizer", null]}),
+    ]
+}
+
+/// The files with a field set to a value, null to leave it out; `None` where the directory has no such
+/// place.
+fn edited(files: &Files, place: (&str, &str), field: &str, value: &Value) -> Option<Files> {
+    let mut files = files.clone();
+    let object = files.get_mut(place.0)?.pointer_mut(place.1)?.as_object_mut()?;
+    let field = if field == "*" { "odd" } else { field };
+    match value {
+        Value::Null => drop(object.remove(field)),
+        own => drop(object.insert(field.to_owned(), own.clone())),
+    }
+    Some(files)
+}
+
+/// A directory, and what becomes of it as it is.
+struct Subject {
+    directory: TempDir,
+    files: Files,
+    usual: Outcome,
+}
+
+impl Subject {
+    fn new(setup: Setup) -> Self {
+        let directory = setup.directory();
+        let usual = outcome(directory.path(), &setup.files);
+        assert!(usual.is_ok(), "{usual:?}");
+        Self { directory, files: setup.files, usual }
+    }
+}
+
+/// Whether a field of a file does something, and what: in every directory that has the file, with every
+/// value.
+fn effects<'a>(
+    subjects: &'a [Subject],
+    (file, field): (&'static str, &'static str),
+    values: &'a [Value],
+) -> impl Iterator<Item = (bool, String)> + 'a {
+    let places =
+        subjects.iter().flat_map(move |own| places(file).into_iter().map(move |at| (own, at)));
+    places.flat_map(move |(own, at)| {
+        values.iter().filter_map(move |value| {
+            let found = outcome(own.directory.path(), &edited(&own.files, at, field, value)?);
+            let what = format!("{field} = {value} of {file}: {:?}", found.as_ref().err());
+            Some((found != own.usual, what))
+        })
+    })
+}
+
+#[test]
+fn every_field_does_what_the_table_says() {
+    let subjects: Vec<Subject> = setups().into_iter().map(Subject::new).collect();
+    let (all, two) = (probes(), [json!("nonsense"), json!(7)]);
+    let mut counts = [0; 3];
+    for Fields { file, fate, names } in FIELDS.iter().filter(|row| row.file != "config.json") {
+        for name in names.split_whitespace() {
+            let of = |values| effects(&subjects, (file, name), values);
+            match fate {
+                Fate::Read => {
+                    assert!(of(&all).any(|(effect, _)| effect), "{file}: {name} is not read");
+                    counts[0] += 1;
+                }
+                Fate::Refused { unless, .. } => {
+                    let refused: Vec<_> = of(&two).collect();
+                    let found = refused.iter().find(|(effect, _)| !effect);
+                    assert!(!refused.is_empty() && found.is_none(), "{file}: {name}: {found:?}");
+                    let unless = [serde_json::from_str(unless).unwrap(), Value::Null];
+                    let found = of(&unless).find(|(effect, _)| *effect);
+                    assert_eq!(found, None);
+                    counts[1] += 1;
+                }
+                Fate::Irrelevant => {
+                    let found: Vec<_> = of(&two).collect();
+                    let effect = found.iter().find(|(effect, _)| *effect);
+                    assert!(!found.is_empty() && effect.is_none(), "{file}: {name}: {effect:?}");
+                    counts[2] += 1;
+                }
+                Fate::Same(_) => panic!("{file}: {name}"),
+            }
+        }
+    }
+    let [read, refused, irrelevant] = counts;
+    println!("{read} fields are read, {refused} refused, {irrelevant} do nothing");
+}
+
+#[test]
+fn fields_that_are_not_known_are_listed_wherever_they_stand() {
+    for (setup, place, shown) in [
+        (sentence(), ("tokenizer.json", ""), "tokenizer.json: fields not known, ignored: odd"),
+        (sentence(), ("tokenizer.json", "/model"), "ignored: model.odd"),
+        (sentence(), ("tokenizer.json", "/added_tokens/0"), "ignored: added_tokens.odd"),
+        (sentence(), ("tokenizer_config.json", ""), "tokenizer_config.json: fields not known"),
+        (list(), ("special_tokens_map.json", "/mask_token"), "ignored: mask_token.odd"),
+        (sentence(), ("modules.json", "/0"), "modules.json: fields not known"),
+        (sentence(), ("1_Pooling/config.json", ""), "1_Pooling/config.json: fields not known"),
+        (sentence(), ("2_Dense/config.json", ""), "2_Dense/config.json: fields not known"),
+        (sentence(), ("sentence_bert_config.json", ""), "sentence_bert_config.json: fields"),
+        (
+            sentence(),
+            ("config_sentence_transformers.json", ""),
+            "config_sentence_transformers.json",
+        ),
+    ] {
+        let directory = setup.directory();
+        let (.., notes) = outcome(directory.path(), &setup.files).unwrap();
+        assert_eq!(notes, [""; 0]);
+        let files = edited(&setup.files, place, "*", &json!("x")).unwrap();
+        let (.., notes) = outcome(directory.path(), &files).unwrap();
+        assert!(notes.len() == 1 && notes[0].contains(shown), "{shown}: {notes:?}");
+    }
+}
+
+#[test]
+fn files_that_are_no_objects_are_refused_by_name() {
+    for (setup, name) in [
+        (sentence(), "tokenizer.json"),
+        (sentence(), "tokenizer_config.json"),
+        (list(), "special_tokens_map.json"),
+        (list(), "added_tokens.json"),
+        (images(), "preprocessor_config.json"),
+        (sentence(), "config_sentence_transformers.json"),
+        (sentence(), "sentence_bert_config.json"),
+    ] {
+        let directory = setup.directory();
+        for text in ["[]", "null", "7"] {
+            let mut files = setup.files.clone();
+            files.insert(name.to_owned(), text.into());
+            let error = outcome(directory.path(), &files).unwrap_err();
+            assert!(error.contains(name) && error.contains("object"), "{error}");
+        }
+    }
+}
