@@ -79,8 +79,25 @@ CASES = [
          fixture=False, words="BertTokenizer"),
     text("bert-value", "BertForSequenceClassification", TEXT | {"num_labels": 1}, logits=True,
          fixture=False),
-    text("bert-labels-of-tokens", "BertForTokenClassification", TEXT | {"num_labels": 3},
-         refused=["BertForTokenClassification", "classifier"]),
+    text("bert-tokens", "BertForTokenClassification", TEXT | {"num_labels": 3}, logits=True,
+         words="BertTokenizer"),
+    text("roberta-tokens", "RobertaForTokenClassification", LATE | {"num_labels": 3}, logits=True),
+    text("xlm-roberta-tokens", "XLMRobertaForTokenClassification", LATE | {"num_labels": 3},
+         logits=True, fixture=False),
+    text("distilbert-tokens", "DistilBertForTokenClassification", {
+        "dim": D, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 16,
+        "max_position_embeddings": 9, "num_labels": 3}, logits=True, fixture=False),
+    text("electra-tokens", "ElectraForTokenClassification", TEXT | {"embedding_size": D, "num_labels": 3},
+         logits=True, fixture=False),
+    text("albert-tokens", "AlbertForTokenClassification", TEXT | {"embedding_size": 4, "num_labels": 3},
+         logits=True, fixture=False),
+    text("mpnet-tokens", "MPNetForTokenClassification", LATE | {"num_labels": 3}, logits=True,
+         fixture=False),
+    text("rembert-tokens", "RemBertForTokenClassification",
+         TEXT | {"input_embedding_size": 4, "num_labels": 3}, logits=True, fixture=False),
+    text("t5-tokens", "T5ForTokenClassification", T5 | {"num_labels": 3}, logits=True, fixture=False),
+    text("bert-questions", "BertForQuestionAnswering",
+         refused=["BertForQuestionAnswering", "qa_outputs"]),
     text("roberta-classifier", "RobertaForSequenceClassification", LATE | {"num_labels": 3},
          logits=True, fixture=False),
     text("electra-classifier", "ElectraForSequenceClassification",
@@ -266,7 +283,7 @@ def compare(coda, case, directory):
         right = bool(case.refused) and all(word in message for word in case.refused)
         return "refused: " + message.replace(str(directory) + "/", ""), right
     states, logits, pixels = reference(case, model, ids)
-    answer = logits if case.logits else states[0] if case.class_head else states.mean(0)
+    answer = logits.flatten() if case.logits else states[0] if case.class_head else states.mean(0)
     given = ["--text", SENTENCE] if case.words else ["--ids", ",".join(map(str, ids))]
     if case.vision:
         write_ppm(directory / "image.ppm", pixels, model.config.image_size)

@@ -247,9 +247,26 @@ impl Head {
         Self { pooling: pooling.alone(), stages: Stages::NONE, kind, reading: Reading::Largest }
     }
 
+    /// A head without pooling that gives each token a label of its own.
+    #[must_use]
+    pub const fn of_each_token(labels: usize) -> Self {
+        Self {
+            pooling: Poolings::NONE,
+            stages: Stages::NONE,
+            kind: HeadKind::TokenClassification { labels },
+            reading: Reading::Largest,
+        }
+    }
+
     /// Every build of this crate computes it, also one without the feature `heads`.
     pub(crate) const fn is_plain(&self) -> bool {
         self.stages.0 == 0 && self.pooling.0 <= Pooling::Mean as u32
+    }
+
+    /// Each token has an answer of its own; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn is_of_each_token(&self) -> bool {
+        cfg!(feature = "heads") && matches!(self.kind, HeadKind::TokenClassification { .. })
     }
 }
 
@@ -286,6 +303,8 @@ impl Pooling {
 pub struct Poolings(u32);
 
 impl Poolings {
+    /// No pooling: each token has an answer of its own.
+    pub const NONE: Self = Self(0);
     /// Every pooling, in the order in which their vectors stand.
     pub const ORDER: [Pooling; 7] = [
         Pooling::ClassToken,
@@ -423,6 +442,11 @@ pub enum HeadKind {
     Embedding {
         /// Divide by the Euclidean norm.
         normalize: bool,
+    },
+    /// A linear map of each token's vector, without pooling or stages, to one logit per label.
+    TokenClassification {
+        /// Number of labels.
+        labels: usize,
     },
 }
 

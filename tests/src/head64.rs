@@ -64,6 +64,10 @@ fn linear(base: &Base, [weight, bias]: [Role; 2], x: &[f64]) -> Vec<f64> {
 #[must_use]
 pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
     let head = base.head.unwrap();
+    let classifier = [Role::HeadWeight, Role::HeadBias];
+    if let HeadKind::TokenClassification { .. } = head.kind {
+        return hidden.iter().flat_map(|row| linear(base, classifier, row)).collect();
+    }
     let mut x: Vec<f64> = head.pooling.iter().flat_map(|pooling| pooled(pooling, hidden)).collect();
     let stages =
         [[Role::FirstStage, Role::FirstStageBias], [Role::SecondStage, Role::SecondStageBias]];
@@ -72,7 +76,9 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
         x = linear(base, roles, &x).into_iter().map(|x| activate(activation, x)).collect();
     }
     match head.kind {
-        HeadKind::Classification { .. } => linear(base, [Role::HeadWeight, Role::HeadBias], &x),
+        HeadKind::Classification { .. } | HeadKind::TokenClassification { .. } => {
+            linear(base, classifier, &x)
+        }
         HeadKind::Embedding { normalize } => {
             let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
             x.into_iter().map(|x| if normalize { x / length } else { x }).collect()

@@ -196,10 +196,28 @@ impl Tiny {
             default_prompt: Some(0),
             similarity: None,
         };
-        tiny.task.head = None;
-        tiny.task.labels = Vec::new();
-        tiny.task.tensors.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
+        tiny.drop_task_head();
         Self { name: "bert-heads", ..tiny }
+    }
+
+    /// The same with a label for each token, and without a head in its task.
+    #[must_use]
+    pub fn bert_tokens() -> Self {
+        let mut tiny = Self::bert();
+        let mut maker = Maker::new(&tiny.base.config, 12);
+        maker.add_classifier();
+        tiny.base.tensors.append(&mut maker.tensors);
+        tiny.base.head = Some(Head::of_each_token(LABELS.len()));
+        tiny.base.labels = LABELS.map(str::to_owned).to_vec();
+        tiny.drop_task_head();
+        Self { name: "bert-tokens", ..tiny }
+    }
+
+    /// Takes the head out of the task, so that the base's is used.
+    fn drop_task_head(&mut self) {
+        self.task.head = None;
+        self.task.labels = Vec::new();
+        self.task.tensors.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
     }
 
     /// Gives the base another head: the first stage has a bias and 5 values, the second none and 9;

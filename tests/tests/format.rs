@@ -50,6 +50,11 @@ fn with_head(field: Range<usize>, value: u32) -> Vec<u8> {
     with_field(vit_base(), SectionKind::Head, field, value)
 }
 
+fn with_token_head(field: Range<usize>, value: u32) -> Vec<u8> {
+    let tokens = Tiny::bert_tokens().pack(WeightType::F32).unwrap();
+    with_field(Edit::new(&tokens.base), SectionKind::Head, field, value)
+}
+
 fn with_text(field: Range<usize>, value: u32) -> Vec<u8> {
     with_field(Edit::new(&heads().base), SectionKind::Text, field, value)
 }
@@ -263,6 +268,11 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "a reading of the logits of an embedding", || {
         with_field(bert_base(), SectionKind::Head, head::STAGES, 1 << 16)
     }),
+    rejection(17, "an unknown kind of head", || with_head(head::KIND, 4)),
+    rejection(17, "a pooling before labels of tokens", || with_token_head(head::POOLING, 1)),
+    rejection(17, "a stage before labels of tokens", || with_token_head(head::STAGES, 1)),
+    rejection(17, "no label of a token", || with_token_head(head::ARGUMENT, 0)),
+    rejection(27, "more names than labels of tokens", || with_token_head(head::ARGUMENT, 2)),
     rejection(17, "a text longer than any position", || {
         with_text(text::LONGEST, limits::POSITIONS as u32 + 1)
     }),
@@ -697,6 +707,11 @@ fn every_flipped_bit_of_a_vit_is_refused_or_harmless() {
 #[test]
 fn every_flipped_bit_of_a_bert_with_dense_stages_is_refused_or_harmless() {
     flip_every_bit_of(&Tiny::bert_heads(), WeightType::F32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_bert_that_labels_tokens_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::bert_tokens(), WeightType::F32);
 }
 
 #[test]

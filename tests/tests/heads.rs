@@ -5,6 +5,7 @@
 
 use coda_converter::dataset::SampleInput;
 use coda_converter::pack::WeightType;
+use coda_converter::session::Session;
 use coda_converter::verify::against_oracle;
 use coda_runtime::config::{Named, Pooling, Poolings, StageActivation, Stages};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -46,6 +47,50 @@ fn check(tiny: &Tiny, weights: WeightType) {
             assert!(OTHER_F32.accepts(stage.worst, 0.0), "{stage:?} of {:?}", tiny.base.head);
         }
     }
+}
+
+#[test]
+fn each_token_is_labelled_by_its_vector() {
+    let mut tiny = Tiny::bert_tokens();
+    for weights in [WeightType::F32, WeightType::F16, WeightType::Int8] {
+        check_rows(&tiny, weights);
+    }
+    let TinyInput::Tokens { ids, types } = &mut tiny.input else { return };
+    (ids.truncate(1), types.truncate(1));
+    tiny.tokens = 1;
+    check_rows(&tiny, WeightType::F32);
+}
+
+/// Compares labels of tokens on every kernel table, in a plan for more tokens and on two threads.
+fn check_rows(tiny: &Tiny, weights: WeightType) {
+    let packed = tiny.pack(weights).unwrap();
+    let model = packed.model().unwrap();
+    let dimensions = model.dimensions();
+    assert_eq!((dimensions.pooled, dimensions.outputs), (0, 3));
+    let mut bits = Vec::new();
+    for (kernels, threads) in Kernels::available().flat_map(|table| [(table, 1), (table, 2)]) {
+        let session = Session::new(&model, Capacity::any_budget(8)).unwrap();
+        let mut session = session.with_kernels(kernels).with_threads(threads).unwrap();
+        let plan = session.plan().buffers();
+        let answer = plan.iter().find(|buffer| buffer.name == "answer").unwrap();
+        assert_eq!(answer.bytes, 8 * 3 * size_of::<f32>());
+        let (hidden, values) = session
+            .run(tiny.input.view(), Budget::Reduction(2.0), &mut (), |out| {
+                assert_eq!(out.label(), None);
+                let rows = out.token_logits().unwrap();
+                assert_eq!((rows.rows(), rows.columns()), (tiny.tokens, 3));
+                let hidden: Vec<Vec<f64>> =
+                    out.hidden.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
+                (hidden, out.values.to_vec())
+            })
+            .unwrap();
+        if weights == WeightType::F32 {
+            let found = values.iter().map(|x| f64::from(*x));
+            assert_eq!(OTHER_F32.first_miss(found, head64::expected(&tiny.base, &hidden)), None);
+        }
+        bits.push(values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>());
+    }
+    assert!(bits.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 #[test]

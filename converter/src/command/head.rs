@@ -15,6 +15,9 @@ pub(super) fn describe(head: &Head) -> String {
     let kind = match (head.kind, head.reading) {
         (HeadKind::Embedding { normalize: true }, _) => "embedding of length 1".to_owned(),
         (HeadKind::Embedding { normalize: false }, _) => "embedding".to_owned(),
+        (HeadKind::TokenClassification { labels }, _) => {
+            return format!("one of {labels} labels for each token");
+        }
         (HeadKind::Classification { labels }, Reading::Largest) => {
             format!("one of {labels} labels")
         }

@@ -13,6 +13,7 @@ mod run;
 mod shared;
 mod sign;
 mod table;
+mod tokens;
 mod verify;
 
 use anyhow::Result;

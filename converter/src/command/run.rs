@@ -4,6 +4,7 @@ use super::head::{label_name, print_readings, prompted, readings};
 use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
 };
+use super::tokens::{print_token_labels, token_labels};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{SampleInput, tokenize, tokenize_pair};
@@ -100,10 +101,12 @@ impl Run {
         let tokens = input.tokens(&model);
         let answer = self.infer(&model, &input, self.budget(tokens)?)?;
         let kernels = self.compute.kernels()?.name;
+        let of_tokens = token_labels(&model, &input, &answer.values);
         let notes: Vec<String> = cut.iter().cloned().chain(self.notes(&model)).collect();
         if self.json {
             let mut object = self.to_json(&model, tokens, &answer);
             object["kernels"] = json!(kernels);
+            object["token_labels"] = json!(of_tokens);
             let is_text = !matches!(input, SampleInput::Pixels(_));
             object["cut"] = json!(is_text && cut.is_some());
             object["notes"] = json!(notes);
@@ -111,7 +114,10 @@ impl Run {
             return Ok(());
         }
         print_notes(&notes);
-        print_values(&model, &answer.values);
+        match of_tokens {
+            Some(found) => print_token_labels(&found),
+            None => print_values(&model, &answer.values),
+        }
         let ms = answer.milliseconds;
         say!("{tokens} tokens, {kernels} kernels, {ms:.2} ms (one run)");
         answer.choice.iter().for_each(print_choice);

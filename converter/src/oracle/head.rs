@@ -11,6 +11,9 @@ use tract_core::ops::nn::{Reduce, Reducer};
 
 impl Builder<'_> {
     pub(super) fn head(&mut self, hidden: OutletId, head: Head) -> Wire {
+        if let HeadKind::TokenClassification { labels } = head.kind {
+            return self.linear(hidden, HEAD, [labels, self.config.hidden]);
+        }
         let pooled: Result<Vec<OutletId>, OracleError> =
             head.pooling.iter().map(|pooling| self.pooled(hidden, pooling)).collect();
         let mut vector = self.wire("pooled", TypedConcat::new(1), &pooled?)?;
@@ -24,7 +27,9 @@ impl Builder<'_> {
             width = rows;
         }
         match head.kind {
-            HeadKind::Classification { labels } => self.linear(vector, HEAD, [labels, width]),
+            HeadKind::Classification { labels } | HeadKind::TokenClassification { labels } => {
+                self.linear(vector, HEAD, [labels, width])
+            }
             HeadKind::Embedding { normalize: true } => self.unit_length(vector),
             HeadKind::Embedding { normalize: false } => Ok(vector),
         }

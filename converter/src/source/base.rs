@@ -221,7 +221,8 @@ impl Base {
             }
         }
         let kind = HeadKind::Classification { labels: self.labels.len() };
-        if self.head.map(|head| head.kind) != Some(kind) {
+        let of_tokens = self.head == Some(Head::of_each_token(self.labels.len()));
+        if self.head.map(|head| head.kind) != Some(kind) && !of_tokens {
             self.labels.clear();
         }
     }

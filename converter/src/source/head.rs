@@ -33,6 +33,9 @@ const HEAD_NAMES: [&str; 8] = [
     "logits_proj",
 ];
 
+/// The end of the names of classes that label each token.
+const OF_TOKENS: &str = "ForTokenClassification";
+
 /// The head of ALBERT's pretraining on the order of sentences.
 const ORDER: &str = "sop_classifier";
 
@@ -85,6 +88,12 @@ impl Source<'_> {
         if trained.is_none() {
             self.check_architecture().map_err(refuse)?;
         }
+        if trained.is_none() && self.labels_tokens() {
+            return match found.iter().all(|name| name.starts_with("classifier.")) {
+                true => self.read_token_head().map(Some),
+                false => Err(refuse(format!("a head of tokens is a classifier alone; {ALONE}"))),
+            };
+        }
         let (stage, classifier) = self.parts(&found, trained.is_some()).map_err(refuse)?;
         self.read(stage, classifier, trained.unwrap_or_default()).map(Some)
     }
@@ -98,13 +107,23 @@ impl Source<'_> {
         })
     }
 
-    /// The class that the checkpoint was made for gives one answer of one vector.
+    /// Names of the classes that the checkpoint was made for.
+    fn architectures(&self) -> impl Iterator<Item = &str> {
+        let names = self.json.get("architectures").and_then(Value::as_array);
+        names.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// The checkpoint was made for a class that labels each token.
+    fn labels_tokens(&self) -> bool {
+        self.architectures().any(|name| name.ends_with(OF_TOKENS))
+    }
+
+    /// The class that the checkpoint was made for gives one answer of one vector, or of each token's.
     fn check_architecture(&self) -> Result<(), String> {
-        let names = self.json.get("architectures").and_then(Value::as_array).into_iter().flatten();
-        let known = ["ForSequenceClassification", "ForImageClassification"];
+        let known = ["ForSequenceClassification", "ForImageClassification", OF_TOKENS];
         let other =
             |name: &&str| name.contains("For") && !known.iter().any(|end| name.ends_with(end));
-        if let Some(name) = names.filter_map(Value::as_str).find(other) {
+        if let Some(name) = self.architectures().find(other) {
             return Err(format!("architectures = {name}, supported are {}", known.join(", ")));
         }
         let registers = self.json.get("num_register_tokens").and_then(Value::as_u64).unwrap_or(0);
@@ -169,6 +188,16 @@ impl Source<'_> {
         };
         let name = name.trim_end_matches(".weight").to_owned();
         Ok(Some(Stage { name, activation }))
+    }
+
+    /// A classifier of each token's vector.
+    fn read_token_head(&self) -> Result<FoundHead, SourceError> {
+        let weight = self.file.tensor("classifier.weight")?;
+        let labels = weight.shape.first().copied().unwrap_or(0);
+        let head = Head::of_each_token(labels);
+        let mut found = FoundHead { head, tensors: Vec::new(), labels: Vec::new() };
+        self.add(&mut found, HEAD, "classifier", [labels, self.config.hidden])?;
+        Ok(found)
     }
 
     fn read(

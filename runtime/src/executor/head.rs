@@ -1,7 +1,7 @@
 //! Final norm, pooling, dense stages, classifier or embedding.
 
 use super::pass::Pass;
-use crate::block::{PreparedRows, apply, norm_rows, rows_of};
+use crate::block::{PreparedRows, apply, for_row_tiles, norm_rows, rows_of};
 use crate::config::{Head, HeadKind, Pooling, StageActivation};
 use crate::kernels::math::{self, sqrt};
 use crate::kernels::{Epilogue, Kernels};
@@ -17,6 +17,9 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
         norm_rows(&context, &mut rows, pass.scratch.tile.floats, weights);
     }
     let Some(head) = head else { return };
+    if head.is_of_each_token() {
+        return label_tokens(pass);
+    }
     let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
     let stage: &mut [f32] = typed(pass.scratch.stage);
     let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
@@ -43,6 +46,22 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
         (_, Some(classifier)) => map_vector(context.kernels, answer, vector, classifier),
         _ => debug_assert!(false, "binding has viewed the classifier of such a head"),
     }
+}
+
+/// `W x + b` of each token's vector: its logits.
+fn label_tokens(pass: &mut Pass<'_, '_>) {
+    let (context, d) = (pass.context, pass.context.config.hidden);
+    let Some(map) = pass.globals.classifier else { return };
+    let whole = core::mem::take(&mut pass.buffers.output);
+    pass.buffers.output = whole.parts_mut(pass.tokens * map.outputs).0;
+    let hidden = rows_of(pass.buffers.hidden, 0..pass.tokens, d);
+    let logits = rows_of(pass.buffers.output, 0..pass.tokens, map.outputs);
+    let rows = (0..pass.tokens, (hidden, logits));
+    let scratch = pass.scratch.reborrow();
+    for_row_tiles(context.workers, scratch, rows, |_, (_, (hidden, mut logits))| {
+        let rows = PreparedRows::Float(hidden.as_matrix());
+        apply(context.kernels, &mut logits, rows, &map, &Epilogue::overwrite(map.bias));
+    });
 }
 
 /// `out = W x + b` of one vector: logits, or a dense stage.

@@ -80,6 +80,9 @@ fn put<const N: usize>(bytes: &mut [u8; N], range: Range<usize>, value: u32) {
 /// A build without it refuses what it brings like a reader of an earlier minor version.
 const MORE: bool = cfg!(feature = "more-families");
 
+/// A build without it refuses labels of tokens in the same way.
+const HEADS: bool = cfg!(feature = "heads");
+
 const ACTIVATIONS: &[Activation] = {
     use Activation::{GeluErf, GeluQuick, GeluTanh, Relu, Silu};
     if MORE { &[Relu, GeluErf, GeluTanh, Silu, GeluQuick] } else { &[Relu, GeluErf, GeluTanh] }
@@ -301,6 +304,7 @@ pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
     let (kind, argument) = match value.kind {
         HeadKind::Classification { labels } => (1, labels as u32),
         HeadKind::Embedding { normalize } => (2, u32::from(normalize)),
+        HeadKind::TokenClassification { labels } => (3, labels as u32),
     };
     let reading = if kind == 1 { value.reading as u32 } else { 0 };
     put(&mut bytes, head::KIND, kind);
@@ -315,16 +319,22 @@ pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
 /// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
 pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     let fields = fixed(SectionKind::Head, bytes, head::BYTES)?;
+    let kinds = if HEADS { 4 } else { 3 };
+    let kind = fields.size(head::KIND, 1..kinds)?;
+    let labels = || fields.size(head::ARGUMENT, 1..limits::LABELS + 1);
+    if HEADS && kind == 3 {
+        let value = Head::of_each_token(labels()?);
+        fields.canonical(&encode_head(&value))?;
+        return Ok(value);
+    }
     let pooling = Poolings::from_code(u32_at(bytes, head::POOLING));
     let pooling = pooling.ok_or(fields.invalid(&head::POOLING))?;
     // What is not a code becomes another value, which is not what the bytes say.
     let stages = u32_at(bytes, head::STAGES);
     let reading = Reading::ALL.get((stages >> head::READING_SHIFT) as usize);
     let stages = Stages::from_code(stages & ((1 << head::READING_SHIFT) - 1));
-    let kind = match fields.size(head::KIND, 1..3)? {
-        1 => {
-            HeadKind::Classification { labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)? }
-        }
+    let kind = match kind {
+        1 => HeadKind::Classification { labels: labels()? },
         _ => HeadKind::Embedding { normalize: fields.size(head::ARGUMENT, 0..2)? == 1 },
     };
     let value = Head {

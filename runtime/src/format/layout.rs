@@ -169,9 +169,9 @@ pub mod layer {
 /// Byte ranges of the head section.
 pub mod head {
     use super::Range;
-    /// The sum of the codes of [`Pooling`](crate::config::Pooling).
+    /// The sum of the codes of [`Pooling`](crate::config::Pooling); 0 for labels of tokens.
     pub const POOLING: Range<usize> = 0..4;
-    /// 1 classification, 2 embedding.
+    /// 1 classification, 2 embedding, 3 labels of tokens.
     pub const KIND: Range<usize> = 4..8;
     /// Labels, or 1 for a normalised embedding.
     pub const ARGUMENT: Range<usize> = 8..12;

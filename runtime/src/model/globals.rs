@@ -90,7 +90,12 @@ impl<'a> Globals<'a> {
             *slot = Stage::view(packages, head.stages, index, columns)?;
             columns = slot.map_or(columns, |stage| stage.map.outputs);
         }
-        if let HeadKind::Classification { labels: rows } = head.kind {
+        if head.is_of_each_token() {
+            columns = packages.config.hidden;
+        }
+        if let HeadKind::Classification { labels: rows }
+        | HeadKind::TokenClassification { labels: rows } = head.kind
+        {
             let shape = Shape { rows, columns };
             let map = packages.float_linear(Role::HeadWeight, Role::HeadBias, shape)?;
             self.classifier = Some(map);

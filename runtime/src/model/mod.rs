@@ -235,7 +235,9 @@ impl<'a> Model<'a> {
             low_rank: rows_of(Role::LowRankDown),
             pooled: widths.clone().fold(pooled, usize::saturating_add),
             outputs: match self.head().map(|head| head.kind) {
-                Some(HeadKind::Classification { labels }) => labels,
+                Some(
+                    HeadKind::Classification { labels } | HeadKind::TokenClassification { labels },
+                ) => labels,
                 Some(HeadKind::Embedding { .. }) => widths.next_back().unwrap_or(pooled),
                 None => 0,
             },
