@@ -139,7 +139,7 @@ CASES = [
     text("t5", "T5EncoderModel", T5),
     text("t5-gated", "T5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
     text("mt5", "MT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
-    text("umt5", "UMT5EncoderModel", T5, refused=["umt5", "every layer has a relative bias of its own"]),
+    text("umt5", "UMT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}),
     text("modernbert", "ModernBertModel", SIZES | {"vocab_size": 16, "pad_token_id": 0},
          refused=["modernbert", "rotary"]),
     text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}, refused=["nomic_bert", "rotary"]),

@@ -257,7 +257,7 @@ struct Builder<'b> {
     model: TypedModel,
     /// The layer that is being wired.
     layer: u16,
-    /// The relative position bias `[heads, n, n]`, the same in every layer.
+    /// The relative position bias `[heads, n, n]`, of every layer or of the one that is wired.
     relative: Option<OutletId>,
 }
 
@@ -271,7 +271,9 @@ impl<'b> Builder<'b> {
     fn encoder(&mut self) -> Result<Vec<OutletId>, OracleError> {
         let mut hidden = self.embedding()?;
         let mut outputs = vec![hidden];
-        self.relative = self.relative_bias()?;
+        if !self.config.layer_bias {
+            self.relative = self.relative_bias(Role::RelativeBias)?;
+        }
         for layer in (0..GLOBAL_LAYER).take(self.config.layers) {
             self.layer = layer;
             hidden = self.layer(hidden)?;
@@ -349,6 +351,9 @@ impl<'b> Builder<'b> {
 
     /// Twice `x + update(norm(x))`, or twice `norm(x + update(x))`.
     fn layer(&mut self, x: OutletId) -> Wire {
+        if self.config.layer_bias {
+            self.relative = self.relative_bias(Role::LayerRelativeBias)?;
+        }
         let input = self.before(x, &ATTENTION)?;
         let change = self.attention(input)?;
         let middle = self.after(x, change, &ATTENTION)?;
@@ -404,13 +409,13 @@ impl<'b> Builder<'b> {
     }
 
     /// Row i, column j of a head is the table's entry `clamp(j - i, -D, D) + D`.
-    fn relative_bias(&mut self) -> Result<Option<OutletId>, OracleError> {
+    fn relative_bias(&mut self, role: Role) -> Result<Option<OutletId>, OracleError> {
         let (heads, distance, n) = (self.config.heads, self.config.relative_distance, self.tokens);
         if distance == 0 {
             return Ok(None);
         }
         let columns = 2 * distance + 1;
-        let table = self.checked(Role::RelativeBias, [heads, columns])?;
+        let table = self.checked(role, [heads, columns])?;
         let entry = |i: usize, j: usize| (j + distance).saturating_sub(i).min(2 * distance);
         let bias: Vec<f32> = table
             .chunks_exact(columns)

@@ -37,6 +37,8 @@ pub struct Config {
     /// Largest distance D of the relative position bias (T5); 0 when there is none. The bias tensor
     /// is `[heads, 2 D + 1]`, entry `clamp(j - i, -D, D) + D` for query i and key j.
     pub relative_distance: usize,
+    /// Each layer has such a bias of its own (UMT5).
+    pub layer_bias: bool,
     /// A norm follows the last layer.
     pub final_norm: bool,
     /// Scores and context of attention are products of int8 values (ours), not of f32 ones.

@@ -51,6 +51,7 @@ pub const ENCODER: Config = Config {
     gated: false,
     attention_scale: 0.5,
     relative_distance: 0,
+    layer_bias: false,
     final_norm: true,
     int8_attention: false,
     shared_layers: false,
@@ -133,8 +134,16 @@ impl Packages {
 
 impl Tiny {
     /// Every family.
-    pub fn all() -> [Self; 6] {
-        [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain(), Self::albert(), Self::clip()]
+    pub fn all() -> [Self; 7] {
+        [
+            Self::bert(),
+            Self::vit(),
+            Self::t5(),
+            Self::t5_plain(),
+            Self::albert(),
+            Self::clip(),
+            Self::umt5(),
+        ]
     }
 
     /// [`Self::bert`] with tables of a width of their own, layers that share their weights, SiLU.
@@ -309,6 +318,13 @@ impl Tiny {
     /// The same with a plain feed-forward layer.
     pub fn t5_plain() -> Self {
         Self::t5_of(false)
+    }
+
+    /// A gated [`Self::t5`] whose layers have a relative bias each.
+    pub fn umt5() -> Self {
+        let config = Config { layer_bias: true, ..Self::t5().base.config };
+        let base = base(config, Extras { biases: false, layer_scale: false }, 6);
+        Self { name: "umt5", base, ..Self::t5() }
     }
 
     fn t5_of(gated: bool) -> Self {
@@ -601,7 +617,7 @@ impl<'c> Maker<'c> {
                 }
             }
         }
-        if config.relative_distance > 0 {
+        if config.relative_distance > 0 && !config.layer_bias {
             add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
         }
     }
@@ -639,6 +655,10 @@ impl<'c> Maker<'c> {
             if extras.biases {
                 self.add(layer, bias, 1, rows, 0.1);
             }
+        }
+        if config.layer_bias {
+            let entries = 2 * config.relative_distance + 1;
+            self.add(layer, Role::LayerRelativeBias, config.heads, entries, 1.0);
         }
         self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);
         self.add_norm(layer, Role::FeedForwardNormWeight, Role::FeedForwardNormBias);

@@ -262,7 +262,6 @@ fn encoders_that_are_no_point_in_the_configuration_say_why() {
     for (name, words) in [
         ("modernbert", "its positions are rotary"),
         ("dinov3_vit", "its positions are rotary"),
-        ("umt5", "every layer has a relative bias of its own"),
         ("gpt2", "it is a decoder"),
         ("swin", "only some of the others"),
         ("nothing_known", "supported are bert,"),

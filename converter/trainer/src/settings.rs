@@ -363,6 +363,10 @@ impl Settings {
     }
 
     fn check_base(&self, base: &Base) -> Result<()> {
+        ensure!(
+            !base.config.layer_bias,
+            "a base whose layers have a relative bias each (UMT5) is not trained"
+        );
         let layers = base.config.layers;
         if let Some(layer) = self.routing.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");

@@ -107,7 +107,13 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     let placements = [NormPlacement::Pre, NormPlacement::Post];
     put(&mut bytes, config::PLACEMENT, code_of(&placements, &value.placement));
     put(&mut bytes, config::ACTIVATION, code_of(ACTIVATIONS, &value.activation));
-    let flags = [value.gated, value.final_norm, value.int8_attention, value.shared_layers];
+    let flags = [
+        value.gated,
+        value.final_norm,
+        value.int8_attention,
+        value.shared_layers,
+        value.layer_bias,
+    ];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
     put(&mut bytes, config::FLAGS, flags);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
@@ -137,7 +143,7 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..if MORE { 16 } else { 8 })?;
+    let flags = fields.size(config::FLAGS, 0..if MORE { 32 } else { 8 })?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -155,10 +161,14 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         final_norm: flags & 2 != 0,
         int8_attention: flags & 4 != 0,
         shared_layers: flags & 8 != 0,
+        layer_bias: flags & 16 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
         _ => return Err(fields.invalid(&config::HEAD_DIM)),
+    }
+    if value.layer_bias && value.relative_distance == 0 {
+        return Err(fields.invalid(&config::FLAGS));
     }
     fields.canonical(&encode_config(&value))?;
     Ok(value)

@@ -116,7 +116,8 @@ pub mod config {
     pub const PLACEMENT: Range<usize> = 32..36;
     /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh), 4 SiLU, 5 GELU (quick).
     pub const ACTIVATION: Range<usize> = 36..40;
-    /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers.
+    /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers,
+    /// bit 4 a relative bias of each layer.
     pub const FLAGS: Range<usize> = 40..44;
     /// f32.
     pub const ATTENTION_SCALE: Range<usize> = 44..48;

@@ -114,6 +114,8 @@ roles! {
     /// Factor on each input of the query, key and value projections `[d]`; their weights are
     /// divided by it.
     AttentionInputScale = 43, Layer, Base, "attention input scale";
+    /// Relative position bias by distance, of one layer `[heads, 2 D + 1]`.
+    LayerRelativeBias = 44, Layer, Base, "relative bias of a layer";
     /// Feed-forward expansion `[feed-forward width, d]`.
     FeedForwardIn = 48, Layer, Base, "feed-forward in weight";
     /// Feed-forward expansion bias `[feed-forward width]`.

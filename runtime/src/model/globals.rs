@@ -105,11 +105,11 @@ impl<'a> Globals<'a> {
 }
 
 fn relative_bias<'a>(packages: &Packages<'a>) -> Result<&'a [f32], ModelError> {
-    let distance = packages.config.relative_distance;
-    if distance == 0 {
+    let config = &packages.config;
+    if config.relative_distance == 0 || cfg!(feature = "more-families") && config.layer_bias {
         return Ok(&[]);
     }
-    let shape = Shape { rows: packages.config.heads, columns: 2 * distance + 1 };
+    let shape = Shape { rows: config.heads, columns: 2 * config.relative_distance + 1 };
     view::floats(&packages.required(Role::RelativeBias, GLOBAL_LAYER)?, shape)
 }
 

@@ -54,7 +54,7 @@ pub struct Golden {
 }
 
 /// The golden packages of this version: their names, models and weight types.
-pub fn sources() -> [(&'static str, Tiny, WeightType); 11] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 12] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -66,6 +66,7 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 11] {
         ("albert-int8", Tiny::albert(), WeightType::Int8),
         ("clip-f32", Tiny::clip(), WeightType::F32),
         ("bert-heads-f32", Tiny::bert_heads(), WeightType::F32),
+        ("umt5-int8", Tiny::umt5(), WeightType::Int8),
         ("bert-tokens-f32", Tiny::bert_tokens(), WeightType::F32),
     ]
 }

@@ -179,6 +179,7 @@ impl<'f> Checkpoint<'f> {
             gated: false,
             attention_scale: (1.0 / ((hidden / heads) as f64).sqrt()) as f32,
             relative_distance: 0,
+            layer_bias: false,
             final_norm: false,
             int8_attention: false,
             shared_layers: false,

@@ -85,7 +85,18 @@ impl<'c> Entries<'c> {
 
     /// A tensor that is stored in a form of its own.
     pub(super) fn stored(&mut self, role: Role, name: &str, shape: [usize; 2], stored: Stored) {
-        self.add((GLOBAL_LAYER, role), name, shape).stored = stored;
+        self.stored_at((GLOBAL_LAYER, role), name, shape, stored);
+    }
+
+    /// The same, of a layer.
+    pub(super) fn stored_at(
+        &mut self,
+        place: Place,
+        name: &str,
+        shape: [usize; 2],
+        stored: Stored,
+    ) {
+        self.add(place, name, shape).stored = stored;
     }
 
     /// A norm outside the layers.

@@ -34,7 +34,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 16] = [
+static FAMILIES: [&Family; 17] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -45,6 +45,7 @@ static FAMILIES: [&Family; 16] = [
     &prenorm::ROBERTA,
     &prenorm::MEGATRON,
     &t5::FAMILY,
+    &t5::UMT5,
     &vit::FAMILY,
     &deit::FAMILY,
     &dinov2::FAMILY,
