@@ -42,6 +42,8 @@ DINO = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp
         "image_size": 4, "patch_size": 2}
 T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "vocab_size": 16,
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
+# The last id, 3, is that of the end of a text.
+CLIP_TEXT, CLIP_IDS = TEXT | {"eos_token_id": 3}, [0, 11, 5, 15, 7, 9, 3]
 MEAN, STD = 0.5, 0.25
 
 
@@ -60,6 +62,10 @@ class Case:
     # The tokenizer whose ids of SENTENCE are read, in place of IDS.
     words: str = ""
     fixture: bool = True
+    ids: list = field(default_factory=lambda: IDS)
+    # The answer is the vector that the model itself pools.
+    pooler: bool = False
+    options: list = field(default_factory=list)
 
 
 def text(name, model, settings=TEXT, **more):
@@ -151,7 +157,13 @@ CASES = [
          refused=["xlnet"]),
     text("gpt2", "GPT2Model", {"vocab_size": 16, "n_embd": D, "n_layer": 2, "n_head": 2,
                                "n_positions": 9}, refused=["gpt2", "decoder"]),
-    text("clip-text", "CLIPTextModel", TEXT, refused=["clip_text_model", "decoder"]),
+    text("clip-text", "CLIPTextModel", CLIP_TEXT, ids=CLIP_IDS, pooler=True),
+    text("siglip-text", "SiglipTextModel", TEXT | {"projection_size": 5}, pooler=True),
+    text("clip-tower-text", "CLIPModel", {"vision_config": IMAGE, "text_config": CLIP_TEXT}, ids=CLIP_IDS,
+         tower="text_model", pooler=True, options=["--tower", "text"], fixture=False),
+    text("siglip-tower-text", "SiglipModel", {"vision_config": IMAGE, "text_config": TEXT},
+         tower="text_model", pooler=True, options=["--tower", "text"], fixture=False),
+    text("bert-tower-text", "BertModel", options=["--tower", "text"], refused=["bert", "--tower"]),
     image("vit", "ViTModel", fixture=False),
     image("vit-classifier", "ViTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
     image("vit-msn", "ViTMSNModel"),
@@ -162,7 +174,9 @@ CASES = [
     image("deit-classifier", "DeiTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
     # The mean of two classifiers.
     image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3},
-          refused=["distillation_classifier"]),
+          logits=True),
+    image("dinov2-registers-classifier", "Dinov2WithRegistersForImageClassification",
+          DINO | {"num_register_tokens": 3, "num_labels": 3}, logits=True),
     image("dinov2", "Dinov2Model", DINO, class_head=True),
     image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
     image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
@@ -213,7 +227,7 @@ def pixels_of(config):
 def ids_of(case, directory):
     """The ids that the case reads, of a tokenizer that is saved beside the model if it has one."""
     if not case.words:
-        return IDS
+        return case.ids
     (directory / "words.txt").write_text("\n".join(WORDS) + "\n")
     tokenizer = getattr(transformers, case.words)(str(directory / "words.txt"))
     tokenizer.save_pretrained(directory)
@@ -238,6 +252,8 @@ def reference(case, model, ids):
         found = [module for name, module in model.named_modules() if name.endswith(case.post)]
         states = found[0](states)
     logits = out.logits[0].numpy() if case.logits else np.array([])
+    if case.pooler:
+        logits = out.pooler_output[0].numpy()
     return states[0].numpy(), logits, pixels
 
 
@@ -246,7 +262,7 @@ def write_beside(case, directory):
     write = lambda name, value: (directory / name).write_text(json.dumps(value))
     if case.vision:
         write("preprocessor_config.json", {"image_mean": [MEAN] * 3, "image_std": [STD] * 3})
-    if not (case.logits or case.class_head or case.refused):
+    if not (case.logits or case.pooler or case.class_head or case.refused):
         (directory / "1_Pooling").mkdir()
         write("1_Pooling/config.json", {"word_embedding_dimension": D, "pooling_mode_mean_tokens": True,
                                         "pooling_mode_cls_token": False})
@@ -260,9 +276,9 @@ def write_ppm(path, pixels, side):
     path.write_bytes(b"P6\n%d %d\n255\n" % (side, side) + bytes(pixels))
 
 
-def write_ids(directory):
+def write_ids(case, directory):
     path = directory / "ids.safetensors"
-    whole = {"input_ids": [IDS], "lengths": [len(IDS)], "labels": [0]}
+    whole = {"input_ids": [case.ids], "lengths": [len(case.ids)], "labels": [0]}
     save_file({name: np.array(values, np.int32) for name, values in whole.items()}, path)
     return path
 
@@ -277,13 +293,13 @@ def compare(coda, case, directory):
     write_beside(case, directory)
     ids = ids_of(case, directory)
     package = directory / "model.coda"
-    packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package)
+    packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package, *case.options)
     if packed.returncode != 0:
         message = packed.stderr.strip().splitlines()[-1]
         right = bool(case.refused) and all(word in message for word in case.refused)
         return "refused: " + message.replace(str(directory) + "/", ""), right
     states, logits, pixels = reference(case, model, ids)
-    answer = logits.flatten() if case.logits else states[0] if case.class_head else states.mean(0)
+    answer = logits.flatten() if case.logits or case.pooler else states[0] if case.class_head else states.mean(0)
     given = ["--text", SENTENCE] if case.words else ["--ids", ",".join(map(str, ids))]
     if case.vision:
         write_ppm(directory / "image.ppm", pixels, model.config.image_size)
@@ -297,8 +313,8 @@ def compare(coda, case, directory):
         if values.shape != answer.shape:
             return f"{values.shape} values in place of {answer.shape}", False
         worst = max(worst, np.abs(values - answer).max() / np.abs(answer).max())
-    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(directory)]
-    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read)
+    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(case, directory)]
+    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read, *case.options)
     right = worst < 1e-4 and not case.refused and verified.returncode == 0
     said = "" if verified.returncode == 0 else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
     return f"{worst:.1e} of scale{said}", right
@@ -327,10 +343,10 @@ def fixtures(names):
         with tempfile.TemporaryDirectory() as folder:
             model, shapes = model_of(case, Path(folder))
             config = json.loads((Path(folder) / "config.json").read_text())
-        states, logits, pixels = reference(case, model, IDS)
+        states, logits, pixels = reference(case, model, case.ids)
         plain = lambda values: [float(f"{x:.9g}") for x in values.flatten()]
         fixture = {"config": config, "shapes": {n: list(s) for n, s in shapes.items()},
-                   "ids": [] if case.vision else IDS, "pixels": pixels,
+                   "ids": [] if case.vision else case.ids, "pixels": pixels,
                    "hidden": plain(states), "answer": plain(logits)}
         lines.append(f"{json.dumps(case.name)}: {json.dumps(fixture)}")
     print("{\n" + ",\n".join(lines) + "\n}")

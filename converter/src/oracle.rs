@@ -391,6 +391,10 @@ impl<'b> Builder<'b> {
         if let Some(bias) = self.relative {
             scores = self.wire("biased scores", add(), &[scores, bias])?;
         }
+        if config.causal {
+            let mask = self.mask_of_later()?;
+            scores = self.wire("causal scores", add(), &[scores, mask])?;
+        }
         let softmax = Softmax::new(tvec![2], None, SoftmaxKind::Softmax);
         let weights = self.wire("softmax", softmax, &[scores])?;
         let value = self.heads(x, VALUE)?;
@@ -423,6 +427,14 @@ impl<'b> Builder<'b> {
             .filter_map(|(head, i, j)| head.get(entry(i, j)).copied())
             .collect();
         self.constant("relative bias", &[heads, n, n], &bias).map(Some)
+    }
+
+    /// What hides from each token those behind it, `[1, n, n]`.
+    fn mask_of_later(&mut self) -> Wire {
+        let n = self.tokens;
+        let hidden = |query: usize, key: usize| if key > query { f32::MIN / 2.0 } else { 0.0 };
+        let mask = (0..n).flat_map(|query| (0..n).map(move |key| hidden(query, key)));
+        self.constant("mask of later tokens", &[1, n, n], &mask.collect::<Vec<f32>>())
     }
 
     fn feed_forward(&mut self, x: OutletId) -> Wire {

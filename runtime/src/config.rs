@@ -39,6 +39,8 @@ pub struct Config {
     pub relative_distance: usize,
     /// Each layer has such a bias of its own (UMT5).
     pub layer_bias: bool,
+    /// A token sees itself and those before it alone (the text tower of CLIP). Attention is in f32.
+    pub causal: bool,
     /// A norm follows the last layer.
     pub final_norm: bool,
     /// Scores and context of attention are products of int8 values (ours), not of f32 ones.
@@ -120,6 +122,15 @@ impl Config {
     #[must_use]
     pub const fn attention_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// Learned tokens before the patches; 0 for an encoder of tokens.
+    #[must_use]
+    pub const fn prefix_tokens(&self) -> usize {
+        match self.embedding {
+            Embedding::Tokens { .. } => 0,
+            Embedding::Patches { prefix_tokens, .. } => prefix_tokens,
+        }
     }
 
     /// Longest input in tokens, when the architecture bounds it.
@@ -290,6 +301,10 @@ pub enum Pooling {
     LastToken = 32,
     /// The mean over all tokens but the first; 0 where there is no other.
     MeanOfRest = 64,
+    /// The second token's vector, such as a distillation token's; 0 where there is none.
+    SecondToken = 128,
+    /// The mean over the patches: all tokens but the prefix tokens (class token, registers).
+    MeanOfPatches = 256,
 }
 
 impl Pooling {
@@ -308,7 +323,7 @@ impl Poolings {
     /// No pooling: each token has an answer of its own.
     pub const NONE: Self = Self(0);
     /// Every pooling, in the order in which their vectors stand.
-    pub const ORDER: [Pooling; 7] = [
+    pub const ORDER: [Pooling; 9] = [
         Pooling::ClassToken,
         Pooling::Max,
         Pooling::Mean,
@@ -316,6 +331,8 @@ impl Poolings {
         Pooling::WeightedMean,
         Pooling::LastToken,
         Pooling::MeanOfRest,
+        Pooling::SecondToken,
+        Pooling::MeanOfPatches,
     ];
 
     /// The poolings of a stored code; `None` for none, or an unknown one.
@@ -525,6 +542,8 @@ impl Named for Pooling {
             Self::WeightedMean => "weighted mean",
             Self::LastToken => "last token",
             Self::MeanOfRest => "mean of all but the first",
+            Self::SecondToken => "second token",
+            Self::MeanOfPatches => "mean of the patches",
         }
     }
 

@@ -29,7 +29,7 @@ fn activate(activation: StageActivation, x: f64) -> f64 {
 }
 
 /// One pooling of rows, by its definition.
-fn pooled(pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
+fn pooled(base: &Base, pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
     let n = rows.len();
     let columns = (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column]).collect());
     let of_column = |column: Vec<f64>| match pooling {
@@ -41,6 +41,11 @@ fn pooled(pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
         Pooling::WeightedMean => {
             let weighted = column.iter().enumerate().map(|(i, x)| (i + 1) as f64 * x);
             weighted.sum::<f64>() / (1..=n).sum::<usize>() as f64
+        }
+        Pooling::SecondToken => column[1],
+        Pooling::MeanOfPatches => {
+            let first = base.config.prefix_tokens();
+            column[first..].iter().sum::<f64>() / (n - first) as f64
         }
         Pooling::MeanOfRest => column[1..].iter().sum::<f64>() / (n - 1) as f64,
     };
@@ -68,7 +73,8 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
     if let HeadKind::TokenClassification { .. } = head.kind {
         return hidden.iter().flat_map(|row| linear(base, classifier, row)).collect();
     }
-    let mut x: Vec<f64> = head.pooling.iter().flat_map(|pooling| pooled(pooling, hidden)).collect();
+    let poolings = head.pooling.iter();
+    let mut x: Vec<f64> = poolings.flat_map(|pooling| pooled(base, pooling, hidden)).collect();
     let stages =
         [[Role::FirstStage, Role::FirstStageBias], [Role::SecondStage, Role::SecondStageBias]];
     for (index, roles) in stages.into_iter().enumerate() {

@@ -417,7 +417,10 @@ fn tokens_are_labelled_one_by_one_without_the_special_ones() {
     assert_eq!(found["values"].as_array().unwrap().len(), 6 * 3);
     assert_eq!((&found["label"], &found["probabilities"]), (&Value::Null, &Value::Null));
     for (index, one) in labels.iter().enumerate() {
-        let logits: Vec<f64> = (0..3).map(|i| found["values"][3 * (index + 1) + i].as_f64()).map(Option::unwrap).collect();
+        let logits: Vec<f64> = (0..3)
+            .map(|i| found["values"][3 * (index + 1) + i].as_f64())
+            .map(Option::unwrap)
+            .collect();
         let best = (0..3).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
         assert_eq!(one["label"], ["yes", "no", "perhaps"][best]);
     }

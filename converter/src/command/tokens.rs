@@ -33,9 +33,8 @@ pub(super) fn token_labels(
         SampleInput::Pixels(_) => &[],
     };
     let special = model.vocabulary().map(|words| words.options().special);
-    let is_special = |id: u32| {
-        special.is_some_and(|own| [own.classify, own.separate, own.pad].contains(&id))
-    };
+    let is_special =
+        |id: u32| special.is_some_and(|own| [own.classify, own.separate, own.pad].contains(&id));
     let rows = ids.iter().zip(values.chunks(labels.max(1))).enumerate();
     let of_text = rows.filter(|(_, (id, _))| !is_special(**id));
     let read = |(position, (id, logits)): (usize, (&u32, &[f32]))| {

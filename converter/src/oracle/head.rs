@@ -50,11 +50,18 @@ impl Builder<'_> {
                 let weighted = self.wire("weighted rows", mul(), &[hidden, positions])?;
                 self.scaled_sum(weighted, 2.0 / (n * (n + 1)) as f64)
             }
-            Pooling::MeanOfRest => {
-                let rest = self.wire("rest", Slice::new(0, 1.min(n - 1), n), &[hidden])?;
-                self.mean(rest, 0, (n - 1).max(1))
-            }
+            Pooling::MeanOfRest => self.mean_from(hidden, 1),
+            Pooling::MeanOfPatches => self.mean_from(hidden, self.config.prefix_tokens()),
+            Pooling::SecondToken if n == 1 => self.scaled_sum(hidden, 0.0),
+            Pooling::SecondToken => self.wire("second", Slice::new(0, 1, 2), &[hidden]),
         }
+    }
+
+    /// The mean of all tokens from `first` on.
+    fn mean_from(&mut self, hidden: OutletId, first: usize) -> Wire {
+        let (first, n) = (first.min(self.tokens - 1), self.tokens);
+        let rest = self.wire("rest", Slice::new(0, first, n), &[hidden])?;
+        self.mean(rest, 0, n - first)
     }
 
     fn scaled_sum(&mut self, rows: OutletId, factor: f64) -> Wire {

@@ -7,6 +7,7 @@ use super::fields;
 use super::head::{FoundHead, Source, headless};
 use super::json::read_optional_json;
 use super::names::spellings;
+use super::opening::Opening;
 use super::preprocessor::read_preprocessor;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
@@ -67,11 +68,19 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
+        Self::open_as(directory, Opening { image_size, tower: None })
+    }
+
+    /// The same, of a directory of two encoders the one that is asked for.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn open_as(directory: &Path, opening: Opening) -> Result<Self, SourceError> {
         let modules = Modules::open(directory)?;
         let place = &modules.encoder;
         let (path, json) = read_config(place)?;
         let file = open_weights(place)?;
-        let encoder = Encoder::new(&path, json.clone(), Some(&file), image_size)?;
+        let encoder = Encoder::new(&path, json.clone(), Some(&file), opening)?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
@@ -99,7 +108,7 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn from_config(json: &Value, file: &TensorFile) -> Result<Self, SourceError> {
-        let encoder = Encoder::new(file.path(), json.clone(), Some(file), None)?;
+        let encoder = Encoder::new(file.path(), json.clone(), Some(file), Opening::default())?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
         if plain {
@@ -117,7 +126,7 @@ impl Base {
     /// [`SourceError`].
     pub fn blank(directory: &Path) -> Result<Self, SourceError> {
         let (path, json) = read_config(directory)?;
-        let encoder = Encoder::new(&path, json, None, None)?;
+        let encoder = Encoder::new(&path, json, None, Opening::default())?;
         let weights: usize =
             encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
         if weights > MOST_WEIGHTS {
@@ -208,7 +217,8 @@ impl Base {
     fn set_head(&mut self, found: Option<FoundHead>) {
         match found {
             None => self.head = self.head.or(headless(&self.config)),
-            Some(FoundHead { head, tensors, labels }) => {
+            Some(FoundHead { head, tensors, labels, parts }) => {
+                self.unused.retain(|unused| !parts.contains(unused));
                 self.head = Some(head);
                 if !labels.is_empty() {
                     self.labels = labels;

@@ -18,7 +18,18 @@ pub(super) struct FoundHead {
     pub(super) tensors: Vec<(Role, String, FloatTensor)>,
     /// Names of its classes, where they are not those of `config.json`.
     pub(super) labels: Vec<String>,
+    /// Names of tensors that are a part of one of `tensors`.
+    pub(super) parts: Vec<String>,
 }
+
+impl FoundHead {
+    pub(super) const fn new(head: Head) -> Self {
+        Self { head, tensors: Vec::new(), labels: Vec::new(), parts: Vec::new() }
+    }
+}
+
+/// The classifiers of the class token and of the distillation token (`DeiT`).
+const TWO: [&str; 2] = ["cls_classifier", "distillation_classifier"];
 
 /// Parts of a name by which the tensors of a head that gives an answer are known. Heads of
 /// pretraining are not among them.
@@ -94,6 +105,9 @@ impl Source<'_> {
                 false => Err(refuse(format!("a head of tokens is a classifier alone; {ALONE}"))),
             };
         }
+        if found.iter().all(|name| TWO.contains(&stem_of(name))) {
+            return self.read_two().map(Some);
+        }
         let (stage, classifier) = self.parts(&found, trained.is_some()).map_err(refuse)?;
         self.read(stage, classifier, trained.unwrap_or_default()).map(Some)
     }
@@ -120,17 +134,18 @@ impl Source<'_> {
 
     /// The class that the checkpoint was made for gives one answer of one vector, or of each token's.
     fn check_architecture(&self) -> Result<(), String> {
-        let known = ["ForSequenceClassification", "ForImageClassification", OF_TOKENS];
+        let known = [
+            "ForSequenceClassification",
+            "ForImageClassification",
+            "ForImageClassificationWithTeacher",
+            OF_TOKENS,
+        ];
         let other =
             |name: &&str| name.contains("For") && !known.iter().any(|end| name.ends_with(end));
         if let Some(name) = self.architectures().find(other) {
             return Err(format!("architectures = {name}, supported are {}", known.join(", ")));
         }
-        let registers = self.json.get("num_register_tokens").and_then(Value::as_u64).unwrap_or(0);
-        match registers {
-            0 => Ok(()),
-            _ => Err(format!("num_register_tokens = {registers}, supported is 0")),
-        }
+        Ok(())
     }
 
     /// The stage before the classifier, if there is one, and the classifier.
@@ -139,10 +154,8 @@ impl Source<'_> {
         found: &[&str],
         trained: bool,
     ) -> Result<(Option<Stage>, &'static str), String> {
-        let stem =
-            |name: &&str| name.trim_end_matches(".weight").trim_end_matches(".bias").to_owned();
-        let stems: BTreeSet<String> = found.iter().map(stem).collect();
-        let stems: Vec<&str> = stems.iter().map(String::as_str).collect();
+        let stems: BTreeSet<&str> = found.iter().map(|name| stem_of(name)).collect();
+        let stems: Vec<&str> = stems.into_iter().collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
         match stems[..] {
             ["classifier"] if trained || self.plain && !self.is_normed() => {
@@ -195,9 +208,37 @@ impl Source<'_> {
         let weight = self.file.tensor("classifier.weight")?;
         let labels = weight.shape.first().copied().unwrap_or(0);
         let head = Head::of_each_token(labels);
-        let mut found = FoundHead { head, tensors: Vec::new(), labels: Vec::new() };
+        let mut found = FoundHead::new(head);
         self.add(&mut found, HEAD, "classifier", [labels, self.config.hidden])?;
         Ok(found)
+    }
+
+    /// The mean of two classifiers, of the class token and of the token behind it, is one of both
+    /// vectors with half the weights.
+    fn read_two(&self) -> Result<FoundHead, SourceError> {
+        let labels = self.file.tensor("cls_classifier.weight")?;
+        let (labels, d) = (labels.shape.first().copied().unwrap_or(0), self.config.hidden);
+        let pooling = Pooling::ClassToken.alone().with(Pooling::SecondToken);
+        let mut found = FoundHead::new(self.classification(pooling, labels)?);
+        let [weight, other] =
+            TWO.map(|name| self.file.matrix(&format!("{name}.weight"), [labels, d]));
+        let (weight, other) = (weight?, other?);
+        let rows = weight.values.chunks(d.max(1)).zip(other.values.chunks(d.max(1)));
+        let values = rows.flat_map(|(own, other)| own.iter().chain(other)).map(|x| x / 2.0);
+        let joined = FloatTensor { shape: vec![labels, 2 * d], values: values.collect() };
+        found.tensors.push((HEAD.weight, "cls_classifier.weight".to_owned(), joined));
+        let [bias, other] = TWO.map(|name| self.file.matrix(&format!("{name}.bias"), [1, labels]));
+        let (mut bias, other) = (bias?, other?);
+        bias.values.iter_mut().zip(&other.values).for_each(|(x, other)| *x = (*x + other) / 2.0);
+        found.tensors.push((HEAD.bias, "cls_classifier.bias".to_owned(), bias));
+        found.parts = ["weight", "bias"].map(|part| format!("{}.{part}", TWO[1])).to_vec();
+        Ok(found)
+    }
+
+    /// A classification, and what its logits say.
+    fn classification(&self, pooling: Poolings, labels: usize) -> Result<Head, SourceError> {
+        let kind = HeadKind::Classification { labels };
+        Ok(Head { pooling, stages: Stages::NONE, kind, reading: self.reading(labels)? })
     }
 
     fn read(
@@ -211,16 +252,8 @@ impl Source<'_> {
         let reads = weight.values.len() / labels.max(1);
         let trained_with = trained.pooling.filter(|_| stage.is_none()).map(Pooling::alone);
         let pooling = trained_with.unwrap_or_else(|| self.pooling(reads, stage.is_some()));
-        let mut found = FoundHead {
-            head: Head {
-                pooling,
-                stages: Stages::NONE,
-                kind: HeadKind::Classification { labels },
-                reading: self.reading(labels)?,
-            },
-            tensors: Vec::new(),
-            labels: trained.labels,
-        };
+        let head = self.classification(pooling, labels)?;
+        let mut found = FoundHead { labels: trained.labels, ..FoundHead::new(head) };
         let mut width = self.config.hidden * pooling.count();
         if let Some(Stage { name, activation }) = stage {
             found.head.stages = found.head.stages.then(activation).unwrap_or_default();
@@ -250,12 +283,17 @@ impl Source<'_> {
     }
 
     /// The vector that the first map reads. A classifier of images that reads two (`DINOv2`) reads the
-    /// class token beside the mean of the others.
+    /// class token beside the mean of the patches, registers left out.
     fn pooling(&self, reads: usize, staged: bool) -> Poolings {
         let first = first_token(self.config).alone();
         let both =
             first == Pooling::ClassToken.alone() && !staged && reads == 2 * self.config.hidden;
-        if both { first.with(Pooling::MeanOfRest) } else { first }
+        let patches = if self.config.prefix_tokens() > 1 {
+            Pooling::MeanOfPatches
+        } else {
+            Pooling::MeanOfRest
+        };
+        if both { first.with(patches) } else { first }
     }
 
     /// One label alone is a value.
@@ -275,6 +313,11 @@ impl Source<'_> {
             }),
         }
     }
+}
+
+/// The name of a linear map, without that of its weight or bias.
+fn stem_of(name: &str) -> &str {
+    name.trim_end_matches(".weight").trim_end_matches(".bias")
 }
 
 /// The token that stands for the whole input; the mean of all where there is none.

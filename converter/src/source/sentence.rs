@@ -103,7 +103,7 @@ impl Modules {
         }
         let kind = HeadKind::Embedding { normalize: self.normalize };
         let head = Head { pooling, stages: Stages::NONE, kind, reading: Reading::Largest };
-        let mut found = FoundHead { head, tensors: Vec::new(), labels: Vec::new() };
+        let mut found = FoundHead::new(head);
         let mut width = hidden * pooling.count();
         for module in &self.dense {
             width = self.add_dense(&mut found, module, width)?;

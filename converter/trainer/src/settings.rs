@@ -367,6 +367,10 @@ impl Settings {
             !base.config.layer_bias,
             "a base whose layers have a relative bias each (UMT5) is not trained"
         );
+        ensure!(
+            !base.config.causal,
+            "a base whose tokens see those before them alone is not trained"
+        );
         let layers = base.config.layers;
         if let Some(layer) = self.routing.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");

@@ -2,7 +2,7 @@
 
 use super::pass::Pass;
 use crate::block::{PreparedRows, apply, for_row_tiles, norm_rows, rows_of};
-use crate::config::{Head, HeadKind, Pooling, StageActivation};
+use crate::config::{Config, Head, HeadKind, Pooling, StageActivation};
 use crate::kernels::math::{self, sqrt};
 use crate::kernels::{Epilogue, Kernels};
 use crate::memory::typed;
@@ -25,9 +25,9 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
     if cfg!(feature = "heads") {
         let parts = vector.chunks_exact_mut(d.max(1)).zip(head.pooling.iter());
-        parts.for_each(|(part, pooling)| pool(part, hidden, pooling));
+        parts.for_each(|(part, pooling)| pool(context.config, part, hidden, pooling));
     } else {
-        pool(vector, hidden, head.pooling.plain());
+        pool(context.config, vector, hidden, head.pooling.plain());
     }
     for stage in pass.globals.stages.iter().flatten() {
         let (next, behind) = rest.parts_mut(stage.map.outputs);
@@ -84,17 +84,17 @@ fn activate(values: &mut [f32], activation: StageActivation) {
 }
 
 /// One vector of all rows.
-fn pool(out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
+fn pool(config: &Config, out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
     match pooling {
         Pooling::ClassToken => out.fill_from(rows.row(0)),
         Pooling::Mean => mean(out, rows, |_| 1.0, rows.rows() as f32),
-        _ if cfg!(feature = "heads") => pool_otherwise(out, rows, pooling),
+        _ if cfg!(feature = "heads") => pool_otherwise(config, out, rows, pooling),
         _ => debug_assert!(false, "binding refuses such a head"),
     }
 }
 
 /// The poolings of the feature `heads`.
-fn pool_otherwise(out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
+fn pool_otherwise(config: &Config, out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
     let count = rows.rows();
     let position = |index: usize| (index + 1) as f32;
     match pooling {
@@ -107,12 +107,20 @@ fn pool_otherwise(out: &mut [f32], rows: Matrix<'_>, pooling: Pooling) {
         }
         Pooling::MeanRootLength => mean(out, rows, |_| 1.0, sqrt(count as f32)),
         Pooling::WeightedMean => mean(out, rows, position, (0..count).map(position).sum()),
-        Pooling::MeanOfRest => {
-            let rest = count.saturating_sub(1).max(1) as f32;
-            mean(out, rows, |index| f32::from(index > 0), rest);
+        Pooling::MeanOfRest => mean_from(1, out, rows),
+        Pooling::MeanOfPatches => mean_from(config.prefix_tokens(), out, rows),
+        Pooling::SecondToken => {
+            out.fill(0.0);
+            out.iter_mut().zip(rows.row(1)).for_each(|(slot, x)| *slot = *x);
         }
         Pooling::ClassToken | Pooling::Mean => {}
     }
+}
+
+/// The mean of all rows from `first` on; 0 where there is none.
+fn mean_from(first: usize, out: &mut [f32], rows: Matrix<'_>) {
+    let count = rows.rows().saturating_sub(first).max(1) as f32;
+    mean(out, rows, |index| f32::from(index >= first), count);
 }
 
 /// The rows summed in order, each times its weight, over `count`.

@@ -113,6 +113,7 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
         value.int8_attention,
         value.shared_layers,
         value.layer_bias,
+        value.causal,
     ];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
     put(&mut bytes, config::FLAGS, flags);
@@ -143,7 +144,7 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..if MORE { 32 } else { 8 })?;
+    let flags = fields.size(config::FLAGS, 0..if MORE { 64 } else { 8 })?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -162,12 +163,15 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         int8_attention: flags & 4 != 0,
         shared_layers: flags & 8 != 0,
         layer_bias: flags & 16 != 0,
+        causal: flags & 32 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
         _ => return Err(fields.invalid(&config::HEAD_DIM)),
     }
-    if value.layer_bias && value.relative_distance == 0 {
+    // Rounded softmax weights are spread over all keys, also those that a token must not see.
+    let seen_by_all = value.causal && value.int8_attention;
+    if value.layer_bias && value.relative_distance == 0 || seen_by_all {
         return Err(fields.invalid(&config::FLAGS));
     }
     fields.canonical(&encode_config(&value))?;

@@ -19,11 +19,13 @@ mod refused;
 mod roberta;
 mod siglip;
 mod t5;
+mod text_tower;
 mod vit;
 
 pub(super) use entry::Entry;
 
 use super::error::SourceError;
+use super::opening::Opening;
 use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
 use coda_runtime::config::{Config, Head};
@@ -34,7 +36,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 17] = [
+static FAMILIES: [&Family; 19] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -52,6 +54,8 @@ static FAMILIES: [&Family; 17] = [
     &dinov2::WITH_REGISTERS,
     &clip::FAMILY,
     &siglip::FAMILY,
+    &text_tower::CLIP,
+    &text_tower::SIGLIP,
 ];
 
 /// The family of a `model_type`.
@@ -92,15 +96,18 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Reads a parsed `config.json`; `path` is named in errors. Without a file every tensor counts as
-    /// present. `image_size` is the side of the images in place of the configuration's.
+    /// present.
     pub(super) fn new(
         path: &Path,
         json: Value,
         file: Option<&TensorFile>,
-        image_size: Option<usize>,
+        opening: Opening,
     ) -> Result<Self, SourceError> {
-        let mut checkpoint = Checkpoint::new(path, json, file, image_size);
-        let family = family(path, checkpoint.need("model_type")?)?;
+        let model_type = opening.model_type(&json);
+        let mut checkpoint = Checkpoint::new(path, json, file, opening.image_size);
+        let own: String = checkpoint.need("model_type")?;
+        let model_type = model_type.map_err(|problem| checkpoint.json(problem))?;
+        let family = family(path, model_type.as_str().map_or(own, str::to_owned))?;
         checkpoint.find_prefix(family.prefixes, family.probe)?;
         let config = (family.config)(&checkpoint)?;
         check_sizes(&checkpoint, &config)?;

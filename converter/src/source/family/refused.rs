@@ -12,7 +12,7 @@ static REFUSED: [(&str, &str); 7] = [
     ),
     (
         "gpt2 gpt_neo gpt_neox opt bloom llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 \
-         falcon clip_text_model",
+         falcon",
         "it is a decoder, whose tokens see only those before them; supported are encoders",
     ),
     (

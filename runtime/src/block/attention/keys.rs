@@ -83,10 +83,27 @@ impl Keys<'_> {
             bias.add_to_scores(scores, head, query, self.positions);
         }
     }
+
+    /// Gives the keys behind one query no weight in the softmax of its scores. Its own key stays.
+    pub(super) fn hide_later(&self, scores: &mut [f32], query: u32) {
+        for (index, score) in scores.iter_mut().enumerate() {
+            if position_of(self.positions, index) > query as usize {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+/// The position of key `index`; without `positions` key j stands at position j.
+fn position_of(positions: Option<&[u32]>, index: usize) -> usize {
+    match positions {
+        Some(positions) => positions.get(index).copied().unwrap_or_default() as usize,
+        None => index,
+    }
 }
 
 impl RelativeBias<'_> {
-    /// Adds the bias of one query to its scores. Without `positions` key j stands at position j.
+    /// Adds the bias of one query to its scores.
     fn add_to_scores(
         &self,
         scores: &mut [f32],
@@ -97,10 +114,7 @@ impl RelativeBias<'_> {
         let (entries, last) = (2 * self.distance + 1, 2 * self.distance);
         let table = self.table.part(head.index * entries..(head.index + 1) * entries);
         for (index, score) in scores.iter_mut().enumerate() {
-            let key = match positions {
-                Some(positions) => positions.get(index).copied().unwrap_or_default() as usize,
-                None => index,
-            };
+            let key = position_of(positions, index);
             // The clamped distance from query to key, plus D.
             let ahead = (key + self.distance).saturating_sub(query as usize).min(last);
             *score += table.get(ahead).copied().unwrap_or_default();
