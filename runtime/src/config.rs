@@ -305,6 +305,9 @@ pub enum Pooling {
     SecondToken = 128,
     /// The mean over the patches: all tokens but the prefix tokens (class token, registers).
     MeanOfPatches = 256,
+    /// The norm of what a learned query gets from attention to all tokens, which is added again behind
+    /// the stages; never beside another pooling (`SigLIP`).
+    Attention = 512,
 }
 
 impl Pooling {
@@ -322,7 +325,7 @@ pub struct Poolings(u32);
 impl Poolings {
     /// No pooling: each token has an answer of its own.
     pub const NONE: Self = Self(0);
-    /// Every pooling, in the order in which their vectors stand.
+    /// Every pooling that may stand beside others, in the order in which their vectors stand.
     pub const ORDER: [Pooling; 9] = [
         Pooling::ClassToken,
         Pooling::Max,
@@ -338,7 +341,8 @@ impl Poolings {
     /// The poolings of a stored code; `None` for none, or an unknown one.
     #[must_use]
     pub const fn from_code(code: u32) -> Option<Self> {
-        if code >= 1 && code < 1 << Self::ORDER.len() { Some(Self(code)) } else { None }
+        let of_others = code >= 1 && code < 1 << Self::ORDER.len();
+        if of_others || code == Pooling::Attention as u32 { Some(Self(code)) } else { None }
     }
 
     /// The stored code.
@@ -366,7 +370,14 @@ impl Poolings {
 
     /// Each, in the order in which their vectors stand.
     pub fn iter(self) -> impl Iterator<Item = Pooling> {
-        Self::ORDER.into_iter().filter(move |pooling| self.0 & *pooling as u32 != 0)
+        let all = Self::ORDER.into_iter().chain([Pooling::Attention]);
+        all.filter(move |pooling| self.0 & *pooling as u32 != 0)
+    }
+
+    /// By attention of a learned query; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn is_attention(self) -> bool {
+        cfg!(feature = "heads") && self.0 == Pooling::Attention as u32
     }
 
     /// The one, if there is no other.
@@ -544,6 +555,7 @@ impl Named for Pooling {
             Self::MeanOfRest => "mean of all but the first",
             Self::SecondToken => "second token",
             Self::MeanOfPatches => "mean of the patches",
+            Self::Attention => "attention of a learned query",
         }
     }
 

@@ -47,6 +47,8 @@ fn pooled(base: &Base, pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
             let first = base.config.prefix_tokens();
             column[first..].iter().sum::<f64>() / (n - first) as f64
         }
+        // Of all columns together: `attended`.
+        Pooling::Attention => f64::NAN,
         Pooling::MeanOfRest => column[1..].iter().sum::<f64>() / (n - 1) as f64,
     };
     columns.map(of_column).collect()
@@ -62,6 +64,38 @@ fn linear(base: &Base, [weight, bias]: [Role; 2], x: &[f64]) -> Vec<f64> {
     .collect()
 }
 
+/// A head that pools by attention, with its two stages.
+fn attended(base: &Base, rows: &[Vec<f64>]) -> Vec<f64> {
+    let head = base.head.unwrap();
+    let d = rows[0].len();
+    let dot =
+        |a: &[f32], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum() };
+    let of = |role| &base.tensor(role, GLOBAL_LAYER).unwrap().values;
+    let head_dim = base.config.head_dim;
+    let mut context = Vec::new();
+    let maps = of(Role::ProbeValue).chunks(head_dim * d);
+    for (key, map) in of(Role::Probe).chunks(d).zip(maps) {
+        let weights: Vec<f64> = rows.iter().map(|row| dot(key, row).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mixed = |column: usize| rows.iter().zip(&weights).map(|(row, w)| w * row[column]).sum();
+        let mixed: Vec<f64> = (0..d).map(mixed).map(|sum: f64| sum / total).collect();
+        context.extend(map.chunks(d).map(|row| dot(row, &mixed)));
+    }
+    let p = linear(base, [Role::ProbeOutput, Role::ProbeOutputBias], &context);
+    let mean = p.iter().sum::<f64>() / d as f64;
+    let variance = p.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d as f64;
+    let root = (variance + f64::from(base.config.norm_eps)).sqrt();
+    let norm = of(Role::ProbeNormWeight).iter().zip(of(Role::ProbeNormBias));
+    let normed = p.iter().zip(norm);
+    let normed: Vec<f64> =
+        normed.map(|(x, (w, b))| (x - mean) / root * f64::from(*w) + f64::from(*b)).collect();
+    let first = linear(base, [Role::FirstStage, Role::FirstStageBias], &normed);
+    let inner: Vec<f64> =
+        first.into_iter().map(|x| activate(head.stages.get(0).unwrap(), x)).collect();
+    let second = linear(base, [Role::SecondStage, Role::SecondStageBias], &inner);
+    second.iter().zip(&p).map(|(x, p)| x + p).collect()
+}
+
 /// The answer of the base's head for the hidden states.
 ///
 /// # Panics
@@ -74,6 +108,9 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
         return hidden.iter().flat_map(|row| linear(base, classifier, row)).collect();
     }
     let poolings = head.pooling.iter();
+    if head.pooling.is_attention() {
+        return attended(base, hidden);
+    }
     let mut x: Vec<f64> = poolings.flat_map(|pooling| pooled(base, pooling, hidden)).collect();
     let stages =
         [[Role::FirstStage, Role::FirstStageBias], [Role::SecondStage, Role::SecondStageBias]];

@@ -232,6 +232,37 @@ impl Tiny {
         Self { name: "bert-tokens", ..tiny }
     }
 
+    /// [`Self::clip`] with the pooling of `SigLIP`: attention of a learned query, and two stages behind it.
+    #[must_use]
+    pub fn siglip() -> Self {
+        let mut tiny = Self::clip();
+        let config = tiny.base.config;
+        let mut maker = Maker::new(&config, 13);
+        let (d, wide) = (config.hidden, config.feed_forward);
+        for (role, rows, columns, range) in [
+            (Role::Probe, config.heads, d, 1.0),
+            (Role::ProbeValue, config.attention_width(), d, 0.75),
+            (Role::ProbeOutput, d, config.attention_width(), 0.75),
+            (Role::ProbeOutputBias, 1, d, 0.1),
+            (Role::FirstStage, wide, d, 0.75),
+            (Role::FirstStageBias, 1, wide, 0.1),
+            (Role::SecondStage, d, wide, 0.75),
+            (Role::SecondStageBias, 1, d, 0.1),
+        ] {
+            maker.add(GLOBAL_LAYER, role, rows, columns, range);
+        }
+        maker.add_norm(GLOBAL_LAYER, Role::ProbeNormWeight, Role::ProbeNormBias);
+        tiny.base.tensors.append(&mut maker.tensors);
+        let stages = Stages::NONE.then(StageActivation::GeluTanh);
+        let stages = stages.and_then(|stages| stages.then(StageActivation::Identity));
+        let kind = HeadKind::Embedding { normalize: false };
+        let stages = stages.unwrap_or_default();
+        tiny.base.head = Some(Head { stages, ..Head::new(Pooling::Attention, kind) });
+        tiny.base.labels = Vec::new();
+        tiny.drop_task_head();
+        Self { name: "siglip", ..tiny }
+    }
+
     /// Takes the head out of the task, so that the base's is used.
     fn drop_task_head(&mut self) {
         self.task.head = None;

@@ -281,11 +281,19 @@ fn encoders_that_are_no_point_in_the_configuration_say_why() {
 }
 
 #[test]
-fn pooling_by_attention_is_refused_where_the_file_has_it() {
+fn pooling_by_attention_is_used_where_the_file_has_it_and_config_says_so() {
     let mut case = made_by_transformers("siglip-vision-states");
     case.config["vision_use_head"] = json!(true);
     assert!(case.open().is_ok(), "there is no such head in the file");
     case.shapes.insert("head.probe".to_owned(), vec![1, 1, 8]);
     let error = case.open().unwrap_err().to_string();
-    assert!(error.contains("vision_use_head = true"), "{error}");
+    assert!(error.contains("head.attention.in_proj_weight"), "{error}");
+    let mut case = made_by_transformers("siglip-vision");
+    let base = case.open().unwrap();
+    assert!(base.unused.is_empty() && base.head.unwrap().pooling.is_attention());
+    case.config["hidden_act"] = json!("silu");
+    let error = case.open().unwrap_err().to_string();
+    assert!(error.contains("hidden_act = silu"), "{error}");
+    case.config["vision_use_head"] = json!(false);
+    assert_eq!(case.open().unwrap().head.unwrap().pooling, Pooling::Mean.alone());
 }

@@ -260,7 +260,8 @@ const REJECTED: &[Rejection] = &[
         with_field(bert_task(), SectionKind::Layers, 4..8, half)
     }),
     rejection(17, "a head without pooling", || with_head(head::POOLING, 0)),
-    rejection(17, "an unknown pooling", || with_head(head::POOLING, 512)),
+    rejection(17, "an unknown pooling", || with_head(head::POOLING, 1024)),
+    rejection(17, "a pooling by attention and another", || with_head(head::POOLING, 513)),
     rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 6)),
     rejection(17, "a second dense stage behind none", || with_head(head::STAGES, 1 << 8)),
     rejection(17, "an unknown reading of logits", || with_head(head::STAGES, 3 << 16)),
@@ -712,6 +713,11 @@ fn every_flipped_bit_of_a_bert_with_dense_stages_is_refused_or_harmless() {
 #[test]
 fn every_flipped_bit_of_a_bert_that_labels_tokens_is_refused_or_harmless() {
     flip_every_bit_of(&Tiny::bert_tokens(), WeightType::F32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_vit_that_pools_by_attention_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::siglip(), WeightType::F32);
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn each_token_is_labelled_by_its_vector() {
         check_rows(&tiny, weights);
     }
     let TinyInput::Tokens { ids, types } = &mut tiny.input else { return };
-    (ids.truncate(1), types.truncate(1));
+    ids.truncate(1);
+    types.truncate(1);
     tiny.tokens = 1;
     check_rows(&tiny, WeightType::F32);
 }
@@ -94,6 +95,21 @@ fn check_rows(tiny: &Tiny, weights: WeightType) {
         bits.push(values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>());
     }
     assert!(bits.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_pooling_by_attention_is_its_definition_and_its_memory_is_counted() {
+    let tiny = Tiny::siglip();
+    check(&tiny, WeightType::F32);
+    check(&tiny, WeightType::F16);
+    check(&tiny, WeightType::Int8);
+    let packed = tiny.pack(WeightType::F32).unwrap();
+    let dimensions = packed.model().unwrap().dimensions();
+    // Of d = 8 and a width of 8: p and its norm, and behind them 12 + 8 values of the stages or 3 of 8.
+    assert_eq!((dimensions.pooled, dimensions.outputs), (2 * 8 + 3 * 8, 8));
+    let mut narrow = tiny;
+    narrow.base.tensors.get_mut(&(GLOBAL_LAYER, Role::SecondStage)).unwrap().shape = vec![4, 24];
+    assert!(narrow.pack(WeightType::F32).is_err());
 }
 
 #[test]
@@ -197,7 +213,7 @@ fn tensors_that_do_not_fit_the_head_are_refused() {
 #[test]
 fn codes_of_poolings_and_stages_are_read_as_they_are_written() {
     for code in 0..1100 {
-        let known = (1..512).contains(&code);
+        let known = (1..=512).contains(&code);
         assert_eq!(Poolings::from_code(code).map(Poolings::code), known.then_some(code));
     }
     for code in 0..0x2_0000 {

@@ -186,8 +186,12 @@ impl Base {
 
     fn read(encoder: Encoder, file: &TensorFile) -> Result<Self, SourceError> {
         let mut tensors = BTreeMap::new();
-        let used: BTreeSet<String> =
-            encoder.entries.iter().flat_map(Entry::sources).flat_map(spellings).collect();
+        let used: BTreeSet<String> = encoder
+            .entries
+            .iter()
+            .flat_map(Entry::sources)
+            .flat_map(|name| spellings(&name))
+            .collect();
         for entry in &encoder.entries {
             if !entry.optional || file.contains(&entry.name) {
                 let below = |error| missing_below(error, &encoder.prefix);

@@ -14,6 +14,7 @@ mod names;
 mod opening;
 mod positions;
 mod preprocessor;
+mod probe;
 mod relative;
 pub(crate) mod roles;
 mod sentence;

@@ -1,13 +1,14 @@
 //! Final norm, pooling, dense stages, classifier or embedding.
 
 use super::pass::Pass;
-use crate::block::{PreparedRows, apply, for_row_tiles, norm_rows, rows_of};
+use super::probe;
+use super::values::larger;
+use crate::block::{PreparedRows, apply, for_row_tiles, map_vector, norm_rows, rows_of};
 use crate::config::{Config, Head, HeadKind, Pooling, StageActivation};
 use crate::kernels::math::{self, sqrt};
 use crate::kernels::{Epilogue, Kernels};
 use crate::memory::typed;
-use crate::model::Linear;
-use crate::tensor::{Matrix, MatrixMut, Part};
+use crate::tensor::{Matrix, Part};
 
 /// Finishes the hidden states and writes the answer.
 pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
@@ -22,8 +23,11 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     }
     let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
     let stage: &mut [f32] = typed(pass.scratch.stage);
+    let (residual, stage) = stage.parts_mut(if head.pooling.is_attention() { d } else { 0 });
     let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
-    if cfg!(feature = "heads") {
+    if let Some(probe) = pass.globals.probe.iter().flatten().next() {
+        probe::attend(&context, probe, hidden, [&mut *residual, &mut *vector, &mut *rest]);
+    } else if cfg!(feature = "heads") {
         let parts = vector.chunks_exact_mut(d.max(1)).zip(head.pooling.iter());
         parts.for_each(|(part, pooling)| pool(context.config, part, hidden, pooling));
     } else {
@@ -35,6 +39,7 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
         activate(next, stage.activation);
         (vector, rest) = (next, behind);
     }
+    vector.iter_mut().zip(residual).for_each(|(x, p)| *x += *p);
     let answer = &mut *pass.buffers.output;
     match (head.kind, &pass.globals.classifier) {
         (HeadKind::Embedding { normalize }, _) => {
@@ -62,13 +67,6 @@ fn label_tokens(pass: &mut Pass<'_, '_>) {
         let rows = PreparedRows::Float(hidden.as_matrix());
         apply(context.kernels, &mut logits, rows, &map, &Epilogue::overwrite(map.bias));
     });
-}
-
-/// `out = W x + b` of one vector: logits, or a dense stage.
-fn map_vector(kernels: &Kernels, out: &mut [f32], vector: &[f32], map: &Linear<'_>) {
-    let rows = PreparedRows::Float(Matrix::new(vector, map.inputs));
-    let mut out = MatrixMut::new(out, map.outputs);
-    apply(kernels, &mut out, rows, map, &Epilogue::overwrite(map.bias));
 }
 
 /// The activation of a dense stage, one fixed sequence of steps on every CPU.
@@ -113,7 +111,7 @@ fn pool_otherwise(config: &Config, out: &mut [f32], rows: Matrix<'_>, pooling: P
             out.fill(0.0);
             out.iter_mut().zip(rows.row(1)).for_each(|(slot, x)| *slot = *x);
         }
-        Pooling::ClassToken | Pooling::Mean => {}
+        Pooling::ClassToken | Pooling::Mean | Pooling::Attention => {}
     }
 }
 
@@ -131,11 +129,6 @@ fn mean(out: &mut [f32], rows: Matrix<'_>, weight: impl Fn(usize) -> f32, count:
         out.iter_mut().zip(row).for_each(|(slot, x)| *slot += weight * x);
     }
     out.iter_mut().for_each(|slot| *slot /= count);
-}
-
-/// The larger number; NaN if one is.
-const fn larger(a: f32, b: f32) -> f32 {
-    if b > a || b.is_nan() { b } else { a }
 }
 
 /// Divides by the Euclidean norm, at least 1e-12. Of a norm beyond f32 it makes NaN, not zero.

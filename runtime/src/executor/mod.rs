@@ -7,6 +7,7 @@
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
 //! | `keys` | what the selected tokens of a layer attend to |
+//! | `probe` | the pooling by attention of a learned query |
 //! | `head` | pooling, dense stages, classifier, embedding |
 //! | `values` | the label of an answer, and whether it is one |
 
@@ -18,6 +19,7 @@ mod keys;
 mod layer;
 mod observer;
 mod pass;
+mod probe;
 mod route;
 mod values;
 

@@ -85,6 +85,18 @@ roles! {
     SecondStage = 16, Global, Both, "second stage weight";
     /// Bias of the second dense stage `[e]`.
     SecondStageBias = 17, Global, Both, "second stage bias";
+    /// What each head of a pooling by attention multiplies a vector by for its score `[heads, d]`.
+    Probe = 18, Global, Base, "probe";
+    /// Values of a pooling by attention `[attention width, d]`.
+    ProbeValue = 19, Global, Base, "probe value weight";
+    /// Output of a pooling by attention `[d, attention width]`.
+    ProbeOutput = 20, Global, Base, "probe output weight";
+    /// Bias of that output `[d]`.
+    ProbeOutputBias = 21, Global, Base, "probe output bias";
+    /// Weight of the norm behind it `[d]`.
+    ProbeNormWeight = 22, Global, Base, "probe norm weight";
+    /// Bias of the norm behind it `[d]`.
+    ProbeNormBias = 23, Global, Base, "probe norm bias";
     /// From the columns of the token tables to the model dimension `[d, projected]`.
     ProjectionWeight = 24, Global, Base, "embedding projection weight";
     /// Bias of that map `[d]`.

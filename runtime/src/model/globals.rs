@@ -2,6 +2,7 @@
 
 use super::error::ModelError;
 use super::packages::Packages;
+use super::probe::Probe;
 use super::stage::Stage;
 use super::view::{self, Linear, Shape, Table};
 use crate::config::{Embedding, Head, HeadKind, Stages};
@@ -12,6 +13,9 @@ use crate::kernels::NormWeights;
 /// Dense stages that this build computes.
 const STAGES: usize = if cfg!(feature = "heads") { Stages::MOST } else { 0 };
 
+/// Poolings by attention that this build computes.
+const PROBES: usize = if cfg!(feature = "heads") { 1 } else { 0 };
+
 /// Everything beside the layers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Globals<'a> {
@@ -21,6 +25,8 @@ pub(crate) struct Globals<'a> {
     pub(crate) final_norm: Option<NormWeights<'a>>,
     /// Relative position bias by head and distance, `[heads, 2 D + 1]`; empty for none.
     pub(crate) relative_bias: &'a [f32],
+    /// The pooling by attention of the head.
+    pub(crate) probe: [Option<Probe<'a>>; PROBES],
     /// The dense stages of the head, one behind the other.
     pub(crate) stages: [Option<Stage<'a>>; STAGES],
     /// The map to one logit per label, of a classification head.
@@ -93,12 +99,31 @@ impl<'a> Globals<'a> {
         if head.is_of_each_token() {
             columns = packages.config.hidden;
         }
+        if head.pooling.is_attention() {
+            self.view_probe(packages, columns)?;
+        }
         if let HeadKind::Classification { labels: rows }
         | HeadKind::TokenClassification { labels: rows } = head.kind
         {
             let shape = Shape { rows, columns };
             let map = packages.float_linear(Role::HeadWeight, Role::HeadBias, shape)?;
             self.classifier = Some(map);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Globals<'a> {
+    /// The stages behind a pooling by attention give `columns` values, to which d are added.
+    fn view_probe(&mut self, packages: &Packages<'a>, columns: usize) -> Result<(), ModelError> {
+        let d = packages.config.hidden;
+        if columns != d {
+            let (expected, found) = ((d, columns), (columns, columns));
+            let (role, layer) = (Role::SecondStage, GLOBAL_LAYER);
+            return Err(ModelError::Shape { role, layer, expected, found });
+        }
+        for slot in &mut self.probe {
+            *slot = Some(Probe::view(packages)?);
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
 use coda_runtime::config::{Config, Head};
 use coda_runtime::format::{Role, decode_config, encode_config};
-use definition::Family;
+use definition::{Family, pooled_by_attention};
 use entries::Entries;
 use serde_json::Value;
 use std::path::Path;
@@ -114,13 +114,14 @@ impl Encoder {
         let mut entries = Entries::new(checkpoint.prefix(), &config);
         (family.tensors)(&checkpoint, &mut entries)?;
         let entries = entries.finish();
+        let by_attention = entries.iter().any(|entry| entry.place.1 == Role::Probe);
         check_biases(&checkpoint, &entries, file)?;
         Ok(Self {
             entries,
             config,
             labels: checkpoint.labels()?,
             classifier: family.classifier,
-            head: family.head,
+            head: if by_attention { pooled_by_attention(config.activation) } else { family.head },
             unknown: checkpoint.check_fields()?,
             prefix: checkpoint.prefix().to_owned(),
         })
