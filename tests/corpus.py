@@ -40,6 +40,7 @@ LATE = TEXT | {"max_position_embeddings": 11, "pad_token_id": 1}
 IMAGE = SIZES | {"image_size": 4, "patch_size": 2}
 DINO = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
         "image_size": 4, "patch_size": 2}
+BEIT = IMAGE | {"use_relative_position_bias": True}
 T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "vocab_size": 16,
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
 # The last id, 3, is that of the end of a text.
@@ -182,7 +183,14 @@ CASES = [
     image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
           class_head=True),
     image("dinov3", "DINOv3ViTModel", IMAGE, refused=["dinov3_vit", "rotary"]),
-    image("beit", "BeitModel", IMAGE, refused=["beit", "relative"]),
+    image("beit", "BeitModel", BEIT, pooler=True),
+    image("beit-classifier", "BeitForImageClassification", BEIT | {"num_labels": 3}, logits=True),
+    image("beit-shared", "BeitModel", IMAGE | {"use_shared_relative_position_bias": True}, pooler=True),
+    image("beit-class-token", "BeitModel", BEIT | {"use_mean_pooling": False}, pooler=True),
+    image("beit-absolute", "BeitModel", IMAGE | {"use_absolute_position_embeddings": True}, pooler=True),
+    image("beit-both", "BeitModel", BEIT | {"use_shared_relative_position_bias": True},
+          refused=["use_shared_relative_position_bias = true"]),
+    image("data2vec-vision", "Data2VecVisionForImageClassification", BEIT | {"num_labels": 3}, logits=True),
     image("swin", "SwinModel", {"image_size": 8, "patch_size": 2, "embed_dim": 8, "depths": [1, 1],
                                 "num_heads": [2, 2], "window_size": 2}, refused=["swin", "only some"]),
     image("clip-vision", "CLIPVisionModel", post="post_layernorm", class_head=True),

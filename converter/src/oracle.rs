@@ -12,6 +12,7 @@ use crate::source::roles::{
 };
 use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::image::PatchGrid;
 use std::sync::Arc;
 use thiserror::Error;
 use tract_core::internal::{
@@ -418,9 +419,20 @@ impl<'b> Builder<'b> {
         if distance == 0 {
             return Ok(None);
         }
-        let columns = 2 * distance + 1;
+        let columns = self.config.bias_entries();
         let table = self.checked(role, [heads, columns])?;
-        let entry = |i: usize, j: usize| (j + distance).saturating_sub(i).min(2 * distance);
+        let grid = PatchGrid::of(&self.config.embedding).filter(|_| self.config.grid_bias);
+        let entry = |i: usize, j: usize| match (grid, i, j) {
+            (None, ..) => (j + distance).saturating_sub(i).min(2 * distance),
+            (Some(_), 0, 0) => columns - 1,
+            (Some(_), 0, _) => columns - 3,
+            (Some(_), _, 0) => columns - 2,
+            (Some(PatchGrid { rows, columns: wide, .. }), i, j) => {
+                let down = (j - 1) / wide + rows - 1 - (i - 1) / wide;
+                let right = (j - 1) % wide + wide - 1 - (i - 1) % wide;
+                down * (2 * wide - 1) + right
+            }
+        };
         let bias: Vec<f32> = table
             .chunks_exact(columns)
             .flat_map(|head| (0..n).flat_map(move |i| (0..n).map(move |j| (head, i, j))))

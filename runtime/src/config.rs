@@ -39,6 +39,10 @@ pub struct Config {
     pub relative_distance: usize,
     /// Each layer has such a bias of its own (UMT5).
     pub layer_bias: bool,
+    /// The bias is of distances in the grid of patches, of which there are (2 rows - 1)(2 columns - 1):
+    /// D is the largest of `(2 columns - 1) dy + dx`. Behind those entries stand three: the class
+    /// token's query with a patch's key, the reverse, and its own (`BEiT`).
+    pub grid_bias: bool,
     /// A token sees itself and those before it alone (the text tower of CLIP). Attention is in f32.
     pub causal: bool,
     /// A norm follows the last layer.
@@ -122,6 +126,26 @@ impl Config {
     #[must_use]
     pub const fn attention_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// Entries of the relative bias of a head.
+    #[must_use]
+    pub const fn bias_entries(&self) -> usize {
+        2 * self.relative_distance + if self.grid_bias { 4 } else { 1 }
+    }
+
+    /// The largest distance of a relative bias over the grid of patches; 0 where there is no grid behind
+    /// one class token.
+    #[must_use]
+    pub const fn grid_distance(&self) -> usize {
+        match self.embedding {
+            Embedding::Patches { height, width, patch, prefix_tokens: 1, .. } if patch > 0 => {
+                let (rows, columns) = (height / patch, width / patch);
+                (rows.saturating_sub(1) * (2 * columns).saturating_sub(1))
+                    + columns.saturating_sub(1)
+            }
+            _ => 0,
+        }
     }
 
     /// Learned tokens before the patches; 0 for an encoder of tokens.
@@ -323,6 +347,9 @@ impl Pooling {
 pub struct Poolings(u32);
 
 impl Poolings {
+    /// The bit of a norm of the pooled vector.
+    const NORM: u32 = 1024;
+
     /// No pooling: each token has an answer of its own.
     pub const NONE: Self = Self(0);
     /// Every pooling that may stand beside others, in the order in which their vectors stand.
@@ -342,7 +369,10 @@ impl Poolings {
     #[must_use]
     pub const fn from_code(code: u32) -> Option<Self> {
         let of_others = code >= 1 && code < 1 << Self::ORDER.len();
-        if of_others || code == Pooling::Attention as u32 { Some(Self(code)) } else { None }
+        let alone = code & !Self::NORM;
+        let normed = code != alone && alone.is_power_of_two() && alone < 1 << Self::ORDER.len();
+        let valid = of_others || normed || code == Pooling::Attention as u32;
+        if valid { Some(Self(code)) } else { None }
     }
 
     /// The stored code.
@@ -360,7 +390,7 @@ impl Poolings {
     /// How many there are. A build without the feature `heads` binds no model with more than one.
     #[must_use]
     pub const fn count(self) -> usize {
-        if cfg!(feature = "heads") { self.0.count_ones() as usize } else { 1 }
+        if cfg!(feature = "heads") { (self.0 & !Self::NORM).count_ones() as usize } else { 1 }
     }
 
     /// The one of a plain head.
@@ -372,6 +402,18 @@ impl Poolings {
     pub fn iter(self) -> impl Iterator<Item = Pooling> {
         let all = Self::ORDER.into_iter().chain([Pooling::Attention]);
         all.filter(move |pooling| self.0 & *pooling as u32 != 0)
+    }
+
+    /// One pooling, whose vector a norm follows.
+    #[must_use]
+    pub const fn with_norm(self) -> Self {
+        Self(self.0 | Self::NORM)
+    }
+
+    /// A norm follows; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn has_norm(self) -> bool {
+        cfg!(feature = "heads") && self.0 & Self::NORM != 0
     }
 
     /// By attention of a learned query; never in a build without the feature `heads`.

@@ -64,6 +64,17 @@ fn linear(base: &Base, [weight, bias]: [Role; 2], x: &[f64]) -> Vec<f64> {
     .collect()
 }
 
+/// The `LayerNorm` of the pooled vector.
+fn normed(base: &Base, x: &[f64]) -> Vec<f64> {
+    let of = |role| &base.tensor(role, GLOBAL_LAYER).unwrap().values;
+    let mean = x.iter().sum::<f64>() / x.len() as f64;
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / x.len() as f64;
+    let root = (variance + f64::from(base.config.norm_eps)).sqrt();
+    let weights = of(Role::PooledNormWeight).iter().zip(of(Role::PooledNormBias));
+    let rows = x.iter().zip(weights);
+    rows.map(|(x, (w, b))| (x - mean) / root * f64::from(*w) + f64::from(*b)).collect()
+}
+
 /// A head that pools by attention, with its two stages.
 fn attended(base: &Base, rows: &[Vec<f64>]) -> Vec<f64> {
     let head = base.head.unwrap();
@@ -82,14 +93,7 @@ fn attended(base: &Base, rows: &[Vec<f64>]) -> Vec<f64> {
         context.extend(map.chunks(d).map(|row| dot(row, &mixed)));
     }
     let p = linear(base, [Role::ProbeOutput, Role::ProbeOutputBias], &context);
-    let mean = p.iter().sum::<f64>() / d as f64;
-    let variance = p.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / d as f64;
-    let root = (variance + f64::from(base.config.norm_eps)).sqrt();
-    let norm = of(Role::ProbeNormWeight).iter().zip(of(Role::ProbeNormBias));
-    let normed = p.iter().zip(norm);
-    let normed: Vec<f64> =
-        normed.map(|(x, (w, b))| (x - mean) / root * f64::from(*w) + f64::from(*b)).collect();
-    let first = linear(base, [Role::FirstStage, Role::FirstStageBias], &normed);
+    let first = linear(base, [Role::FirstStage, Role::FirstStageBias], &normed(base, &p));
     let inner: Vec<f64> =
         first.into_iter().map(|x| activate(head.stages.get(0).unwrap(), x)).collect();
     let second = linear(base, [Role::SecondStage, Role::SecondStageBias], &inner);
@@ -112,6 +116,9 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
         return attended(base, hidden);
     }
     let mut x: Vec<f64> = poolings.flat_map(|pooling| pooled(base, pooling, hidden)).collect();
+    if head.pooling.has_norm() {
+        x = normed(base, &x);
+    }
     let stages =
         [[Role::FirstStage, Role::FirstStageBias], [Role::SecondStage, Role::SecondStageBias]];
     for (index, roles) in stages.into_iter().enumerate() {

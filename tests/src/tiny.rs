@@ -52,6 +52,7 @@ pub const ENCODER: Config = Config {
     attention_scale: 0.5,
     relative_distance: 0,
     layer_bias: false,
+    grid_bias: false,
     causal: false,
     final_norm: true,
     int8_attention: false,
@@ -135,7 +136,7 @@ impl Packages {
 
 impl Tiny {
     /// Every family.
-    pub fn all() -> [Self; 8] {
+    pub fn all() -> [Self; 9] {
         [
             Self::bert(),
             Self::vit(),
@@ -145,6 +146,7 @@ impl Tiny {
             Self::clip(),
             Self::umt5(),
             Self::clip_text(),
+            Self::beit(),
         ]
     }
 
@@ -167,6 +169,21 @@ impl Tiny {
         }
         let config = Config { embedding, activation: Activation::GeluQuick, ..vit_config() };
         Self { name: "clip", ..Self::vit_of(config) }
+    }
+
+    /// [`Self::vit`] with a relative bias over the patches of each layer, and the norm of their mean.
+    pub fn beit() -> Self {
+        let mut config = vit_config();
+        config.relative_distance = config.grid_distance();
+        (config.layer_bias, config.grid_bias) = (true, true);
+        let mut tiny = Self { name: "beit", ..Self::vit_of(config) };
+        let mut maker = Maker::new(&config, 14);
+        maker.add_norm(GLOBAL_LAYER, Role::PooledNormWeight, Role::PooledNormBias);
+        tiny.base.tensors.append(&mut maker.tensors);
+        if let Some(head) = &mut tiny.base.head {
+            head.pooling = Pooling::MeanOfRest.alone().with_norm();
+        }
+        tiny
     }
 
     /// A pre-norm [`Self::bert`] whose tokens see those before them alone.
@@ -251,7 +268,7 @@ impl Tiny {
         ] {
             maker.add(GLOBAL_LAYER, role, rows, columns, range);
         }
-        maker.add_norm(GLOBAL_LAYER, Role::ProbeNormWeight, Role::ProbeNormBias);
+        maker.add_norm(GLOBAL_LAYER, Role::PooledNormWeight, Role::PooledNormBias);
         tiny.base.tensors.append(&mut maker.tensors);
         let stages = Stages::NONE.then(StageActivation::GeluTanh);
         let stages = stages.and_then(|stages| stages.then(StageActivation::Identity));
@@ -659,7 +676,7 @@ impl<'c> Maker<'c> {
             }
         }
         if config.relative_distance > 0 && !config.layer_bias {
-            add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
+            add(Role::RelativeBias, config.heads, config.bias_entries(), 1.0);
         }
     }
 
@@ -698,7 +715,7 @@ impl<'c> Maker<'c> {
             }
         }
         if config.layer_bias {
-            let entries = 2 * config.relative_distance + 1;
+            let entries = config.bias_entries();
             self.add(layer, Role::LayerRelativeBias, config.heads, entries, 1.0);
         }
         self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);

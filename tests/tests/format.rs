@@ -261,6 +261,10 @@ const REJECTED: &[Rejection] = &[
     }),
     rejection(17, "a head without pooling", || with_head(head::POOLING, 0)),
     rejection(17, "an unknown pooling", || with_head(head::POOLING, 1024)),
+    rejection(17, "a norm of two poolings", || with_head(head::POOLING, 1024 + 3)),
+    rejection(17, "a bias of a grid that there is not", || {
+        with_field(bert_base(), SectionKind::Config, config::FLAGS, 64)
+    }),
     rejection(17, "a pooling by attention and another", || with_head(head::POOLING, 513)),
     rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 6)),
     rejection(17, "a second dense stage behind none", || with_head(head::STAGES, 1 << 8)),

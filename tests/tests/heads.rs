@@ -113,6 +113,13 @@ fn a_pooling_by_attention_is_its_definition_and_its_memory_is_counted() {
 }
 
 #[test]
+fn a_norm_of_the_pooled_vector_is_its_definition() {
+    for weights in [WeightType::F32, WeightType::F16, WeightType::Int8] {
+        check(&Tiny::beit(), weights);
+    }
+}
+
+#[test]
 fn every_pooling_is_its_definition() {
     let mut together = Pooling::LastToken.alone();
     for mut tiny in [Tiny::bert(), Tiny::vit(), Tiny::clip()] {
@@ -212,8 +219,9 @@ fn tensors_that_do_not_fit_the_head_are_refused() {
 
 #[test]
 fn codes_of_poolings_and_stages_are_read_as_they_are_written() {
-    for code in 0..1100 {
-        let known = (1..=512).contains(&code);
+    for code in 0_u32..2100 {
+        let normed = code > 1024 && (code - 1024).is_power_of_two() && code < 1024 + 512;
+        let known = (1..=512).contains(&code) || normed;
         assert_eq!(Poolings::from_code(code).map(Poolings::code), known.then_some(code));
     }
     for code in 0..0x2_0000 {

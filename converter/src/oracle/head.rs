@@ -1,7 +1,7 @@
 //! The head: poolings, dense stages, classifier or embedding.
 
 use super::{Builder, OracleError, Wire};
-use crate::source::roles::{FIRST_STAGE, HEAD, PROBE_NORM, PROBE_OUTPUT, SECOND_STAGE};
+use crate::source::roles::{FIRST_STAGE, HEAD, POOLED_NORM, PROBE_OUTPUT, SECOND_STAGE};
 use coda_runtime::config::{Activation, Head, HeadKind, Pooling, StageActivation};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use tract_core::internal::{AxisOp, OutletId, TDim, tvec};
@@ -18,8 +18,8 @@ impl Builder<'_> {
             head.pooling.iter().map(|pooling| self.pooled(hidden, pooling)).collect();
         let mut vector = self.wire("pooled", TypedConcat::new(1), &pooled?)?;
         let residual = vector;
-        if head.pooling.is_attention() {
-            vector = self.norm(vector, PROBE_NORM)?;
+        if head.pooling.is_attention() || head.pooling.has_norm() {
+            vector = self.norm(vector, POOLED_NORM)?;
         }
         let mut width = self.config.hidden * head.pooling.count();
         for (index, roles) in [FIRST_STAGE, SECOND_STAGE].into_iter().enumerate() {

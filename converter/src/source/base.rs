@@ -214,7 +214,8 @@ impl Base {
         json: &Value,
         plain: bool,
     ) -> Result<Option<FoundHead>, SourceError> {
-        Source { file, unused: &self.unused, json, config: &self.config, plain }.head()
+        let normed = self.tensors.contains_key(&(GLOBAL_LAYER, Role::PooledNormWeight));
+        Source { file, unused: &self.unused, json, config: &self.config, plain, normed }.head()
     }
 
     /// Takes a head over; without one that of the family stays, or that of every encoder of images.

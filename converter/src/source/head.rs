@@ -68,6 +68,8 @@ pub(super) struct Source<'s> {
     pub(super) config: &'s Config,
     /// A classifier of this family reads the vector of the encoder itself.
     pub(super) plain: bool,
+    /// The encoder has a norm of its pooled vector (`BEiT`).
+    pub(super) normed: bool,
 }
 
 /// A dense stage by the name of its tensors.
@@ -158,9 +160,7 @@ impl Source<'_> {
         let stems: Vec<&str> = stems.into_iter().collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
         match stems[..] {
-            ["classifier"] if trained || self.plain && !self.is_normed() => {
-                Ok((None, "classifier"))
-            }
+            ["classifier"] if trained || self.plain => Ok((None, "classifier")),
             ["classifier"] if !self.plain => match self.pooler()? {
                 Some(pooler) => Ok((Some(pooler), "classifier")),
                 None => Err(format!("there is no pooler.dense.weight before it; {ALONE}")),
@@ -177,11 +177,6 @@ impl Source<'_> {
             }
             _ => Err(format!("no family here has a head of these tensors; {ALONE}")),
         }
-    }
-
-    /// A norm stands between the encoder and the classifier (`BEiT`).
-    fn is_normed(&self) -> bool {
-        self.unused.iter().any(|name| name.contains("pooler.layernorm"))
     }
 
     /// The pooler of BERT, or of ALBERT.
@@ -285,6 +280,9 @@ impl Source<'_> {
     /// The vector that the first map reads. A classifier of images that reads two (`DINOv2`) reads the
     /// class token beside the mean of the patches, registers left out.
     fn pooling(&self, reads: usize, staged: bool) -> Poolings {
+        if self.normed {
+            return Pooling::MeanOfRest.alone().with_norm();
+        }
         let first = first_token(self.config).alone();
         let both =
             first == Pooling::ClassToken.alone() && !staged && reads == 2 * self.config.hidden;

@@ -35,5 +35,5 @@ roles! {
     SECOND_STAGE = SecondStage, SecondStageBias;
     HEAD = HeadWeight, HeadBias;
     PROBE_OUTPUT = ProbeOutput, ProbeOutputBias;
-    PROBE_NORM = ProbeNormWeight, ProbeNormBias;
+    POOLED_NORM = PooledNormWeight, PooledNormBias;
 }

@@ -364,8 +364,8 @@ impl Settings {
 
     fn check_base(&self, base: &Base) -> Result<()> {
         ensure!(
-            !base.config.layer_bias,
-            "a base whose layers have a relative bias each (UMT5) is not trained"
+            !base.config.layer_bias && !base.config.grid_bias,
+            "a base whose layers have a relative bias each, or one over patches, is not trained"
         );
         ensure!(
             !base.config.causal,

@@ -8,22 +8,23 @@ use crate::config::{Config, Head, HeadKind, Pooling, StageActivation};
 use crate::kernels::math::{self, sqrt};
 use crate::kernels::{Epilogue, Kernels};
 use crate::memory::typed;
-use crate::tensor::{Matrix, Part};
+use crate::model::Linear;
+use crate::tensor::{Matrix, MatrixMut, Part};
 
 /// Finishes the hidden states and writes the answer.
 pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     let (context, d) = (pass.context, pass.context.config.hidden);
-    if let Some(weights) = pass.globals.final_norm {
-        let mut rows = rows_of(pass.buffers.hidden, 0..pass.tokens, d);
-        norm_rows(&context, &mut rows, pass.scratch.tile.floats, weights);
-    }
+    normalize(pass);
     let Some(head) = head else { return };
     if head.is_of_each_token() {
         return label_tokens(pass);
     }
     let hidden = Matrix::new(pass.buffers.hidden, d).first_rows(pass.tokens);
     let stage: &mut [f32] = typed(pass.scratch.stage);
-    let (residual, stage) = stage.parts_mut(if head.pooling.is_attention() { d } else { 0 });
+    let (residual, stage) = match head.pooling.is_attention() {
+        true => stage.parts_mut(d),
+        false => (<_>::default(), stage),
+    };
     let (mut vector, mut rest) = stage.parts_mut(d * head.pooling.count());
     if let Some(probe) = pass.globals.probe.iter().flatten().next() {
         probe::attend(&context, probe, hidden, [&mut *residual, &mut *vector, &mut *rest]);
@@ -33,6 +34,10 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     } else {
         pool(context.config, vector, hidden, head.pooling.plain());
     }
+    for weights in pass.globals.pooled_norm.iter().flatten() {
+        let rows = &mut MatrixMut::new(&mut *vector, d);
+        norm_rows(&context, rows, pass.scratch.tile.floats, *weights);
+    }
     for stage in pass.globals.stages.iter().flatten() {
         let (next, behind) = rest.parts_mut(stage.map.outputs);
         map_vector(context.kernels, next, vector, &stage.map);
@@ -40,16 +45,35 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
         (vector, rest) = (next, behind);
     }
     vector.iter_mut().zip(residual).for_each(|(x, p)| *x += *p);
-    let answer = &mut *pass.buffers.output;
-    match (head.kind, &pass.globals.classifier) {
+    let classifier = pass.globals.classifier.as_ref();
+    answer(context.kernels, head.kind, classifier, [&mut *vector, &mut *pass.buffers.output]);
+}
+
+/// The answer of a vector that has passed the stages.
+fn answer(
+    kernels: &Kernels,
+    kind: HeadKind,
+    classifier: Option<&Linear<'_>>,
+    [vector, answer]: [&mut [f32]; 2],
+) {
+    match (kind, classifier) {
         (HeadKind::Embedding { normalize }, _) => {
             answer.fill_from(vector);
             if normalize {
-                scale_to_unit_length(context.kernels, answer);
+                scale_to_unit_length(kernels, answer);
             }
         }
-        (_, Some(classifier)) => map_vector(context.kernels, answer, vector, classifier),
+        (_, Some(classifier)) => map_vector(kernels, answer, vector, classifier),
         _ => debug_assert!(false, "binding has viewed the classifier of such a head"),
+    }
+}
+
+/// The norm after the last layer.
+fn normalize(pass: &mut Pass<'_, '_>) {
+    let (context, d) = (pass.context, pass.context.config.hidden);
+    if let Some(weights) = pass.globals.final_norm {
+        let mut rows = rows_of(pass.buffers.hidden, 0..pass.tokens, d);
+        norm_rows(&context, &mut rows, pass.scratch.tile.floats, weights);
     }
 }
 

@@ -6,6 +6,8 @@ use crate::block::{
     Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
     project_attended, rows_of,
 };
+#[cfg(feature = "more-families")]
+use crate::image::PatchGrid;
 use crate::memory::{Buffers, Scratch, typed};
 use crate::model::Layer;
 use crate::routing::Selected;
@@ -30,7 +32,15 @@ impl Pass<'_, '_> {
     fn attend(&mut self, layer: &Layer<'_>, selected: Selected<'_>, keys: LayerKeys<'_>) {
         let (config, width) = (self.context.config, self.context.config.attention_width());
         let table = relative_bias(self.globals.relative_bias, layer);
-        let bias = RelativeBias { table, distance: config.relative_distance };
+        let bias = RelativeBias {
+            table,
+            distance: config.relative_distance,
+            #[cfg(feature = "more-families")]
+            grid_columns: match PatchGrid::of(&config.embedding) {
+                Some(grid) if config.grid_bias => grid.columns,
+                _ => 0,
+            },
+        };
         let bias = Some(bias).filter(|_| !table.is_empty());
         let Buffers { keys: key_rows, values, queries, .. } = &mut self.buffers;
         let keys = keys.lay_out(&self.context, selected, key_rows, values, bias);

@@ -112,8 +112,9 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
         value.final_norm,
         value.int8_attention,
         value.shared_layers,
-        value.layer_bias,
-        value.causal,
+        MORE && value.layer_bias,
+        MORE && value.causal,
+        MORE && value.grid_bias,
     ];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
     put(&mut bytes, config::FLAGS, flags);
@@ -144,7 +145,7 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..if MORE { 64 } else { 8 })?;
+    let flags = fields.size(config::FLAGS, 0..if MORE { 128 } else { 8 })?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -162,20 +163,28 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         final_norm: flags & 2 != 0,
         int8_attention: flags & 4 != 0,
         shared_layers: flags & 8 != 0,
-        layer_bias: flags & 16 != 0,
-        causal: flags & 32 != 0,
+        layer_bias: MORE && flags & 16 != 0,
+        causal: MORE && flags & 32 != 0,
+        grid_bias: MORE && flags & 64 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
         _ => return Err(fields.invalid(&config::HEAD_DIM)),
     }
-    // Rounded softmax weights are spread over all keys, also those that a token must not see.
-    let seen_by_all = value.causal && value.int8_attention;
-    if value.layer_bias && value.relative_distance == 0 || seen_by_all {
+    if MORE && contradicts_itself(&value) {
         return Err(fields.invalid(&config::FLAGS));
     }
     fields.canonical(&encode_config(&value))?;
     Ok(value)
+}
+
+/// What the flags of a bias or of causal attention say cannot be.
+const fn contradicts_itself(value: &Config) -> bool {
+    let no_bias = (value.layer_bias || value.grid_bias) && value.relative_distance == 0;
+    let other_grid = value.grid_bias && value.relative_distance != value.grid_distance();
+    // Rounded softmax weights are spread over all keys, also those that a token must not see.
+    let seen_by_all = value.causal && value.int8_attention;
+    no_bias || other_grid || seen_by_all
 }
 
 fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {

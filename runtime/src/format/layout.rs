@@ -117,7 +117,8 @@ pub mod config {
     /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh), 4 SiLU, 5 GELU (quick).
     pub const ACTIVATION: Range<usize> = 36..40;
     /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers,
-    /// bit 4 a relative bias of each layer, bit 5 causal attention.
+    /// bit 4 a relative bias of each layer, bit 5 causal attention,
+    /// bit 6 a relative bias over the grid of patches.
     pub const FLAGS: Range<usize> = 40..44;
     /// f32.
     pub const ATTENTION_SCALE: Range<usize> = 44..48;

@@ -93,10 +93,10 @@ roles! {
     ProbeOutput = 20, Global, Base, "probe output weight";
     /// Bias of that output `[d]`.
     ProbeOutputBias = 21, Global, Base, "probe output bias";
-    /// Weight of the norm behind it `[d]`.
-    ProbeNormWeight = 22, Global, Base, "probe norm weight";
-    /// Bias of the norm behind it `[d]`.
-    ProbeNormBias = 23, Global, Base, "probe norm bias";
+    /// Weight of the norm of the pooled vector `[d]`.
+    PooledNormWeight = 22, Global, Base, "pooled norm weight";
+    /// Bias of the norm of the pooled vector `[d]`.
+    PooledNormBias = 23, Global, Base, "pooled norm bias";
     /// From the columns of the token tables to the model dimension `[d, projected]`.
     ProjectionWeight = 24, Global, Base, "embedding projection weight";
     /// Bias of that map `[d]`.

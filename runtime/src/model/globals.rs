@@ -13,7 +13,7 @@ use crate::kernels::NormWeights;
 /// Dense stages that this build computes.
 const STAGES: usize = if cfg!(feature = "heads") { Stages::MOST } else { 0 };
 
-/// Poolings by attention that this build computes.
+/// Poolings by attention, and norms of a pooled vector, that this build computes.
 const PROBES: usize = if cfg!(feature = "heads") { 1 } else { 0 };
 
 /// Everything beside the layers.
@@ -27,6 +27,8 @@ pub(crate) struct Globals<'a> {
     pub(crate) relative_bias: &'a [f32],
     /// The pooling by attention of the head.
     pub(crate) probe: [Option<Probe<'a>>; PROBES],
+    /// The norm of the pooled vector.
+    pub(crate) pooled_norm: [Option<NormWeights<'a>>; PROBES],
     /// The dense stages of the head, one behind the other.
     pub(crate) stages: [Option<Stage<'a>>; STAGES],
     /// The map to one logit per label, of a classification head.
@@ -99,6 +101,10 @@ impl<'a> Globals<'a> {
         if head.is_of_each_token() {
             columns = packages.config.hidden;
         }
+        for slot in self.pooled_norm.iter_mut().filter(|_| head.pooling.has_norm()) {
+            let roles = (Role::PooledNormWeight, Role::PooledNormBias);
+            *slot = Some(packages.norm(roles.0, roles.1, GLOBAL_LAYER)?);
+        }
         if head.pooling.is_attention() {
             self.view_probe(packages, columns)?;
         }
@@ -134,7 +140,7 @@ fn relative_bias<'a>(packages: &Packages<'a>) -> Result<&'a [f32], ModelError> {
     if config.relative_distance == 0 || cfg!(feature = "more-families") && config.layer_bias {
         return Ok(&[]);
     }
-    let shape = Shape { rows: config.heads, columns: 2 * config.relative_distance + 1 };
+    let shape = Shape { rows: config.heads, columns: config.bias_entries() };
     view::floats(&packages.required(Role::RelativeBias, GLOBAL_LAYER)?, shape)
 }
 

@@ -185,7 +185,7 @@ fn relative_bias<'a>(packages: &Packages<'a>, at: u16) -> Result<&'a [f32], Mode
     if config.relative_distance == 0 || !config.layer_bias {
         return Ok(&[]);
     }
-    let shape = Shape { rows: config.heads, columns: 2 * config.relative_distance + 1 };
+    let shape = Shape { rows: config.heads, columns: config.bias_entries() };
     view::floats(&packages.required(Role::LayerRelativeBias, at)?, shape)
 }
 

@@ -36,7 +36,7 @@ impl<'a> Probe<'a> {
             keys: view::floats(&packages.required(Role::Probe, GLOBAL_LAYER)?, of_heads)?,
             value,
             output: packages.float_linear(output, bias, outer)?,
-            norm: packages.norm(Role::ProbeNormWeight, Role::ProbeNormBias, GLOBAL_LAYER)?,
+            norm: packages.norm(Role::PooledNormWeight, Role::PooledNormBias, GLOBAL_LAYER)?,
         })
     }
 }

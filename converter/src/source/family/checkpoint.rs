@@ -180,6 +180,7 @@ impl<'f> Checkpoint<'f> {
             attention_scale: (1.0 / ((hidden / heads) as f64).sqrt()) as f32,
             relative_distance: 0,
             layer_bias: false,
+            grid_bias: false,
             causal: false,
             final_norm: false,
             int8_attention: false,

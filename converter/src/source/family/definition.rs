@@ -37,6 +37,12 @@ pub(super) fn pooled_by_attention(activation: Activation) -> Option<Head> {
     Some(Head { stages, ..embedding(Pooling::Attention) })
 }
 
+/// The norm of the mean of the patches as the answer.
+pub(super) const fn mean_with_norm() -> Head {
+    let head = embedding(Pooling::MeanOfRest);
+    Head { pooling: head.pooling.with_norm(), ..head }
+}
+
 /// The pooled vector as the answer.
 pub(super) const fn embedding(pooling: Pooling) -> Head {
     Head::new(pooling, HeadKind::Embedding { normalize: false })

@@ -3,7 +3,7 @@
 use super::entry::{Entry, Stored};
 use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FIRST_STAGE, GATE, KEY,
-    OUTPUT, PROBE_NORM, PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
+    OUTPUT, POOLED_NORM, PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
 };
 use crate::source::tensors::Place;
 use coda_runtime::config::{Config, Embedding, Norm};
@@ -112,7 +112,7 @@ impl<'c> Entries<'c> {
         self.add((GLOBAL_LAYER, Role::ProbeOutput), &at("attention.out_proj.weight"), [d, d]);
         let bias = Stored::ProbeBias(whole);
         self.stored(Role::ProbeOutputBias, &at("attention.out_proj.bias"), [1, d], bias);
-        self.global_norm(PROBE_NORM, &at("layernorm"));
+        self.global_norm(POOLED_NORM, &at("layernorm"));
         self.global_linear(FIRST_STAGE, &at("mlp.fc1"), [wide, d]);
         self.global_linear(SECOND_STAGE, &at("mlp.fc2"), [d, wide]);
     }

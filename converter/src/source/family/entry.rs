@@ -33,6 +33,10 @@ pub(super) enum Stored {
     Joined(Vec<(String, usize)>),
     /// A relative bias by bucket, so many.
     Buckets(usize),
+    /// A relative bias over a grid of patches, of the distances from key to query.
+    GridBias,
+    /// Nothing: all is zero.
+    Zeros,
     /// A learned query and the keys of a pooling by attention, whose names begin so.
     ProbeKeys(String),
     /// The bias of its output, with that of its values.
@@ -57,6 +61,7 @@ impl Entry {
                 let names = PROBE_MAPS.iter().chain([&PROBE]);
                 names.map(|name| format!("{prefix}{name}")).collect()
             }
+            Stored::Zeros => Vec::new(),
             _ => vec![self.name.clone()],
         }
     }
@@ -90,6 +95,8 @@ impl Entry {
                 let table = own([*buckets, rows])?;
                 relative::bias_by_distance(&table, *buckets, rows, columns / 2)
             }
+            Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
+            Stored::Zeros => vec![0.0; rows * columns],
             Stored::ProbeKeys(prefix) => {
                 let [weight, bias, ..] = PROBE_MAPS.map(|name| format!("{prefix}{name}"));
                 let query = file.matrix(&format!("{prefix}{PROBE}"), [1, columns])?.values;

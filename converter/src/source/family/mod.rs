@@ -3,6 +3,7 @@
 //! A family is one file with one value, and one line in [`FAMILIES`].
 
 mod albert;
+mod beit;
 mod bert;
 mod checkpoint;
 mod clip;
@@ -30,13 +31,13 @@ use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
 use coda_runtime::config::{Config, Head};
 use coda_runtime::format::{Role, decode_config, encode_config};
-use definition::{Family, pooled_by_attention};
+use definition::{Family, mean_with_norm, pooled_by_attention};
 use entries::Entries;
 use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 19] = [
+static FAMILIES: [&Family; 20] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -50,6 +51,7 @@ static FAMILIES: [&Family; 19] = [
     &t5::UMT5,
     &vit::FAMILY,
     &deit::FAMILY,
+    &beit::FAMILY,
     &dinov2::FAMILY,
     &dinov2::WITH_REGISTERS,
     &clip::FAMILY,
@@ -114,6 +116,7 @@ impl Encoder {
         let mut entries = Entries::new(checkpoint.prefix(), &config);
         (family.tensors)(&checkpoint, &mut entries)?;
         let entries = entries.finish();
+        let normed = entries.iter().any(|entry| entry.place.1 == Role::PooledNormWeight);
         let by_attention = entries.iter().any(|entry| entry.place.1 == Role::Probe);
         check_biases(&checkpoint, &entries, file)?;
         Ok(Self {
@@ -121,7 +124,11 @@ impl Encoder {
             config,
             labels: checkpoint.labels()?,
             classifier: family.classifier,
-            head: if by_attention { pooled_by_attention(config.activation) } else { family.head },
+            head: match (by_attention, normed) {
+                (true, _) => pooled_by_attention(config.activation),
+                (false, true) => Some(mean_with_norm()),
+                _ => family.head,
+            },
             unknown: checkpoint.check_fields()?,
             prefix: checkpoint.prefix().to_owned(),
         })

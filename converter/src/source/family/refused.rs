@@ -7,7 +7,7 @@ static REFUSED: [(&str, &str); 7] = [
         "its positions are rotary, which the runtime does not compute",
     ),
     (
-        "deberta deberta-v2 xlnet beit data2vec-vision levit layoutlmv3",
+        "deberta deberta-v2 xlnet levit layoutlmv3",
         "its attention has a relative position of a kind that the runtime does not compute",
     ),
     (

@@ -68,6 +68,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         attention_scale: 1.0,
         relative_distance: distance.unwrap_or(128),
         layer_bias: false,
+        grid_bias: false,
         causal: false,
         final_norm: true,
         int8_attention: false,
