@@ -41,7 +41,7 @@ pub(crate) struct Pack {
     /// Image side in pixels, if another than the model was trained with: positions are resized
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// The encoder of a directory of two (CLIP, SigLIP); that of images if not given
+    /// The encoder of a directory of two, as of CLIP; that of images if not given
     #[arg(long, value_enum, value_name = "TOWER")]
     tower: Option<Tower>,
     /// Where the weights come from: a text that the package carries
