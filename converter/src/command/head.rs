@@ -26,7 +26,8 @@ pub(super) fn describe(head: &Head) -> String {
         }
         (HeadKind::Classification { labels }, Reading::Value) => format!("{labels} values"),
     };
-    format!("{kind}; {}{stages}", poolings.join(" and "))
+    let norm = if head.pooling.has_norm() { ", its norm" } else { "" };
+    format!("{kind}; {}{norm}{stages}", poolings.join(" and "))
 }
 
 /// What a base says of texts: names and values of facts.
