@@ -40,8 +40,11 @@ LATE = TEXT | {"max_position_embeddings": 11, "pad_token_id": 1}
 IMAGE = SIZES | {"image_size": 4, "patch_size": 2}
 DINO = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
         "image_size": 4, "patch_size": 2}
+BEIT = IMAGE | {"use_relative_position_bias": True}
 T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "vocab_size": 16,
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
+# The last id, 3, is that of the end of a text.
+CLIP_TEXT, CLIP_IDS = TEXT | {"eos_token_id": 3}, [0, 11, 5, 15, 7, 9, 3]
 MEAN, STD = 0.5, 0.25
 
 
@@ -60,6 +63,10 @@ class Case:
     # The tokenizer whose ids of SENTENCE are read, in place of IDS.
     words: str = ""
     fixture: bool = True
+    ids: list = field(default_factory=lambda: IDS)
+    # The answer is the vector that the model itself pools.
+    pooler: bool = False
+    options: list = field(default_factory=list)
 
 
 def text(name, model, settings=TEXT, **more):
@@ -79,8 +86,25 @@ CASES = [
          fixture=False, words="BertTokenizer"),
     text("bert-value", "BertForSequenceClassification", TEXT | {"num_labels": 1}, logits=True,
          fixture=False),
-    text("bert-labels-of-tokens", "BertForTokenClassification", TEXT | {"num_labels": 3},
-         refused=["BertForTokenClassification", "classifier"]),
+    text("bert-tokens", "BertForTokenClassification", TEXT | {"num_labels": 3}, logits=True,
+         words="BertTokenizer"),
+    text("roberta-tokens", "RobertaForTokenClassification", LATE | {"num_labels": 3}, logits=True),
+    text("xlm-roberta-tokens", "XLMRobertaForTokenClassification", LATE | {"num_labels": 3},
+         logits=True, fixture=False),
+    text("distilbert-tokens", "DistilBertForTokenClassification", {
+        "dim": D, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "vocab_size": 16,
+        "max_position_embeddings": 9, "num_labels": 3}, logits=True, fixture=False),
+    text("electra-tokens", "ElectraForTokenClassification", TEXT | {"embedding_size": D, "num_labels": 3},
+         logits=True, fixture=False),
+    text("albert-tokens", "AlbertForTokenClassification", TEXT | {"embedding_size": 4, "num_labels": 3},
+         logits=True, fixture=False),
+    text("mpnet-tokens", "MPNetForTokenClassification", LATE | {"num_labels": 3}, logits=True,
+         fixture=False),
+    text("rembert-tokens", "RemBertForTokenClassification",
+         TEXT | {"input_embedding_size": 4, "num_labels": 3}, logits=True, fixture=False),
+    text("t5-tokens", "T5ForTokenClassification", T5 | {"num_labels": 3}, logits=True, fixture=False),
+    text("bert-questions", "BertForQuestionAnswering",
+         refused=["BertForQuestionAnswering", "qa_outputs"]),
     text("roberta-classifier", "RobertaForSequenceClassification", LATE | {"num_labels": 3},
          logits=True, fixture=False),
     text("electra-classifier", "ElectraForSequenceClassification",
@@ -122,7 +146,7 @@ CASES = [
     text("t5", "T5EncoderModel", T5),
     text("t5-gated", "T5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
     text("mt5", "MT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
-    text("umt5", "UMT5EncoderModel", T5, refused=["umt5", "every layer has a relative bias of its own"]),
+    text("umt5", "UMT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}),
     text("modernbert", "ModernBertModel", SIZES | {"vocab_size": 16, "pad_token_id": 0},
          refused=["modernbert", "rotary"]),
     text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}, refused=["nomic_bert", "rotary"]),
@@ -134,7 +158,13 @@ CASES = [
          refused=["xlnet"]),
     text("gpt2", "GPT2Model", {"vocab_size": 16, "n_embd": D, "n_layer": 2, "n_head": 2,
                                "n_positions": 9}, refused=["gpt2", "decoder"]),
-    text("clip-text", "CLIPTextModel", TEXT, refused=["clip_text_model", "decoder"]),
+    text("clip-text", "CLIPTextModel", CLIP_TEXT, ids=CLIP_IDS, pooler=True),
+    text("siglip-text", "SiglipTextModel", TEXT | {"projection_size": 5}, pooler=True),
+    text("clip-tower-text", "CLIPModel", {"vision_config": IMAGE, "text_config": CLIP_TEXT}, ids=CLIP_IDS,
+         tower="text_model", pooler=True, options=["--tower", "text"], fixture=False),
+    text("siglip-tower-text", "SiglipModel", {"vision_config": IMAGE, "text_config": TEXT},
+         tower="text_model", pooler=True, options=["--tower", "text"], fixture=False),
+    text("bert-tower-text", "BertModel", options=["--tower", "text"], refused=["bert", "--tower"]),
     image("vit", "ViTModel", fixture=False),
     image("vit-classifier", "ViTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
     image("vit-msn", "ViTMSNModel"),
@@ -145,17 +175,28 @@ CASES = [
     image("deit-classifier", "DeiTForImageClassification", IMAGE | {"num_labels": 3}, logits=True),
     # The mean of two classifiers.
     image("deit-teacher", "DeiTForImageClassificationWithTeacher", IMAGE | {"num_labels": 3},
-          refused=["distillation_classifier"]),
+          logits=True),
+    image("dinov2-registers-classifier", "Dinov2WithRegistersForImageClassification",
+          DINO | {"num_register_tokens": 3, "num_labels": 3}, logits=True),
     image("dinov2", "Dinov2Model", DINO, class_head=True),
     image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
     image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
           class_head=True),
     image("dinov3", "DINOv3ViTModel", IMAGE, refused=["dinov3_vit", "rotary"]),
-    image("beit", "BeitModel", IMAGE, refused=["beit", "relative"]),
+    image("beit", "BeitModel", BEIT, pooler=True),
+    image("beit-classifier", "BeitForImageClassification", BEIT | {"num_labels": 3}, logits=True),
+    image("beit-shared", "BeitModel", IMAGE | {"use_shared_relative_position_bias": True}, pooler=True),
+    image("beit-class-token", "BeitModel", BEIT | {"use_mean_pooling": False}, pooler=True),
+    image("beit-absolute", "BeitModel", IMAGE | {"use_absolute_position_embeddings": True}, pooler=True),
+    image("beit-both", "BeitModel", BEIT | {"use_shared_relative_position_bias": True},
+          refused=["use_shared_relative_position_bias = true"]),
+    image("data2vec-vision", "Data2VecVisionForImageClassification", BEIT | {"num_labels": 3}, logits=True),
     image("swin", "SwinModel", {"image_size": 8, "patch_size": 2, "embed_dim": 8, "depths": [1, 1],
                                 "num_heads": [2, 2], "window_size": 2}, refused=["swin", "only some"]),
     image("clip-vision", "CLIPVisionModel", post="post_layernorm", class_head=True),
-    image("siglip-vision", "SiglipVisionModel", refused=["vision_use_head = true"]),
+    image("siglip-vision", "SiglipVisionModel", pooler=True),
+    image("siglip", "SiglipModel", {"vision_config": IMAGE, "text_config": TEXT}, tower="vision_model",
+          pooler=True, fixture=False),
     image("clip", "CLIPModel", {"vision_config": IMAGE, "text_config": TEXT}, tower="vision_model",
           post="post_layernorm", class_head=True),
     image("siglip-vision-states", "SiglipVisionModel", IMAGE | {"vision_use_head": False}),
@@ -196,7 +237,7 @@ def pixels_of(config):
 def ids_of(case, directory):
     """The ids that the case reads, of a tokenizer that is saved beside the model if it has one."""
     if not case.words:
-        return IDS
+        return case.ids
     (directory / "words.txt").write_text("\n".join(WORDS) + "\n")
     tokenizer = getattr(transformers, case.words)(str(directory / "words.txt"))
     tokenizer.save_pretrained(directory)
@@ -221,6 +262,8 @@ def reference(case, model, ids):
         found = [module for name, module in model.named_modules() if name.endswith(case.post)]
         states = found[0](states)
     logits = out.logits[0].numpy() if case.logits else np.array([])
+    if case.pooler:
+        logits = out.pooler_output[0].numpy()
     return states[0].numpy(), logits, pixels
 
 
@@ -229,7 +272,7 @@ def write_beside(case, directory):
     write = lambda name, value: (directory / name).write_text(json.dumps(value))
     if case.vision:
         write("preprocessor_config.json", {"image_mean": [MEAN] * 3, "image_std": [STD] * 3})
-    if not (case.logits or case.class_head or case.refused):
+    if not (case.logits or case.pooler or case.class_head or case.refused):
         (directory / "1_Pooling").mkdir()
         write("1_Pooling/config.json", {"word_embedding_dimension": D, "pooling_mode_mean_tokens": True,
                                         "pooling_mode_cls_token": False})
@@ -243,9 +286,9 @@ def write_ppm(path, pixels, side):
     path.write_bytes(b"P6\n%d %d\n255\n" % (side, side) + bytes(pixels))
 
 
-def write_ids(directory):
+def write_ids(case, directory):
     path = directory / "ids.safetensors"
-    whole = {"input_ids": [IDS], "lengths": [len(IDS)], "labels": [0]}
+    whole = {"input_ids": [case.ids], "lengths": [len(case.ids)], "labels": [0]}
     save_file({name: np.array(values, np.int32) for name, values in whole.items()}, path)
     return path
 
@@ -260,13 +303,13 @@ def compare(coda, case, directory):
     write_beside(case, directory)
     ids = ids_of(case, directory)
     package = directory / "model.coda"
-    packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package)
+    packed = command(coda, "pack", "--base", directory, "--weights", "f32", "-o", package, *case.options)
     if packed.returncode != 0:
         message = packed.stderr.strip().splitlines()[-1]
         right = bool(case.refused) and all(word in message for word in case.refused)
         return "refused: " + message.replace(str(directory) + "/", ""), right
     states, logits, pixels = reference(case, model, ids)
-    answer = logits if case.logits else states[0] if case.class_head else states.mean(0)
+    answer = logits.flatten() if case.logits or case.pooler else states[0] if case.class_head else states.mean(0)
     given = ["--text", SENTENCE] if case.words else ["--ids", ",".join(map(str, ids))]
     if case.vision:
         write_ppm(directory / "image.ppm", pixels, model.config.image_size)
@@ -280,8 +323,8 @@ def compare(coda, case, directory):
         if values.shape != answer.shape:
             return f"{values.shape} values in place of {answer.shape}", False
         worst = max(worst, np.abs(values - answer).max() / np.abs(answer).max())
-    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(directory)]
-    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read)
+    read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(case, directory)]
+    verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read, *case.options)
     right = worst < 1e-4 and not case.refused and verified.returncode == 0
     said = "" if verified.returncode == 0 else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
     return f"{worst:.1e} of scale{said}", right
@@ -310,10 +353,10 @@ def fixtures(names):
         with tempfile.TemporaryDirectory() as folder:
             model, shapes = model_of(case, Path(folder))
             config = json.loads((Path(folder) / "config.json").read_text())
-        states, logits, pixels = reference(case, model, IDS)
+        states, logits, pixels = reference(case, model, case.ids)
         plain = lambda values: [float(f"{x:.9g}") for x in values.flatten()]
         fixture = {"config": config, "shapes": {n: list(s) for n, s in shapes.items()},
-                   "ids": [] if case.vision else IDS, "pixels": pixels,
+                   "ids": [] if case.vision else case.ids, "pixels": pixels,
                    "hidden": plain(states), "answer": plain(logits)}
         lines.append(f"{json.dumps(case.name)}: {json.dumps(fixture)}")
     print("{\n" + ",\n".join(lines) + "\n}")

@@ -22,7 +22,13 @@ impl<'n> Classes<'n> {
     pub fn of(model: &Model<'n>) -> Result<Self> {
         match model.head().map(|head| head.kind) {
             Some(HeadKind::Classification { .. }) => {}
-            Some(_) => bail!("the head of the package gives no label: labels cannot be compared"),
+            Some(HeadKind::TokenClassification { .. }) => bail!(
+                "the head of the package labels each token, not a whole text: a file of one label for \
+                 each text cannot be compared with it; coda run prints the labels of a text"
+            ),
+            Some(HeadKind::Embedding { .. }) => {
+                bail!("the head of the package gives no label: labels cannot be compared")
+            }
             None => bail!("the package has no head: labels cannot be compared"),
         }
         let names = model.labels().into_iter().flat_map(|labels| labels.iter().enumerate());

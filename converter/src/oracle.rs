@@ -12,6 +12,7 @@ use crate::source::roles::{
 };
 use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::image::PatchGrid;
 use std::sync::Arc;
 use thiserror::Error;
 use tract_core::internal::{
@@ -257,7 +258,7 @@ struct Builder<'b> {
     model: TypedModel,
     /// The layer that is being wired.
     layer: u16,
-    /// The relative position bias `[heads, n, n]`, the same in every layer.
+    /// The relative position bias `[heads, n, n]`, of every layer or of the one that is wired.
     relative: Option<OutletId>,
 }
 
@@ -271,7 +272,9 @@ impl<'b> Builder<'b> {
     fn encoder(&mut self) -> Result<Vec<OutletId>, OracleError> {
         let mut hidden = self.embedding()?;
         let mut outputs = vec![hidden];
-        self.relative = self.relative_bias()?;
+        if !self.config.layer_bias {
+            self.relative = self.relative_bias(Role::RelativeBias)?;
+        }
         for layer in (0..GLOBAL_LAYER).take(self.config.layers) {
             self.layer = layer;
             hidden = self.layer(hidden)?;
@@ -349,6 +352,9 @@ impl<'b> Builder<'b> {
 
     /// Twice `x + update(norm(x))`, or twice `norm(x + update(x))`.
     fn layer(&mut self, x: OutletId) -> Wire {
+        if self.config.layer_bias {
+            self.relative = self.relative_bias(Role::LayerRelativeBias)?;
+        }
         let input = self.before(x, &ATTENTION)?;
         let change = self.attention(input)?;
         let middle = self.after(x, change, &ATTENTION)?;
@@ -386,6 +392,10 @@ impl<'b> Builder<'b> {
         if let Some(bias) = self.relative {
             scores = self.wire("biased scores", add(), &[scores, bias])?;
         }
+        if config.causal {
+            let mask = self.mask_of_later()?;
+            scores = self.wire("causal scores", add(), &[scores, mask])?;
+        }
         let softmax = Softmax::new(tvec![2], None, SoftmaxKind::Softmax);
         let weights = self.wire("softmax", softmax, &[scores])?;
         let value = self.heads(x, VALUE)?;
@@ -404,20 +414,39 @@ impl<'b> Builder<'b> {
     }
 
     /// Row i, column j of a head is the table's entry `clamp(j - i, -D, D) + D`.
-    fn relative_bias(&mut self) -> Result<Option<OutletId>, OracleError> {
+    fn relative_bias(&mut self, role: Role) -> Result<Option<OutletId>, OracleError> {
         let (heads, distance, n) = (self.config.heads, self.config.relative_distance, self.tokens);
         if distance == 0 {
             return Ok(None);
         }
-        let columns = 2 * distance + 1;
-        let table = self.checked(Role::RelativeBias, [heads, columns])?;
-        let entry = |i: usize, j: usize| (j + distance).saturating_sub(i).min(2 * distance);
+        let columns = self.config.bias_entries();
+        let table = self.checked(role, [heads, columns])?;
+        let grid = PatchGrid::of(&self.config.embedding).filter(|_| self.config.grid_bias);
+        let entry = |i: usize, j: usize| match (grid, i, j) {
+            (None, ..) => (j + distance).saturating_sub(i).min(2 * distance),
+            (Some(_), 0, 0) => columns - 1,
+            (Some(_), 0, _) => columns - 3,
+            (Some(_), _, 0) => columns - 2,
+            (Some(PatchGrid { rows, columns: wide, .. }), i, j) => {
+                let down = (j - 1) / wide + rows - 1 - (i - 1) / wide;
+                let right = (j - 1) % wide + wide - 1 - (i - 1) % wide;
+                down * (2 * wide - 1) + right
+            }
+        };
         let bias: Vec<f32> = table
             .chunks_exact(columns)
             .flat_map(|head| (0..n).flat_map(move |i| (0..n).map(move |j| (head, i, j))))
             .filter_map(|(head, i, j)| head.get(entry(i, j)).copied())
             .collect();
         self.constant("relative bias", &[heads, n, n], &bias).map(Some)
+    }
+
+    /// What hides from each token those behind it, `[1, n, n]`.
+    fn mask_of_later(&mut self) -> Wire {
+        let n = self.tokens;
+        let hidden = |query: usize, key: usize| if key > query { f32::MIN / 2.0 } else { 0.0 };
+        let mask = (0..n).flat_map(|query| (0..n).map(move |key| hidden(query, key)));
+        self.constant("mask of later tokens", &[1, n, n], &mask.collect::<Vec<f32>>())
     }
 
     fn feed_forward(&mut self, x: OutletId) -> Wire {

@@ -35,9 +35,11 @@ pub struct Comparison {
     pub inputs: usize,
     /// Stage by stage.
     pub stages: Vec<Difference>,
-    /// Inputs with the same label, per cent; absent without a classifier.
+    /// Labels compared: one for each input, or for each of its tokens.
+    pub labels: usize,
+    /// Labels that are the same, per cent; absent without a classifier.
     pub agreement: Option<f64>,
-    /// For each input with another label: by how much the reference prefers its own one, as a share of
+    /// For each label that is another one: by how much the reference prefers its own one, as a share of
     /// the root mean square of its logits. Where that is little, either label is right.
     pub margins: Vec<f64>,
     /// Smallest cosine of two embeddings; absent without an embedding.
@@ -47,12 +49,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Inputs with the same label, or with another one that the reference prefers by at most `margin`,
+    /// Labels that are the same, or that the reference prefers its own one to by at most `margin`,
     /// per cent; absent without a classifier.
     #[must_use]
     pub fn agreement_within(&self, margin: f64) -> Option<f64> {
         let close = self.margins.iter().filter(|own| **own <= margin).count();
-        self.agreement.map(|same| same + 100.0 * close as f64 / self.inputs.max(1) as f64)
+        self.agreement.map(|same| same + 100.0 * close as f64 / self.labels.max(1) as f64)
     }
 }
 
@@ -201,6 +203,9 @@ fn session_for<'m>(model: &'m Model<'m>, inputs: &[SampleInput]) -> Result<Sessi
 #[derive(Default)]
 struct Tally {
     inputs: usize,
+    /// Logits of each label, where an input has several labels.
+    logits_of_a_label: Option<usize>,
+    labels: usize,
     same_label: usize,
     margins: Vec<f64>,
     lowest_cosine: f64,
@@ -222,7 +227,11 @@ struct StageTally {
 impl Tally {
     fn new(model: &Model<'_>) -> Self {
         let head = model.head().map(|head| head.kind);
-        Self { head, lowest_cosine: 1.0, ..Self::default() }
+        let logits_of_a_label = match head {
+            Some(HeadKind::TokenClassification { labels }) => Some(labels),
+            _ => None,
+        };
+        Self { head, logits_of_a_label, lowest_cosine: 1.0, ..Self::default() }
     }
 
     fn add(&mut self, own: &States, other: &States) {
@@ -232,7 +241,10 @@ impl Tally {
                 self.not_finite = Some(format!("input {}, {stage}{whose}", self.inputs));
             }
         }
-        self.compare_labels(&own.answer, &other.answer);
+        let length = self.logits_of_a_label.unwrap_or(own.answer.len()).max(1);
+        for (own, other) in own.answer.chunks(length).zip(other.answer.chunks(length)) {
+            self.compare_labels(own, other);
+        }
         // Negated, a NaN is the worst.
         self.lowest_cosine = -worse(-self.lowest_cosine, -cosine(&own.answer, &other.answer));
         self.stages.resize_with(own.stages.len().max(self.stages.len()), StageTally::default);
@@ -245,6 +257,7 @@ impl Tally {
 
     /// The labels of two vectors of logits, and the margin where they differ.
     fn compare_labels(&mut self, own: &[f32], other: &[f32]) {
+        self.labels += 1;
         let (label, reference) = (largest(own), largest(other));
         if label.is_some() && label == reference {
             self.same_label += 1;
@@ -259,13 +272,17 @@ impl Tally {
     }
 
     fn finish(self, title: &str) -> Comparison {
-        let share = 100.0 * self.same_label as f64 / self.inputs.max(1) as f64;
-        let classifies = matches!(self.head, Some(HeadKind::Classification { .. }));
+        let share = 100.0 * self.same_label as f64 / self.labels.max(1) as f64;
+        let classifies = matches!(
+            self.head,
+            Some(HeadKind::Classification { .. } | HeadKind::TokenClassification { .. })
+        );
         let embeds = matches!(self.head, Some(HeadKind::Embedding { .. }));
         Comparison {
             title: title.to_owned(),
             inputs: self.inputs,
             stages: self.stages.into_iter().map(StageTally::finish).collect(),
+            labels: if classifies { self.labels } else { 0 },
             agreement: classifies.then_some(share),
             margins: if classifies { self.margins } else { Vec::new() },
             cosine: embeds.then_some(self.lowest_cosine),

@@ -37,6 +37,14 @@ pub struct Config {
     /// Largest distance D of the relative position bias (T5); 0 when there is none. The bias tensor
     /// is `[heads, 2 D + 1]`, entry `clamp(j - i, -D, D) + D` for query i and key j.
     pub relative_distance: usize,
+    /// Each layer has such a bias of its own (UMT5).
+    pub layer_bias: bool,
+    /// The bias is of distances in the grid of patches, of which there are (2 rows - 1)(2 columns - 1):
+    /// D is the largest of `(2 columns - 1) dy + dx`. Behind those entries stand three: the class
+    /// token's query with a patch's key, the reverse, and its own (`BEiT`).
+    pub grid_bias: bool,
+    /// A token sees itself and those before it alone (the text tower of CLIP). Attention is in f32.
+    pub causal: bool,
     /// A norm follows the last layer.
     pub final_norm: bool,
     /// Scores and context of attention are products of int8 values (ours), not of f32 ones.
@@ -118,6 +126,35 @@ impl Config {
     #[must_use]
     pub const fn attention_width(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// Entries of the relative bias of a head.
+    #[must_use]
+    pub const fn bias_entries(&self) -> usize {
+        2 * self.relative_distance + if self.grid_bias { 4 } else { 1 }
+    }
+
+    /// The largest distance of a relative bias over the grid of patches; 0 where there is no grid behind
+    /// one class token.
+    #[must_use]
+    pub const fn grid_distance(&self) -> usize {
+        match self.embedding {
+            Embedding::Patches { height, width, patch, prefix_tokens: 1, .. } if patch > 0 => {
+                let (rows, columns) = (height / patch, width / patch);
+                (rows.saturating_sub(1) * (2 * columns).saturating_sub(1))
+                    + columns.saturating_sub(1)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Learned tokens before the patches; 0 for an encoder of tokens.
+    #[must_use]
+    pub const fn prefix_tokens(&self) -> usize {
+        match self.embedding {
+            Embedding::Tokens { .. } => 0,
+            Embedding::Patches { prefix_tokens, .. } => prefix_tokens,
+        }
     }
 
     /// Longest input in tokens, when the architecture bounds it.
@@ -247,9 +284,26 @@ impl Head {
         Self { pooling: pooling.alone(), stages: Stages::NONE, kind, reading: Reading::Largest }
     }
 
+    /// A head without pooling that gives each token a label of its own.
+    #[must_use]
+    pub const fn of_each_token(labels: usize) -> Self {
+        Self {
+            pooling: Poolings::NONE,
+            stages: Stages::NONE,
+            kind: HeadKind::TokenClassification { labels },
+            reading: Reading::Largest,
+        }
+    }
+
     /// Every build of this crate computes it, also one without the feature `heads`.
     pub(crate) const fn is_plain(&self) -> bool {
         self.stages.0 == 0 && self.pooling.0 <= Pooling::Mean as u32
+    }
+
+    /// Each token has an answer of its own; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn is_of_each_token(&self) -> bool {
+        cfg!(feature = "heads") && matches!(self.kind, HeadKind::TokenClassification { .. })
     }
 }
 
@@ -271,6 +325,13 @@ pub enum Pooling {
     LastToken = 32,
     /// The mean over all tokens but the first; 0 where there is no other.
     MeanOfRest = 64,
+    /// The second token's vector, such as a distillation token's; 0 where there is none.
+    SecondToken = 128,
+    /// The mean over the patches: all tokens but the prefix tokens (class token, registers).
+    MeanOfPatches = 256,
+    /// The norm of what a learned query gets from attention to all tokens, which is added again behind
+    /// the stages; never beside another pooling (`SigLIP`).
+    Attention = 512,
 }
 
 impl Pooling {
@@ -286,8 +347,13 @@ impl Pooling {
 pub struct Poolings(u32);
 
 impl Poolings {
-    /// Every pooling, in the order in which their vectors stand.
-    pub const ORDER: [Pooling; 7] = [
+    /// The bit of a norm of the pooled vector.
+    const NORM: u32 = 1024;
+
+    /// No pooling: each token has an answer of its own.
+    pub const NONE: Self = Self(0);
+    /// Every pooling that may stand beside others, in the order in which their vectors stand.
+    pub const ORDER: [Pooling; 9] = [
         Pooling::ClassToken,
         Pooling::Max,
         Pooling::Mean,
@@ -295,12 +361,18 @@ impl Poolings {
         Pooling::WeightedMean,
         Pooling::LastToken,
         Pooling::MeanOfRest,
+        Pooling::SecondToken,
+        Pooling::MeanOfPatches,
     ];
 
     /// The poolings of a stored code; `None` for none, or an unknown one.
     #[must_use]
     pub const fn from_code(code: u32) -> Option<Self> {
-        if code >= 1 && code < 1 << Self::ORDER.len() { Some(Self(code)) } else { None }
+        let of_others = code >= 1 && code < 1 << Self::ORDER.len();
+        let alone = code & !Self::NORM;
+        let normed = code != alone && alone.is_power_of_two() && alone < 1 << Self::ORDER.len();
+        let valid = of_others || normed || code == Pooling::Attention as u32;
+        if valid { Some(Self(code)) } else { None }
     }
 
     /// The stored code.
@@ -318,7 +390,7 @@ impl Poolings {
     /// How many there are. A build without the feature `heads` binds no model with more than one.
     #[must_use]
     pub const fn count(self) -> usize {
-        if cfg!(feature = "heads") { self.0.count_ones() as usize } else { 1 }
+        if cfg!(feature = "heads") { (self.0 & !Self::NORM).count_ones() as usize } else { 1 }
     }
 
     /// The one of a plain head.
@@ -328,7 +400,26 @@ impl Poolings {
 
     /// Each, in the order in which their vectors stand.
     pub fn iter(self) -> impl Iterator<Item = Pooling> {
-        Self::ORDER.into_iter().filter(move |pooling| self.0 & *pooling as u32 != 0)
+        let all = Self::ORDER.into_iter().chain([Pooling::Attention]);
+        all.filter(move |pooling| self.0 & *pooling as u32 != 0)
+    }
+
+    /// One pooling, whose vector a norm follows.
+    #[must_use]
+    pub const fn with_norm(self) -> Self {
+        Self(self.0 | Self::NORM)
+    }
+
+    /// A norm follows; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn has_norm(self) -> bool {
+        cfg!(feature = "heads") && self.0 & Self::NORM != 0
+    }
+
+    /// By attention of a learned query; never in a build without the feature `heads`.
+    #[must_use]
+    pub const fn is_attention(self) -> bool {
+        cfg!(feature = "heads") && self.0 == Pooling::Attention as u32
     }
 
     /// The one, if there is no other.
@@ -424,6 +515,11 @@ pub enum HeadKind {
         /// Divide by the Euclidean norm.
         normalize: bool,
     },
+    /// A linear map of each token's vector, without pooling or stages, to one logit per label.
+    TokenClassification {
+        /// Number of labels.
+        labels: usize,
+    },
 }
 
 /// A setting whose values have names: in task files, on command lines, in records.
@@ -499,6 +595,9 @@ impl Named for Pooling {
             Self::WeightedMean => "weighted mean",
             Self::LastToken => "last token",
             Self::MeanOfRest => "mean of all but the first",
+            Self::SecondToken => "second token",
+            Self::MeanOfPatches => "mean of the patches",
+            Self::Attention => "attention of a learned query",
         }
     }
 

@@ -52,6 +52,9 @@ pub const ENCODER: Config = Config {
     gated: false,
     attention_scale: 0.5,
     relative_distance: 0,
+    layer_bias: false,
+    grid_bias: false,
+    causal: false,
     final_norm: true,
     int8_attention: false,
     shared_layers: false,
@@ -142,8 +145,18 @@ impl Packages {
 impl Tiny {
     /// Every family.
     #[must_use]
-    pub fn all() -> [Self; 6] {
-        [Self::bert(), Self::vit(), Self::t5(), Self::t5_plain(), Self::albert(), Self::clip()]
+    pub fn all() -> [Self; 9] {
+        [
+            Self::bert(),
+            Self::vit(),
+            Self::t5(),
+            Self::t5_plain(),
+            Self::albert(),
+            Self::clip(),
+            Self::umt5(),
+            Self::clip_text(),
+            Self::beit(),
+        ]
     }
 
     /// [`Self::bert`] with tables of a width of their own, layers that share their weights, SiLU.
@@ -167,6 +180,28 @@ impl Tiny {
         }
         let config = Config { embedding, activation: Activation::GeluQuick, ..vit_config() };
         Self { name: "clip", ..Self::vit_of(config) }
+    }
+
+    /// [`Self::vit`] with a relative bias over the patches of each layer, and the norm of their mean.
+    pub fn beit() -> Self {
+        let mut config = vit_config();
+        config.relative_distance = config.grid_distance();
+        (config.layer_bias, config.grid_bias) = (true, true);
+        let mut tiny = Self { name: "beit", ..Self::vit_of(config) };
+        let mut maker = Maker::new(&config, 14);
+        maker.add_norm(GLOBAL_LAYER, Role::PooledNormWeight, Role::PooledNormBias);
+        tiny.base.tensors.append(&mut maker.tensors);
+        if let Some(head) = &mut tiny.base.head {
+            head.pooling = Pooling::MeanOfRest.alone().with_norm();
+        }
+        tiny
+    }
+
+    /// A pre-norm [`Self::bert`] whose tokens see those before them alone.
+    pub fn clip_text() -> Self {
+        let placement = NormPlacement::Pre;
+        let config = Config { placement, final_norm: true, causal: true, ..bert_config() };
+        Self { name: "clip-text", ..Self::bert_of(config) }
     }
 
     /// Post-norm, token types, absolute positions, a vocabulary; k-to-k and k-to-low-rank.
@@ -199,8 +234,9 @@ impl Tiny {
     #[must_use]
     pub fn bert_heads() -> Self {
         let mut tiny = Self::bert();
-        let poolings = Poolings::ORDER;
-        let pooling = poolings.into_iter().fold(Pooling::Mean.alone(), Poolings::with);
+        // Those of the first packages: golden files hold it.
+        let poolings = Poolings::ORDER.into_iter().take(7);
+        let pooling = poolings.fold(Pooling::Mean.alone(), Poolings::with);
         tiny.set_head(pooling, &[StageActivation::GeluErf, StageActivation::Tanh], Some(3));
         tiny.base.texts = TextSettings {
             longest: 7,
@@ -208,10 +244,59 @@ impl Tiny {
             default_prompt: Some(0),
             similarity: Similarity::Cosine,
         };
-        tiny.task.head = None;
-        tiny.task.labels = Vec::new();
-        tiny.task.tensors.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
+        tiny.drop_task_head();
         Self { name: "bert-heads", ..tiny }
+    }
+
+    /// The same with a label for each token, and without a head in its task.
+    #[must_use]
+    pub fn bert_tokens() -> Self {
+        let mut tiny = Self::bert();
+        let mut maker = Maker::new(&tiny.base.config, 12);
+        maker.add_classifier();
+        tiny.base.tensors.append(&mut maker.tensors);
+        tiny.base.head = Some(Head::of_each_token(LABELS.len()));
+        tiny.base.labels = LABELS.map(str::to_owned).to_vec();
+        tiny.drop_task_head();
+        Self { name: "bert-tokens", ..tiny }
+    }
+
+    /// [`Self::clip`] with the pooling of `SigLIP`: attention of a learned query, and two stages behind it.
+    #[must_use]
+    pub fn siglip() -> Self {
+        let mut tiny = Self::clip();
+        let config = tiny.base.config;
+        let mut maker = Maker::new(&config, 13);
+        let (d, wide) = (config.hidden, config.feed_forward);
+        for (role, rows, columns, range) in [
+            (Role::Probe, config.heads, d, 1.0),
+            (Role::ProbeValue, config.attention_width(), d, 0.75),
+            (Role::ProbeOutput, d, config.attention_width(), 0.75),
+            (Role::ProbeOutputBias, 1, d, 0.1),
+            (Role::FirstStage, wide, d, 0.75),
+            (Role::FirstStageBias, 1, wide, 0.1),
+            (Role::SecondStage, d, wide, 0.75),
+            (Role::SecondStageBias, 1, d, 0.1),
+        ] {
+            maker.add(GLOBAL_LAYER, role, rows, columns, range);
+        }
+        maker.add_norm(GLOBAL_LAYER, Role::PooledNormWeight, Role::PooledNormBias);
+        tiny.base.tensors.append(&mut maker.tensors);
+        let stages = Stages::NONE.then(StageActivation::GeluTanh);
+        let stages = stages.and_then(|stages| stages.then(StageActivation::Identity));
+        let kind = HeadKind::Embedding { normalize: false };
+        let stages = stages.unwrap_or_default();
+        tiny.base.head = Some(Head { stages, ..Head::new(Pooling::Attention, kind) });
+        tiny.base.labels = Vec::new();
+        tiny.drop_task_head();
+        Self { name: "siglip", ..tiny }
+    }
+
+    /// Takes the head out of the task, so that the base's is used.
+    fn drop_task_head(&mut self) {
+        self.task.head = None;
+        self.task.labels = Vec::new();
+        self.task.tensors.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
     }
 
     /// Gives the base another head: the first stage has a bias and 5 values, the second none and 9;
@@ -307,6 +392,13 @@ impl Tiny {
     #[must_use]
     pub fn t5_plain() -> Self {
         Self::t5_of(false)
+    }
+
+    /// A gated [`Self::t5`] whose layers have a relative bias each.
+    pub fn umt5() -> Self {
+        let config = Config { layer_bias: true, ..Self::t5().base.config };
+        let base = base(config, Extras { biases: false, layer_scale: false }, 6);
+        Self { name: "umt5", base, ..Self::t5() }
     }
 
     fn t5_of(gated: bool) -> Self {
@@ -611,8 +703,8 @@ impl<'c> Maker<'c> {
                 }
             }
         }
-        if config.relative_distance > 0 {
-            add(Role::RelativeBias, config.heads, 2 * config.relative_distance + 1, 1.0);
+        if config.relative_distance > 0 && !config.layer_bias {
+            add(Role::RelativeBias, config.heads, config.bias_entries(), 1.0);
         }
     }
 
@@ -649,6 +741,10 @@ impl<'c> Maker<'c> {
             if extras.biases {
                 self.add(layer, bias, 1, rows, 0.1);
             }
+        }
+        if config.layer_bias {
+            let entries = config.bias_entries();
+            self.add(layer, Role::LayerRelativeBias, config.heads, entries, 1.0);
         }
         self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);
         self.add_norm(layer, Role::FeedForwardNormWeight, Role::FeedForwardNormBias);

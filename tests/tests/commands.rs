@@ -406,6 +406,33 @@ fn options_without_effect_are_told() {
 }
 
 #[test]
+fn tokens_are_labelled_one_by_one_without_the_special_ones() {
+    let place = Place::new();
+    let package = place.bundle(&Tiny::bert_tokens());
+    let text = ["run", &package, "--text", "the cats sat"];
+    let found = object(&text);
+    let labels = found["token_labels"].as_array().unwrap();
+    let pieces: Vec<&str> = labels.iter().map(|one| one["token"].as_str().unwrap()).collect();
+    assert_eq!(pieces, ["the", "cat", "##s", "sat"]);
+    assert_eq!((&labels[0]["position"], labels.len() + 2), (&1.into(), 6));
+    assert_eq!(found["values"].as_array().unwrap().len(), 6 * 3);
+    assert_eq!((&found["label"], &found["probabilities"]), (&Value::Null, &Value::Null));
+    for (index, one) in labels.iter().enumerate() {
+        let logits: Vec<f64> = (0..3)
+            .map(|i| found["values"][3 * (index + 1) + i].as_f64())
+            .map(Option::unwrap)
+            .collect();
+        let best = (0..3).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+        assert_eq!(one["label"], ["yes", "no", "perhaps"][best]);
+    }
+    let shown = succeeded(&text);
+    assert!(shown.contains("##s") && !shown.contains("[CLS]"), "{shown}");
+    assert!(succeeded(&["inspect", &package]).contains("one of 3 labels for each token"));
+    let data = place.write("data.tsv", "label\ttext\nyes\tthe cat\n");
+    refused(&["eval", &package, "--data", &data], INPUT, &["labels each token"]);
+}
+
+#[test]
 fn a_set_for_a_model_that_routes_nothing_is_evaluated_once_and_has_no_column_of_texts() {
     let place = Place::new();
     let (base, _) = bundled::open().unwrap();

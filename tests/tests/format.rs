@@ -50,6 +50,11 @@ fn with_head(field: Range<usize>, value: u32) -> Vec<u8> {
     with_field(vit_base(), SectionKind::Head, field, value)
 }
 
+fn with_token_head(field: Range<usize>, value: u32) -> Vec<u8> {
+    let tokens = Tiny::bert_tokens().pack(WeightType::F32).unwrap();
+    with_field(Edit::new(&tokens.base), SectionKind::Head, field, value)
+}
+
 fn with_text(field: Range<usize>, value: u32) -> Vec<u8> {
     with_field(Edit::new(&heads().base), SectionKind::Text, field, value)
 }
@@ -255,7 +260,12 @@ const REJECTED: &[Rejection] = &[
         with_field(bert_task(), SectionKind::Layers, 4..8, half)
     }),
     rejection(17, "a head without pooling", || with_head(head::POOLING, 0)),
-    rejection(17, "an unknown pooling", || with_head(head::POOLING, 128)),
+    rejection(17, "an unknown pooling", || with_head(head::POOLING, 1024)),
+    rejection(17, "a norm of two poolings", || with_head(head::POOLING, 1024 + 3)),
+    rejection(17, "a bias of a grid that there is not", || {
+        with_field(bert_base(), SectionKind::Config, config::FLAGS, 64)
+    }),
+    rejection(17, "a pooling by attention and another", || with_head(head::POOLING, 513)),
     rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 6)),
     rejection(17, "a second dense stage behind none", || with_head(head::STAGES, 1 << 8)),
     rejection(17, "an unknown reading of logits", || with_head(head::STAGES, 3 << 16)),
@@ -263,6 +273,11 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "a reading of the logits of an embedding", || {
         with_field(bert_base(), SectionKind::Head, head::STAGES, 1 << 16)
     }),
+    rejection(17, "an unknown kind of head", || with_head(head::KIND, 4)),
+    rejection(17, "a pooling before labels of tokens", || with_token_head(head::POOLING, 1)),
+    rejection(17, "a stage before labels of tokens", || with_token_head(head::STAGES, 1)),
+    rejection(17, "no label of a token", || with_token_head(head::ARGUMENT, 0)),
+    rejection(27, "more names than labels of tokens", || with_token_head(head::ARGUMENT, 2)),
     rejection(17, "a text longer than any position", || {
         with_text(text::LONGEST, limits::POSITIONS as u32 + 1)
     }),
@@ -536,7 +551,7 @@ fn a_bundle_holds_both_packages_byte_for_byte() {
 
 /// The configuration that a base is packed with.
 fn packed_config(tiny: &Tiny, weights: WeightType) -> Config {
-    Config { int8_attention: weights.is_integer(), ..tiny.base.config }
+    Config { int8_attention: weights.is_integer() && !tiny.base.config.causal, ..tiny.base.config }
 }
 
 #[test]
@@ -697,6 +712,16 @@ fn every_flipped_bit_of_a_vit_is_refused_or_harmless() {
 #[test]
 fn every_flipped_bit_of_a_bert_with_dense_stages_is_refused_or_harmless() {
     flip_every_bit_of(&Tiny::bert_heads(), WeightType::F32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_bert_that_labels_tokens_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::bert_tokens(), WeightType::F32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_vit_that_pools_by_attention_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::siglip(), WeightType::F32);
 }
 
 #[test]

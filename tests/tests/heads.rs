@@ -5,6 +5,7 @@
 
 use coda_converter::dataset::SampleInput;
 use coda_converter::pack::WeightType;
+use coda_converter::session::Session;
 use coda_converter::verify::against_oracle;
 use coda_runtime::config::{Named, Pooling, Poolings, StageActivation, Stages};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -49,9 +50,79 @@ fn check(tiny: &Tiny, weights: WeightType) {
 }
 
 #[test]
+fn each_token_is_labelled_by_its_vector() {
+    let mut tiny = Tiny::bert_tokens();
+    for weights in [WeightType::F32, WeightType::F16, WeightType::Int8] {
+        check_rows(&tiny, weights);
+    }
+    let TinyInput::Tokens { ids, types } = &mut tiny.input else { return };
+    ids.truncate(1);
+    types.truncate(1);
+    tiny.tokens = 1;
+    check_rows(&tiny, WeightType::F32);
+}
+
+/// Compares labels of tokens on every kernel table, in a plan for more tokens and on two threads.
+fn check_rows(tiny: &Tiny, weights: WeightType) {
+    let packed = tiny.pack(weights).unwrap();
+    let model = packed.model().unwrap();
+    let dimensions = model.dimensions();
+    assert_eq!((dimensions.pooled, dimensions.outputs), (0, 3));
+    let mut bits = Vec::new();
+    for (kernels, threads) in Kernels::available().flat_map(|table| [(table, 1), (table, 2)]) {
+        let session = Session::new(&model, Capacity::any_budget(8)).unwrap();
+        let mut session = session.with_kernels(kernels).with_threads(threads).unwrap();
+        let plan = session.plan().buffers();
+        let answer = plan.iter().find(|buffer| buffer.name == "answer").unwrap();
+        assert_eq!(answer.bytes, 8 * 3 * size_of::<f32>());
+        let (hidden, values) = session
+            .run(tiny.input.view(), Budget::Reduction(2.0), &mut (), |out| {
+                assert_eq!(out.label(), None);
+                let rows = out.token_logits().unwrap();
+                assert_eq!((rows.rows(), rows.columns()), (tiny.tokens, 3));
+                let hidden: Vec<Vec<f64>> = out
+                    .hidden
+                    .iter()
+                    .map(|row| row.iter().map(|x| f64::from(*x)).collect())
+                    .collect();
+                (hidden, out.values.to_vec())
+            })
+            .unwrap();
+        if weights == WeightType::F32 {
+            let found = values.iter().map(|x| f64::from(*x));
+            assert_eq!(OTHER_F32.first_miss(found, head64::expected(&tiny.base, &hidden)), None);
+        }
+        bits.push(values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>());
+    }
+    assert!(bits.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_pooling_by_attention_is_its_definition_and_its_memory_is_counted() {
+    let tiny = Tiny::siglip();
+    check(&tiny, WeightType::F32);
+    check(&tiny, WeightType::F16);
+    check(&tiny, WeightType::Int8);
+    let packed = tiny.pack(WeightType::F32).unwrap();
+    let dimensions = packed.model().unwrap().dimensions();
+    // Of d = 8 and a width of 8: p and its norm, and behind them 12 + 8 values of the stages or 3 of 8.
+    assert_eq!((dimensions.pooled, dimensions.outputs), (2 * 8 + 3 * 8, 8));
+    let mut narrow = tiny;
+    narrow.base.tensors.get_mut(&(GLOBAL_LAYER, Role::SecondStage)).unwrap().shape = vec![4, 24];
+    assert!(narrow.pack(WeightType::F32).is_err());
+}
+
+#[test]
+fn a_norm_of_the_pooled_vector_is_its_definition() {
+    for weights in [WeightType::F32, WeightType::F16, WeightType::Int8] {
+        check(&Tiny::beit(), weights);
+    }
+}
+
+#[test]
 fn every_pooling_is_its_definition() {
     let mut together = Pooling::LastToken.alone();
-    for mut tiny in [Tiny::bert(), Tiny::vit()] {
+    for mut tiny in [Tiny::bert(), Tiny::vit(), Tiny::clip()] {
         for pooling in Poolings::ORDER {
             together = together.with(pooling);
             for pooling in [pooling.alone(), together] {
@@ -94,7 +165,8 @@ fn one_token_alone_is_pooled_too() {
         let run = |out: coda_runtime::executor::Output<'_>| out.values.to_vec();
         let values = tiny.run(&model, Kernels::best(), Budget::Task, run).unwrap();
         let bias = &tiny.base.tensor(Role::HeadBias, GLOBAL_LAYER).unwrap().values;
-        assert_eq!(values == *bias, pooling == Pooling::MeanOfRest, "{}", pooling.name());
+        let of_others = matches!(pooling, Pooling::MeanOfRest | Pooling::SecondToken);
+        assert_eq!(values == *bias, of_others, "{}", pooling.name());
     }
 }
 
@@ -116,7 +188,7 @@ fn the_plan_of_a_plain_head_is_what_it_was_and_stages_are_counted_exactly() {
     assert!(bytes <= plain.2, "the stages fit what other stages of an inference leave");
     let all = Poolings::ORDER.into_iter().fold(Pooling::Mean.alone(), Poolings::with);
     tiny.set_head(all, &[StageActivation::Relu; 2], Some(3));
-    assert_eq!(arena(&tiny, 1).0, 7 * 8 + 5 + 9);
+    assert_eq!(arena(&tiny, 1).0, 9 * 8 + 5 + 9);
 }
 
 #[test]
@@ -147,8 +219,9 @@ fn tensors_that_do_not_fit_the_head_are_refused() {
 
 #[test]
 fn codes_of_poolings_and_stages_are_read_as_they_are_written() {
-    for code in 0..300 {
-        let known = (1..128).contains(&code);
+    for code in 0_u32..2100 {
+        let normed = code > 1024 && (code - 1024).is_power_of_two() && code < 1024 + 512;
+        let known = (1..=512).contains(&code) || normed;
         assert_eq!(Poolings::from_code(code).map(Poolings::code), known.then_some(code));
     }
     for code in 0..0x2_0000 {

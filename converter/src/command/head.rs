@@ -17,6 +17,9 @@ pub(super) fn describe(head: &Head) -> String {
     let kind = match (head.kind, head.reading) {
         (HeadKind::Embedding { normalize: true }, _) => "embedding of length 1".to_owned(),
         (HeadKind::Embedding { normalize: false }, _) => "embedding".to_owned(),
+        (HeadKind::TokenClassification { labels }, _) => {
+            return format!("one of {labels} labels for each token");
+        }
         (HeadKind::Classification { labels }, Reading::Largest) => {
             format!("one of {labels} labels")
         }
@@ -25,7 +28,8 @@ pub(super) fn describe(head: &Head) -> String {
         }
         (HeadKind::Classification { labels }, Reading::Value) => format!("{labels} values"),
     };
-    format!("{kind}; {}{stages}", poolings.join(" and "))
+    let norm = if head.pooling.has_norm() { ", its norm" } else { "" };
+    format!("{kind}; {}{norm}{stages}", poolings.join(" and "))
 }
 
 /// What a base says of texts: names and values of facts.

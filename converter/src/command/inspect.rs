@@ -180,8 +180,9 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
 
 fn config_facts(config: &Config) -> [Fact; 3] {
     let gated = if config.gated { " gated" } else { "" };
+    let causal = if config.causal { ", each token sees those before it" } else { "" };
     let encoder = format!(
-        "{} layers, d {}, {} heads of {}, feed-forward {}{gated}",
+        "{} layers, d {}, {} heads of {}, feed-forward {}{gated}{causal}",
         config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
     );
     let input = input_words(config.embedding);

@@ -14,6 +14,7 @@ mod run;
 mod shared;
 mod sign;
 mod table;
+mod tokens;
 #[cfg(feature = "verify")]
 mod verify;
 

@@ -4,6 +4,7 @@ use super::head::{embeds, label_name, print_readings, prompted, readings};
 use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
 };
+use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{Encoder, SampleInput, read_file};
@@ -161,7 +162,10 @@ impl Run {
             return Ok(());
         }
         print_notes(&self.notes(&model, &given));
-        print_values(&model, &answer.values);
+        match token_labels(&model, &given.input, &answer.values) {
+            Some(found) => print_token_labels(&found),
+            None => print_values(&model, &answer.values),
+        }
         self.print_run(&model, &given, &answer)
     }
 
@@ -225,7 +229,7 @@ impl Run {
             let answer = self.infer(model, &mut session, &own.input).with_context(|| at(index))?;
             match self.json {
                 true => say!("{}", self.to_json(model, own, &answer)?),
-                false => say!("{}", in_one_line(model, &answer.values)),
+                false => say!("{}", in_one_line(model, &own.input, &answer.values)),
             }
         }
         let cut = given.iter().filter(|own| own.note.is_some()).count();
@@ -327,6 +331,7 @@ impl Run {
             "label": label.map(|index| label_name(model, index)),
             "values": answer.values,
             "readings": readings,
+            "token_labels": token_labels(model, &given.input, &answer.values),
             "probabilities": chooses.then(|| probabilities(model, &answer.values)),
             "selected": self.trace.then_some(&answer.trace.layers),
             "milliseconds": answer.milliseconds,
@@ -427,7 +432,10 @@ fn first_values(values: &[f32]) -> String {
 
 /// An answer in a line: the first values of an embedding, every label that is judged by itself, or the
 /// most likely one.
-fn in_one_line(model: &Model<'_>, values: &[f32]) -> String {
+fn in_one_line(model: &Model<'_>, input: &SampleInput, values: &[f32]) -> String {
+    if let Some(found) = token_labels(model, input, values) {
+        return token_labels_in_line(&found);
+    }
     if !is_classifier(model) {
         return first_values(values);
     }

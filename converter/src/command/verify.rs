@@ -1,6 +1,6 @@
 //! `coda verify`: a model against the oracle, a quantised one against the float one.
 
-use super::pack::pack;
+use super::pack::pack_source;
 use super::run;
 use super::shared::progress;
 use super::table::table;
@@ -10,7 +10,7 @@ use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
 use coda_converter::say;
 use coda_converter::session::worse;
-use coda_converter::source::Base;
+use coda_converter::source::{Base, Opening, Tower};
 use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -46,6 +46,9 @@ pub(crate) struct Verify {
     /// Image side in pixels, as for `coda pack`
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
+    /// The encoder of a directory of two, as for `coda pack`
+    #[arg(long, value_enum, value_name = "TOWER")]
+    tower: Option<Tower>,
     /// Reductions at which the task's routed path is compared
     #[arg(long, value_delimiter = ',', default_values_t = [1.0, 4.0], value_name = "R,R,...")]
     reductions: Vec<f32>,
@@ -78,10 +81,11 @@ const TEXTS: [&str; 4] = [
 
 impl Verify {
     pub(super) fn run(&self) -> Result<bool> {
-        let source = Base::open(&self.base, self.image_size)?;
+        let opening = Opening { image_size: self.image_size, tower: self.tower };
+        let source = Base::open_as(&self.base, opening)?;
         let task = self.task.as_deref();
-        let float = pack(&self.base, task, WeightType::F32, self.image_size, "")?;
-        let packed = pack(&self.base, task, self.weights, self.image_size, "")?;
+        let float = pack_source(&source, task, WeightType::F32, "")?;
+        let packed = pack_source(&source, task, self.weights, "")?;
         let (float_base, packed_base) = (float.base.parse()?, packed.base.parse()?);
         let (float_dense, dense) = (Model::dense(&float_base)?, Model::dense(&packed_base)?);
         let tasks = match (&float.task, &packed.task) {

@@ -35,7 +35,8 @@ pub struct Packed {
 /// [`PackError`].
 pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<Packed, PackError> {
     let mut writer = Writer::new(PackageKind::Base, ContentId::default());
-    let int8_attention = weights.is_integer() && !base.float_attention;
+    let float_attention = base.float_attention || base.config.causal;
+    let int8_attention = weights.is_integer() && !float_attention;
     let config = Config { int8_attention, ..base.config };
     writer.section(SectionKind::Config, format::encode_config(&config).to_vec());
     writer.head(base.head, &base.labels);

@@ -101,9 +101,11 @@ fn kind_of(role: Role) -> Kind {
         Role::ProjectionWeight => {
             Kind::ReadsFloat("reads embeddings, which every later error builds on")
         }
-        Role::HeadWeight | Role::FirstStage | Role::SecondStage => {
-            Kind::ReadsFloat("decides the answer and is small")
-        }
+        Role::HeadWeight
+        | Role::FirstStage
+        | Role::SecondStage
+        | Role::ProbeValue
+        | Role::ProbeOutput => Kind::ReadsFloat("decides the answer and is small"),
         Role::AdapterDown
         | Role::AdapterUp
         | Role::LowRankDown

@@ -7,6 +7,7 @@ use super::fields;
 use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
+use super::opening::Opening;
 use super::preprocessor::read_preprocessor;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
@@ -71,12 +72,20 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
+        Self::open_as(directory, Opening { image_size, tower: None })
+    }
+
+    /// The same, of a directory of two encoders the one that is asked for.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn open_as(directory: &Path, opening: Opening) -> Result<Self, SourceError> {
         let mut notes = Vec::new();
         let modules = Modules::open(directory, &mut notes)?;
         let place = modules.encoder();
         let (path, json) = read_config(place)?;
         let file = open_weights(place)?;
-        let encoder = Encoder::new(&path, json.clone(), Some(&file), image_size)?;
+        let encoder = Encoder::new(&path, json.clone(), Some(&file), opening)?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
@@ -102,7 +111,7 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn from_config(json: &Value, file: &TensorFile) -> Result<Self, SourceError> {
-        let encoder = Encoder::new(file.path(), json.clone(), Some(file), None)?;
+        let encoder = Encoder::new(file.path(), json.clone(), Some(file), Opening::default())?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
         if plain {
@@ -120,7 +129,7 @@ impl Base {
     /// [`SourceError`].
     pub fn blank(directory: &Path) -> Result<Self, SourceError> {
         let (path, json) = read_config(directory)?;
-        let encoder = Encoder::new(&path, json, None, None)?;
+        let encoder = Encoder::new(&path, json, None, Opening::default())?;
         let weights: usize =
             encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
         if weights > MOST_WEIGHTS {
@@ -182,8 +191,12 @@ impl Base {
 
     fn read(encoder: Encoder, file: &TensorFile) -> Result<Self, SourceError> {
         let mut tensors = BTreeMap::new();
-        let used: BTreeSet<String> =
-            encoder.entries.iter().flat_map(Entry::sources).flat_map(spellings).collect();
+        let used: BTreeSet<String> = encoder
+            .entries
+            .iter()
+            .flat_map(Entry::sources)
+            .flat_map(|name| spellings(&name))
+            .collect();
         for entry in &encoder.entries {
             if !entry.optional || file.contains(&entry.name) {
                 let below = |error| missing_below(error, &encoder.prefix);
@@ -206,14 +219,16 @@ impl Base {
         json: &Value,
         plain: bool,
     ) -> Result<Option<FoundHead>, SourceError> {
-        Source { file, unused: &self.unused, json, config: &self.config, plain }.head()
+        let normed = self.tensors.contains_key(&(GLOBAL_LAYER, Role::PooledNormWeight));
+        Source { file, unused: &self.unused, json, config: &self.config, plain, normed }.head()
     }
 
     /// Takes a head over; without one that of the family stays, or that of every encoder of images.
     fn set_head(&mut self, found: Option<FoundHead>) {
         match found {
             None => self.head = self.head.or(headless(&self.config)),
-            Some(FoundHead { head, tensors, labels }) => {
+            Some(FoundHead { head, tensors, labels, parts }) => {
+                self.unused.retain(|unused| !parts.contains(unused));
                 self.head = Some(head);
                 if !labels.is_empty() {
                     self.labels = labels;
@@ -226,7 +241,8 @@ impl Base {
             }
         }
         let kind = HeadKind::Classification { labels: self.labels.len() };
-        if self.head.map(|head| head.kind) != Some(kind) {
+        let of_tokens = self.head == Some(Head::of_each_token(self.labels.len()));
+        if self.head.map(|head| head.kind) != Some(kind) && !of_tokens {
             self.labels.clear();
         }
     }

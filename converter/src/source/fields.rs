@@ -84,7 +84,7 @@ pub static FIELDS: &[Fields] = &[
          dim hidden_dim n_heads n_layers activation \
          d_model d_ff d_kv num_heads num_layers feed_forward_proj is_gated_act dense_act_fn \
          layer_norm_epsilon relative_attention_num_buckets relative_attention_max_distance \
-         num_hidden_groups inner_group_num \
+         num_hidden_groups inner_group_num input_embedding_size use_task_id \
          global_attn_every_n_layers local_attention global_rope_theta local_rope_theta layer_types \
          hidden_activation norm_eps norm_bias attention_bias mlp_bias classifier_bias \
          classifier_activation classifier_pooling \

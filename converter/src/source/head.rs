@@ -18,7 +18,18 @@ pub(super) struct FoundHead {
     pub(super) tensors: Vec<(Role, String, FloatTensor)>,
     /// Names of its classes, where they are not those of `config.json`.
     pub(super) labels: Vec<String>,
+    /// Names of tensors that are a part of one of `tensors`.
+    pub(super) parts: Vec<String>,
 }
+
+impl FoundHead {
+    pub(super) const fn new(head: Head) -> Self {
+        Self { head, tensors: Vec::new(), labels: Vec::new(), parts: Vec::new() }
+    }
+}
+
+/// The classifiers of the class token and of the distillation token (`DeiT`).
+const TWO: [&str; 2] = ["cls_classifier", "distillation_classifier"];
 
 /// Parts of a name by which the tensors of a head that gives an answer are known. Heads of
 /// pretraining are not among them.
@@ -32,6 +43,9 @@ const HEAD_NAMES: [&str; 8] = [
     "qa_outputs",
     "logits_proj",
 ];
+
+/// The end of the names of classes that label each token.
+const OF_TOKENS: &str = "ForTokenClassification";
 
 /// The head of ALBERT's pretraining on the order of sentences.
 const ORDER: &str = "sop_classifier";
@@ -54,6 +68,8 @@ pub(super) struct Source<'s> {
     pub(super) config: &'s Config,
     /// A classifier of this family reads the vector of the encoder itself.
     pub(super) plain: bool,
+    /// The encoder has a norm of its pooled vector (`BEiT`).
+    pub(super) normed: bool,
 }
 
 /// A dense stage by the name of its tensors.
@@ -85,6 +101,15 @@ impl Source<'_> {
         if trained.is_none() {
             self.check_architecture().map_err(refuse)?;
         }
+        if trained.is_none() && self.labels_tokens() {
+            return match found.iter().all(|name| name.starts_with("classifier.")) {
+                true => self.read_token_head().map(Some),
+                false => Err(refuse(format!("a head of tokens is a classifier alone; {ALONE}"))),
+            };
+        }
+        if found.iter().all(|name| TWO.contains(&stem_of(name))) {
+            return self.read_two().map(Some);
+        }
         let (stage, classifier) = self.parts(&found, trained.is_some()).map_err(refuse)?;
         self.read(stage, classifier, trained.unwrap_or_default()).map(Some)
     }
@@ -98,20 +123,31 @@ impl Source<'_> {
         })
     }
 
-    /// The class that the checkpoint was made for gives one answer of one vector.
+    /// Names of the classes that the checkpoint was made for.
+    fn architectures(&self) -> impl Iterator<Item = &str> {
+        let names = self.json.get("architectures").and_then(Value::as_array);
+        names.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// The checkpoint was made for a class that labels each token.
+    fn labels_tokens(&self) -> bool {
+        self.architectures().any(|name| name.ends_with(OF_TOKENS))
+    }
+
+    /// The class that the checkpoint was made for gives one answer of one vector, or of each token's.
     fn check_architecture(&self) -> Result<(), String> {
-        let names = self.json.get("architectures").and_then(Value::as_array).into_iter().flatten();
-        let known = ["ForSequenceClassification", "ForImageClassification"];
+        let known = [
+            "ForSequenceClassification",
+            "ForImageClassification",
+            "ForImageClassificationWithTeacher",
+            OF_TOKENS,
+        ];
         let other =
             |name: &&str| name.contains("For") && !known.iter().any(|end| name.ends_with(end));
-        if let Some(name) = names.filter_map(Value::as_str).find(other) {
+        if let Some(name) = self.architectures().find(other) {
             return Err(format!("architectures = {name}, supported are {}", known.join(", ")));
         }
-        let registers = self.json.get("num_register_tokens").and_then(Value::as_u64).unwrap_or(0);
-        match registers {
-            0 => Ok(()),
-            _ => Err(format!("num_register_tokens = {registers}, supported is 0")),
-        }
+        Ok(())
     }
 
     /// The stage before the classifier, if there is one, and the classifier.
@@ -120,15 +156,11 @@ impl Source<'_> {
         found: &[&str],
         trained: bool,
     ) -> Result<(Option<Stage>, &'static str), String> {
-        let stem =
-            |name: &&str| name.trim_end_matches(".weight").trim_end_matches(".bias").to_owned();
-        let stems: BTreeSet<String> = found.iter().map(stem).collect();
-        let stems: Vec<&str> = stems.iter().map(String::as_str).collect();
+        let stems: BTreeSet<&str> = found.iter().map(|name| stem_of(name)).collect();
+        let stems: Vec<&str> = stems.into_iter().collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
         match stems[..] {
-            ["classifier"] if trained || self.plain && !self.is_normed() => {
-                Ok((None, "classifier"))
-            }
+            ["classifier"] if trained || self.plain => Ok((None, "classifier")),
             ["classifier"] if !self.plain => match self.pooler()? {
                 Some(pooler) => Ok((Some(pooler), "classifier")),
                 None => Err(format!("there is no pooler.dense.weight before it; {ALONE}")),
@@ -145,11 +177,6 @@ impl Source<'_> {
             }
             _ => Err(format!("no family here has a head of these tensors; {ALONE}")),
         }
-    }
-
-    /// A norm stands between the encoder and the classifier (`BEiT`).
-    fn is_normed(&self) -> bool {
-        self.unused.iter().any(|name| name.contains("pooler.layernorm"))
     }
 
     /// The pooler of BERT, or of ALBERT.
@@ -171,6 +198,44 @@ impl Source<'_> {
         Ok(Some(Stage { name, activation }))
     }
 
+    /// A classifier of each token's vector.
+    fn read_token_head(&self) -> Result<FoundHead, SourceError> {
+        let weight = self.file.tensor("classifier.weight")?;
+        let labels = weight.shape.first().copied().unwrap_or(0);
+        let head = Head::of_each_token(labels);
+        let mut found = FoundHead::new(head);
+        self.add(&mut found, HEAD, "classifier", [labels, self.config.hidden])?;
+        Ok(found)
+    }
+
+    /// The mean of two classifiers, of the class token and of the token behind it, is one of both
+    /// vectors with half the weights.
+    fn read_two(&self) -> Result<FoundHead, SourceError> {
+        let labels = self.file.tensor("cls_classifier.weight")?;
+        let (labels, d) = (labels.shape.first().copied().unwrap_or(0), self.config.hidden);
+        let pooling = Pooling::ClassToken.alone().with(Pooling::SecondToken);
+        let mut found = FoundHead::new(self.classification(pooling, labels)?);
+        let [weight, other] =
+            TWO.map(|name| self.file.matrix(&format!("{name}.weight"), [labels, d]));
+        let (weight, other) = (weight?, other?);
+        let rows = weight.values.chunks(d.max(1)).zip(other.values.chunks(d.max(1)));
+        let values = rows.flat_map(|(own, other)| own.iter().chain(other)).map(|x| x / 2.0);
+        let joined = FloatTensor { shape: vec![labels, 2 * d], values: values.collect() };
+        found.tensors.push((HEAD.weight, "cls_classifier.weight".to_owned(), joined));
+        let [bias, other] = TWO.map(|name| self.file.matrix(&format!("{name}.bias"), [1, labels]));
+        let (mut bias, other) = (bias?, other?);
+        bias.values.iter_mut().zip(&other.values).for_each(|(x, other)| *x = (*x + other) / 2.0);
+        found.tensors.push((HEAD.bias, "cls_classifier.bias".to_owned(), bias));
+        found.parts = ["weight", "bias"].map(|part| format!("{}.{part}", TWO[1])).to_vec();
+        Ok(found)
+    }
+
+    /// A classification, and what its logits say.
+    fn classification(&self, pooling: Poolings, labels: usize) -> Result<Head, SourceError> {
+        let kind = HeadKind::Classification { labels };
+        Ok(Head { pooling, stages: Stages::NONE, kind, reading: self.reading(labels)? })
+    }
+
     fn read(
         &self,
         stage: Option<Stage>,
@@ -182,16 +247,8 @@ impl Source<'_> {
         let reads = weight.values.len() / labels.max(1);
         let trained_with = trained.pooling.filter(|_| stage.is_none()).map(Pooling::alone);
         let pooling = trained_with.unwrap_or_else(|| self.pooling(reads, stage.is_some()));
-        let mut found = FoundHead {
-            head: Head {
-                pooling,
-                stages: Stages::NONE,
-                kind: HeadKind::Classification { labels },
-                reading: self.reading(labels)?,
-            },
-            tensors: Vec::new(),
-            labels: trained.labels,
-        };
+        let head = self.classification(pooling, labels)?;
+        let mut found = FoundHead { labels: trained.labels, ..FoundHead::new(head) };
         let mut width = self.config.hidden * pooling.count();
         if let Some(Stage { name, activation }) = stage {
             found.head.stages = found.head.stages.then(activation).unwrap_or_default();
@@ -221,12 +278,20 @@ impl Source<'_> {
     }
 
     /// The vector that the first map reads. A classifier of images that reads two (`DINOv2`) reads the
-    /// class token beside the mean of the others.
+    /// class token beside the mean of the patches, registers left out.
     fn pooling(&self, reads: usize, staged: bool) -> Poolings {
+        if self.normed {
+            return Pooling::MeanOfRest.alone().with_norm();
+        }
         let first = first_token(self.config).alone();
         let both =
             first == Pooling::ClassToken.alone() && !staged && reads == 2 * self.config.hidden;
-        if both { first.with(Pooling::MeanOfRest) } else { first }
+        let patches = if self.config.prefix_tokens() > 1 {
+            Pooling::MeanOfPatches
+        } else {
+            Pooling::MeanOfRest
+        };
+        if both { first.with(patches) } else { first }
     }
 
     /// One label alone is a value.
@@ -246,6 +311,11 @@ impl Source<'_> {
             }),
         }
     }
+}
+
+/// The name of a linear map, without that of its weight or bias.
+fn stem_of(name: &str) -> &str {
+    name.trim_end_matches(".weight").trim_end_matches(".bias")
 }
 
 /// The token that stands for the whole input; the mean of all where there is none.

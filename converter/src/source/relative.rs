@@ -20,6 +20,17 @@ pub fn bias_by_distance(
         .collect()
 }
 
+/// The bias of each head at each distance in a grid of patches, from key to query in the file and from
+/// query to key here, then the three entries of the class token.
+///
+/// **Shapes**: `table` `[entries, heads]`; result `[heads, entries]`.
+pub(super) fn bias_of_grid(table: &[f32], heads: usize) -> Vec<f32> {
+    let rows: Vec<&[f32]> = table.chunks(heads.max(1)).collect();
+    let (patches, class) = rows.split_at(rows.len().saturating_sub(3));
+    let of_head = |head: usize| patches.iter().rev().chain(class).map(move |row| row[head]);
+    (0..heads).flat_map(of_head).collect()
+}
+
 /// The bucket of a distance, encoder (bidirectional) form.
 fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;

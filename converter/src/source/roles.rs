@@ -34,4 +34,6 @@ roles! {
     FIRST_STAGE = FirstStage, FirstStageBias;
     SECOND_STAGE = SecondStage, SecondStageBias;
     HEAD = HeadWeight, HeadBias;
+    PROBE_OUTPUT = ProbeOutput, ProbeOutputBias;
+    POOLED_NORM = PooledNormWeight, PooledNormBias;
 }

@@ -135,7 +135,7 @@ impl Modules {
         }
         let kind = HeadKind::Embedding { normalize: self.list.normalize };
         let head = Head { pooling, stages: Stages::NONE, kind, reading: Reading::Largest };
-        let mut found = FoundHead { head, tensors: Vec::new(), labels: Vec::new() };
+        let mut found = FoundHead::new(head);
         let mut width = hidden * pooling.count();
         for module in &self.list.dense {
             let path = self.root.join(module).join("config.json");

@@ -363,6 +363,14 @@ impl Settings {
     }
 
     fn check_base(&self, base: &Base) -> Result<()> {
+        ensure!(
+            !base.config.layer_bias && !base.config.grid_bias,
+            "a base whose layers have a relative bias each, or one over patches, is not trained"
+        );
+        ensure!(
+            !base.config.causal,
+            "a base whose tokens see those before them alone is not trained"
+        );
         let layers = base.config.layers;
         if let Some(layer) = self.routing.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");

@@ -196,6 +196,8 @@ enum coda_head
   CODA_HEAD_CLASSIFICATION = 1,
   /// One vector of the hidden width.
   CODA_HEAD_EMBEDDING = 2,
+  /// A logit for each label, for each token: `[tokens, outputs]`, row by row.
+  CODA_HEAD_TOKEN_CLASSIFICATION = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -254,7 +256,8 @@ typedef struct coda_info {
   size_t layers;
   /// Width of a hidden state.
   size_t hidden;
-  /// Values of an answer: labels, or the width of the embedding; 0 without a head.
+  /// Values of an answer, or of that of each token: labels, or the width of the embedding; 0
+  /// without a head.
   size_t outputs;
   /// Labels that have a name; 0 if the package names none.
   size_t labels;
@@ -315,11 +318,12 @@ typedef struct coda_budget {
 /// The answer of one inference. The pointers lead into the arena: they hold until the next call
 /// with the same context that runs, starts or swaps.
 typedef struct coda_output {
-  /// Logits or the embedding, `[count]`.
+  /// Logits or the embedding, `[count]`; logits of each token `[tokens, count / tokens]`, row by row.
   const float *values;
   /// How many; 0 without a head.
   size_t count;
-  /// Index of the largest logit, the first of equals; `SIZE_MAX` unless the head classifies.
+  /// Index of the largest logit, the first of equals; `SIZE_MAX` unless the head classifies
+  /// the whole input: the label of a token is the largest of its row.
   size_t label;
   /// Hidden states after the last layer, `[tokens, width]`, row by row.
   const float *hidden;

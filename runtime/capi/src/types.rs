@@ -43,6 +43,8 @@ pub enum HeadType {
     Classification = 1,
     /// One vector of the hidden width.
     Embedding = 2,
+    /// A logit for each label, for each token: `[tokens, outputs]`, row by row.
+    TokenClassification = 3,
 }
 
 impl HeadType {
@@ -51,6 +53,7 @@ impl HeadType {
             None => Self::None,
             Some(HeadKind::Classification { .. }) => Self::Classification,
             Some(HeadKind::Embedding { .. }) => Self::Embedding,
+            Some(HeadKind::TokenClassification { .. }) => Self::TokenClassification,
         }
     }
 }
@@ -70,7 +73,8 @@ pub struct Info {
     pub layers: usize,
     /// Width of a hidden state.
     pub hidden: usize,
-    /// Values of an answer: labels, or the width of the embedding; 0 without a head.
+    /// Values of an answer, or of that of each token: labels, or the width of the embedding; 0
+    /// without a head.
     pub outputs: usize,
     /// Labels that have a name; 0 if the package names none.
     pub labels: usize,
@@ -223,11 +227,12 @@ impl Costs {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Output {
-    /// Logits or the embedding, `[count]`.
+    /// Logits or the embedding, `[count]`; logits of each token `[tokens, count / tokens]`, row by row.
     pub values: *const f32,
     /// How many; 0 without a head.
     pub count: usize,
-    /// Index of the largest logit, the first of equals; `SIZE_MAX` unless the head classifies.
+    /// Index of the largest logit, the first of equals; `SIZE_MAX` unless the head classifies
+    /// the whole input: the label of a token is the largest of its row.
     pub label: usize,
     /// Hidden states after the last layer, `[tokens, width]`, row by row.
     pub hidden: *const f32,

@@ -583,6 +583,24 @@ fn images_run_and_images_of_another_size_do_not() {
 }
 
 #[test]
+fn labels_of_tokens_are_rows_of_logits_and_no_label_of_the_whole() {
+    let bundle = Bytes::golden("bert-tokens-f32-v1.2.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    let known = info(&context);
+    assert_eq!((known.head, known.outputs, known.labels), (HeadType::TokenClassification, 3, 3));
+    let (ids, mut out) = ([2u32, 5, 6, 3], blank::<Output>());
+    let status = call!(coda_run_tokens(
+        &mut *context,
+        ids.as_ptr(),
+        null(),
+        ids.len(),
+        null(),
+        &raw mut out
+    ));
+    assert_eq!((status, out.tokens, out.count, out.label), (Status::Ok, 4, 4 * 3, usize::MAX));
+}
+
+#[test]
 fn labels_are_found_or_said_to_be_missing() {
     let bundle = Bytes::golden("bert-int8-v1.1.coda");
     let (context, _arena) = started(&bundle, None);

@@ -17,7 +17,7 @@ mod workers;
 pub(crate) use attention::{Keys, LowRank, PackedLowRank, Queries, RelativeBias, attend};
 pub(crate) use context::Context;
 pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_attended};
-pub(crate) use rows::{PreparedRows, Transform, apply, norm_rows, rows_of, stage_rows};
+pub(crate) use rows::{PreparedRows, Transform, apply, map_vector, norm_rows, rows_of, stage_rows};
 #[cfg(feature = "std")]
 pub use workers::ThreadPool;
 pub(crate) use workers::{Cores, Watched, for_row_tiles};

@@ -133,6 +133,13 @@ pub(crate) fn apply(
     }
 }
 
+/// `out = W x + b` of one vector: logits, or a dense stage.
+pub(crate) fn map_vector(kernels: &Kernels, out: &mut [f32], vector: &[f32], map: &Linear<'_>) {
+    let rows = PreparedRows::Float(Matrix::new(vector, map.inputs));
+    let mut out = MatrixMut::new(out, map.outputs);
+    apply(kernels, &mut out, rows, map, &Epilogue::overwrite(map.bias));
+}
+
 /// Rows `range` of a row-major buffer.
 pub(crate) fn rows_of(buffer: &mut [f32], range: Range<usize>, columns: usize) -> MatrixMut<'_> {
     MatrixMut::new(buffer.part_mut(range.start * columns..range.end * columns), columns)

@@ -6,6 +6,8 @@ use crate::block::{
     Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
     project_attended, rows_of,
 };
+#[cfg(feature = "more-families")]
+use crate::image::PatchGrid;
 use crate::memory::{Buffers, Scratch, typed};
 use crate::model::Layer;
 use crate::routing::Selected;
@@ -20,17 +22,25 @@ use crate::tensor::{Matrix, Part};
 /// ```
 pub(super) fn forward(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, selected: Selected<'_>) {
     let keys = pass.project(layer, selected);
-    pass.attend(selected, keys);
+    pass.attend(layer, selected, keys);
     pass.transform(layer, selected);
     pass.update(layer, selected);
 }
 
 impl Pass<'_, '_> {
     /// Queries to their context, in place.
-    fn attend(&mut self, selected: Selected<'_>, keys: LayerKeys<'_>) {
+    fn attend(&mut self, layer: &Layer<'_>, selected: Selected<'_>, keys: LayerKeys<'_>) {
         let (config, width) = (self.context.config, self.context.config.attention_width());
-        let table = self.globals.relative_bias;
-        let bias = RelativeBias { table, distance: config.relative_distance };
+        let table = relative_bias(self.globals.relative_bias, layer);
+        let bias = RelativeBias {
+            table,
+            distance: config.relative_distance,
+            #[cfg(feature = "more-families")]
+            grid_columns: match PatchGrid::of(&config.embedding) {
+                Some(grid) if config.grid_bias => grid.columns,
+                _ => 0,
+            },
+        };
         let bias = Some(bias).filter(|_| !table.is_empty());
         let Buffers { keys: key_rows, values, queries, .. } = &mut self.buffers;
         let keys = keys.lay_out(&self.context, selected, key_rows, values, bias);
@@ -85,6 +95,16 @@ impl Pass<'_, '_> {
             }
         });
     }
+}
+
+/// The table of relative positions: the layer's own, or that of all.
+#[cfg_attr(not(feature = "more-families"), expect(unused_variables, reason = "left out"))]
+const fn relative_bias<'a>(of_all: &'a [f32], layer: &Layer<'a>) -> &'a [f32] {
+    #[cfg(feature = "more-families")]
+    if !layer.block.attention.relative_bias.is_empty() {
+        return layer.block.attention.relative_bias;
+    }
+    of_all
 }
 
 /// `x = (1 - m) x + m y`; exactly y where m is 1.

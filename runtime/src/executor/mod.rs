@@ -7,6 +7,7 @@
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
 //! | `keys` | what the selected tokens of a layer attend to |
+//! | `probe` | the pooling by attention of a learned query |
 //! | `head` | pooling, dense stages, classifier, embedding |
 //! | `values` | the label of an answer, and whether it is one |
 
@@ -18,6 +19,7 @@ mod keys;
 mod layer;
 mod observer;
 mod pass;
+mod probe;
 mod route;
 mod values;
 
@@ -62,19 +64,36 @@ impl core::fmt::Debug for Executor<'_, '_> {
 /// The answer of one inference, in the arena until the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'r> {
-    /// Logits `[labels]` or the embedding; empty without a head.
+    /// Logits `[labels]`, those of each token `[n, labels]`, or the embedding; empty without a head.
     pub values: &'r [f32],
     /// Hidden states after the last layer and the final norm, `[n, d]`.
     pub hidden: Matrix<'r>,
     /// What was chosen for a deadline; `None` under another budget.
     pub choice: Option<DeadlineChoice>,
+    /// The values are logits of each token.
+    #[cfg(feature = "heads")]
+    of_each_token: bool,
 }
 
 impl Output<'_> {
-    /// Index of the largest value, as [`largest`] has it. `None` without a head.
+    /// Index of the largest value, as [`largest`] has it. `None` without a head, and where each token
+    /// has a label of its own ([`Output::token_logits`]).
     #[must_use]
     pub fn label(&self) -> Option<usize> {
+        #[cfg(feature = "heads")]
+        if self.of_each_token {
+            return None;
+        }
         largest(self.values)
+    }
+
+    /// The logits of each token, `[n, labels]`, of a head that labels tokens; [`largest`] of a row is
+    /// the token's label. `None` under another head.
+    #[cfg(feature = "heads")]
+    #[must_use]
+    pub fn token_logits(&self) -> Option<Matrix<'_>> {
+        let labels = self.values.len() / self.hidden.rows().max(1);
+        self.of_each_token.then(|| Matrix::new(self.values, labels))
     }
 }
 
@@ -176,7 +195,13 @@ impl<'m, 'a> Executor<'m, 'a> {
         }
         let Pass { buffers, context, .. } = pass;
         let hidden = Matrix::new(buffers.hidden, context.config.hidden).first_rows(tokens);
-        Ok(Output { values: buffers.output, hidden, choice })
+        Ok(Output {
+            values: buffers.output,
+            hidden,
+            choice,
+            #[cfg(feature = "heads")]
+            of_each_token: model.head().is_some_and(|head| head.is_of_each_token()),
+        })
     }
 
     /// The buffers of an inference, and what its stages need to know.

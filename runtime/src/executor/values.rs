@@ -17,3 +17,8 @@ pub fn all_finite(values: &[f32]) -> bool {
     let magnitude = |value: &f32| value.to_bits() & !(1 << 31);
     values.iter().map(magnitude).fold(0, u32::max) < f32::INFINITY.to_bits()
 }
+
+/// The larger number; NaN if one is.
+pub(super) const fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}

@@ -80,6 +80,9 @@ fn put<const N: usize>(bytes: &mut [u8; N], range: Range<usize>, value: u32) {
 /// A build without it refuses what it brings like a reader of an earlier minor version.
 const MORE: bool = cfg!(feature = "more-families");
 
+/// A build without it refuses labels of tokens in the same way.
+const HEADS: bool = cfg!(feature = "heads");
+
 const ACTIVATIONS: &[Activation] = {
     use Activation::{GeluErf, GeluQuick, GeluTanh, Relu, Silu};
     if MORE { &[Relu, GeluErf, GeluTanh, Silu, GeluQuick] } else { &[Relu, GeluErf, GeluTanh] }
@@ -104,7 +107,15 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
     let placements = [NormPlacement::Pre, NormPlacement::Post];
     put(&mut bytes, config::PLACEMENT, code_of(&placements, &value.placement));
     put(&mut bytes, config::ACTIVATION, code_of(ACTIVATIONS, &value.activation));
-    let flags = [value.gated, value.final_norm, value.int8_attention, value.shared_layers];
+    let flags = [
+        value.gated,
+        value.final_norm,
+        value.int8_attention,
+        value.shared_layers,
+        MORE && value.layer_bias,
+        MORE && value.causal,
+        MORE && value.grid_bias,
+    ];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
     put(&mut bytes, config::FLAGS, flags);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
@@ -134,7 +145,7 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..if MORE { 16 } else { 8 })?;
+    let flags = fields.size(config::FLAGS, 0..if MORE { 128 } else { 8 })?;
     let value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
@@ -152,13 +163,28 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         final_norm: flags & 2 != 0,
         int8_attention: flags & 4 != 0,
         shared_layers: flags & 8 != 0,
+        layer_bias: MORE && flags & 16 != 0,
+        causal: MORE && flags & 32 != 0,
+        grid_bias: MORE && flags & 64 != 0,
     };
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
         _ => return Err(fields.invalid(&config::HEAD_DIM)),
     }
+    if MORE && contradicts_itself(&value) {
+        return Err(fields.invalid(&config::FLAGS));
+    }
     fields.canonical(&encode_config(&value))?;
     Ok(value)
+}
+
+/// What the flags of a bias or of causal attention say cannot be.
+const fn contradicts_itself(value: &Config) -> bool {
+    let no_bias = (value.layer_bias || value.grid_bias) && value.relative_distance == 0;
+    let other_grid = value.grid_bias && value.relative_distance != value.grid_distance();
+    // Rounded softmax weights are spread over all keys, also those that a token must not see.
+    let seen_by_all = value.causal && value.int8_attention;
+    no_bias || other_grid || seen_by_all
 }
 
 fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
@@ -301,6 +327,7 @@ pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
     let (kind, argument) = match value.kind {
         HeadKind::Classification { labels } => (1, labels as u32),
         HeadKind::Embedding { normalize } => (2, u32::from(normalize)),
+        HeadKind::TokenClassification { labels } => (3, labels as u32),
     };
     let reading = if kind == 1 { value.reading as u32 } else { 0 };
     put(&mut bytes, head::KIND, kind);
@@ -315,16 +342,22 @@ pub fn encode_head(value: &Head) -> [u8; head::BYTES] {
 /// [`FormatError::SectionLength`] and [`FormatError::InvalidField`].
 pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     let fields = fixed(SectionKind::Head, bytes, head::BYTES)?;
+    let kinds = if HEADS { 4 } else { 3 };
+    let kind = fields.size(head::KIND, 1..kinds)?;
+    let labels = || fields.size(head::ARGUMENT, 1..limits::LABELS + 1);
+    if HEADS && kind == 3 {
+        let value = Head::of_each_token(labels()?);
+        fields.canonical(&encode_head(&value))?;
+        return Ok(value);
+    }
     let pooling = Poolings::from_code(u32_at(bytes, head::POOLING));
     let pooling = pooling.ok_or(fields.invalid(&head::POOLING))?;
     // What is not a code becomes another value, which is not what the bytes say.
     let stages = u32_at(bytes, head::STAGES);
     let reading = Reading::ALL.get((stages >> head::READING_SHIFT) as usize);
     let stages = Stages::from_code(stages & ((1 << head::READING_SHIFT) - 1));
-    let kind = match fields.size(head::KIND, 1..3)? {
-        1 => {
-            HeadKind::Classification { labels: fields.size(head::ARGUMENT, 1..limits::LABELS + 1)? }
-        }
+    let kind = match kind {
+        1 => HeadKind::Classification { labels: labels()? },
         _ => HeadKind::Embedding { normalize: fields.size(head::ARGUMENT, 0..2)? == 1 },
     };
     let value = Head {

@@ -116,7 +116,9 @@ pub mod config {
     pub const PLACEMENT: Range<usize> = 32..36;
     /// 1 ReLU, 2 GELU (erf), 3 GELU (tanh), 4 SiLU, 5 GELU (quick).
     pub const ACTIVATION: Range<usize> = 36..40;
-    /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers.
+    /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers,
+    /// bit 4 a relative bias of each layer, bit 5 causal attention,
+    /// bit 6 a relative bias over the grid of patches.
     pub const FLAGS: Range<usize> = 40..44;
     /// f32.
     pub const ATTENTION_SCALE: Range<usize> = 44..48;
@@ -169,9 +171,9 @@ pub mod layer {
 /// Byte ranges of the head section.
 pub mod head {
     use super::Range;
-    /// The sum of the codes of [`Pooling`](crate::config::Pooling).
+    /// The sum of the codes of [`Pooling`](crate::config::Pooling); 0 for labels of tokens.
     pub const POOLING: Range<usize> = 0..4;
-    /// 1 classification, 2 embedding.
+    /// 1 classification, 2 embedding, 3 labels of tokens.
     pub const KIND: Range<usize> = 4..8;
     /// Labels, or 1 for a normalised embedding.
     pub const ARGUMENT: Range<usize> = 8..12;

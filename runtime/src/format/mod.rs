@@ -367,6 +367,7 @@ impl<'a> Package<'a> {
     fn check_counts(&self) -> Result<(), FormatError> {
         if let (Some(head), Some(labels)) = (self.head, self.labels)
             && head.kind != (HeadKind::Classification { labels: labels.len() })
+            && !(cfg!(feature = "heads") && head == Head::of_each_token(labels.len()))
         {
             return Err(FormatError::Labels);
         }

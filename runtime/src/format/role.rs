@@ -85,6 +85,18 @@ roles! {
     SecondStage = 16, Global, Both, "second stage weight";
     /// Bias of the second dense stage `[e]`.
     SecondStageBias = 17, Global, Both, "second stage bias";
+    /// What each head of a pooling by attention multiplies a vector by for its score `[heads, d]`.
+    Probe = 18, Global, Base, "probe";
+    /// Values of a pooling by attention `[attention width, d]`.
+    ProbeValue = 19, Global, Base, "probe value weight";
+    /// Output of a pooling by attention `[d, attention width]`.
+    ProbeOutput = 20, Global, Base, "probe output weight";
+    /// Bias of that output `[d]`.
+    ProbeOutputBias = 21, Global, Base, "probe output bias";
+    /// Weight of the norm of the pooled vector `[d]`.
+    PooledNormWeight = 22, Global, Base, "pooled norm weight";
+    /// Bias of the norm of the pooled vector `[d]`.
+    PooledNormBias = 23, Global, Base, "pooled norm bias";
     /// From the columns of the token tables to the model dimension `[d, projected]`.
     ProjectionWeight = 24, Global, Base, "embedding projection weight";
     /// Bias of that map `[d]`.
@@ -114,6 +126,8 @@ roles! {
     /// Factor on each input of the query, key and value projections `[d]`; their weights are
     /// divided by it.
     AttentionInputScale = 43, Layer, Base, "attention input scale";
+    /// Relative position bias by distance, of one layer `[heads, 2 D + 1]`.
+    LayerRelativeBias = 44, Layer, Base, "relative bias of a layer";
     /// Feed-forward expansion `[feed-forward width, d]`.
     FeedForwardIn = 48, Layer, Base, "feed-forward in weight";
     /// Feed-forward expansion bias `[feed-forward width]`.

@@ -31,9 +31,10 @@ pub struct Dimensions {
     /// Largest rank of low-rank keys; 0 for none.
     pub low_rank: usize,
     /// Values of the pooled vector and of every dense stage behind it: d for one pooling without a
-    /// stage, and without a head.
+    /// stage, and without a head; 0 where each token has an answer of its own.
     pub pooled: usize,
-    /// Values of the answer: labels, or the width of the embedding; 0 without a head.
+    /// Values of the answer, or of that of each token: labels, or the width of the embedding; 0
+    /// without a head.
     pub outputs: usize,
     /// Some layer takes every token.
     pub dense_layers: bool,
@@ -180,7 +181,7 @@ buffers! {
         /// Scratch of one stage, of every worker.
         stage: u8 = product(&[of.workers, of.stage()]), "stage scratch";
         /// The answer.
-        output: f32 = of.of.outputs, "answer";
+        output: f32 = product(&[of.answers(), of.of.outputs]), "answer";
     }
 }
 
@@ -191,6 +192,11 @@ impl<'d> Extent<'d> {
         let key_rows = if of.keys_of_all { tokens } else { rows };
         let tile = if tokens < ROW_TILE { tokens } else { ROW_TILE };
         Self { of, workers, tokens, rows, key_rows, tile }
+    }
+
+    /// Answers of an inference: one, or that of each token.
+    const fn answers(&self) -> usize {
+        if cfg!(feature = "heads") && self.of.pooled == 0 { self.tokens } else { 1 }
     }
 
     const fn float_width(&self) -> usize {

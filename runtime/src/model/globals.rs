@@ -2,6 +2,7 @@
 
 use super::error::ModelError;
 use super::packages::Packages;
+use super::probe::Probe;
 use super::stage::Stage;
 use super::view::{self, Linear, Shape, Table};
 use crate::config::{Embedding, Head, HeadKind, Stages};
@@ -12,6 +13,9 @@ use crate::kernels::NormWeights;
 /// Dense stages that this build computes.
 const STAGES: usize = if cfg!(feature = "heads") { Stages::MOST } else { 0 };
 
+/// Poolings by attention, and norms of a pooled vector, that this build computes.
+const PROBES: usize = if cfg!(feature = "heads") { 1 } else { 0 };
+
 /// Everything beside the layers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Globals<'a> {
@@ -21,6 +25,10 @@ pub(crate) struct Globals<'a> {
     pub(crate) final_norm: Option<NormWeights<'a>>,
     /// Relative position bias by head and distance, `[heads, 2 D + 1]`; empty for none.
     pub(crate) relative_bias: &'a [f32],
+    /// The pooling by attention of the head.
+    pub(crate) probe: [Option<Probe<'a>>; PROBES],
+    /// The norm of the pooled vector.
+    pub(crate) pooled_norm: [Option<NormWeights<'a>>; PROBES],
     /// The dense stages of the head, one behind the other.
     pub(crate) stages: [Option<Stage<'a>>; STAGES],
     /// The map to one logit per label, of a classification head.
@@ -90,7 +98,19 @@ impl<'a> Globals<'a> {
             *slot = Stage::view(packages, head.stages, index, columns)?;
             columns = slot.map_or(columns, |stage| stage.map.outputs);
         }
-        if let HeadKind::Classification { labels: rows } = head.kind {
+        if head.is_of_each_token() {
+            columns = packages.config.hidden;
+        }
+        for slot in self.pooled_norm.iter_mut().filter(|_| head.pooling.has_norm()) {
+            let roles = (Role::PooledNormWeight, Role::PooledNormBias);
+            *slot = Some(packages.norm(roles.0, roles.1, GLOBAL_LAYER)?);
+        }
+        if head.pooling.is_attention() {
+            self.view_probe(packages, columns)?;
+        }
+        if let HeadKind::Classification { labels: rows }
+        | HeadKind::TokenClassification { labels: rows } = head.kind
+        {
             let shape = Shape { rows, columns };
             let map = packages.float_linear(Role::HeadWeight, Role::HeadBias, shape)?;
             self.classifier = Some(map);
@@ -99,12 +119,28 @@ impl<'a> Globals<'a> {
     }
 }
 
+impl<'a> Globals<'a> {
+    /// The stages behind a pooling by attention give `columns` values, to which d are added.
+    fn view_probe(&mut self, packages: &Packages<'a>, columns: usize) -> Result<(), ModelError> {
+        let d = packages.config.hidden;
+        if columns != d {
+            let (expected, found) = ((d, columns), (columns, columns));
+            let (role, layer) = (Role::SecondStage, GLOBAL_LAYER);
+            return Err(ModelError::Shape { role, layer, expected, found });
+        }
+        for slot in &mut self.probe {
+            *slot = Some(Probe::view(packages)?);
+        }
+        Ok(())
+    }
+}
+
 fn relative_bias<'a>(packages: &Packages<'a>) -> Result<&'a [f32], ModelError> {
-    let distance = packages.config.relative_distance;
-    if distance == 0 {
+    let config = &packages.config;
+    if config.relative_distance == 0 || cfg!(feature = "more-families") && config.layer_bias {
         return Ok(&[]);
     }
-    let shape = Shape { rows: packages.config.heads, columns: 2 * distance + 1 };
+    let shape = Shape { rows: config.heads, columns: config.bias_entries() };
     view::floats(&packages.required(Role::RelativeBias, GLOBAL_LAYER)?, shape)
 }
 

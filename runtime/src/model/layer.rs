@@ -49,6 +49,9 @@ pub struct Attention<'a> {
     pub value: Linear<'a>,
     /// Output, attention width to d.
     pub output: Linear<'a>,
+    /// Relative position bias of this layer, `[heads, 2 D + 1]`; empty for none.
+    #[cfg(feature = "more-families")]
+    pub(crate) relative_bias: &'a [f32],
 }
 
 /// The feed-forward layer: its norm, its linear maps and the scale of its update.
@@ -169,8 +172,21 @@ impl<'a> Attention<'a> {
             key: packages.linear(Role::Key, Role::KeyBias, at, inner)?,
             value: packages.linear(Role::Value, Role::ValueBias, at, inner)?,
             output: packages.linear(Role::AttentionOutput, Role::AttentionOutputBias, at, outer)?,
+            #[cfg(feature = "more-families")]
+            relative_bias: relative_bias(packages, at)?,
         })
     }
+}
+
+/// The relative position bias of layer `at`, where each has its own.
+#[cfg(feature = "more-families")]
+fn relative_bias<'a>(packages: &Packages<'a>, at: u16) -> Result<&'a [f32], ModelError> {
+    let config = &packages.config;
+    if config.relative_distance == 0 || !config.layer_bias {
+        return Ok(&[]);
+    }
+    let shape = Shape { rows: config.heads, columns: config.bias_entries() };
+    view::floats(&packages.required(Role::LayerRelativeBias, at)?, shape)
 }
 
 impl<'a> FeedForward<'a> {

@@ -5,6 +5,7 @@ mod error;
 mod globals;
 mod layer;
 mod packages;
+mod probe;
 mod stage;
 mod view;
 
@@ -13,6 +14,7 @@ pub use error::ModelError;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
 pub use layer::{Adapter, Attention, Block, FeedForward, Layer, LowRankKeys};
+pub(crate) use probe::Probe;
 pub use view::{Linear, Table, Weights};
 
 use crate::config::{
@@ -45,6 +47,14 @@ fn check_layers(packages: &Packages<'_>) -> Result<(), ModelError> {
         }
     }
     (0..expected).try_for_each(|index| Layer::view(packages, index).map(drop))
+}
+
+/// Values of a pooling by attention: its output, the norm of that, and behind them its own scratch or
+/// the dense stages.
+const fn pooled_by_attention(config: &Config, stages: usize) -> usize {
+    let own = config.attention_width().saturating_mul(2).saturating_add(config.hidden);
+    let behind = if stages > own { stages } else { own };
+    config.hidden.saturating_mul(2).saturating_add(behind)
 }
 
 impl<'a> Model<'a> {
@@ -223,6 +233,8 @@ impl<'a> Model<'a> {
         let mut widths = stages.iter().flatten().map(|stage| stage.map.outputs);
         let poolings = self.head().map_or(1, |head| head.pooling.count());
         let pooled = config.hidden.saturating_mul(poolings);
+        let stages = widths.clone().fold(0, usize::saturating_add);
+        let by_attention = self.head().is_some_and(|head| head.pooling.is_attention());
         let modes = || self.layer_plans().map(|plan| plan.routing.map(|r| r.attention));
         Dimensions {
             hidden: config.hidden,
@@ -233,9 +245,14 @@ impl<'a> Model<'a> {
             patch_inputs: self.embedding_inputs(),
             adapter: rows_of(Role::AdapterDown),
             low_rank: rows_of(Role::LowRankDown),
-            pooled: widths.clone().fold(pooled, usize::saturating_add),
+            pooled: match by_attention {
+                true => pooled_by_attention(config, stages),
+                false => pooled.saturating_add(stages),
+            },
             outputs: match self.head().map(|head| head.kind) {
-                Some(HeadKind::Classification { labels }) => labels,
+                Some(
+                    HeadKind::Classification { labels } | HeadKind::TokenClassification { labels },
+                ) => labels,
                 Some(HeadKind::Embedding { .. }) => widths.next_back().unwrap_or(pooled),
                 None => 0,
             },

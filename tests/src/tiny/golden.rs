@@ -55,7 +55,7 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 15] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -67,6 +67,11 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
         ("albert-int8", Tiny::albert(), WeightType::Int8),
         ("clip-f32", Tiny::clip(), WeightType::F32),
         ("bert-heads-f32", Tiny::bert_heads(), WeightType::F32),
+        ("umt5-int8", Tiny::umt5(), WeightType::Int8),
+        ("siglip-f32", Tiny::siglip(), WeightType::F32),
+        ("beit-f32", Tiny::beit(), WeightType::F32),
+        ("clip-text-f32", Tiny::clip_text(), WeightType::F32),
+        ("bert-tokens-f32", Tiny::bert_tokens(), WeightType::F32),
     ]
 }
 

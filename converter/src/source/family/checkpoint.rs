@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// Where the fields are.
 const FILE: &str = "config.json";
 /// Fields that hold the configuration of one encoder of several.
-const TOWERS: [&str; 1] = ["vision_config"];
+const TOWERS: [&str; 2] = ["vision_config", "text_config"];
 
 /// What a family reads.
 #[derive(Clone)]
@@ -179,6 +179,9 @@ impl<'f> Checkpoint<'f> {
             gated: false,
             attention_scale: (1.0 / ((hidden / heads) as f64).sqrt()) as f32,
             relative_distance: 0,
+            layer_bias: false,
+            grid_bias: false,
+            causal: false,
             final_norm: false,
             int8_attention: false,
             shared_layers: false,

@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
 use crate::source::error::SourceError;
-use coda_runtime::config::{Config, Head, HeadKind, Pooling};
+use coda_runtime::config::{Activation, Config, Head, HeadKind, Pooling, StageActivation, Stages};
 
 /// How one kind of encoder is described and stored.
 pub(super) struct Family {
@@ -22,6 +22,25 @@ pub(super) struct Family {
     pub(super) classifier: bool,
     /// The answer where nothing describes one.
     pub(super) head: Option<Head>,
+}
+
+/// The answer of a pooling by attention, whose two stages have the activation of the layers between them.
+/// `None` if no stage has that activation.
+pub(super) fn pooled_by_attention(activation: Activation) -> Option<Head> {
+    let activation = match activation {
+        Activation::Relu => StageActivation::Relu,
+        Activation::GeluErf => StageActivation::GeluErf,
+        Activation::GeluTanh => StageActivation::GeluTanh,
+        Activation::Silu | Activation::GeluQuick => return None,
+    };
+    let stages = Stages::NONE.then(activation)?.then(StageActivation::Identity)?;
+    Some(Head { stages, ..embedding(Pooling::Attention) })
+}
+
+/// The norm of the mean of the patches as the answer.
+pub(super) const fn mean_with_norm() -> Head {
+    let head = embedding(Pooling::MeanOfRest);
+    Head { pooling: head.pooling.with_norm(), ..head }
 }
 
 /// The pooled vector as the answer.

@@ -2,8 +2,8 @@
 
 use super::entry::{Entry, Stored};
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, GATE, KEY, OUTPUT,
-    PROJECTION, QUERY, Roles, VALUE,
+    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FIRST_STAGE, GATE, KEY,
+    OUTPUT, POOLED_NORM, PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
 };
 use crate::source::tensors::Place;
 use coda_runtime::config::{Config, Embedding, Norm};
@@ -85,7 +85,36 @@ impl<'c> Entries<'c> {
 
     /// A tensor that is stored in a form of its own.
     pub(super) fn stored(&mut self, role: Role, name: &str, shape: [usize; 2], stored: Stored) {
-        self.add((GLOBAL_LAYER, role), name, shape).stored = stored;
+        self.stored_at((GLOBAL_LAYER, role), name, shape, stored);
+    }
+
+    /// The same, of a layer.
+    pub(super) fn stored_at(
+        &mut self,
+        place: Place,
+        name: &str,
+        shape: [usize; 2],
+        stored: Stored,
+    ) {
+        self.add(place, name, shape).stored = stored;
+    }
+
+    /// The pooling by attention of a learned query, and the two maps behind it; names after `prefix`.
+    pub(super) fn probe(&mut self, prefix: &str) {
+        let config = self.config;
+        let (d, wide) = (config.hidden, config.feed_forward);
+        let at = |name: &str| format!("{prefix}{name}");
+        let whole = self.full(prefix);
+        let keys = Stored::ProbeKeys(whole.clone());
+        self.stored(Role::Probe, &at("probe"), [config.heads, d], keys);
+        let after_keys = Stored::After(2 * d);
+        self.stored(Role::ProbeValue, &at("attention.in_proj_weight"), [d, d], after_keys);
+        self.add((GLOBAL_LAYER, Role::ProbeOutput), &at("attention.out_proj.weight"), [d, d]);
+        let bias = Stored::ProbeBias(whole);
+        self.stored(Role::ProbeOutputBias, &at("attention.out_proj.bias"), [1, d], bias);
+        self.global_norm(POOLED_NORM, &at("layernorm"));
+        self.global_linear(FIRST_STAGE, &at("mlp.fc1"), [wide, d]);
+        self.global_linear(SECOND_STAGE, &at("mlp.fc2"), [d, wide]);
     }
 
     /// A norm outside the layers.

@@ -2,6 +2,7 @@
 
 use crate::source::error::SourceError;
 use crate::source::positions::{self, Grid};
+use crate::source::probe;
 use crate::source::relative;
 use crate::source::tensors::{FloatTensor, Place, TensorFile};
 
@@ -32,14 +33,36 @@ pub(super) enum Stored {
     Joined(Vec<(String, usize)>),
     /// A relative bias by bucket, so many.
     Buckets(usize),
+    /// A relative bias over a grid of patches, of the distances from key to query.
+    GridBias,
+    /// Nothing: all is zero.
+    Zeros,
+    /// A learned query and the keys of a pooling by attention, whose names begin so.
+    ProbeKeys(String),
+    /// The bias of its output, with that of its values.
+    ProbeBias(String),
 }
+
+/// Names of a pooling by attention.
+const PROBE: &str = "probe";
+const PROBE_MAPS: [&str; 4] = [
+    "attention.in_proj_weight",
+    "attention.in_proj_bias",
+    "attention.out_proj.weight",
+    "attention.out_proj.bias",
+];
 
 impl Entry {
     /// The tensors of the file that it is read from.
-    pub(in crate::source) fn sources(&self) -> Vec<&str> {
+    pub(in crate::source) fn sources(&self) -> Vec<String> {
         match &self.stored {
-            Stored::Joined(parts) => parts.iter().map(|(name, _)| name.as_str()).collect(),
-            _ => vec![&self.name],
+            Stored::Joined(parts) => parts.iter().map(|(name, _)| name.clone()).collect(),
+            Stored::ProbeKeys(prefix) | Stored::ProbeBias(prefix) => {
+                let names = PROBE_MAPS.iter().chain([&PROBE]);
+                names.map(|name| format!("{prefix}{name}")).collect()
+            }
+            Stored::Zeros => Vec::new(),
+            _ => vec![self.name.clone()],
         }
     }
 
@@ -80,6 +103,22 @@ impl Entry {
             Stored::Buckets(buckets) => {
                 let table = own([*buckets, rows])?;
                 relative::bias_by_distance(&table, *buckets, rows, columns / 2)
+            }
+            Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
+            Stored::Zeros => vec![0.0; rows * columns],
+            Stored::ProbeKeys(prefix) => {
+                let [weight, bias, ..] = PROBE_MAPS.map(|name| format!("{prefix}{name}"));
+                let query = file.matrix(&format!("{prefix}{PROBE}"), [1, columns])?.values;
+                let weight = file.matrix(&weight, [3 * columns, columns])?.values;
+                let bias = file.matrix(&bias, [1, 3 * columns])?.values;
+                probe::keys(&query, &weight, &bias, rows)
+            }
+            Stored::ProbeBias(prefix) => {
+                let [_, of_values, weight, bias] = PROBE_MAPS.map(|name| format!("{prefix}{name}"));
+                let of_values = file.matrix(&of_values, [1, 3 * columns])?.values;
+                let weight = file.matrix(&weight, [columns, columns])?.values;
+                let bias = file.matrix(&bias, [1, columns])?.values;
+                probe::output_bias(&weight, &bias, &of_values[2 * columns..])
             }
         };
         Ok(FloatTensor { shape: self.shape.to_vec(), values })

@@ -3,6 +3,7 @@
 //! A family is one file with one value, and one line in [`FAMILIES`].
 
 mod albert;
+mod beit;
 mod bert;
 mod checkpoint;
 mod clip;
@@ -19,22 +20,24 @@ mod refused;
 mod roberta;
 mod siglip;
 mod t5;
+mod text_tower;
 mod vit;
 
 pub(super) use entry::Entry;
 
 use super::error::SourceError;
+use super::opening::Opening;
 use super::tensors::TensorFile;
 use checkpoint::Checkpoint;
 use coda_runtime::config::{Config, Head};
 use coda_runtime::format::{Role, decode_config, encode_config};
-use definition::Family;
+use definition::{Family, mean_with_norm, pooled_by_attention};
 use entries::Entries;
 use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 16] = [
+static FAMILIES: [&Family; 20] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -45,12 +48,16 @@ static FAMILIES: [&Family; 16] = [
     &prenorm::ROBERTA,
     &prenorm::MEGATRON,
     &t5::FAMILY,
+    &t5::UMT5,
     &vit::FAMILY,
     &deit::FAMILY,
+    &beit::FAMILY,
     &dinov2::FAMILY,
     &dinov2::WITH_REGISTERS,
     &clip::FAMILY,
     &siglip::FAMILY,
+    &text_tower::CLIP,
+    &text_tower::SIGLIP,
 ];
 
 /// The family of a `model_type`.
@@ -91,28 +98,37 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Reads a parsed `config.json`; `path` is named in errors. Without a file every tensor counts as
-    /// present. `image_size` is the side of the images in place of the configuration's.
+    /// present.
     pub(super) fn new(
         path: &Path,
         json: Value,
         file: Option<&TensorFile>,
-        image_size: Option<usize>,
+        opening: Opening,
     ) -> Result<Self, SourceError> {
-        let mut checkpoint = Checkpoint::new(path, json, file, image_size);
-        let family = family(path, checkpoint.need("model_type")?)?;
+        let model_type = opening.model_type(&json);
+        let mut checkpoint = Checkpoint::new(path, json, file, opening.image_size);
+        let own: String = checkpoint.need("model_type")?;
+        let model_type = model_type.map_err(|problem| checkpoint.json(problem))?;
+        let family = family(path, model_type.as_str().map_or(own, str::to_owned))?;
         checkpoint.find_prefix(family.prefixes, family.probe)?;
         let config = (family.config)(&checkpoint)?;
         check_sizes(&checkpoint, &config)?;
         let mut entries = Entries::new(checkpoint.prefix(), &config);
         (family.tensors)(&checkpoint, &mut entries)?;
         let entries = entries.finish();
+        let normed = entries.iter().any(|entry| entry.place.1 == Role::PooledNormWeight);
+        let by_attention = entries.iter().any(|entry| entry.place.1 == Role::Probe);
         check_biases(&checkpoint, &entries, file)?;
         Ok(Self {
             entries,
             config,
             labels: checkpoint.labels()?,
             classifier: family.classifier,
-            head: family.head,
+            head: match (by_attention, normed) {
+                (true, _) => pooled_by_attention(config.activation),
+                (false, true) => Some(mean_with_norm()),
+                _ => family.head,
+            },
             unknown: checkpoint.check_fields()?,
             prefix: checkpoint.prefix().to_owned(),
         })

@@ -1,18 +1,18 @@
 //! Encoders that are known, and why they are no point in the configuration.
 
 /// Names in `model_type`, and the reason.
-static REFUSED: [(&str, &str); 8] = [
+static REFUSED: [(&str, &str); 7] = [
     (
         "modernbert nomic_bert new gte eurobert neobert roformer esm jina_embeddings_v3 dinov3_vit",
         "its positions are rotary, which the runtime does not compute",
     ),
     (
-        "deberta deberta-v2 xlnet beit data2vec-vision levit layoutlmv3",
+        "deberta deberta-v2 xlnet levit layoutlmv3",
         "its attention has a relative position of a kind that the runtime does not compute",
     ),
     (
         "gpt2 gpt_neo gpt_neox opt bloom llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 \
-         falcon clip_text_model",
+         falcon",
         "it is a decoder, whose tokens see only those before them; supported are encoders",
     ),
     (
@@ -28,7 +28,6 @@ static REFUSED: [(&str, &str); 8] = [
         "it has convolutions between its layers, which the runtime does not compute",
     ),
     ("audio-spectrogram-transformer", "its patches overlap; supported are patches side by side"),
-    ("umt5", "every layer has a relative bias of its own; supported is one for all layers"),
 ];
 
 /// Why a `model_type` is refused, if it is known.

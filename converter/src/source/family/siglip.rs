@@ -2,16 +2,17 @@
 
 use super::checkpoint::Checkpoint;
 use super::clip;
-use super::definition::Family;
+use super::definition::{Family, pooled_by_attention};
+use super::entries::Entries;
 use super::vit::{self, ImageNames};
 use crate::source::error::SourceError;
-use coda_runtime::config::Config;
+use coda_runtime::config::{Config, Named};
 use serde_json::json;
 
 pub(super) const FAMILY: Family = Family {
     model_types: &["siglip", "siglip_vision_model"],
     config,
-    tensors: |checkpoint, entries| vit::tensors(&tower(checkpoint), entries, &NAMES),
+    tensors,
     head: None,
     ..clip::FAMILY
 };
@@ -27,13 +28,25 @@ fn tower<'f>(checkpoint: &Checkpoint<'f>) -> Checkpoint<'f> {
     vit::tower(checkpoint).with_defaults(&usual)
 }
 
-/// Its pooled answer comes from an attention of one learned query, which no package can say.
+/// The file has the pooling by attention of a learned query, and it is used.
+fn has_probe(checkpoint: &Checkpoint<'_>) -> Result<bool, SourceError> {
+    let used = tower(checkpoint).get("vision_use_head")?.unwrap_or(true);
+    Ok(used && checkpoint.has("head.probe"))
+}
+
 fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
-    let tower = tower(checkpoint);
-    if tower.get("vision_use_head")?.unwrap_or(true) && checkpoint.has("head.probe") {
-        let supported =
-            "the pooling by attention cannot be packed; with false the hidden states are";
-        return Err(checkpoint.refuse("vision_use_head", true, supported));
+    let config = vit::config(&tower(checkpoint), &NAMES)?;
+    if has_probe(checkpoint)? && pooled_by_attention(config.activation).is_none() {
+        let supported = "supported with the pooling by attention are gelu, gelu_new and relu";
+        return Err(checkpoint.refuse("hidden_act", config.activation.name(), supported));
     }
-    vit::config(&tower, &NAMES)
+    Ok(config)
+}
+
+fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
+    vit::tensors(&tower(checkpoint), entries, &NAMES)?;
+    if has_probe(checkpoint)? {
+        entries.probe("head.");
+    }
+    Ok(())
 }

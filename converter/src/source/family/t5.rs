@@ -19,6 +19,13 @@ pub(super) const FAMILY: Family = Family {
     head: None,
 };
 
+/// Every layer has a relative bias of its own.
+pub(super) const UMT5: Family = Family {
+    model_types: &["umt5"],
+    config: |checkpoint| Ok(Config { layer_bias: true, ..config(checkpoint)? }),
+    ..FAMILY
+};
+
 const GATED_LAYER: LayerNames = LayerNames {
     attention_norm: "layer.0.layer_norm",
     query: "layer.0.SelfAttention.q",
@@ -60,6 +67,9 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         gated,
         attention_scale: 1.0,
         relative_distance: distance.unwrap_or(128),
+        layer_bias: false,
+        grid_bias: false,
+        causal: false,
         final_norm: true,
         int8_attention: false,
         shared_layers: false,
@@ -97,12 +107,18 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     if let Embedding::Tokens { vocabulary, .. } = config.embedding {
         entries.table(Role::TokenEmbedding, "shared.weight", vocabulary);
     }
-    entries.stored(
-        Role::RelativeBias,
-        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-        [config.heads, 2 * config.relative_distance + 1],
-        Stored::Buckets(buckets),
-    );
+    let shape = [config.heads, 2 * config.relative_distance + 1];
+    let name = |layer: u16| {
+        format!("encoder.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight")
+    };
+    if config.layer_bias {
+        for layer in 0..config.layers as u16 {
+            let place = (layer, Role::LayerRelativeBias);
+            entries.stored_at(place, &name(layer), shape, Stored::Buckets(buckets));
+        }
+    } else {
+        entries.stored(Role::RelativeBias, &name(0), shape, Stored::Buckets(buckets));
+    }
     entries.global_norm(FINAL_NORM, "encoder.final_layer_norm");
     entries.layers("encoder.block", if config.gated { &GATED_LAYER } else { &PLAIN_LAYER });
     Ok(())

@@ -156,11 +156,15 @@ pub(super) fn tensors(
     let without = prefix.iter().filter(|(name, _)| *name == REGISTERS).map(|(_, rows)| rows).sum();
     let rows = config.max_tokens().unwrap_or(0);
     let stored = Stored::Positions { from, to, without };
+    // Positions without a name are none: the encoder has a relative bias in their place.
+    let stored = if names.positions.is_empty() { Stored::Zeros } else { stored };
     entries.rows(Role::PositionEmbedding, names.positions, rows, stored);
     if let Some(name) = names.norm_before {
         entries.global_norm(EMBEDDING_NORM, name);
     }
-    entries.global_norm(FINAL_NORM, names.norm);
+    if config.final_norm {
+        entries.global_norm(FINAL_NORM, names.norm);
+    }
     entries.layers(names.layers, &names.layer);
     Ok(())
 }

@@ -62,6 +62,9 @@ fn attend_tile(
     multiply(context, scores, scaled, panels.keys);
     for (row, position) in scores.chunks_exact_mut(key_rows).zip(queries.positions) {
         keys.add_bias(row, head, *position);
+        if cfg!(feature = "more-families") && context.config.causal {
+            keys.hide_later(row, *position);
+        }
         (context.kernels.softmax)(row);
     }
     let mixed = tile.context.part_mut(0..queries.len() * head_dim);

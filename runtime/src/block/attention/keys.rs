@@ -30,6 +30,9 @@ pub(crate) struct RelativeBias<'a> {
     pub(crate) table: &'a [f32],
     /// D.
     pub(crate) distance: usize,
+    /// Columns of the grid of patches whose distances count; 0 for those of positions.
+    #[cfg(feature = "more-families")]
+    pub(crate) grid_columns: usize,
 }
 
 impl Queries<'_> {
@@ -83,10 +86,27 @@ impl Keys<'_> {
             bias.add_to_scores(scores, head, query, self.positions);
         }
     }
+
+    /// Gives the keys behind one query no weight in the softmax of its scores. Its own key stays.
+    pub(super) fn hide_later(&self, scores: &mut [f32], query: u32) {
+        for (index, score) in scores.iter_mut().enumerate() {
+            if position_of(self.positions, index) > query as usize {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+/// The position of key `index`; without `positions` key j stands at position j.
+fn position_of(positions: Option<&[u32]>, index: usize) -> usize {
+    match positions {
+        Some(positions) => positions.get(index).copied().unwrap_or_default() as usize,
+        None => index,
+    }
 }
 
 impl RelativeBias<'_> {
-    /// Adds the bias of one query to its scores. Without `positions` key j stands at position j.
+    /// Adds the bias of one query to its scores.
     fn add_to_scores(
         &self,
         scores: &mut [f32],
@@ -94,16 +114,43 @@ impl RelativeBias<'_> {
         query: u32,
         positions: Option<&[u32]>,
     ) {
+        #[cfg(feature = "more-families")]
+        if self.grid_columns > 0 {
+            return self.add_of_grid(scores, head, query, positions);
+        }
         let (entries, last) = (2 * self.distance + 1, 2 * self.distance);
         let table = self.table.part(head.index * entries..(head.index + 1) * entries);
         for (index, score) in scores.iter_mut().enumerate() {
-            let key = match positions {
-                Some(positions) => positions.get(index).copied().unwrap_or_default() as usize,
-                None => index,
-            };
+            let key = position_of(positions, index);
             // The clamped distance from query to key, plus D.
             let ahead = (key + self.distance).saturating_sub(query as usize).min(last);
             *score += table.get(ahead).copied().unwrap_or_default();
+        }
+    }
+
+    /// The same of the grid of patches, with three entries for the class token before them.
+    #[cfg(feature = "more-families")]
+    fn add_of_grid(
+        &self,
+        scores: &mut [f32],
+        head: &HeadColumns,
+        query: u32,
+        positions: Option<&[u32]>,
+    ) {
+        let (columns, last) = (self.grid_columns.max(1), 2 * self.distance);
+        let table = self.table.part(head.index * (last + 4)..(head.index + 1) * (last + 4));
+        // Twice as many columns, less one: every distance of two patches is another number.
+        let place = |patch: usize| patch / columns * (2 * columns - 1) + patch % columns;
+        let query = (query as usize).checked_sub(1).map(place);
+        for (index, score) in scores.iter_mut().enumerate() {
+            let key = position_of(positions, index).checked_sub(1).map(place);
+            let entry = match (query, key) {
+                (Some(query), Some(key)) => (key + self.distance).saturating_sub(query).min(last),
+                (None, Some(_)) => last + 1,
+                (Some(_), None) => last + 2,
+                (None, None) => last + 3,
+            };
+            *score += table.get(entry).copied().unwrap_or_default();
         }
     }
 }
