@@ -260,8 +260,7 @@ fn tensors_that_several_files_hold_in_one_or_one_in_several_count_as_used() {
 #[test]
 fn encoders_that_are_no_point_in_the_configuration_say_why() {
     for (name, words) in [
-        ("modernbert", "its positions are rotary"),
-        ("dinov3_vit", "its positions are rotary"),
+        ("roformer", "its positions are rotary, in a form that is not read"),
         ("umt5", "every layer has a relative bias of its own"),
         ("gpt2", "it is a decoder"),
         ("swin", "only some of the others"),

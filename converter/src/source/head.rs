@@ -125,6 +125,9 @@ impl Source<'_> {
         let stems: BTreeSet<String> = found.iter().map(stem).collect();
         let stems: Vec<&str> = stems.iter().map(String::as_str).collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
+        if let Some(norm) = self.unused.iter().find(|name| *name == "head.norm.weight") {
+            return Err(format!("a norm, {norm}, stands in it; {ALONE}"));
+        }
         match stems[..] {
             ["classifier"] if trained || self.plain && !self.is_normed() => {
                 Ok((None, "classifier"))

@@ -15,6 +15,7 @@ mod positions;
 mod preprocessor;
 mod relative;
 pub(crate) mod roles;
+mod rotary;
 mod sentence;
 mod shards;
 mod task;

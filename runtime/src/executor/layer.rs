@@ -3,7 +3,7 @@
 use super::keys::LayerKeys;
 use super::pass::{Pass, task_input};
 use crate::block::{
-    Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
+    Keys, Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
     project_attended, rows_of,
 };
 use crate::memory::{Buffers, Scratch, typed};
@@ -20,20 +20,21 @@ use crate::tensor::{Matrix, Part};
 /// ```
 pub(super) fn forward(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, selected: Selected<'_>) {
     let keys = pass.project(layer, selected);
-    pass.attend(selected, keys);
+    pass.attend(layer, selected, keys);
     pass.transform(layer, selected);
     pass.update(layer, selected);
 }
 
 impl Pass<'_, '_> {
     /// Queries to their context, in place.
-    fn attend(&mut self, selected: Selected<'_>, keys: LayerKeys<'_>) {
+    fn attend(&mut self, layer: &Layer<'_>, selected: Selected<'_>, keys: LayerKeys<'_>) {
         let (config, width) = (self.context.config, self.context.config.attention_width());
         let table = self.globals.relative_bias;
         let bias = RelativeBias { table, distance: config.relative_distance };
         let bias = Some(bias).filter(|_| !table.is_empty());
         let Buffers { keys: key_rows, values, queries, .. } = &mut self.buffers;
         let keys = keys.lay_out(&self.context, selected, key_rows, values, bias);
+        let keys = Keys { distance: layer.block.attention.places.distance, ..keys };
         let rows = rows_of(queries, 0..selected.count, width);
         let queries = Queries { positions: selected.computed(), rows };
         attend(&self.context, self.scratch.reborrow(), queries, &keys);

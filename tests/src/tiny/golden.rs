@@ -54,7 +54,7 @@ pub struct Golden {
 }
 
 /// The golden packages of this version: their names, models and weight types.
-pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 13] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -65,6 +65,9 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 10] {
         ("t5-f32", Tiny::t5(), WeightType::F32),
         ("albert-int8", Tiny::albert(), WeightType::Int8),
         ("clip-f32", Tiny::clip(), WeightType::F32),
+        ("modernbert-int8", Tiny::modernbert(), WeightType::Int8),
+        ("modernbert-f32", Tiny::modernbert(), WeightType::F32),
+        ("dinov3-f32", Tiny::dinov3(), WeightType::F32),
         ("bert-heads-f32", Tiny::bert_heads(), WeightType::F32),
     ]
 }

@@ -4,7 +4,9 @@ use crate::source::error::{SourceError, TensorProblem};
 use crate::source::labels::class_names;
 use crate::source::tensors::TensorFile;
 use crate::source::{fields, names};
-use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
+use coda_runtime::config::{
+    Activation, Config, Embedding, LocalAttention, Named, Norm, NormPlacement, Rotary,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -182,6 +184,9 @@ impl<'f> Checkpoint<'f> {
             final_norm: false,
             int8_attention: false,
             shared_layers: false,
+            rotary: Rotary::default(),
+            local: LocalAttention::default(),
+            bare_first_layer: false,
         })
     }
 

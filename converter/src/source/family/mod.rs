@@ -9,14 +9,19 @@ mod clip;
 mod definition;
 mod deit;
 mod dinov2;
+mod dinov3;
 mod distilbert;
 mod electra;
 mod entries;
 mod entry;
+mod eurobert;
+mod modernbert;
 mod mpnet;
+mod nomic;
 mod prenorm;
 mod refused;
 mod roberta;
+mod rope;
 mod siglip;
 mod t5;
 mod vit;
@@ -34,7 +39,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 16] = [
+static FAMILIES: [&Family; 20] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -51,6 +56,10 @@ static FAMILIES: [&Family; 16] = [
     &dinov2::WITH_REGISTERS,
     &clip::FAMILY,
     &siglip::FAMILY,
+    &modernbert::FAMILY,
+    &nomic::FAMILY,
+    &eurobert::FAMILY,
+    &dinov3::FAMILY,
 ];
 
 /// The family of a `model_type`.

@@ -4,6 +4,7 @@ use super::super::workers::Split;
 use super::head::HeadColumns;
 use super::low_rank::PackedLowRank;
 use crate::tensor::{Matrix, MatrixMut, Part};
+use core::ops::Range;
 
 /// What queries attend to, whoever made it: a row for each token, all heads side by side.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ pub(crate) struct Keys<'k> {
     /// Position of each row, those of low rank included; without, row j is at position j.
     pub(crate) positions: Option<&'k [u32]>,
     pub(crate) bias: Option<RelativeBias<'k>>,
+    /// The largest distance of a key from its query; `None` for any. Then rows are in order of position.
+    pub(crate) distance: Option<usize>,
 }
 
 /// Rows that attend. Each is replaced by its context.
@@ -75,6 +78,18 @@ impl Keys<'_> {
     /// Rank of the low-rank keys; 0 for none.
     pub(super) fn rank(&self) -> usize {
         self.low_rank.map_or(0, |low_rank| low_rank.rank())
+    }
+
+    /// The rows of those keys that a query at `position` attends to; `None` for all.
+    pub(super) fn near(&self, position: u32) -> Option<Range<usize>> {
+        let distance = self.distance.filter(|_| cfg!(feature = "more-families"))?;
+        let (query, rows) = (position as usize, self.keys.rows());
+        let (first, behind) = (query.saturating_sub(distance), query.saturating_add(distance) + 1);
+        let row_at = |place: usize| match self.positions {
+            Some(positions) => positions.partition_point(|position| (*position as usize) < place),
+            None => place.min(rows),
+        };
+        Some(row_at(first)..row_at(behind))
     }
 
     /// Adds the relative bias of one query, if the model has one, to its scores with every key.
