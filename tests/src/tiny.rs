@@ -339,7 +339,7 @@ impl Tiny {
     pub fn modernbert() -> Self {
         let config = Config {
             gated: true,
-            rotary: Rotary { columns: 2, positions: 11, own_of_local: true },
+            rotary: Rotary { columns: 2, positions: 12, own_of_local: true },
             local: LocalAttention { distance: 2, period: 2 },
             bare_first_layer: true,
             ..ENCODER

@@ -234,6 +234,32 @@ fn what_stands_before_the_patches_keeps_its_places_in_another_grid() {
 }
 
 #[test]
+fn rotary_positions_and_local_attention_stay_what_they_are_in_int8() {
+    for name in ["modernbert", "nomic-bert", "eurobert", "dinov3"] {
+        let case = made_by_transformers(name);
+        let base = case.open().unwrap();
+        let smoothed = smooth(&base, WeightType::Int8).unwrap();
+        let bytes = pack_base(&smoothed, WeightType::Int8, "").unwrap().bytes;
+        let package = bytes.parse().unwrap();
+        let model = Model::dense(&package).unwrap();
+        assert!(model.config().int8_attention, "{name}");
+        let input = case.input();
+        let capacity = Capacity::any_budget(input.tokens(&model));
+        let mut session = Session::new(&model, capacity).unwrap();
+        let hidden = session.run(input.as_input(), Budget::Task, &mut (), |out| {
+            out.hidden.iter().flatten().map(|x| f64::from(*x)).collect::<Vec<_>>()
+        });
+        let pairs = || hidden.as_ref().unwrap().iter().zip(&case.hidden);
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        let squares: f64 = pairs().map(|(a, _)| a * a).sum();
+        let others: f64 = pairs().map(|(_, b)| b * b).sum();
+        let cosine = dot / (squares * others).sqrt();
+        println!("{name}: {cosine}");
+        assert!(cosine > 0.999, "{name}: {cosine}");
+    }
+}
+
+#[test]
 fn layers_that_share_their_weights_are_stored_once() {
     let base = made_by_transformers("albert").open().unwrap();
     let bytes = pack_base(&base, WeightType::F32, "").unwrap().bytes;

@@ -5,7 +5,9 @@ use super::table::{grouped, hex, table};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance};
 use coda_converter::say;
-use coda_runtime::config::{Config, Embedding, Gate, Named, Norm, NormPlacement, TaskConfig};
+use coda_runtime::config::{
+    Config, Embedding, Gate, LocalAttention, Named, Norm, NormPlacement, TaskConfig,
+};
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -89,13 +91,13 @@ type Fact = (&'static str, String);
 /// Where a part comes from.
 const PROVENANCE: &str = "provenance";
 
-fn input_words(embedding: Embedding) -> String {
+fn input_words(config: &Config) -> String {
     let with_norm = |norm| if norm { ", with a norm" } else { "" };
-    match embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, norm, projected } => {
-            let length = match positions {
-                0 => "of any length".to_owned(),
-                positions => format!("up to {positions}"),
+    match config.embedding {
+        Embedding::Tokens { vocabulary, token_types, norm, projected, .. } => {
+            let length = match config.max_tokens() {
+                None => "of any length".to_owned(),
+                Some(positions) => format!("up to {positions}"),
             };
             let width = match projected {
                 0 => String::new(),
@@ -130,9 +132,24 @@ fn numerics_words(config: &Config) -> String {
     };
     let (eps, activation) = (config.norm_eps, config.activation.name());
     let attention = if config.int8_attention { "int8" } else { "f32" };
+    let places = place_words(config);
     format!(
-        "{norm} {placement} each half of a layer, eps {eps:e}, {activation}, {attention} attention"
+        "{norm} {placement} each half of a layer, eps {eps:e}, {activation}, {attention} \
+         attention{places}"
     )
+}
+
+/// What attention asks of where tokens stand.
+fn place_words(config: &Config) -> String {
+    let rotary = match config.rotary.columns {
+        0 => String::new(),
+        columns => format!(" with rotary positions of {columns} columns"),
+    };
+    let LocalAttention { distance, period } = config.local;
+    match distance {
+        0 => rotary,
+        _ => format!("{rotary}, within {distance} tokens except in one of {period} layers"),
+    }
 }
 
 /// What a part says of itself.
@@ -178,7 +195,7 @@ fn config_facts(config: &Config) -> [Fact; 3] {
         "{} layers, d {}, {} heads of {}, feed-forward {}{gated}",
         config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
     );
-    let input = input_words(config.embedding);
+    let input = input_words(config);
     [("input", input), ("encoder", encoder), ("numerics", numerics_words(config))]
 }
 

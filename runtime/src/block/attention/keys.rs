@@ -122,3 +122,24 @@ impl RelativeBias<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_near_to_keys_by_their_positions_in_the_input_and_not_by_their_rows() {
+        let values = [0.0; 10];
+        let positions = [0, 3, 4, 6, 9];
+        let rows = |positions, distance, query| {
+            let (keys, values) = (Matrix::new(&values, 2), Matrix::new(&values, 2));
+            Keys { keys, values, low_rank: None, positions, bias: None, distance }.near(query)
+        };
+        for (query, near) in [(0, 0..1), (3, 1..3), (4, 1..4), (6, 2..4), (9, 4..5)] {
+            assert_eq!(rows(Some(&positions[..]), Some(2), query), Some(near), "{query}");
+        }
+        assert_eq!(rows(None, Some(2), 1), Some(0..4));
+        assert_eq!(rows(None, Some(9), 4), Some(0..5));
+        assert_eq!(rows(Some(&positions[..]), None, 4), None);
+    }
+}
