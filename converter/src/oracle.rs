@@ -434,11 +434,11 @@ impl<'b> Builder<'b> {
         let first = self.wire("first of pairs", Slice::new(2, 0, half), &[x])?;
         let second = self.wire("second of pairs", Slice::new(2, half, columns), &[x])?;
         let mut product = |a, b| self.wire("turning", mul(), &[a, b]);
-        let [ac, bs] = [product(first, cos)?, product(second, sin)?];
-        let [bc, as_] = [product(second, cos)?, product(first, sin)?];
+        let [a_cos, b_sin] = [product(first, cos)?, product(second, sin)?];
+        let [b_cos, a_sin] = [product(second, cos)?, product(first, sin)?];
         let turned = [
-            self.wire("turned first", sub(), &[ac, bs])?,
-            self.wire("turned second", add(), &[bc, as_])?,
+            self.wire("turned first", sub(), &[a_cos, b_sin])?,
+            self.wire("turned second", add(), &[b_cos, a_sin])?,
         ];
         let rest = self.wire("not turned", Slice::new(2, columns, config.head_dim), &[x])?;
         let parts = [turned[0], turned[1], rest];

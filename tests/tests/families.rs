@@ -234,6 +234,28 @@ fn what_stands_before_the_patches_keeps_its_places_in_another_grid() {
 }
 
 #[test]
+fn gte_gives_the_reference_and_refuses_code_and_scaling_that_are_not_its_own() {
+    let reference = case("gte");
+    let base = reference.open().unwrap();
+    assert!(base.unused.is_empty());
+    reference.check(&base);
+    for (field, value) in [
+        ("auto_map", json!({ "AutoModel": "some/where--modeling.OtherModel" })),
+        ("rope_scaling", json!({ "type": "ntk", "factor": 2.0, "mixed_b": 0.5 })),
+        ("rope_scaling", json!({ "type": "linear", "factor": 2.0 })),
+        ("rope_theta", json!(0)),
+        ("logn_attention_scale", json!(true)),
+        ("position_embedding_type", json!("absolute")),
+        ("pack_qkv", json!(false)),
+    ] {
+        let mut case = case("gte");
+        case.config[field] = value;
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains(&format!("{field} = ")), "{error}");
+    }
+}
+
+#[test]
 fn rotary_positions_and_local_attention_stay_what_they_are_in_int8() {
     for name in ["modernbert", "nomic-bert", "eurobert", "dinov3"] {
         let case = made_by_transformers(name);

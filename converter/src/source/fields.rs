@@ -81,7 +81,8 @@ pub static FIELDS: &[Fields] = &[
          use_shared_relative_position_bias use_mean_pooling \
          vision_config text_config projection_dim vision_use_head projection_size \
          num_mel_bins frequency_stride time_stride max_length \
-         head_dim num_key_value_heads rms_norm_eps use_task_id input_embedding_size",
+         head_dim num_key_value_heads rms_norm_eps use_task_id input_embedding_size pack_qkv \
+         layer_norm_type",
     ),
     refused("position_embedding_type", "\"absolute\"", "supported are absolute positions"),
     refused("is_decoder", "false", "supported are encoders, whose tokens see all others"),
@@ -116,7 +117,8 @@ pub static FIELDS: &[Fields] = &[
     refused("alibi use_alibi", "false", "supported are absolute positions"),
     Fields { file: CONFIG, fate: Fate::Same("hidden_size"), names: "embedding_size" },
     refused(
-        "causal parallel_block parallel_block_tied_norm scale_attn_by_inverse_layer_idx use_rms_norm",
+        "causal parallel_block parallel_block_tied_norm scale_attn_by_inverse_layer_idx use_rms_norm \
+         logn_attention_scale",
         "false",
         "supported are encoders in which no such thing is done",
     ),
@@ -153,7 +155,7 @@ pub static FIELDS: &[Fields] = &[
          use_flash_attn use_memory_efficient_attention unpad_inputs use_xformers fused_bias_fc \
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
-         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy",
+         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1",
     ),
     read(
         TOKENIZER,

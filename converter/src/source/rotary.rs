@@ -8,10 +8,26 @@ use std::f32::consts::TAU;
 pub(super) struct Angles {
     /// Columns of a head that are turned.
     pub(super) columns: usize,
-    /// The largest wave length is about so many positions.
-    pub(super) theta: f64,
+    /// How fast each pair turns.
+    pub(super) rates: Rates,
     /// What the positions are.
     pub(super) places: Places,
+}
+
+/// How fast pairs turn: pair i of n by `1 / (theta factor)^(i / n)`, and that by a root of the factor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    /// The largest wave length is about so many positions.
+    pub(super) theta: f64,
+    /// How many times longer texts may be than those of the training (NTK); 1 for as long.
+    pub(super) factor: f64,
+}
+
+impl Rates {
+    /// Those of the training.
+    pub(super) const fn plain(theta: f64) -> Self {
+        Self { theta, factor: 1.0 }
+    }
 }
 
 /// What positions are.
@@ -56,11 +72,13 @@ impl Angles {
         }
     }
 
-    /// `1 / theta^(i / count)`.
+    /// The rate of each of `count` pairs.
     fn rates(&self, count: usize) -> Vec<f32> {
-        let theta = f64::from(self.theta as f32);
-        let power = |i: usize| theta.powf(f64::from((i as f64 / count as f64) as f32)) as f32;
-        (0..count).map(|i| 1.0 / power(i)).collect()
+        let Rates { theta, factor } = self.rates;
+        let base = f64::from((theta * factor) as f32);
+        let slower = factor.powf(2.0 / self.columns as f64) as f32;
+        let power = |i: usize| base.powf(f64::from((i as f64 / count as f64) as f32)) as f32;
+        (0..count).map(|i| 1.0 / power(i) / slower).collect()
     }
 }
 
@@ -70,7 +88,8 @@ mod tests {
 
     #[test]
     fn tokens_turn_by_their_position_and_each_pair_slower_than_the_one_before() {
-        let table = Angles { columns: 4, theta: 100.0, places: Places::Line(3) }.table();
+        let table =
+            Angles { columns: 4, rates: Rates::plain(100.0), places: Places::Line(3) }.table();
         let expected = [[0.0f64, 0.0], [1.0, 0.1], [2.0, 0.2]]
             .map(|[a, b]| [a.cos() as f32, b.cos() as f32, a.sin() as f32, b.sin() as f32]);
         let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
@@ -81,7 +100,7 @@ mod tests {
     #[test]
     fn patches_turn_by_line_and_column_and_what_stands_before_them_does_not() {
         let places = Places::Patches { grid: Grid { rows: 1, columns: 2 }, prefix: 1 };
-        let table = Angles { columns: 4, theta: 100.0, places }.table();
+        let table = Angles { columns: 4, rates: Rates::plain(100.0), places }.table();
         assert_eq!(table[..4], [1.0, 1.0, 0.0, 0.0]);
         // The middle line is at 0, the columns at -1/2 and 1/2 of a whole turn.
         let expected = [1.0f32, -1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0];

@@ -1,4 +1,4 @@
-//! DINOv3: a ViT with registers whose patches have rotary positions, by line and column.
+//! `DINOv3`: a ViT with registers whose patches have rotary positions, by line and column.
 
 use super::checkpoint::Checkpoint;
 use super::definition::{Family, embedding};
@@ -18,9 +18,9 @@ pub(super) const FAMILY: Family = Family {
     tensors: |checkpoint, entries| {
         vit::tensors(checkpoint, entries, &NAMES)?;
         let otherwise = checkpoint.get("rope_theta")?.unwrap_or(100.0);
-        let theta = rope::theta(checkpoint, None, otherwise)?;
+        let rates = rope::rates(checkpoint, None, otherwise)?;
         if let Some(places) = vit::places(entries.config()) {
-            entries.rotary(Role::Rotary, theta, places);
+            entries.rotary(Role::Rotary, rates, places);
         }
         Ok(())
     },

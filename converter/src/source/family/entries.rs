@@ -5,7 +5,7 @@ use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, GATE, KEY, OUTPUT,
     PROJECTION, QUERY, Roles, VALUE,
 };
-use crate::source::rotary::{Angles, Places};
+use crate::source::rotary::{Angles, Places, Rates};
 use crate::source::tensors::Place;
 use coda_runtime::config::{Config, Embedding, Norm, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -99,9 +99,9 @@ impl<'c> Entries<'c> {
     }
 
     /// A table of angles, which no file has.
-    pub(super) fn rotary(&mut self, role: Role, theta: f64, places: Places) {
+    pub(super) fn rotary(&mut self, role: Role, rates: Rates, places: Places) {
         let Rotary { columns, positions, .. } = self.config.rotary;
-        let angles = Angles { columns, theta, places };
+        let angles = Angles { columns, rates, places };
         self.stored(role, role.name(), [positions, columns], Stored::Angles(angles));
     }
 

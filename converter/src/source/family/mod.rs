@@ -15,6 +15,7 @@ mod electra;
 mod entries;
 mod entry;
 mod eurobert;
+mod gte;
 mod modernbert;
 mod mpnet;
 mod nomic;
@@ -39,7 +40,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 20] = [
+static FAMILIES: [&Family; 21] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -59,6 +60,7 @@ static FAMILIES: [&Family; 20] = [
     &modernbert::FAMILY,
     &nomic::FAMILY,
     &eurobert::FAMILY,
+    &gte::FAMILY,
     &dinov3::FAMILY,
 ];
 

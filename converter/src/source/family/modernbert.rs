@@ -7,6 +7,7 @@ use super::entries::{Entries, LayerNames};
 use super::rope;
 use crate::source::error::SourceError;
 use crate::source::roles::{EMBEDDING_NORM, EXPAND, FINAL_NORM, GATE};
+use crate::source::rotary::Rates;
 use coda_runtime::config::{Config, Embedding, LocalAttention, NormPlacement, Rotary};
 use coda_runtime::format::{Role, limits};
 
@@ -43,8 +44,8 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     };
     let config = rope::turned(checkpoint, checkpoint.encoder(embedding, &bert::SIZES)?)?;
     let local = local(checkpoint)?;
-    let [global, near] = thetas(checkpoint)?;
-    let own_of_local = local.distance > 0 && global != near;
+    let [global, near] = rates(checkpoint)?;
+    let own_of_local = local.distance > 0 && global.theta != near.theta;
     Ok(Config {
         norm_eps: checkpoint.get("norm_eps")?.unwrap_or(1e-5_f64) as f32,
         placement: NormPlacement::Pre,
@@ -58,12 +59,12 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     })
 }
 
-/// The bases of the angles where layers attend to all, and locally.
-fn thetas(checkpoint: &Checkpoint<'_>) -> Result<[f64; 2], SourceError> {
+/// How fast pairs turn where layers attend to all, and locally.
+fn rates(checkpoint: &Checkpoint<'_>) -> Result<[Rates; 2], SourceError> {
     let otherwise = checkpoint.get("global_rope_theta")?.unwrap_or(160_000.0);
-    let global = rope::theta(checkpoint, Some("full_attention"), otherwise)?;
+    let global = rope::rates(checkpoint, Some("full_attention"), otherwise)?;
     let otherwise = checkpoint.get("local_rope_theta")?.unwrap_or(10_000.0);
-    Ok([global, rope::theta(checkpoint, Some("sliding_attention"), otherwise)?])
+    Ok([global, rope::rates(checkpoint, Some("sliding_attention"), otherwise)?])
 }
 
 /// Half the window, which both its ends belong to.
@@ -109,7 +110,7 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     entries.global_norm(EMBEDDING_NORM, "embeddings.norm");
     entries.global_norm(FINAL_NORM, "final_norm");
     entries.layers("layers", &LAYER);
-    let [global, near] = thetas(checkpoint)?;
+    let [global, near] = rates(checkpoint)?;
     rope::table(entries, Role::Rotary, global);
     if config.rotary.own_of_local {
         rope::table(entries, Role::LocalRotary, near);

@@ -86,11 +86,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
 
 /// The settings of its own code that the runtime has no form for; `auto_map` may name that code.
 fn check(checkpoint: &Checkpoint<'_>) -> Result<(), SourceError> {
-    let map = checkpoint.get::<Map<String, Value>>("auto_map")?.unwrap_or_default();
-    let own = |class: &Value| class.as_str().is_some_and(|class| class.contains(".NomicBert"));
-    if let Some(class) = map.values().find(|class| !own(class)) {
-        return Err(checkpoint.refuse("auto_map", class, "supported are the classes NomicBert..."));
-    }
+    checkpoint.check_code(".NomicBert", "supported are the classes NomicBert...")?;
     for field in ["prenorm", "rotary_emb_interleaved"] {
         if checkpoint.get(field)? == Some(true) {
             return Err(checkpoint.refuse(field, true, "supported is false"));
@@ -124,6 +120,6 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     entries.global_norm(EMBEDDING_NORM, "emb_ln");
     entries.layers("encoder.layers", &LAYER);
     let otherwise = checkpoint.get("rope_theta")?.unwrap_or(1000.0);
-    rope::table(entries, Role::Rotary, rope::theta(checkpoint, None, otherwise)?);
+    rope::table(entries, Role::Rotary, rope::rates(checkpoint, None, otherwise)?);
     Ok(())
 }

@@ -3,7 +3,7 @@
 /// Names in `model_type`, and the reason.
 static REFUSED: [(&str, &str); 8] = [
     (
-        "new gte neobert roformer esm jina_embeddings_v3",
+        "gte neobert roformer esm jina_embeddings_v3",
         "its positions are rotary, in a form that is not read",
     ),
     (

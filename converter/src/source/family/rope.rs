@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
 use crate::source::error::SourceError;
-use crate::source::rotary::Places;
+use crate::source::rotary::{Places, Rates};
 use coda_runtime::config::{Config, Rotary};
 use coda_runtime::format::Role;
 use serde_json::Value;
@@ -24,16 +24,16 @@ pub(super) fn turned(checkpoint: &Checkpoint<'_>, config: Config) -> Result<Conf
 }
 
 /// The table of the tokens of a text.
-pub(super) fn table(entries: &mut Entries<'_>, role: Role, theta: f64) {
-    entries.rotary(role, theta, Places::Line(entries.config().rotary.positions));
+pub(super) fn table(entries: &mut Entries<'_>, role: Role, rates: Rates) {
+    entries.rotary(role, rates, Places::Line(entries.config().rotary.positions));
 }
 
-/// The base of the wave lengths: that of `rope_parameters`, or of its `part`, else `otherwise`.
-pub(super) fn theta(
+/// How fast pairs turn, by the base of the wave lengths: that of `rope_parameters`, or of its `part`, else `otherwise`.
+pub(super) fn rates(
     checkpoint: &Checkpoint<'_>,
     part: Option<&str>,
     otherwise: f64,
-) -> Result<f64, SourceError> {
+) -> Result<Rates, SourceError> {
     for field in ["rope_scaling", "rope_parameters"] {
         let whole = checkpoint.get::<Value>(field)?.unwrap_or_default();
         let own = part.and_then(|part| whole.get(part)).unwrap_or(&whole);
@@ -42,9 +42,9 @@ pub(super) fn theta(
     let whole = checkpoint.get::<Value>("rope_parameters")?.unwrap_or_default();
     let own = part.map_or(Some(&whole), |part| whole.get(part));
     match own.and_then(|own| own.get("rope_theta")).filter(|found| !found.is_null()) {
-        None => checked(checkpoint, "rope_theta", otherwise),
+        None => checked(checkpoint, "rope_theta", otherwise).map(Rates::plain),
         Some(found) => match found.as_f64() {
-            Some(theta) => checked(checkpoint, "rope_parameters", theta),
+            Some(theta) => checked(checkpoint, "rope_parameters", theta).map(Rates::plain),
             None => Err(checkpoint.refuse("rope_parameters", found, THETA)),
         },
     }
@@ -52,7 +52,8 @@ pub(super) fn theta(
 
 const THETA: &str = "the base of rotary positions must be a number of at least 1";
 
-fn checked(
+/// A base as it may be.
+pub(super) fn checked(
     checkpoint: &Checkpoint<'_>,
     field: &'static str,
     theta: f64,

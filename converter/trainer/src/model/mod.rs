@@ -53,7 +53,8 @@ impl Model {
         is_trained: impl Fn(Place) -> bool,
         dtype: DType,
     ) -> Result<Self> {
-        if config.rotary != Rotary::default() || config.local != LocalAttention::default() {
+        let plain = config.rotary == Rotary::default() && config.local == LocalAttention::default();
+        if !plain || config.bare_first_layer {
             candle_core::bail!("the trainer does not compute rotary positions and local attention");
         }
         let mut model = Self {
