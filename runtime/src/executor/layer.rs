@@ -34,7 +34,10 @@ impl Pass<'_, '_> {
         let bias = Some(bias).filter(|_| !table.is_empty());
         let Buffers { keys: key_rows, values, queries, .. } = &mut self.buffers;
         let keys = keys.lay_out(&self.context, selected, key_rows, values, bias);
-        let keys = Keys { distance: layer.block.attention.places.distance, ..keys };
+        let keys = match cfg!(feature = "more-families") {
+            true => Keys { distance: layer.block.attention.places.distance, ..keys },
+            false => keys,
+        };
         let rows = rows_of(queries, 0..selected.count, width);
         let queries = Queries { positions: selected.computed(), rows };
         attend(&self.context, self.scratch.reborrow(), queries, &keys);
