@@ -45,6 +45,8 @@ T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "voc
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
 # The last id, 3, is that of the end of a text.
 CLIP_TEXT, CLIP_IDS = TEXT | {"eos_token_id": 3}, [0, 11, 5, 15, 7, 9, 3]
+MODERN = TEXT | {"num_hidden_layers": 4, "local_attention": 4, "pad_token_id": 0}
+EURO = TEXT | {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
 MEAN, STD = 0.5, 0.25
 
 
@@ -147,11 +149,25 @@ CASES = [
     text("t5-gated", "T5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
     text("mt5", "MT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}, fixture=False),
     text("umt5", "UMT5EncoderModel", T5 | {"feed_forward_proj": "gated-gelu"}),
-    text("modernbert", "ModernBertModel", SIZES | {"vocab_size": 16, "pad_token_id": 0},
-         refused=["modernbert", "rotary"]),
-    text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}, refused=["nomic_bert", "rotary"]),
-    text("eurobert", "EuroBertModel", TEXT | {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1},
-         refused=["eurobert", "rotary"]),
+    text("modernbert", "ModernBertModel", MODERN),
+    text("modernbert-one-angle", "ModernBertModel",
+         MODERN | {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "rope_parameters": {
+             kind: {"rope_type": "default", "rope_theta": 50.0}
+             for kind in ("full_attention", "sliding_attention")}}),
+    text("modernbert-global", "ModernBertModel", MODERN | {"layer_types": ["full_attention"] * 4},
+         fixture=False),
+    text("modernbert-pattern", "ModernBertModel",
+         MODERN | {"layer_types": ["sliding_attention"] + ["full_attention"] * 3},
+         refused=["layer_types = sliding_attention, full_attention"]),
+    text("modernbert-scaled", "ModernBertModel", MODERN | {"rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}},
+         refused=["rope_parameters = ", "linear"]),
+    text("modernbert-classifier", "ModernBertForSequenceClassification", MODERN,
+         refused=["head.norm.weight"]),
+    text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}),
+    text("eurobert", "EuroBertModel", EURO),
+    text("eurobert-shared-keys", "EuroBertModel", EURO | {"num_key_value_heads": 1},
+         refused=["num_key_value_heads = 1"]),
     text("deberta", "DebertaModel", refused=["model_type = deberta ", "relative position"]),
     text("deberta-v2", "DebertaV2Model", refused=["deberta-v2", "relative position"]),
     text("xlnet", "XLNetModel", {"vocab_size": 16, "d_model": D, "n_layer": 2, "n_head": 2, "d_inner": 12},
@@ -182,7 +198,12 @@ CASES = [
     image("dinov2-swiglu", "Dinov2Model", DINO | {"use_swiglu_ffn": True}, class_head=True),
     image("dinov2-registers", "Dinov2WithRegistersModel", DINO | {"num_register_tokens": 3},
           class_head=True),
-    image("dinov3", "DINOv3ViTModel", IMAGE, refused=["dinov3_vit", "rotary"]),
+    image("dinov3", "DINOv3ViTModel", IMAGE | {"num_register_tokens": 2}, post="norm", class_head=True),
+    image("dinov3-gated", "DINOv3ViTModel",
+          IMAGE | {"image_size": 6, "num_attention_heads": 1, "use_gated_mlp": True, "hidden_act": "silu",
+                   "layerscale_value": 0.5, "key_bias": True, "mlp_bias": False}, post="norm", class_head=True),
+    image("dinov3-odd", "DINOv3ViTModel", IMAGE | {"num_attention_heads": 4},
+          refused=["num_attention_heads = 4"]),
     image("beit", "BeitModel", BEIT, pooler=True),
     image("beit-classifier", "BeitForImageClassification", BEIT | {"num_labels": 3}, logits=True),
     image("beit-shared", "BeitModel", IMAGE | {"use_shared_relative_position_bias": True}, pooler=True),

@@ -10,7 +10,7 @@ use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, KEY,
     OUTPUT, PATCH, PROJECTION, QUERY, Roles, VALUE,
 };
-use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
+use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::PatchGrid;
 use std::sync::Arc;
@@ -318,9 +318,11 @@ impl<'b> Builder<'b> {
                 if projected > 0 { self.linear(sum, PROJECTION, [d, projected]) } else { Ok(sum) }
             }
             Embedding::Patches { channels, patch, prefix_tokens, norm, .. } => {
-                let rows = self.patch_rows(channels * patch * patch, prefix_tokens)?;
+                let mut sum = self.patch_rows(channels * patch * patch, prefix_tokens)?;
                 let shape = [self.tokens, self.config.hidden];
-                let sum = self.add_rows(rows, Role::PositionEmbedding, shape, self.tokens)?;
+                if self.config.rotary.columns == 0 {
+                    sum = self.add_rows(sum, Role::PositionEmbedding, shape, self.tokens)?;
+                }
                 if norm { self.norm(sum, EMBEDDING_NORM) } else { Ok(sum) }
             }
         }
@@ -365,9 +367,15 @@ impl<'b> Builder<'b> {
 
     fn before(&mut self, x: OutletId, update: &Update) -> Wire {
         match self.config.placement {
+            NormPlacement::Pre if self.is_bare(update) => Ok(x),
             NormPlacement::Pre => self.norm(x, update.norm),
             NormPlacement::Post => Ok(x),
         }
+    }
+
+    /// Nothing stands before the attention of the first layer.
+    fn is_bare(&self, update: &Update) -> bool {
+        self.config.bare_first_layer && self.layer == 0 && update.norm == ATTENTION_NORM
     }
 
     /// Adds the change, times its LayerScale if there is one, to the residual.
@@ -386,6 +394,7 @@ impl<'b> Builder<'b> {
     fn attention(&mut self, x: OutletId) -> Wire {
         let config = self.config;
         let (query, key) = (self.heads(x, QUERY)?, self.heads(x, KEY)?);
+        let (query, key) = (self.turned(query)?, self.turned(key)?);
         let products = self.einsum("scores", "nhe,mhe->hnm", [query, key])?;
         let scale = self.scalar(config.attention_scale, 3)?;
         let mut scores = self.wire("scaled scores", mul(), &[products, scale])?;
@@ -395,6 +404,10 @@ impl<'b> Builder<'b> {
         if config.causal {
             let mask = self.mask_of_later()?;
             scores = self.wire("causal scores", add(), &[scores, mask])?;
+        }
+        if let Some(distance) = self.config.local.distance_of(self.layer.into()) {
+            let mask = self.local_mask(distance)?;
+            scores = self.wire("near scores", add(), &[scores, mask])?;
         }
         let softmax = Softmax::new(tvec![2], None, SoftmaxKind::Softmax);
         let weights = self.wire("softmax", softmax, &[scores])?;
@@ -411,6 +424,50 @@ impl<'b> Builder<'b> {
         let width = config.attention_width();
         let rows = self.linear(x, roles, [width, config.hidden])?;
         self.reshape(rows, &[width], &[config.heads, config.head_dim])
+    }
+
+    /// Queries or keys, `[n, heads, head_dim]`, with their pairs of columns turned by rotary positions.
+    fn turned(&mut self, x: OutletId) -> Wire {
+        let (config, n) = (self.config, self.tokens);
+        let Rotary { columns, own_of_local, .. } = config.rotary;
+        if columns == 0 {
+            return Ok(x);
+        }
+        let is_local = config.local.distance_of(self.layer.into()).is_some();
+        let role = if own_of_local && is_local { Role::LocalRotary } else { Role::Rotary };
+        let (table, half) = (self.rotary_table(role)?, columns / 2);
+        let rows = || table.chunks_exact(columns).take(n);
+        let cosines: Vec<f32> = rows().flat_map(|row| &row[..half]).copied().collect();
+        let sines: Vec<f32> = rows().flat_map(|row| &row[half..]).copied().collect();
+        let cos = self.constant("cosines", &[n, 1, half], &cosines)?;
+        let sin = self.constant("sines", &[n, 1, half], &sines)?;
+        let first = self.wire("first of pairs", Slice::new(2, 0, half), &[x])?;
+        let second = self.wire("second of pairs", Slice::new(2, half, columns), &[x])?;
+        let mut product = |a, b| self.wire("turning", mul(), &[a, b]);
+        let [a_cos, b_sin] = [product(first, cos)?, product(second, sin)?];
+        let [b_cos, a_sin] = [product(second, cos)?, product(first, sin)?];
+        let turned = [
+            self.wire("turned first", sub(), &[a_cos, b_sin])?,
+            self.wire("turned second", add(), &[b_cos, a_sin])?,
+        ];
+        let rest = self.wire("not turned", Slice::new(2, columns, config.head_dim), &[x])?;
+        let parts = [turned[0], turned[1], rest];
+        let count = if columns < config.head_dim { 3 } else { 2 };
+        self.wire("turned", TypedConcat::new(2), &parts[..count])
+    }
+
+    /// A table of angles, which belongs to no layer.
+    fn rotary_table(&self, role: Role) -> Result<&'b [f32], OracleError> {
+        let Rotary { columns, positions, .. } = self.config.rotary;
+        self.checked_at(GLOBAL_LAYER, role, [positions, columns])
+    }
+
+    /// What is added to scores, `[1, n, n]`: next to nothing is left of a key that is too far away.
+    fn local_mask(&mut self, distance: usize) -> Wire {
+        let n = self.tokens;
+        let entry = |at: usize| if (at / n).abs_diff(at % n) <= distance { 0.0 } else { -1e9 };
+        let mask: Vec<f32> = (0..n * n).map(entry).collect();
+        self.constant("local mask", &[1, n, n], &mask)
     }
 
     /// Row i, column j of a head is the table's entry `clamp(j - i, -D, D) + D`.
@@ -603,7 +660,15 @@ impl<'b> Builder<'b> {
     }
 
     fn checked(&self, role: Role, expected: [usize; 2]) -> Result<&'b [f32], OracleError> {
-        let layer = self.layer;
+        self.checked_at(self.layer, role, expected)
+    }
+
+    fn checked_at(
+        &self,
+        layer: u16,
+        role: Role,
+        expected: [usize; 2],
+    ) -> Result<&'b [f32], OracleError> {
         let tensor = self.base.tensor(role, layer).ok_or(OracleError::Missing { role, layer })?;
         if tensor.shape != expected || tensor.values.len() != expected[0] * expected[1] {
             let found = tensor.shape.clone();

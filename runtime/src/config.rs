@@ -51,6 +51,42 @@ pub struct Config {
     pub int8_attention: bool,
     /// Every layer has the weights of layer 0, which alone are stored (ALBERT).
     pub shared_layers: bool,
+    /// Queries and keys are turned by angles of their position.
+    pub rotary: Rotary,
+    /// Layers whose tokens attend to those near them alone.
+    pub local: LocalAttention,
+    /// The attention of layer 0 reads X itself, in a pre-norm encoder (`ModernBERT`).
+    pub bare_first_layer: bool,
+}
+
+/// Rotary positions: in each head column i and column `i + columns / 2` of a query or key are one pair,
+/// `(a, b)` becoming `(a cos - b sin, b cos + a sin)`. A table has the cosines and sines of each position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotary {
+    /// Columns of each head that are turned, the first ones, an even number; 0 for none.
+    pub columns: usize,
+    /// Rows of the table, also the longest input; 0 for none.
+    pub positions: usize,
+    /// Layers of local attention have a table of their own.
+    pub own_of_local: bool,
+}
+
+/// Local attention: in most layers a token attends to those at a distance of at most `distance`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAttention {
+    /// The largest distance, in tokens; 0 where every layer attends to all tokens.
+    pub distance: usize,
+    /// Layers 0, `period`, `2 period` and so on attend to all tokens, the others do not; 0 for none.
+    pub period: usize,
+}
+
+impl LocalAttention {
+    /// The largest distance at which tokens of layer `index` attend to each other; `None` for any.
+    #[must_use]
+    pub const fn distance_of(&self, index: usize) -> Option<usize> {
+        let local = self.distance > 0 && !index.is_multiple_of(self.period);
+        if local { Some(self.distance) } else { None }
+    }
 }
 
 /// How a token enters the encoder.
@@ -160,9 +196,14 @@ impl Config {
     /// Longest input in tokens, when the architecture bounds it.
     #[must_use]
     pub const fn max_tokens(&self) -> Option<usize> {
+        let turned = if cfg!(feature = "more-families") { self.rotary.positions } else { 0 };
         match self.embedding {
-            Embedding::Tokens { positions: 0, .. } => None,
-            Embedding::Tokens { positions, .. } => Some(positions),
+            Embedding::Tokens { positions: 0, .. } if turned == 0 => None,
+            Embedding::Tokens { positions: 0, .. } => Some(turned),
+            Embedding::Tokens { positions, .. } if turned == 0 || turned > positions => {
+                Some(positions)
+            }
+            Embedding::Tokens { .. } => Some(turned),
             Embedding::Patches { height, width, patch, prefix_tokens, .. } => {
                 let side = if patch == 0 { 1 } else { patch };
                 Some((height / side) * (width / side) + prefix_tokens)

@@ -107,6 +107,14 @@ impl<'a> Matrix<'a> {
         Matrix { data, ..*self }
     }
 
+    /// Rows of a range, as far as they are there.
+    #[must_use]
+    pub fn row_range(&self, rows: Range<usize>) -> Matrix<'a> {
+        let end = rows.end.saturating_mul(self.stride).min(self.data.len());
+        let start = rows.start.saturating_mul(self.stride).min(end);
+        Matrix { data: self.data.get(start..end).unwrap_or_default(), ..*self }
+    }
+
     /// All rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let columns = self.columns;

@@ -146,6 +146,46 @@ def roberta():
     return {"config": config, "shapes": shapes, "ids": ids, "hidden": x}
 
 
+def turned(x, rates):
+    """Column i and i + half of each head, turned by position times rate i; `[tokens, heads, columns]`."""
+    angles = np.arange(len(x))[:, None, None] * rates
+    a, b = np.split(x, 2, axis=-1)
+    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], -1)
+
+
+def gte():
+    """`NewModel` of Alibaba-NLP/new-impl: packed projections, up before gate, NTK-scaled rotary positions."""
+    shapes = {"new.embeddings.word_embeddings.weight": (16, D),
+              "new.embeddings.token_type_embeddings.weight": (1, D), **norm_shapes("new.embeddings.LayerNorm")}
+    for i in range(LAYERS):
+        p = f"new.encoder.layer.{i}."
+        shapes |= map_shapes(p + "attention.qkv_proj", 3 * D, D) | map_shapes(p + "attention.o_proj", D, D)
+        shapes |= map_shapes(p + "mlp.down_proj", D, WIDE) | norm_shapes(p + "attn_ln") | norm_shapes(p + "mlp_ln")
+        shapes[p + "mlp.up_gate_proj.weight"] = (2 * WIDE, D)
+    config = {
+        "model_type": "new", "hidden_size": D, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+        "intermediate_size": WIDE, "vocab_size": 16, "max_position_embeddings": 9, "type_vocab_size": 1,
+        "hidden_act": "gelu", "layer_norm_eps": 1e-12, "layer_norm_type": "layer_norm", "pack_qkv": True,
+        "position_embedding_type": "rope", "rope_theta": 50.0, "rope_scaling": {"type": "ntk", "factor": 2.0},
+        "auto_map": {"AutoModel": "Alibaba-NLP/new-impl--modeling.NewModel"},
+    }
+    ids, w, width = [0, 11, 5, 15, 7, 9, 2], weights(shapes), D // HEADS
+    rates = (50.0 * 2.0) ** (-np.arange(0, width, 2) / width) / 2.0 ** (2 / width)
+    x = w["new.embeddings.word_embeddings.weight"][ids] + w["new.embeddings.token_type_embeddings.weight"][0]
+    x = norm(w, "new.embeddings.LayerNorm", x, 1e-12)
+    for i in range(LAYERS):
+        p = f"new.encoder.layer.{i}."
+        q, k, v = (part.reshape(len(x), HEADS, -1) for part in np.split(linear(w, p + "attention.qkv_proj", x), 3, -1))
+        scores = np.einsum("qhe,khe->hqk", turned(q, rates), turned(k, rates)) / math.sqrt(width)
+        share = np.exp(scores - scores.max(-1, keepdims=True))
+        share /= share.sum(-1, keepdims=True)
+        mixed = np.einsum("hqk,khe->qhe", share, v).reshape(len(x), D)
+        x = norm(w, p + "attn_ln", x + linear(w, p + "attention.o_proj", mixed), 1e-12)
+        up, gate = np.split(x @ w[p + "mlp.up_gate_proj.weight"].T, 2, -1)
+        x = norm(w, p + "mlp_ln", x + linear(w, p + "mlp.down_proj", gelu(gate) * up), 1e-12)
+    return {"config": config, "shapes": shapes, "ids": ids, "hidden": x}
+
+
 def vit(height, width, class_token):
     maps = [f"attention.attention.{m}" for m in ("query", "key", "value")]
     maps += ["attention.output.dense", "intermediate.dense", "output.dense"]
@@ -196,6 +236,7 @@ def plain(value):
 CASES = {
     "distilbert": distilbert(),
     "roberta": roberta(),
+    "gte": gte(),
     "vit-rectangle": vit(4, 8, True),
     "vit-without-class-token": vit(4, 4, False),
 }

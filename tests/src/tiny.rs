@@ -12,9 +12,9 @@ use coda_converter::similarity::Similarity;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, FloatTensor, Task, TextSettings, TokenizerFiles};
 use coda_runtime::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Norm,
-    NormPlacement, Pooling, Poolings, Reading, RouterInput, Routing, StageActivation, Stages,
-    TaskConfig,
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, LocalAttention,
+    Norm, NormPlacement, Pooling, Poolings, Reading, Rotary, RouterInput, Routing, StageActivation,
+    Stages, TaskConfig,
 };
 use coda_runtime::executor::{Input, Output};
 use coda_runtime::format::{GLOBAL_LAYER, PackageKind, Role};
@@ -58,7 +58,14 @@ pub const ENCODER: Config = Config {
     final_norm: true,
     int8_attention: false,
     shared_layers: false,
+    rotary: NOT_TURNED,
+    local: EVERYWHERE,
+    bare_first_layer: false,
 };
+/// No rotary positions.
+const NOT_TURNED: Rotary = Rotary { columns: 0, positions: 0, own_of_local: false };
+/// No local attention.
+const EVERYWHERE: LocalAttention = LocalAttention { distance: 0, period: 0 };
 /// Class names of every classifier.
 const LABELS: [&str; 3] = ["yes", "no", "perhaps"];
 /// Tokens of the vocabulary, by id.
@@ -145,7 +152,7 @@ impl Packages {
 impl Tiny {
     /// Every family.
     #[must_use]
-    pub fn all() -> [Self; 9] {
+    pub fn all() -> [Self; 11] {
         [
             Self::bert(),
             Self::vit(),
@@ -156,6 +163,8 @@ impl Tiny {
             Self::umt5(),
             Self::clip_text(),
             Self::beit(),
+            Self::modernbert(),
+            Self::dinov3(),
         ]
     }
 
@@ -424,6 +433,43 @@ impl Tiny {
         let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
         let name = if gated { "t5" } else { "t5-plain" };
         Self { name, base, task, input, tokens: 9 }
+    }
+
+    /// Rotary positions of some columns, a layer that attends to all, without a norm before its attention,
+    /// and one that attends locally with angles of its own; k-to-all and k-to-k.
+    pub fn modernbert() -> Self {
+        let config = Config {
+            gated: true,
+            rotary: Rotary { columns: 2, positions: 12, own_of_local: true },
+            local: LocalAttention { distance: 2, period: 2 },
+            bare_first_layer: true,
+            ..ENCODER
+        };
+        let settings = TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Norm,
+            gate: Gate::Exact { eps: 0.05 },
+            reduction: 2.0,
+            max_tokens: 0,
+        };
+        let layers = [AttentionMode::KToAll, AttentionMode::KToK].map(|mode| Some(routing(mode)));
+        let base = base(config, Extras { biases: false, layer_scale: false }, 12);
+        let task = task(&config, settings, &layers, TINY, Pooling::Mean, 13);
+        let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
+        Self { name: "modernbert", base, task, input, tokens: 9 }
+    }
+
+    /// [`Self::vit`] with rotary positions in place of a table, and without low-rank keys.
+    pub fn dinov3() -> Self {
+        let config = vit_config();
+        let positions = config.max_tokens().unwrap_or(0);
+        let rotary = Rotary { columns: config.head_dim, positions, own_of_local: false };
+        let mut tiny = Self::vit_of(Config { rotary, ..config });
+        let layers = [AttentionMode::KToK, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
+        let (settings, pinned) = (tiny.task.config, tiny.task.pinned);
+        tiny.task = task(&tiny.base.config, settings, &layers, TINY, Pooling::ClassToken, 14);
+        tiny.task.pinned = pinned;
+        Self { name: "dinov3", ..tiny }
     }
 
     /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
@@ -697,11 +743,20 @@ impl<'c> Maker<'c> {
                 let inputs = PatchGrid::of(&config.embedding).map_or(0, |grid| grid.inputs());
                 add(Role::PatchWeight, d, inputs, 0.5);
                 add(Role::PatchBias, 1, d, 0.1);
-                add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
+                if config.rotary == NOT_TURNED {
+                    add(Role::PositionEmbedding, config.max_tokens().unwrap_or(0), d, 0.5);
+                }
                 if prefix_tokens > 0 {
                     add(Role::ClassToken, prefix_tokens, d, 1.0);
                 }
             }
+        }
+        let Rotary { columns, positions, own_of_local } = config.rotary;
+        if columns > 0 {
+            add(Role::Rotary, positions, columns, 1.0);
+        }
+        if own_of_local {
+            add(Role::LocalRotary, positions, columns, 1.0);
         }
         if config.relative_distance > 0 && !config.layer_bias {
             add(Role::RelativeBias, config.heads, config.bias_entries(), 1.0);
@@ -746,7 +801,9 @@ impl<'c> Maker<'c> {
             let entries = config.bias_entries();
             self.add(layer, Role::LayerRelativeBias, config.heads, entries, 1.0);
         }
-        self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);
+        if layer > 0 || !config.bare_first_layer {
+            self.add_norm(layer, Role::AttentionNormWeight, Role::AttentionNormBias);
+        }
         self.add_norm(layer, Role::FeedForwardNormWeight, Role::FeedForwardNormBias);
         if extras.layer_scale {
             for role in [Role::AttentionScale, Role::FeedForwardScale] {

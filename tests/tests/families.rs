@@ -227,6 +227,54 @@ fn what_stands_before_the_patches_keeps_its_places_in_another_grid() {
 }
 
 #[test]
+fn gte_gives_the_reference_and_refuses_code_and_scaling_that_are_not_its_own() {
+    let reference = case("gte");
+    let base = reference.open().unwrap();
+    assert!(base.unused.is_empty());
+    reference.check(&base);
+    for (field, value) in [
+        ("auto_map", json!({ "AutoModel": "some/where--modeling.OtherModel" })),
+        ("rope_scaling", json!({ "type": "ntk", "factor": 2.0, "mixed_b": 0.5 })),
+        ("rope_scaling", json!({ "type": "linear", "factor": 2.0 })),
+        ("rope_theta", json!(0)),
+        ("logn_attention_scale", json!(true)),
+        ("position_embedding_type", json!("absolute")),
+        ("pack_qkv", json!(false)),
+    ] {
+        let mut case = case("gte");
+        case.config[field] = value;
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains(&format!("{field} = ")), "{error}");
+    }
+}
+
+#[test]
+fn rotary_positions_and_local_attention_stay_what_they_are_in_int8() {
+    for name in ["modernbert", "nomic-bert", "eurobert", "dinov3"] {
+        let case = made_by_transformers(name);
+        let base = case.open().unwrap();
+        let smoothed = smooth(&base, WeightType::Int8).unwrap();
+        let bytes = pack_base(&smoothed, WeightType::Int8, "").unwrap().bytes;
+        let package = bytes.parse().unwrap();
+        let model = Model::dense(&package).unwrap();
+        assert!(model.config().int8_attention, "{name}");
+        let input = case.input();
+        let capacity = Capacity::any_budget(input.tokens(&model));
+        let mut session = Session::new(&model, capacity).unwrap();
+        let hidden = session.run(input.as_input(), Budget::Task, &mut (), |out| {
+            out.hidden.iter().flatten().map(|x| f64::from(*x)).collect::<Vec<_>>()
+        });
+        let pairs = || hidden.as_ref().unwrap().iter().zip(&case.hidden);
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        let squares: f64 = pairs().map(|(a, _)| a * a).sum();
+        let others: f64 = pairs().map(|(_, b)| b * b).sum();
+        let cosine = dot / (squares * others).sqrt();
+        println!("{name}: {cosine}");
+        assert!(cosine > 0.999, "{name}: {cosine}");
+    }
+}
+
+#[test]
 fn layers_that_share_their_weights_are_stored_once() {
     let base = made_by_transformers("albert").open().unwrap();
     let bytes = pack_base(&base, WeightType::F32, "").unwrap().bytes;
@@ -253,8 +301,7 @@ fn tensors_that_several_files_hold_in_one_or_one_in_several_count_as_used() {
 #[test]
 fn encoders_that_are_no_point_in_the_configuration_say_why() {
     for (name, words) in [
-        ("modernbert", "its positions are rotary"),
-        ("dinov3_vit", "its positions are rotary"),
+        ("roformer", "its positions are rotary, in a form that is not read"),
         ("gpt2", "it is a decoder"),
         ("swin", "only some of the others"),
         ("nothing_known", "supported are bert,"),

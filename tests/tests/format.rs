@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use coda_converter::pack::{self, PackError, PackageBytes, WeightType, follow_base, pack_base};
+use coda_converter::pack::{
+    self, PackError, PackageBytes, WeightType, follow_base, pack_base, pack_task,
+};
 use coda_converter::smooth::smooth;
 use coda_converter::source::Base;
-use coda_runtime::config::{Config, LayerPlan};
+use coda_runtime::config::{AttentionMode, Config, LayerPlan, Routing};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
     config, head, header, limits, section, tensor, text,
@@ -234,6 +236,17 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "no dimension", || with_config(config::HIDDEN, 0)),
     rejection(17, "an unknown activation", || with_config(config::ACTIVATION, 6)),
     rejection(17, "an unknown flag", || with_config(config::FLAGS, 16)),
+    rejection(17, "an odd number of turned columns", || turned(config::ROTARY_COLUMNS, 3)),
+    rejection(17, "more turned columns than a head has", || turned(config::ROTARY_COLUMNS, 6)),
+    rejection(17, "angles of no position", || turned(config::ROTARY_POSITIONS, 0)),
+    rejection(17, "positions without turned columns", || turned(config::ROTARY_COLUMNS, 0)),
+    rejection(17, "local attention in every layer", || turned(config::LOCAL_PERIOD, 1)),
+    rejection(17, "angles of local layers where none is", || with_config(config::FLAGS, 1 << 17)),
+    rejection(17, "no norm before attention that has none", || with_config(config::FLAGS, 1 << 16)),
+    rejection(17, "another number of angles than patches", || {
+        let base = Edit::new(&Tiny::dinov3().pack(WeightType::F32).unwrap().base);
+        with_field(base, SectionKind::Config, config::ROTARY_POSITIONS, 12)
+    }),
     rejection(17, "tables that are wider than the model", || {
         with_config(config::EMBEDDING_FIELDS[4].clone(), 9)
     }),
@@ -342,6 +355,12 @@ const REJECTED: &[Rejection] = &[
     }),
     rejection(29, "a bundle in a bundle", || bundle_of(&bert().bundle, &bert().task)),
 ];
+
+/// A base with rotary positions and local attention, with a changed u32 of its configuration.
+fn turned(field: Range<usize>, value: u32) -> Vec<u8> {
+    let base = Tiny::modernbert().pack(WeightType::F32).unwrap().base;
+    with_field(Edit::new(&base), SectionKind::Config, field, value)
+}
 
 /// The first two of the sorted ids exchanged.
 fn disordered(edit: Edit) -> Edit {
@@ -885,6 +904,20 @@ fn bases_that_contradict_themselves_are_refused() {
 }
 
 #[test]
+fn low_rank_keys_have_no_place() {
+    let mut tiny = Tiny::modernbert();
+    let routing = Routing { attention: AttentionMode::KToLowRank, reduction: None };
+    tiny.task.layers[1].routing = Some(routing);
+    let base = pack_base(&tiny.base, WeightType::F32, "").unwrap().bytes;
+    match pack_task(&tiny.task, &base.parse().unwrap(), WeightType::F32, "") {
+        Err(PackError::Model(error)) => {
+            assert_eq!(error, ModelError::PlacesOfLowRank { layer: 1 });
+        }
+        other => panic!("the task is not refused by the model: {other:?}"),
+    }
+}
+
+#[test]
 fn the_specification_lists_every_reason_why_packages_are_no_model() {
     let names = [
         "WrongKind",
@@ -893,6 +926,7 @@ fn the_specification_lists_every_reason_why_packages_are_no_model() {
         "MissingTensor",
         "Shape",
         "Encoding",
+        "PlacesOfLowRank",
         "PinnedPosition",
         "VocabularySize",
         "Channels",

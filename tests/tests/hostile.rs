@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 /// Every family, packed with the weights its number says.
 static MODELS: LazyLock<Vec<(Tiny, Packages)>> = LazyLock::new(|| {
     let types = [WeightType::Int8, WeightType::F16, WeightType::F32, WeightType::Int4];
-    let models = Tiny::all().into_iter().zip(types);
+    let models = Tiny::all().into_iter().zip(types.into_iter().cycle());
     models
         .map(|(tiny, weights)| {
             let packages = tiny.pack(weights).unwrap();

@@ -7,7 +7,7 @@ use coda_converter::pack::{PackageBytes, content_id, ids_only, provenance, simil
 use coda_converter::say;
 use coda_converter::say::escaped;
 use coda_runtime::config::{
-    Config, Embedding, Gate, HeadKind, Named, Norm, NormPlacement, TaskConfig,
+    Config, Embedding, Gate, HeadKind, LocalAttention, Named, Norm, NormPlacement, TaskConfig,
 };
 use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
@@ -92,13 +92,13 @@ type Fact = (&'static str, String);
 /// Where a part comes from.
 const PROVENANCE: &str = "provenance";
 
-fn input_words(embedding: Embedding) -> String {
+fn input_words(config: &Config) -> String {
     let with_norm = |norm| if norm { ", with a norm" } else { "" };
-    match embedding {
-        Embedding::Tokens { vocabulary, positions, token_types, norm, projected } => {
-            let length = match positions {
-                0 => "of any length".to_owned(),
-                positions => format!("up to {positions}"),
+    match config.embedding {
+        Embedding::Tokens { vocabulary, token_types, norm, projected, .. } => {
+            let length = match config.max_tokens() {
+                None => "of any length".to_owned(),
+                Some(positions) => format!("up to {positions}"),
             };
             let width = match projected {
                 0 => String::new(),
@@ -133,9 +133,24 @@ fn numerics_words(config: &Config) -> String {
     };
     let (eps, activation) = (config.norm_eps, config.activation.name());
     let attention = if config.int8_attention { "int8" } else { "f32" };
+    let places = place_words(config);
     format!(
-        "{norm} {placement} each half of a layer, eps {eps:e}, {activation}, {attention} attention"
+        "{norm} {placement} each half of a layer, eps {eps:e}, {activation}, {attention} \
+         attention{places}"
     )
+}
+
+/// What attention asks of where tokens stand.
+fn place_words(config: &Config) -> String {
+    let rotary = match config.rotary.columns {
+        0 => String::new(),
+        columns => format!(" with rotary positions of {columns} columns"),
+    };
+    let LocalAttention { distance, period } = config.local;
+    match distance {
+        0 => rotary,
+        _ => format!("{rotary}, within {distance} tokens except in one of {period} layers"),
+    }
 }
 
 /// What a part says of itself.
@@ -185,7 +200,7 @@ fn config_facts(config: &Config) -> [Fact; 3] {
         "{} layers, d {}, {} heads of {}, feed-forward {}{gated}{causal}",
         config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
     );
-    let input = input_words(config.embedding);
+    let input = input_words(config);
     [("input", input), ("encoder", encoder), ("numerics", numerics_words(config))]
 }
 

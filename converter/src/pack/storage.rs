@@ -40,6 +40,10 @@ pub(super) fn storage_of(role: Role, weights: WeightType) -> Storage {
             let why = "a vector: nothing to gain";
             (Encoding::RowsF32, unless(weights, WeightType::F32, why))
         }
+        Kind::Angles => {
+            let why = "turns every query and key, so its error would reach all of them";
+            (Encoding::RowsF32, unless(weights, WeightType::F32, why))
+        }
         Kind::Task if is_int4 => {
             (panels(WeightType::Int8), "trained, and small beside the frozen maps")
         }
@@ -86,6 +90,7 @@ fn unless(asked: WeightType, stored: WeightType, why: &'static str) -> &'static 
 /// What a tensor's role means for its storage.
 enum Kind {
     Vector,
+    Angles,
     Frozen,
     TokenTable,
     SmallTable,
@@ -98,6 +103,7 @@ fn kind_of(role: Role) -> Kind {
         Role::TokenEmbedding => Kind::TokenTable,
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
+        Role::Rotary | Role::LocalRotary => Kind::Angles,
         Role::ProjectionWeight => {
             Kind::ReadsFloat("reads embeddings, which every later error builds on")
         }

@@ -136,11 +136,8 @@ impl Base {
             let problem = format!("{weights} weights are more than a package holds");
             return Err(SourceError::Json { path, problem });
         }
-        let zeros = |entry: &Entry| FloatTensor {
-            shape: entry.shape.to_vec(),
-            values: vec![0.0; entry.shape.iter().product()],
-        };
-        let tensors = encoder.entries.iter().map(|entry| (entry.place, zeros(entry))).collect();
+        let blank = |entry: &Entry| (entry.place, entry.blank());
+        let tensors = encoder.entries.iter().map(blank).collect();
         let mut base = Self::of(encoder, tensors, directory);
         base.read_preprocessor(directory)?;
         base.read_tokenizer(&Files::read(directory)?)?;

@@ -79,7 +79,7 @@ pub static FIELDS: &[Fields] = &[
     read(
         CONFIG,
         "model_type architectures id2label num_labels problem_type pad_token_id tokenizer_class \
-         use_task_id input_embedding_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
+         hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act \
          layer_norm_eps vocab_size max_position_embeddings type_vocab_size \
          dim hidden_dim n_heads n_layers activation \
          d_model d_ff d_kv num_heads num_layers feed_forward_proj is_gated_act dense_act_fn \
@@ -95,7 +95,9 @@ pub static FIELDS: &[Fields] = &[
          use_absolute_position_embeddings use_relative_position_bias \
          use_shared_relative_position_bias use_mean_pooling \
          vision_config text_config projection_dim vision_use_head projection_size \
-         num_mel_bins frequency_stride time_stride max_length",
+         num_mel_bins frequency_stride time_stride max_length \
+         head_dim num_key_value_heads rms_norm_eps pack_qkv \
+         layer_norm_type",
     ),
     refused("position_embedding_type", "\"absolute\"", "supported are absolute positions"),
     refused("is_decoder", "false", "supported are encoders, whose tokens see all others"),
@@ -129,6 +131,12 @@ pub static FIELDS: &[Fields] = &[
     refused("sliding_window", "null", "this family has no sliding window"),
     refused("alibi use_alibi", "false", "supported are absolute positions"),
     Fields { file: CONFIG, fate: Fate::Same("hidden_size"), names: "embedding_size" },
+    refused(
+        "causal parallel_block parallel_block_tied_norm scale_attn_by_inverse_layer_idx use_rms_norm \
+         logn_attention_scale",
+        "false",
+        "supported are encoders in which no such thing is done",
+    ),
     irrelevant(
         CONFIG,
         "_name_or_path name_or_path _commit_hash _attn_implementation transformers_version \
@@ -161,7 +169,8 @@ pub static FIELDS: &[Fields] = &[
          exponential_decay_length_penalty suppress_tokens begin_suppress_tokens prefix \
          use_flash_attn use_memory_efficient_attention unpad_inputs use_xformers fused_bias_fc \
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
-         model_max_length max_trained_positions parallel_block",
+         model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
+         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),

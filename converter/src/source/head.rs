@@ -159,6 +159,9 @@ impl Source<'_> {
         let stems: BTreeSet<&str> = found.iter().map(|name| stem_of(name)).collect();
         let stems: Vec<&str> = stems.into_iter().collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
+        if let Some(norm) = self.unused.iter().find(|name| *name == "head.norm.weight") {
+            return Err(format!("a norm, {norm}, stands in it; {ALONE}"));
+        }
         match stems[..] {
             ["classifier"] if trained || self.plain => Ok((None, "classifier")),
             ["classifier"] if !self.plain => match self.pooler()? {

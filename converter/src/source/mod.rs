@@ -17,6 +17,7 @@ mod preprocessor;
 mod probe;
 mod relative;
 pub(crate) mod roles;
+mod rotary;
 mod sentence;
 mod shards;
 mod task;

@@ -5,8 +5,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::source::FloatTensor;
 use coda_runtime::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Named, Norm, NormPlacement, Pooling,
-    RouterInput,
+    Activation, AttentionMode, Config, Embedding, Gate, LocalAttention, Named, Norm, NormPlacement,
+    Pooling, Rotary, RouterInput,
 };
 use coda_tests::tiny::{ENCODER, Extras, base};
 use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
@@ -318,5 +318,18 @@ fn whole_layers_with_every_gate() {
     let iterated = Gate::Iterated { sweeps: 6, eps: 0.5, eps_start: 4.0, decay: 0.7 };
     for gate in [iterated, Gate::Sigmoid] {
         check_layers(&format!("{gate:?}"), pre, spec(AttentionMode::KToLowRank, gate));
+    }
+}
+
+#[test]
+fn encoders_with_rotary_positions_or_local_attention_are_not_trained() {
+    let plain = config(NormPlacement::Pre, Norm::LayerNorm, true);
+    let rotary = Rotary { columns: 2, positions: 8, own_of_local: false };
+    let local = LocalAttention { distance: 2, period: 2 };
+    for config in [Config { rotary, ..plain }, Config { local, ..plain }] {
+        let spec = TaskSpec::dense(Pooling::Mean, 3);
+        let model = Model::new(config, spec, &Default::default(), |_| false, DType::F64);
+        let error = model.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("the trainer does not compute rotary positions"), "{error}");
     }
 }

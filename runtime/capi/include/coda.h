@@ -62,12 +62,12 @@
 
 #if defined(CODA_64_BIT)
 /// Words of a context.
-#define CODA_CONTEXT_WORDS 256
+#define CODA_CONTEXT_WORDS 288
 #endif
 
 #if !defined(CODA_64_BIT)
 /// Words of a context.
-#define CODA_CONTEXT_WORDS 160
+#define CODA_CONTEXT_WORDS 176
 #endif
 
 /// What a call returns: 0 for success. Numbers keep their meaning; new ones are added at the end.

@@ -23,9 +23,13 @@ impl Context<'_> {
         }
     }
 
-    /// The norm before a part of a layer; `None` in a post-norm layer, which reads X itself.
+    /// The norm before a part of a layer; `None` where there is none, which reads X itself: in a
+    /// post-norm layer, and before the first attention of some.
     pub(crate) fn norm_before<'a>(&self, weights: NormWeights<'a>) -> Option<NormWeights<'a>> {
         match self.config.placement {
+            NormPlacement::Pre if cfg!(feature = "more-families") => {
+                Some(weights).filter(|weights| !weights.weight.is_empty())
+            }
             NormPlacement::Pre => Some(weights),
             NormPlacement::Post => None,
         }

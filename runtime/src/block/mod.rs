@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `context` | what every stage needs to know |
 //! | `rows` | rows into a linear map |
+//! | `rotary` | queries and keys turned by their positions |
 //! | `attention` | scores, softmax and context over given keys |
 //! | `feed_forward` | what follows attention, and the adapter |
 //! | `workers` | rows shared out among cores |
@@ -11,12 +12,14 @@
 mod attention;
 mod context;
 mod feed_forward;
+mod rotary;
 mod rows;
 mod workers;
 
 pub(crate) use attention::{Keys, LowRank, PackedLowRank, Queries, RelativeBias, attend};
 pub(crate) use context::Context;
 pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_attended};
+pub(crate) use rotary::turn;
 pub(crate) use rows::{PreparedRows, Transform, apply, map_vector, norm_rows, rows_of, stage_rows};
 #[cfg(feature = "std")]
 pub use workers::ThreadPool;

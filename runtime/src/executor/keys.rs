@@ -3,6 +3,7 @@
 use super::pass::{Pass, attention_input, task_input};
 use crate::block::{
     Context, Keys, LowRank, PackedLowRank, RelativeBias, apply, for_row_tiles, rows_of, stage_rows,
+    turn,
 };
 use crate::config::AttentionMode;
 use crate::kernels::Epilogue;
@@ -67,7 +68,7 @@ impl<'a> LayerKeys<'a> {
             _ => None,
         };
         let (keys, values) = (Matrix::new(keys, width), Matrix::new(values, width));
-        Keys { keys, values, low_rank, positions, bias }
+        Keys { keys, values, low_rank, positions, bias, distance: None }
     }
 }
 
@@ -111,9 +112,12 @@ impl Pass<'_, '_> {
             let rows = context.load(&mut scratch.tile, source, input, &maps.query);
             let query = Epilogue::overwrite(maps.query.bias);
             apply(context.kernels, &mut queries, rows, &maps.query, &query);
+            let positions = || tokens.iter().map(|token| *token as usize);
+            turn(&context, &mut queries, maps.places, positions());
             if let Some((mut keys, mut values)) = keys {
                 let key = Epilogue::overwrite(maps.key.bias);
                 apply(context.kernels, &mut keys, rows, &maps.key, &key);
+                turn(&context, &mut keys, maps.places, positions());
                 let value = Epilogue::overwrite(maps.value.bias);
                 apply(context.kernels, &mut values, rows, &maps.value, &value);
             }
@@ -134,11 +138,12 @@ impl Pass<'_, '_> {
             scratch,
             rows,
             |scratch, (tokens, (mut keys, mut values))| {
-                let source = tokens.map(|token| x.row(token));
+                let source = tokens.clone().map(|token| x.row(token));
                 let input = attention_input(&context, layer);
                 let rows = context.load(&mut scratch.tile, source, input, &maps.key);
                 let (key, value) = (Epilogue::overwrite(maps.key.bias), maps.value.bias);
                 apply(context.kernels, &mut keys, rows, &maps.key, &key);
+                turn(&context, &mut keys, maps.places, tokens);
                 apply(context.kernels, &mut values, rows, &maps.value, &Epilogue::overwrite(value));
             },
         );

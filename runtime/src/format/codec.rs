@@ -3,8 +3,9 @@
 use super::error::FormatError;
 use super::layout::{SectionKind, config, head, image, layer, limits, task};
 use crate::config::{
-    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, Named, Norm,
-    NormPlacement, Poolings, Reading, RouterInput, Routing, Stages, TaskConfig,
+    Activation, AttentionMode, Config, Embedding, Gate, Head, HeadKind, LayerPlan, LocalAttention,
+    Named, Norm, NormPlacement, Poolings, Reading, Rotary, RouterInput, Routing, Stages,
+    TaskConfig,
 };
 use crate::image::InputNormalization;
 use core::ops::Range;
@@ -117,10 +118,69 @@ pub fn encode_config(value: &Config) -> [u8; config::BYTES] {
         MORE && value.grid_bias,
     ];
     let flags = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(flag));
-    put(&mut bytes, config::FLAGS, flags);
+    put(&mut bytes, config::FLAGS, flags | position_flags(value));
+    encode_positions(value, &mut bytes);
     put(&mut bytes, config::ATTENTION_SCALE, value.attention_scale.to_bits());
     put(&mut bytes, config::RELATIVE_DISTANCE, value.relative_distance as u32);
     bytes
+}
+
+/// Layer 0 has no norm before its attention.
+const BARE_FIRST_LAYER: u32 = 1 << 16;
+/// Local layers have a rotary table of their own.
+const OWN_OF_LOCAL: u32 = 1 << 17;
+/// Every flag that [`position_flags`] knows.
+const POSITION_FLAGS: u32 = if MORE { BARE_FIRST_LAYER | OWN_OF_LOCAL } else { 0 };
+
+fn position_flags(value: &Config) -> u32 {
+    let flag = |is_set: bool, flag: u32| if is_set { flag & POSITION_FLAGS } else { 0 };
+    flag(value.bare_first_layer, BARE_FIRST_LAYER) | flag(value.rotary.own_of_local, OWN_OF_LOCAL)
+}
+
+/// Rotary positions and local attention.
+fn encode_positions(value: &Config, bytes: &mut [u8; config::BYTES]) {
+    if MORE {
+        put(bytes, config::ROTARY_COLUMNS, value.rotary.columns as u32);
+        put(bytes, config::ROTARY_POSITIONS, value.rotary.positions as u32);
+        put(bytes, config::LOCAL_DISTANCE, value.local.distance as u32);
+        put(bytes, config::LOCAL_PERIOD, value.local.period as u32);
+    }
+}
+
+/// Fills in what [`encode_positions`] and [`position_flags`] encode; the flags are those of the section.
+fn decode_positions(
+    fields: &Fields<'_>,
+    flags: u32,
+    value: &mut Config,
+) -> Result<(), FormatError> {
+    if !MORE {
+        return Ok(());
+    }
+    let columns = fields.size(config::ROTARY_COLUMNS, 0..value.head_dim + 1)?;
+    let rows = if columns > 0 { 1..limits::POSITIONS + 1 } else { 0..1 };
+    let positions = fields.size(config::ROTARY_POSITIONS, rows)?;
+    let distance = fields.size(config::LOCAL_DISTANCE, 0..limits::POSITIONS + 1)?;
+    let periods = if distance > 0 { 2..limits::LAYERS + 1 } else { 0..1 };
+    let period = fields.size(config::LOCAL_PERIOD, periods)?;
+    let own_of_local = flags & OWN_OF_LOCAL != 0;
+    let bare = flags & BARE_FIRST_LAYER != 0;
+    // A row for each token of an image.
+    let patches = matches!(value.embedding, Embedding::Patches { .. }) && columns > 0;
+    if patches && value.max_tokens() != Some(positions) {
+        return Err(fields.invalid(&config::ROTARY_POSITIONS));
+    }
+    if !columns.is_multiple_of(2) {
+        return Err(fields.invalid(&config::ROTARY_COLUMNS));
+    }
+    if own_of_local && (columns == 0 || distance == 0)
+        || bare && value.placement != NormPlacement::Pre
+    {
+        return Err(fields.invalid(&config::FLAGS));
+    }
+    value.rotary = Rotary { columns, positions, own_of_local };
+    value.local = LocalAttention { distance, period };
+    value.bare_first_layer = bare;
+    Ok(())
 }
 
 fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
@@ -145,8 +205,12 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
 pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
     let fields = fixed(SectionKind::Config, bytes, config::BYTES)?;
     let widths = 1..limits::WIDTH + 1;
-    let flags = fields.size(config::FLAGS, 0..if MORE { 128 } else { 8 })?;
-    let value = Config {
+    let flags = u32_at(bytes, config::FLAGS);
+    let known = if MORE { 127 } else { 7 } | POSITION_FLAGS;
+    if flags & !known != 0 {
+        return Err(fields.invalid(&config::FLAGS));
+    }
+    let mut value = Config {
         embedding: decode_embedding(&fields)?,
         hidden: fields.size(config::HIDDEN, widths.clone())?,
         layers: fields.size(config::LAYERS, 1..limits::LAYERS + 1)?,
@@ -166,7 +230,11 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, FormatError> {
         layer_bias: MORE && flags & 16 != 0,
         causal: MORE && flags & 32 != 0,
         grid_bias: MORE && flags & 64 != 0,
+        rotary: Rotary::default(),
+        local: LocalAttention::default(),
+        bare_first_layer: false,
     };
+    decode_positions(&fields, flags, &mut value)?;
     match value.heads.checked_mul(value.head_dim) {
         Some(width) if widths.contains(&width) => {}
         _ => return Err(fields.invalid(&config::HEAD_DIM)),

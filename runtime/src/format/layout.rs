@@ -118,7 +118,8 @@ pub mod config {
     pub const ACTIVATION: Range<usize> = 36..40;
     /// Bit 0 gated feed-forward, bit 1 final norm, bit 2 int8 attention, bit 3 shared layers,
     /// bit 4 a relative bias of each layer, bit 5 causal attention,
-    /// bit 6 a relative bias over the grid of patches.
+    /// bit 6 a relative bias over the grid of patches, bit 16 no attention norm in layer 0,
+    /// bit 17 a rotary table of local layers.
     pub const FLAGS: Range<usize> = 40..44;
     /// f32.
     pub const ATTENTION_SCALE: Range<usize> = 44..48;
@@ -128,7 +129,15 @@ pub mod config {
     /// channels, patch, prefix tokens, norm.
     pub const EMBEDDING_FIELDS: [Range<usize>; 6] =
         [52..56, 56..60, 60..64, 64..68, 68..72, 72..76];
-    /// Length of the section; bytes from 76 are zero.
+    /// Rotated columns of a head, 0 for none.
+    pub const ROTARY_COLUMNS: Range<usize> = 76..80;
+    /// Rows of the rotary tables, 0 for none.
+    pub const ROTARY_POSITIONS: Range<usize> = 80..84;
+    /// Largest distance of local attention, 0 for none.
+    pub const LOCAL_DISTANCE: Range<usize> = 84..88;
+    /// Every so many layers one attends to all tokens; 0 without local attention.
+    pub const LOCAL_PERIOD: Range<usize> = 88..92;
+    /// Length of the section; bytes from 92 are zero.
     pub const BYTES: usize = 96;
 }
 

@@ -101,6 +101,10 @@ roles! {
     ProjectionWeight = 24, Global, Base, "embedding projection weight";
     /// Bias of that map `[d]`.
     ProjectionBias = 25, Global, Base, "embedding projection bias";
+    /// Cosines, then sines of each position `[positions, rotated columns]`.
+    Rotary = 26, Global, Base, "rotary table";
+    /// The same of layers of local attention.
+    LocalRotary = 27, Global, Base, "local rotary table";
     /// Query projection `[attention width, d]`.
     Query = 32, Layer, Base, "query weight";
     /// Query bias `[attention width]`.

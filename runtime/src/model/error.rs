@@ -53,6 +53,12 @@ pub enum ModelError {
         /// Its layer.
         layer: u16,
     },
+    /// A layer attends to low-rank keys, but asks where its tokens stand: rotary positions, or local
+    /// attention.
+    PlacesOfLowRank {
+        /// The layer.
+        layer: u16,
+    },
     /// The packages need a part of this crate that the build leaves out.
     LeftOut {
         /// The cargo feature of that part.
@@ -136,6 +142,11 @@ impl fmt::Display for ModelError {
                     Place(role, layer)
                 )
             }
+            Self::PlacesOfLowRank { layer } => write!(
+                f,
+                "layer {layer} attends by rotary positions or locally, which k-to-low-rank cannot: \
+                 use k-to-k or k-to-all"
+            ),
             Self::LeftOut { feature } => {
                 write!(f, "this build leaves out what the model needs: the feature \"{feature}\"")
             }

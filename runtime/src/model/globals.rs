@@ -202,7 +202,10 @@ impl<'a> PatchWeights<'a> {
         Ok(Self {
             grid,
             projection: packages.float_linear(Role::PatchWeight, Role::PatchBias, shape)?,
-            positions: packages.table(Role::PositionEmbedding, positions)?,
+            positions: match cfg!(feature = "more-families") && config.rotary.columns > 0 {
+                true => Table::default(),
+                false => packages.table(Role::PositionEmbedding, positions)?,
+            },
             prefix: match tokens {
                 0 => &[],
                 rows => {

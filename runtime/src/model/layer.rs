@@ -3,8 +3,8 @@
 use super::error::ModelError;
 use super::packages::Packages;
 use super::view::{self, Linear, Shape};
-use crate::config::{AttentionMode, Routing};
-use crate::format::Role;
+use crate::config::{AttentionMode, Rotary, Routing};
+use crate::format::{GLOBAL_LAYER, Role};
 use crate::kernels::NormWeights;
 
 /// One encoder layer as the executor reads it. Empty slices are absent parts.
@@ -52,6 +52,17 @@ pub struct Attention<'a> {
     /// Relative position bias of this layer, `[heads, 2 D + 1]`; empty for none.
     #[cfg(feature = "more-families")]
     pub(crate) relative_bias: &'a [f32],
+    /// Where tokens stand, as far as the layer's attention looks.
+    pub places: Places<'a>,
+}
+
+/// Rotary positions and the reach of one layer's attention.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    /// Cosines, then sines of the angles of each position, `[positions, columns]`; empty for none.
+    pub rotary: &'a [f32],
+    /// The largest distance of a key from its query; `None` for any.
+    pub distance: Option<usize>,
 }
 
 /// The feed-forward layer: its norm, its linear maps and the scale of its update.
@@ -165,7 +176,13 @@ impl<'a> Attention<'a> {
         let inner = Shape { rows: width, columns: d };
         let outer = Shape { rows: d, columns: width };
         Ok(Self {
-            norm: packages.norm(Role::AttentionNormWeight, Role::AttentionNormBias, at)?,
+            norm: match cfg!(feature = "more-families")
+                && packages.config.bare_first_layer
+                && at == 0
+            {
+                true => NormWeights::default(),
+                false => packages.norm(Role::AttentionNormWeight, Role::AttentionNormBias, at)?,
+            },
             scale: packages.optional(Role::AttentionScale, at, d)?,
             input_scale: packages.optional(Role::AttentionInputScale, at, d)?,
             query: packages.linear(Role::Query, Role::QueryBias, at, inner)?,
@@ -174,6 +191,10 @@ impl<'a> Attention<'a> {
             output: packages.linear(Role::AttentionOutput, Role::AttentionOutputBias, at, outer)?,
             #[cfg(feature = "more-families")]
             relative_bias: relative_bias(packages, at)?,
+            places: match cfg!(feature = "more-families") {
+                true => Places::view(packages, at)?,
+                false => Places::default(),
+            },
         })
     }
 }
@@ -187,6 +208,34 @@ fn relative_bias<'a>(packages: &Packages<'a>, at: u16) -> Result<&'a [f32], Mode
     }
     let shape = Shape { rows: config.heads, columns: config.bias_entries() };
     view::floats(&packages.required(Role::LayerRelativeBias, at)?, shape)
+}
+
+impl<'a> Places<'a> {
+    fn view(packages: &Packages<'a>, at: u16) -> Result<Self, ModelError> {
+        let Rotary { columns, positions: rows, own_of_local } = packages.config.rotary;
+        let distance = packages.config.local.distance_of(usize::from(at));
+        let role = match distance {
+            Some(_) if own_of_local => Role::LocalRotary,
+            _ => Role::Rotary,
+        };
+        let rotary = match columns {
+            0 => &[],
+            _ => view::floats(&packages.required(role, GLOBAL_LAYER)?, Shape { rows, columns })?,
+        };
+        let places = Self { rotary, distance };
+        let mode = packages.routing(usize::from(at)).map(|routing| routing.attention);
+        match mode {
+            Some(AttentionMode::KToLowRank) if !places.are_everywhere_alike() => {
+                Err(ModelError::PlacesOfLowRank { layer: at })
+            }
+            _ => Ok(places),
+        }
+    }
+
+    /// Attention does not ask where a token stands.
+    const fn are_everywhere_alike(&self) -> bool {
+        self.rotary.is_empty() && self.distance.is_none()
+    }
 }
 
 impl<'a> FeedForward<'a> {

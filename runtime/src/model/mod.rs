@@ -13,7 +13,7 @@ pub use cost::Macs;
 pub use error::ModelError;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
-pub use layer::{Adapter, Attention, Block, FeedForward, Layer, LowRankKeys};
+pub use layer::{Adapter, Attention, Block, FeedForward, Layer, LowRankKeys, Places};
 pub(crate) use probe::Probe;
 pub use view::{Linear, Table, Weights};
 

@@ -55,7 +55,7 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 15] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 18] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -66,6 +66,9 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 15] {
         ("t5-f32", Tiny::t5(), WeightType::F32),
         ("albert-int8", Tiny::albert(), WeightType::Int8),
         ("clip-f32", Tiny::clip(), WeightType::F32),
+        ("modernbert-int8", Tiny::modernbert(), WeightType::Int8),
+        ("modernbert-f32", Tiny::modernbert(), WeightType::F32),
+        ("dinov3-f32", Tiny::dinov3(), WeightType::F32),
         ("bert-heads-f32", Tiny::bert_heads(), WeightType::F32),
         ("umt5-int8", Tiny::umt5(), WeightType::Int8),
         ("siglip-f32", Tiny::siglip(), WeightType::F32),

@@ -45,7 +45,7 @@ pub(super) const LAYER: LayerNames = LayerNames {
     feed_forward_norm: "output.LayerNorm",
     gate: "",
     expand: "intermediate.dense",
-    fused: false,
+    fused: &[],
     contract: "output.dense",
     feed_forward_scale: None,
 };

@@ -4,7 +4,9 @@ use crate::source::error::{SourceError, TensorProblem};
 use crate::source::labels::class_names;
 use crate::source::tensors::TensorFile;
 use crate::source::{fields, names};
-use coda_runtime::config::{Activation, Config, Embedding, Named, Norm, NormPlacement};
+use coda_runtime::config::{
+    Activation, Config, Embedding, LocalAttention, Named, Norm, NormPlacement, Rotary,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -154,6 +156,17 @@ impl<'f> Checkpoint<'f> {
         })
     }
 
+    /// Code that the directory asks for is that of the family, by what stands before the end of its
+    /// classes' names.
+    pub(super) fn check_code(&self, own: &str, supported: &'static str) -> Result<(), SourceError> {
+        let map = self.get::<Map<String, Value>>("auto_map")?.unwrap_or_default();
+        let is_own = |class: &Value| class.as_str().is_some_and(|class| class.contains(own));
+        match map.values().find(|class| !is_own(class)) {
+            Some(class) => Err(self.refuse("auto_map", class, supported)),
+            None => Ok(()),
+        }
+    }
+
     /// An encoder of these sizes, in all else as the first BERT.
     pub(super) fn encoder(
         &self,
@@ -185,6 +198,9 @@ impl<'f> Checkpoint<'f> {
             final_norm: false,
             int8_attention: false,
             shared_layers: false,
+            rotary: Rotary::default(),
+            local: LocalAttention::default(),
+            bare_first_layer: false,
         })
     }
 

@@ -5,6 +5,7 @@ use super::definition::{Family, embedding};
 use super::entries::LayerNames;
 use super::vit::{self, CLASS_TOKEN, ImageNames, REGISTERS};
 use crate::source::error::SourceError;
+use crate::source::roles::{EXPAND, GATE};
 use coda_runtime::config::{Activation, Config, Pooling};
 use serde_json::json;
 
@@ -49,7 +50,7 @@ const REGISTER_SWIGLU: ImageNames = ImageNames { tokens: TOKENS, ..SWIGLU };
 const SWIGLU: ImageNames = ImageNames {
     layer: LayerNames {
         expand: "mlp.weights_in",
-        fused: true,
+        fused: &[GATE, EXPAND],
         contract: "mlp.weights_out",
         ..NAMES.layer
     },

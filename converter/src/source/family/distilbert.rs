@@ -32,7 +32,7 @@ const LAYER: LayerNames = LayerNames {
     feed_forward_norm: "output_layer_norm",
     gate: "",
     expand: "ffn.lin1",
-    fused: false,
+    fused: &[],
     contract: "ffn.lin2",
     feed_forward_scale: None,
 };

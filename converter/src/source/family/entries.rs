@@ -5,13 +5,15 @@ use crate::source::roles::{
     ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FIRST_STAGE, GATE, KEY,
     OUTPUT, POOLED_NORM, PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
 };
+use crate::source::rotary::{Angles, Places, Rates};
 use crate::source::tensors::Place;
-use coda_runtime::config::{Config, Embedding, Norm};
+use coda_runtime::config::{Config, Embedding, Norm, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 
 /// Where the parts of a layer are in a family's names.
 pub(super) struct LayerNames {
     pub(super) attention_norm: &'static str,
+    /// Queries, keys and values under one name are parts of one tensor, in this order.
     pub(super) query: &'static str,
     pub(super) key: &'static str,
     pub(super) value: &'static str,
@@ -20,8 +22,9 @@ pub(super) struct LayerNames {
     pub(super) feed_forward_norm: &'static str,
     pub(super) gate: &'static str,
     pub(super) expand: &'static str,
-    /// Gate and expansion are the two halves of one tensor, which `expand` names.
-    pub(super) fused: bool,
+    /// Gate and expansion in the order in which they are the halves of one tensor, which `expand` names;
+    /// empty where each has its own.
+    pub(super) fused: &'static [Roles],
     pub(super) contract: &'static str,
     pub(super) feed_forward_scale: Option<&'static str>,
 }
@@ -30,16 +33,23 @@ pub(super) struct LayerNames {
 pub(super) struct Entries<'c> {
     prefix: &'c str,
     config: &'c Config,
+    /// Norms have biases.
+    norm_biases: bool,
     list: Vec<Entry>,
 }
 
 impl<'c> Entries<'c> {
     pub(super) const fn new(prefix: &'c str, config: &'c Config) -> Self {
-        Self { prefix, config, list: Vec::new() }
+        Self { prefix, config, norm_biases: true, list: Vec::new() }
     }
 
     pub(super) const fn config(&self) -> &'c Config {
         self.config
+    }
+
+    /// The norms that follow have no biases in the file: they are zero.
+    pub(super) const fn without_norm_biases(&mut self) {
+        self.norm_biases = false;
     }
 
     pub(super) fn finish(self) -> Vec<Entry> {
@@ -117,6 +127,13 @@ impl<'c> Entries<'c> {
         self.global_linear(SECOND_STAGE, &at("mlp.fc2"), [d, wide]);
     }
 
+    /// A table of angles, which no file has.
+    pub(super) fn rotary(&mut self, role: Role, rates: Rates, places: Places) {
+        let Rotary { columns, positions, .. } = self.config.rotary;
+        let angles = Angles { columns, rates, places };
+        self.stored(role, role.name(), [positions, columns], Stored::Angles(angles));
+    }
+
     /// A norm outside the layers.
     pub(super) fn global_norm(&mut self, roles: Roles, name: &str) {
         let columns = if roles == EMBEDDING_NORM { self.table_width() } else { self.config.hidden };
@@ -133,7 +150,11 @@ impl<'c> Entries<'c> {
         let shape = [1, columns];
         self.add((layer, roles.weight), &format!("{name}.weight"), shape);
         if self.config.norm == Norm::LayerNorm {
-            self.add((layer, roles.bias), &format!("{name}.bias"), shape);
+            let norm_biases = self.norm_biases;
+            let entry = self.add((layer, roles.bias), &format!("{name}.bias"), shape);
+            if !norm_biases {
+                entry.stored = Stored::Zeros;
+            }
         }
     }
 
@@ -161,18 +182,26 @@ impl<'c> Entries<'c> {
         let config = self.config;
         let (d, width, wide) = (config.hidden, config.attention_width(), config.feed_forward);
         let at = |name: &str| format!("{prefix}{name}");
-        self.norm_of(layer, ATTENTION_NORM, &at(names.attention_norm), d);
-        self.linear(layer, QUERY, &at(names.query), [width, d]);
-        self.linear(layer, KEY, &at(names.key), [width, d]);
-        self.linear(layer, VALUE, &at(names.value), [width, d]);
+        if layer > 0 || !config.bare_first_layer {
+            self.norm_of(layer, ATTENTION_NORM, &at(names.attention_norm), d);
+        }
+        let projections = [(QUERY, names.query), (KEY, names.key), (VALUE, names.value)];
+        if names.query == names.key {
+            let roles = projections.map(|(roles, _)| roles);
+            self.parts(layer, &roles, &at(names.query), [width, d]);
+        } else {
+            for (roles, name) in projections {
+                self.linear(layer, roles, &at(name), [width, d]);
+            }
+        }
         self.linear(layer, OUTPUT, &at(names.output), [d, width]);
         self.norm_of(layer, FEED_FORWARD_NORM, &at(names.feed_forward_norm), d);
-        if names.fused {
-            self.halves(layer, [GATE, EXPAND], &at(names.expand), [wide, d]);
-        } else {
+        if names.fused.is_empty() {
             self.linear(layer, EXPAND, &at(names.expand), [wide, d]);
+        } else {
+            self.parts(layer, names.fused, &at(names.expand), [wide, d]);
         }
-        if config.gated && !names.fused {
+        if config.gated && names.fused.is_empty() {
             self.linear(layer, GATE, &at(names.gate), [wide, d]);
         }
         self.linear(layer, CONTRACT, &at(names.contract), [d, wide]);
@@ -184,13 +213,13 @@ impl<'c> Entries<'c> {
         }
     }
 
-    /// Two linear maps in one tensor, one after the other.
-    fn halves(&mut self, layer: u16, maps: [Roles; 2], name: &str, shape: [usize; 2]) {
-        for (half, roles) in maps.into_iter().enumerate() {
-            self.linear(layer, roles, name, shape);
+    /// Linear maps in one tensor, one after the other.
+    fn parts(&mut self, layer: u16, maps: &[Roles], name: &str, shape: [usize; 2]) {
+        for (index, roles) in maps.iter().enumerate() {
+            self.linear(layer, *roles, name, shape);
             let places = [(layer, roles.weight), (layer, roles.bias)];
             let own = self.list.iter_mut().filter(|entry| places.contains(&entry.place));
-            own.for_each(|entry| entry.stored = Stored::Half(half));
+            own.for_each(|entry| entry.stored = Stored::Part { index, of: maps.len() });
         }
     }
 

@@ -4,6 +4,7 @@ use crate::source::error::SourceError;
 use crate::source::positions::{self, Grid};
 use crate::source::probe;
 use crate::source::relative;
+use crate::source::rotary::Angles;
 use crate::source::tensors::{FloatTensor, Place, TensorFile};
 
 /// One tensor of an encoder.
@@ -27,8 +28,12 @@ pub(super) enum Stored {
     After(usize),
     /// Positions of a grid of patches after those of prefix tokens, of which the last `without` have none.
     Positions { from: Grid, to: Grid, without: usize },
-    /// One of the two halves of a tensor of twice the rows, 0 or 1.
-    Half(usize),
+    /// One of the parts, of as many rows, of a tensor.
+    Part { index: usize, of: usize },
+    /// Nothing: every value is zero.
+    Zeros,
+    /// Nothing: the fields say what the angles are.
+    Angles(Angles),
     /// Its rows are those of several tensors, so many of each.
     Joined(Vec<(String, usize)>),
     /// A relative bias by bucket, so many.
@@ -61,7 +66,7 @@ impl Entry {
                 let names = PROBE_MAPS.iter().chain([&PROBE]);
                 names.map(|name| format!("{prefix}{name}")).collect()
             }
-            Stored::Zeros => Vec::new(),
+            Stored::Zeros | Stored::Angles(_) => Vec::new(),
             _ => vec![self.name.clone()],
         }
     }
@@ -73,6 +78,15 @@ impl Entry {
             Stored::Positions { from, to, without } => from == to && *without == 0,
             _ => false,
         }
+    }
+
+    /// The tensor without a file: zeros, unless it follows from the fields.
+    pub(in crate::source) fn blank(&self) -> FloatTensor {
+        let values = match &self.stored {
+            Stored::Angles(angles) => angles.table(),
+            _ => vec![0.0; self.shape.iter().product()],
+        };
+        FloatTensor { shape: self.shape.to_vec(), values }
     }
 
     /// Reads the tensor.
@@ -91,10 +105,11 @@ impl Entry {
                 table.splice(at..at, vec![0.0; without * columns]);
                 table
             }
-            Stored::Half(half) => {
-                let values = own(if rows == 1 { [1, 2 * columns] } else { [2 * rows, columns] })?;
-                values.chunks(rows * columns).nth(*half).unwrap_or_default().to_vec()
+            &Stored::Part { index, of } => {
+                let values = own(if rows == 1 { [1, of * columns] } else { [of * rows, columns] })?;
+                values.chunks(rows * columns).nth(index).unwrap_or_default().to_vec()
             }
+            Stored::Zeros | Stored::Angles(_) => return Ok(self.blank()),
             Stored::Joined(parts) => {
                 let part = |(name, rows): &(String, usize)| file.matrix(name, [*rows, columns]);
                 let parts = parts.iter().map(part).collect::<Result<Vec<_>, _>>()?;

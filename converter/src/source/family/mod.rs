@@ -10,14 +10,20 @@ mod clip;
 mod definition;
 mod deit;
 mod dinov2;
+mod dinov3;
 mod distilbert;
 mod electra;
 mod entries;
 mod entry;
+mod eurobert;
+mod gte;
+mod modernbert;
 mod mpnet;
+mod nomic;
 mod prenorm;
 mod refused;
 mod roberta;
+mod rope;
 mod siglip;
 mod t5;
 mod text_tower;
@@ -37,7 +43,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 20] = [
+static FAMILIES: [&Family; 25] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -58,6 +64,11 @@ static FAMILIES: [&Family; 20] = [
     &siglip::FAMILY,
     &text_tower::CLIP,
     &text_tower::SIGLIP,
+    &modernbert::FAMILY,
+    &nomic::FAMILY,
+    &eurobert::FAMILY,
+    &gte::FAMILY,
+    &dinov3::FAMILY,
 ];
 
 /// The family of a `model_type`.

@@ -3,8 +3,8 @@
 /// Names in `model_type`, and the reason.
 static REFUSED: [(&str, &str); 7] = [
     (
-        "modernbert nomic_bert new gte eurobert neobert roformer esm jina_embeddings_v3 dinov3_vit",
-        "its positions are rotary, which the runtime does not compute",
+        "gte neobert roformer esm jina_embeddings_v3",
+        "its positions are rotary, in a form that is not read",
     ),
     (
         "deberta deberta-v2 xlnet levit layoutlmv3",

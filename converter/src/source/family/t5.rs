@@ -6,7 +6,9 @@ use super::entries::{Entries, LayerNames};
 use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::roles::FINAL_NORM;
-use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement};
+use coda_runtime::config::{
+    Activation, Config, Embedding, LocalAttention, Norm, NormPlacement, Rotary,
+};
 use coda_runtime::format::Role;
 
 pub(super) const FAMILY: Family = Family {
@@ -36,7 +38,7 @@ const GATED_LAYER: LayerNames = LayerNames {
     feed_forward_norm: "layer.1.layer_norm",
     gate: "layer.1.DenseReluDense.wi_0",
     expand: "layer.1.DenseReluDense.wi_1",
-    fused: false,
+    fused: &[],
     contract: "layer.1.DenseReluDense.wo",
     feed_forward_scale: None,
 };
@@ -73,6 +75,9 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
         final_norm: true,
         int8_attention: false,
         shared_layers: false,
+        rotary: Rotary::default(),
+        local: LocalAttention::default(),
+        bare_first_layer: false,
     })
 }
 

@@ -8,6 +8,7 @@ use super::entry::Stored;
 use crate::source::error::SourceError;
 use crate::source::positions::Grid;
 use crate::source::roles::{EMBEDDING_NORM, FINAL_NORM, PATCH};
+use crate::source::rotary::Places;
 use coda_runtime::config::{Config, Embedding, NormPlacement};
 use coda_runtime::format::Role;
 use serde::Deserialize;
@@ -135,6 +136,15 @@ fn patch(checkpoint: &Checkpoint<'_>) -> Result<usize, SourceError> {
     Ok(height)
 }
 
+/// Where the tokens of an image stand.
+pub(super) const fn places(config: &Config) -> Option<Places> {
+    let Embedding::Patches { height, width, patch, prefix_tokens, .. } = config.embedding else {
+        return None;
+    };
+    let grid = Grid { rows: height / patch, columns: width / patch };
+    Some(Places::Patches { grid, prefix: prefix_tokens })
+}
+
 pub(super) fn tensors(
     checkpoint: &Checkpoint<'_>,
     entries: &mut Entries<'_>,
@@ -156,9 +166,11 @@ pub(super) fn tensors(
     let without = prefix.iter().filter(|(name, _)| *name == REGISTERS).map(|(_, rows)| rows).sum();
     let rows = config.max_tokens().unwrap_or(0);
     let stored = Stored::Positions { from, to, without };
-    // Positions without a name are none: the encoder has a relative bias in their place.
+    // Positions without a name are none: the encoder has a relative bias in their place, or rotary ones.
     let stored = if names.positions.is_empty() { Stored::Zeros } else { stored };
-    entries.rows(Role::PositionEmbedding, names.positions, rows, stored);
+    if config.rotary.columns == 0 {
+        entries.rows(Role::PositionEmbedding, names.positions, rows, stored);
+    }
     if let Some(name) = names.norm_before {
         entries.global_norm(EMBEDDING_NORM, name);
     }

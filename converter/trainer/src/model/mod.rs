@@ -18,7 +18,7 @@ use crate::ops::FrozenMap;
 use affine::{Affine, FEED_FORWARD_IN, FEED_FORWARD_OUT, KEY, OUTPUT, QUERY, VALUE};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use coda_converter::source::{FloatTensor, Place};
-use coda_runtime::config::Config;
+use coda_runtime::config::{Config, LocalAttention, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeMap;
 
@@ -53,6 +53,10 @@ impl Model {
         is_trained: impl Fn(Place) -> bool,
         dtype: DType,
     ) -> Result<Self> {
+        let plain = config.rotary == Rotary::default() && config.local == LocalAttention::default();
+        if !plain || config.bare_first_layer {
+            candle_core::bail!("the trainer does not compute rotary positions and local attention");
+        }
         let mut model = Self {
             config,
             spec,

@@ -7,6 +7,7 @@ use crate::kernels::Epilogue;
 use crate::memory::{ATTENTION_TILE, FloatTile, HeadExtent, Scratch, divide_float};
 use crate::panel::{PANEL, Panels};
 use crate::tensor::{Matrix, MatrixMut, Part};
+use core::ops::Range;
 
 /// Keys and values of one head, whoever packed them.
 #[derive(Clone, Copy)]
@@ -65,11 +66,23 @@ fn attend_tile(
         if cfg!(feature = "more-families") && context.config.causal {
             keys.hide_later(row, *position);
         }
-        (context.kernels.softmax)(row);
+        match keys.near(*position) {
+            Some(near) => (context.kernels.softmax)(only(row, near)),
+            None => (context.kernels.softmax)(row),
+        }
     }
     let mixed = tile.context.part_mut(0..queries.len() * head_dim);
     multiply(context, mixed, scores, panels.values);
     queries.put_context(head, mixed);
+}
+
+/// The values of `range`; those around it become zero.
+fn only(row: &mut [f32], range: Range<usize>) -> &mut [f32] {
+    let (before, rest) = row.parts_mut(range.start);
+    let (values, behind) = rest.parts_mut(range.len());
+    before.fill(0.0);
+    behind.fill(0.0);
+    values
 }
 
 /// `out = lhs panels`, f32.

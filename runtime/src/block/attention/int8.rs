@@ -121,6 +121,9 @@ impl Stage<'_, '_> {
     /// the offset's share.
     fn weigh(&mut self, mut scores: MatrixMut<'_>, positions: &[u32], context: &mut [f32]) {
         let stride = scores.columns().next_multiple_of(PANEL).max(PANEL);
+        let columns = &self.head.columns;
+        let values = self.keys.values.column_range(columns.start, columns.len());
+        let softmax = self.context.kernels.softmax_int8;
         let weights = self.rows.scales.iter_mut().zip(self.rows.offsets.iter_mut());
         let slots = self.rows.rows.chunks_exact_mut(stride).zip(weights);
         let slots = slots.zip(context.chunks_exact_mut(self.head.columns.len().max(1)));
@@ -128,8 +131,16 @@ impl Stage<'_, '_> {
             scores.rows_from(0).zip(positions).zip(slots)
         {
             self.keys.add_bias(row, self.head, *position);
-            WeightScale { scale: *scale, offset: *offset } =
-                (self.context.kernels.softmax_int8)(slot, row);
+            if let Some(near) = self.keys.near(*position) {
+                let (before, slot) = slot.parts_mut(near.start);
+                before.fill(0);
+                WeightScale { scale: *scale, offset: *offset } =
+                    softmax(slot, row.part(near.clone()));
+                add_rows(context, values.row_range(near));
+                context.iter_mut().for_each(|slot| *slot *= *offset);
+                continue;
+            }
+            WeightScale { scale: *scale, offset: *offset } = softmax(slot, row);
             let sums = context.iter_mut().zip(self.panels.value_sums);
             sums.for_each(|(slot, sum)| *slot = *offset * *sum);
         }

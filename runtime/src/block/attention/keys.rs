@@ -4,6 +4,7 @@ use super::super::workers::Split;
 use super::head::HeadColumns;
 use super::low_rank::PackedLowRank;
 use crate::tensor::{Matrix, MatrixMut, Part};
+use core::ops::Range;
 
 /// What queries attend to, whoever made it: a row for each token, all heads side by side.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ pub(crate) struct Keys<'k> {
     /// Position of each row, those of low rank included; without, row j is at position j.
     pub(crate) positions: Option<&'k [u32]>,
     pub(crate) bias: Option<RelativeBias<'k>>,
+    /// The largest distance of a key from its query; `None` for any. Then rows are in order of position.
+    pub(crate) distance: Option<usize>,
 }
 
 /// Rows that attend. Each is replaced by its context.
@@ -78,6 +81,18 @@ impl Keys<'_> {
     /// Rank of the low-rank keys; 0 for none.
     pub(super) fn rank(&self) -> usize {
         self.low_rank.map_or(0, |low_rank| low_rank.rank())
+    }
+
+    /// The rows of those keys that a query at `position` attends to; `None` for all.
+    pub(super) fn near(&self, position: u32) -> Option<Range<usize>> {
+        let distance = self.distance.filter(|_| cfg!(feature = "more-families"))?;
+        let (query, rows) = (position as usize, self.keys.rows());
+        let (first, behind) = (query.saturating_sub(distance), query.saturating_add(distance) + 1);
+        let row_at = |place: usize| match self.positions {
+            Some(positions) => positions.partition_point(|position| (*position as usize) < place),
+            None => place.min(rows),
+        };
+        Some(row_at(first)..row_at(behind))
     }
 
     /// Adds the relative bias of one query, if the model has one, to its scores with every key.
@@ -152,5 +167,26 @@ impl RelativeBias<'_> {
             };
             *score += table.get(entry).copied().unwrap_or_default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_near_to_keys_by_their_positions_in_the_input_and_not_by_their_rows() {
+        let values = [0.0; 10];
+        let positions = [0, 3, 4, 6, 9];
+        let rows = |positions, distance, query| {
+            let (keys, values) = (Matrix::new(&values, 2), Matrix::new(&values, 2));
+            Keys { keys, values, low_rank: None, positions, bias: None, distance }.near(query)
+        };
+        for (query, near) in [(0, 0..1), (3, 1..3), (4, 1..4), (6, 2..4), (9, 4..5)] {
+            assert_eq!(rows(Some(&positions[..]), Some(2), query), Some(near), "{query}");
+        }
+        assert_eq!(rows(None, Some(2), 1), Some(0..4));
+        assert_eq!(rows(None, Some(9), 4), Some(0..5));
+        assert_eq!(rows(Some(&positions[..]), None, 4), None);
     }
 }

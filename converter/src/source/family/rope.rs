@@ -1,0 +1,80 @@
+//! What a `config.json` says of rotary positions.
+
+use super::checkpoint::Checkpoint;
+use super::entries::Entries;
+use crate::source::error::SourceError;
+use crate::source::rotary::{Places, Rates};
+use coda_runtime::config::{Config, Rotary};
+use coda_runtime::format::Role;
+use serde_json::Value;
+
+/// An encoder whose heads are turned whole.
+pub(super) fn turned(checkpoint: &Checkpoint<'_>, config: Config) -> Result<Config, SourceError> {
+    let columns = config.head_dim;
+    if let Some(found) = checkpoint.get::<usize>("head_dim")?.filter(|found| *found != columns) {
+        let supported = "it must be the model dimension by the number of heads";
+        return Err(checkpoint.refuse("head_dim", found, supported));
+    }
+    if !columns.is_multiple_of(2) {
+        let supported = "a head must have an even number of columns, which positions turn in pairs";
+        return Err(checkpoint.refuse("num_attention_heads", config.heads, supported));
+    }
+    let positions = checkpoint.need("max_position_embeddings")?;
+    Ok(Config { rotary: Rotary { columns, positions, own_of_local: false }, ..config })
+}
+
+/// The table of the tokens of a text.
+pub(super) fn table(entries: &mut Entries<'_>, role: Role, rates: Rates) {
+    entries.rotary(role, rates, Places::Line(entries.config().rotary.positions));
+}
+
+/// How fast pairs turn, by the base of the wave lengths: that of `rope_parameters`, or of its `part`, else `otherwise`.
+pub(super) fn rates(
+    checkpoint: &Checkpoint<'_>,
+    part: Option<&str>,
+    otherwise: f64,
+) -> Result<Rates, SourceError> {
+    for field in ["rope_scaling", "rope_parameters"] {
+        let whole = checkpoint.get::<Value>(field)?.unwrap_or_default();
+        let own = part.and_then(|part| whole.get(part)).unwrap_or(&whole);
+        check_plain(checkpoint, field, own)?;
+    }
+    let whole = checkpoint.get::<Value>("rope_parameters")?.unwrap_or_default();
+    let own = part.map_or(Some(&whole), |part| whole.get(part));
+    match own.and_then(|own| own.get("rope_theta")).filter(|found| !found.is_null()) {
+        None => checked(checkpoint, "rope_theta", otherwise).map(Rates::plain),
+        Some(found) => match found.as_f64() {
+            Some(theta) => checked(checkpoint, "rope_parameters", theta).map(Rates::plain),
+            None => Err(checkpoint.refuse("rope_parameters", found, THETA)),
+        },
+    }
+}
+
+const THETA: &str = "the base of rotary positions must be a number of at least 1";
+
+/// A base as it may be.
+pub(super) fn checked(
+    checkpoint: &Checkpoint<'_>,
+    field: &'static str,
+    theta: f64,
+) -> Result<f64, SourceError> {
+    let sensible = (1.0..=1e30).contains(&theta);
+    if sensible { Ok(theta) } else { Err(checkpoint.refuse(field, theta, THETA)) }
+}
+
+/// Angles grow evenly with the position, and all columns are turned.
+fn check_plain(
+    checkpoint: &Checkpoint<'_>,
+    field: &'static str,
+    own: &Value,
+) -> Result<(), SourceError> {
+    let kinds = ["rope_type", "type"].into_iter().filter_map(|name| own.get(name));
+    let scaled = kinds.filter(|kind| !kind.is_null()).any(|kind| kind != "default");
+    let share = own.get("partial_rotary_factor").and_then(Value::as_f64).unwrap_or(1.0);
+    if scaled || share != 1.0 {
+        let supported =
+            "supported are angles that are not scaled, of all columns: the type default";
+        return Err(checkpoint.refuse(field, own, supported));
+    }
+    Ok(())
+}
