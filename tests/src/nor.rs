@@ -131,6 +131,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// The same whose sectors wear out after so many erases.
+    #[must_use]
     pub fn with_endurance(self, erases: u64) -> Self {
         Self { endurance: erases, ..self }
     }
@@ -142,16 +143,19 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 
     /// Calls since power-up.
+    #[must_use]
     pub const fn calls(&self) -> u64 {
         self.calls
     }
 
     /// Which calls since power-up were writes and erases.
+    #[must_use]
     pub fn changes(&self) -> &[u64] {
         &self.changes
     }
 
     /// Erases of a sector.
+    #[must_use]
     pub fn erases(&self, sector: usize) -> u64 {
         self.erases[sector]
     }
@@ -211,6 +215,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
 
     /// What these bytes may read as at a start, one after the other: the unstable bits all set, all
     /// cleared, every other one. `None` if some do not read.
+    #[must_use]
     pub fn readings(&self, part: Range<usize>) -> Option<[Vec<u8>; 3]> {
         let words = &self.unreadable[part.start / WORD..part.end.div_ceil(WORD)];
         let read = |bits| {
@@ -222,6 +227,7 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
 
     /// The flash after every power-up that matters: the unstable bits of each word are all set, all
     /// cleared, or every other one. In a sector that was torn, the words read alike.
+    #[must_use]
     pub fn power_ups(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
         for sector in (0..self.cells.len()).step_by(SECTOR) {

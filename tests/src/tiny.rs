@@ -192,6 +192,7 @@ impl Tiny {
     }
 
     /// [`Self::vit`] with a relative bias over the patches of each layer, and the norm of their mean.
+    #[must_use]
     pub fn beit() -> Self {
         let mut config = vit_config();
         config.relative_distance = config.grid_distance();
@@ -207,6 +208,7 @@ impl Tiny {
     }
 
     /// A pre-norm [`Self::bert`] whose tokens see those before them alone.
+    #[must_use]
     pub fn clip_text() -> Self {
         let placement = NormPlacement::Pre;
         let config = Config { placement, final_norm: true, causal: true, ..bert_config() };
@@ -404,6 +406,7 @@ impl Tiny {
     }
 
     /// A gated [`Self::t5`] whose layers have a relative bias each.
+    #[must_use]
     pub fn umt5() -> Self {
         let config = Config { layer_bias: true, ..Self::t5().base.config };
         let base = base(config, Extras { biases: false, layer_scale: false }, 6);
@@ -437,6 +440,7 @@ impl Tiny {
 
     /// Rotary positions of some columns, a layer that attends to all, without a norm before its attention,
     /// and one that attends locally with angles of its own; k-to-all and k-to-k.
+    #[must_use]
     pub fn modernbert() -> Self {
         let config = Config {
             gated: true,
@@ -460,6 +464,7 @@ impl Tiny {
     }
 
     /// [`Self::vit`] with rotary positions in place of a table, and without low-rank keys.
+    #[must_use]
     pub fn dinov3() -> Self {
         let config = vit_config();
         let positions = config.max_tokens().unwrap_or(0);

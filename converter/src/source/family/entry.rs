@@ -40,8 +40,6 @@ pub(super) enum Stored {
     Buckets(usize),
     /// A relative bias over a grid of patches, of the distances from key to query.
     GridBias,
-    /// Nothing: all is zero.
-    Zeros,
     /// A learned query and the keys of a pooling by attention, whose names begin so.
     ProbeKeys(String),
     /// The bias of its output, with that of its values.
@@ -120,7 +118,6 @@ impl Entry {
                 relative::bias_by_distance(&table, *buckets, rows, columns / 2)
             }
             Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
-            Stored::Zeros => vec![0.0; rows * columns],
             Stored::ProbeKeys(prefix) => {
                 let [weight, bias, ..] = PROBE_MAPS.map(|name| format!("{prefix}{name}"));
                 let query = file.matrix(&format!("{prefix}{PROBE}"), [1, columns])?.values;
