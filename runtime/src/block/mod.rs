@@ -12,6 +12,7 @@
 mod attention;
 mod context;
 mod feed_forward;
+#[cfg(feature = "more-families")]
 mod rotary;
 mod rows;
 mod workers;
@@ -19,6 +20,7 @@ mod workers;
 pub(crate) use attention::{Keys, LowRank, PackedLowRank, Queries, RelativeBias, attend};
 pub(crate) use context::Context;
 pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_attended};
+#[cfg(feature = "more-families")]
 pub(crate) use rotary::turn;
 pub(crate) use rows::{PreparedRows, Transform, apply, map_vector, norm_rows, rows_of, stage_rows};
 #[cfg(feature = "std")]

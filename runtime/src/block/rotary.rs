@@ -12,7 +12,7 @@ pub(crate) fn turn(
     places: Places<'_>,
     positions: impl Iterator<Item = usize>,
 ) {
-    if !cfg!(feature = "more-families") || places.rotary.is_empty() {
+    if places.rotary.is_empty() {
         return;
     }
     let (columns, head_dim) = (context.config.rotary.columns, context.config.head_dim.max(1));

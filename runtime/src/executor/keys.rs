@@ -1,9 +1,10 @@
 //! What the selected tokens attend to (`docs/method.md`, "Attention modes").
 
 use super::pass::{Pass, attention_input, task_input};
+#[cfg(feature = "more-families")]
+use crate::block::turn;
 use crate::block::{
     Context, Keys, LowRank, PackedLowRank, RelativeBias, apply, for_row_tiles, rows_of, stage_rows,
-    turn,
 };
 use crate::config::AttentionMode;
 use crate::kernels::Epilogue;
@@ -68,7 +69,15 @@ impl<'a> LayerKeys<'a> {
             _ => None,
         };
         let (keys, values) = (Matrix::new(keys, width), Matrix::new(values, width));
-        Keys { keys, values, low_rank, positions, bias, distance: None }
+        Keys {
+            keys,
+            values,
+            low_rank,
+            positions,
+            bias,
+            #[cfg(feature = "more-families")]
+            distance: None,
+        }
     }
 }
 
@@ -112,11 +121,14 @@ impl Pass<'_, '_> {
             let rows = context.load(&mut scratch.tile, source, input, &maps.query);
             let query = Epilogue::overwrite(maps.query.bias);
             apply(context.kernels, &mut queries, rows, &maps.query, &query);
+            #[cfg(feature = "more-families")]
             let positions = || tokens.iter().map(|token| *token as usize);
+            #[cfg(feature = "more-families")]
             turn(&context, &mut queries, maps.places, positions());
             if let Some((mut keys, mut values)) = keys {
                 let key = Epilogue::overwrite(maps.key.bias);
                 apply(context.kernels, &mut keys, rows, &maps.key, &key);
+                #[cfg(feature = "more-families")]
                 turn(&context, &mut keys, maps.places, positions());
                 let value = Epilogue::overwrite(maps.value.bias);
                 apply(context.kernels, &mut values, rows, &maps.value, &value);
@@ -143,6 +155,7 @@ impl Pass<'_, '_> {
                 let rows = context.load(&mut scratch.tile, source, input, &maps.key);
                 let (key, value) = (Epilogue::overwrite(maps.key.bias), maps.value.bias);
                 apply(context.kernels, &mut keys, rows, &maps.key, &key);
+                #[cfg(feature = "more-families")]
                 turn(&context, &mut keys, maps.places, tokens);
                 apply(context.kernels, &mut values, rows, &maps.value, &Epilogue::overwrite(value));
             },

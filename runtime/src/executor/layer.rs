@@ -3,7 +3,7 @@
 use super::keys::LayerKeys;
 use super::pass::{Pass, task_input};
 use crate::block::{
-    Keys, Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
+    Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
     project_attended, rows_of,
 };
 #[cfg(feature = "more-families")]
@@ -44,10 +44,8 @@ impl Pass<'_, '_> {
         let bias = Some(bias).filter(|_| !table.is_empty());
         let Buffers { keys: key_rows, values, queries, .. } = &mut self.buffers;
         let keys = keys.lay_out(&self.context, selected, key_rows, values, bias);
-        let keys = match cfg!(feature = "more-families") {
-            true => Keys { distance: layer.block.attention.places.distance, ..keys },
-            false => keys,
-        };
+        #[cfg(feature = "more-families")]
+        let keys = crate::block::Keys { distance: layer.block.attention.places.distance, ..keys };
         let rows = rows_of(queries, 0..selected.count, width);
         let queries = Queries { positions: selected.computed(), rows };
         attend(&self.context, self.scratch.reborrow(), queries, &keys);

@@ -3,8 +3,12 @@
 use super::error::ModelError;
 use super::packages::Packages;
 use super::view::{self, Linear, Shape};
-use crate::config::{AttentionMode, Rotary, Routing};
-use crate::format::{GLOBAL_LAYER, Role};
+#[cfg(feature = "more-families")]
+use crate::config::Rotary;
+use crate::config::{AttentionMode, Routing};
+#[cfg(feature = "more-families")]
+use crate::format::GLOBAL_LAYER;
+use crate::format::Role;
 use crate::kernels::NormWeights;
 
 /// One encoder layer as the executor reads it. Empty slices are absent parts.
@@ -53,10 +57,12 @@ pub struct Attention<'a> {
     #[cfg(feature = "more-families")]
     pub(crate) relative_bias: &'a [f32],
     /// Where tokens stand, as far as the layer's attention looks.
+    #[cfg(feature = "more-families")]
     pub places: Places<'a>,
 }
 
 /// Rotary positions and the reach of one layer's attention.
+#[cfg(feature = "more-families")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Places<'a> {
     /// Cosines, then sines of the angles of each position, `[positions, columns]`; empty for none.
@@ -191,10 +197,8 @@ impl<'a> Attention<'a> {
             output: packages.linear(Role::AttentionOutput, Role::AttentionOutputBias, at, outer)?,
             #[cfg(feature = "more-families")]
             relative_bias: relative_bias(packages, at)?,
-            places: match cfg!(feature = "more-families") {
-                true => Places::view(packages, at)?,
-                false => Places::default(),
-            },
+            #[cfg(feature = "more-families")]
+            places: Places::view(packages, at)?,
         })
     }
 }
@@ -210,6 +214,7 @@ fn relative_bias<'a>(packages: &Packages<'a>, at: u16) -> Result<&'a [f32], Mode
     view::floats(&packages.required(Role::LayerRelativeBias, at)?, shape)
 }
 
+#[cfg(feature = "more-families")]
 impl<'a> Places<'a> {
     fn view(packages: &Packages<'a>, at: u16) -> Result<Self, ModelError> {
         let Rotary { columns, positions: rows, own_of_local } = packages.config.rotary;

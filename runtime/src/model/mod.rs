@@ -13,7 +13,9 @@ pub use cost::Macs;
 pub use error::ModelError;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
-pub use layer::{Adapter, Attention, Block, FeedForward, Layer, LowRankKeys, Places};
+#[cfg(feature = "more-families")]
+pub use layer::Places;
+pub use layer::{Adapter, Attention, Block, FeedForward, Layer, LowRankKeys};
 pub(crate) use probe::Probe;
 pub use view::{Linear, Table, Weights};
 

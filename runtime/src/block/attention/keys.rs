@@ -17,6 +17,7 @@ pub(crate) struct Keys<'k> {
     pub(crate) positions: Option<&'k [u32]>,
     pub(crate) bias: Option<RelativeBias<'k>>,
     /// The largest distance of a key from its query; `None` for any. Then rows are in order of position.
+    #[cfg(feature = "more-families")]
     pub(crate) distance: Option<usize>,
 }
 
@@ -85,7 +86,10 @@ impl Keys<'_> {
 
     /// The rows of those keys that a query at `position` attends to; `None` for all.
     pub(super) fn near(&self, position: u32) -> Option<Range<usize>> {
-        let distance = self.distance.filter(|_| cfg!(feature = "more-families"))?;
+        #[cfg(not(feature = "more-families"))]
+        let distance = None::<usize>.filter(|_| position > 0)?;
+        #[cfg(feature = "more-families")]
+        let distance = self.distance?;
         let (query, rows) = (position as usize, self.keys.rows());
         let (first, behind) = (query.saturating_sub(distance), query.saturating_add(distance) + 1);
         let row_at = |place: usize| match self.positions {
