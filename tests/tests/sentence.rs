@@ -522,12 +522,7 @@ fn heads_that_are_not_computed_are_refused_with_their_tensors() {
     let pooler = ("bert.pooler.dense", D, D);
     let class = "BertForSequenceClassification";
     for (architecture, maps, words) in [
-        (
-            "BertForTokenClassification",
-            &[pooler, ("classifier", 3, D)][..],
-            "ForTokenClassification",
-        ),
-        ("BertForQuestionAnswering", &[("qa_outputs", 2, D)], "ForQuestionAnswering"),
+        ("BertForQuestionAnswering", &[("qa_outputs", 2, D)][..], "ForQuestionAnswering"),
         ("BertForMultipleChoice", &[pooler, ("classifier", 1, D)], "ForMultipleChoice"),
         (class, &[("classifier", 3, D)], "pooler.dense.weight"),
         (class, &[("score", 3, D)], "score.weight"),

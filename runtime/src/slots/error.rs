@@ -20,7 +20,8 @@ pub enum SlotError<E> {
     Stale,
     /// Power failed again and again while records were written, so that what reads right now may
     /// not at a later start, and no place is left to write it again. Nothing was erased: the device
-    /// goes on with the task it has. One with a task outside the slots may update with none to keep.
+    /// goes on with the task it has, but takes no update any more. One with a task outside the slots
+    /// may erase both and begin anew.
     Unconfirmed,
     /// The sequence number is at its end.
     Sequence,
@@ -49,7 +50,7 @@ impl<E: fmt::Debug> fmt::Display for SlotError<E> {
             Self::Stale => f.write_str("the slot to keep has been overwritten: look for it again"),
             Self::Unconfirmed => f.write_str(
                 "the record of the slot to keep may be cut, and no place is left to write it again: \
-                 only an update that keeps none can replace it",
+                 updates go on when both slots are erased",
             ),
             Self::Sequence => f.write_str("the sequence number of the slots is at its end"),
             Self::Verify => f.write_str("the flash does not hold what was written to it"),
