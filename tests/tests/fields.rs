@@ -246,9 +246,15 @@ fn outcome(directory: &Path, files: &Files) -> Outcome {
     Ok((packed.to_vec(), why, base.notes))
 }
 
-/// Where the fields of a file of the table are: a file of the directory and a pointer.
-fn places(file: &str) -> Vec<(&str, &str)> {
-    match file {
+/// An object in a file of the directory.
+struct Place<'f> {
+    file: &'f str,
+    pointer: &'f str,
+}
+
+/// Where the fields of a file of the table are.
+fn places(file: &str) -> Vec<Place<'_>> {
+    let places = match file {
         "tokenizer.json: model" => vec![("tokenizer.json", "/model")],
         "tokenizer.json: normalizer" => vec![("tokenizer.json", "/normalizer")],
         "tokenizer.json: pre_tokenizer" => vec![("tokenizer.json", "/pre_tokenizer")],
@@ -261,7 +267,8 @@ fn places(file: &str) -> Vec<(&str, &str)> {
         ],
         "modules.json" => vec![("modules.json", "/1")],
         other => vec![(other, "")],
-    }
+    };
+    places.into_iter().map(|(file, pointer)| Place { file, pointer }).collect()
 }
 
 /// Values of every kind.
@@ -287,9 +294,9 @@ fn probes() -> Vec<Value> {
 
 /// The files with a field set to a value, null to leave it out; `None` where the directory has no such
 /// place.
-fn edited(files: &Files, place: (&str, &str), field: &str, value: &Value) -> Option<Files> {
+fn edited(files: &Files, place: &Place<'_>, field: &str, value: &Value) -> Option<Files> {
     let mut files = files.clone();
-    let object = files.get_mut(place.0)?.pointer_mut(place.1)?.as_object_mut()?;
+    let object = files.get_mut(place.file)?.pointer_mut(place.pointer)?.as_object_mut()?;
     let field = if field == "*" { "odd" } else { field };
     match value {
         Value::Null => drop(object.remove(field)),
@@ -318,14 +325,15 @@ impl Subject {
 /// value.
 fn effects<'a>(
     subjects: &'a [Subject],
-    (file, field): (&'static str, &'static str),
+    file: &'static str,
+    field: &'static str,
     values: &'a [Value],
 ) -> impl Iterator<Item = (bool, String)> + 'a {
     let places =
         subjects.iter().flat_map(move |own| places(file).into_iter().map(move |at| (own, at)));
     places.flat_map(move |(own, at)| {
         values.iter().filter_map(move |value| {
-            let found = outcome(own.directory.path(), &edited(&own.files, at, field, value)?);
+            let found = outcome(own.directory.path(), &edited(&own.files, &at, field, value)?);
             let what = format!("{field} = {value} of {file}: {:?}", found.as_ref().err());
             Some((found != own.usual, what))
         })
@@ -339,7 +347,7 @@ fn every_field_does_what_the_table_says() {
     let mut counts = [0; 3];
     for Fields { file, fate, names } in FIELDS.iter().filter(|row| row.file != "config.json") {
         for name in names.split_whitespace() {
-            let of = |values| effects(&subjects, (file, name), values);
+            let of = |values| effects(&subjects, file, name, values);
             match fate {
                 Fate::Read => {
                     assert!(of(&all).any(|(effect, _)| effect), "{file}: {name} is not read");
@@ -370,7 +378,7 @@ fn every_field_does_what_the_table_says() {
 
 #[test]
 fn fields_that_are_not_known_are_listed_wherever_they_stand() {
-    for (setup, place, shown) in [
+    for (setup, (file, pointer), shown) in [
         (sentence(), ("tokenizer.json", ""), "tokenizer.json: fields not known, ignored: odd"),
         (sentence(), ("tokenizer.json", "/model"), "ignored: model.odd"),
         (sentence(), ("tokenizer.json", "/added_tokens/0"), "ignored: added_tokens.odd"),
@@ -389,7 +397,8 @@ fn fields_that_are_not_known_are_listed_wherever_they_stand() {
         let directory = setup.directory();
         let (.., notes) = outcome(directory.path(), &setup.files).unwrap();
         assert_eq!(notes, [""; 0]);
-        let files = edited(&setup.files, place, "*", &json!("x")).unwrap();
+        let place = Place { file, pointer };
+        let files = edited(&setup.files, &place, "*", &json!("x")).unwrap();
         let (.., notes) = outcome(directory.path(), &files).unwrap();
         assert!(notes.len() == 1 && notes[0].contains(shown), "{shown}: {notes:?}");
     }
