@@ -32,7 +32,11 @@ stage_format() {
   cargo fmt --manifest-path targets/Cargo.toml --all --check
 }
 
-stage_lint() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
+stage_lint() {
+  cargo clippy --locked --release --workspace --all-targets -- -D warnings
+  # Without the oracle, and so without tract.
+  cargo clippy --locked --release -p coda-converter --no-default-features -- -D warnings
+}
 
 stage_docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --no-deps --workspace --lib

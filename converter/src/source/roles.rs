@@ -12,8 +12,8 @@ pub(crate) struct Roles {
 }
 
 macro_rules! roles {
-    ($($name:ident = $weight:ident, $bias:ident;)+) => {
-        $(pub(crate) const $name: Roles = Roles { weight: Role::$weight, bias: Role::$bias };)+
+    ($($(#[$attribute:meta])* $name:ident = $weight:ident, $bias:ident;)+) => {
+        $($(#[$attribute])* pub(crate) const $name: Roles = Roles { weight: Role::$weight, bias: Role::$bias };)+
     };
 }
 
@@ -34,6 +34,7 @@ roles! {
     FIRST_STAGE = FirstStage, FirstStageBias;
     SECOND_STAGE = SecondStage, SecondStageBias;
     HEAD = HeadWeight, HeadBias;
+    #[cfg(feature = "verify")]
     PROBE_OUTPUT = ProbeOutput, ProbeOutputBias;
     POOLED_NORM = PooledNormWeight, PooledNormBias;
 }
