@@ -4,7 +4,7 @@
 #   targets/boards.sh [BOARD...]     only these boards, in place of everything
 # Counts are instructions per inference in an emulator: not time. It fails on any difference, on bad
 # input that is not refused, above a bound of boards.csv, and where the table of README.md is another (with
-# Debian's compiler, which made that table). BOARDS_TABLE=write writes it.
+# the compiler that it names). BOARDS_TABLE=write writes it.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./env.sh
@@ -20,6 +20,7 @@ if [ -z "${CODA_FIRMWARE:-}" ]; then
 fi
 rows=()
 stale=no
+compiler=$( ([ "$cross_way" = debian ] && /usr/bin/rustc --version || rustc --version) | cut -d' ' -f2)
 columns='%-22s %-13s %7s %11s %11s %11s  %-15s %-12s %6s %8s %7s'
 
 # One target's output: the answers must be those of this machine.
@@ -54,7 +55,8 @@ in_readme() { # NAME KERNELS R1 R4 R8 STACK CODE FAMILIES
     "$2" "$3" "$4" "$5" "${6%/*}" "${6#*/}" "$7" "$8" | sed -E ':a; s/([0-9])([0-9]{3})([^0-9])/\1,\2\3/; ta')
   if [ "${BOARDS_TABLE:-}" = write ]; then
     sed -i "s#^| \`$1\` .*#$line#" README.md
-  elif [ "$cross_way" = debian ] && ! grep -qxF "$line" README.md; then
+    sed -i "s/built with rustc [0-9.]*,/built with rustc $compiler,/" README.md
+  elif grep -q "built with rustc $compiler," README.md && ! grep -qxF "$line" README.md; then
     echo "boards.sh: the table of targets/README.md is stale (BOARDS_TABLE=write $0 writes it):" >&2
     echo "$line" >&2
     stale=yes
