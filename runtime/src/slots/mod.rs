@@ -60,8 +60,8 @@
 //!
 //! # What is shown
 //!
-//! `tests/tests/slot_search.rs` follows all orders of up to three faults on a small flash, and up to
-//! five if it is asked to: power cuts in every step with every result, errors of every write and
+//! `tests/tests/slot_search.rs` follows all orders of up to three faults on a small flash (of more if
+//! `CODA_FAULTS` says so, which was not run to its end): power cuts in every step with every result, errors of every write and
 //! erase, and three values of every unstable word at every start. `tests/tests/slots.rs` does it once
 //! in every step of real updates, with other words, with words that do not read, with reads that
 //! fail, with stuck bits and with worn sectors.

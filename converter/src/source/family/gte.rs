@@ -45,21 +45,7 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     if checkpoint.get("pack_qkv")? == Some(false) {
         return Err(checkpoint.refuse("pack_qkv", false, "supported is true"));
     }
-    let embedding = Embedding::Tokens {
-        vocabulary: checkpoint.need("vocab_size")?,
-        positions: 0,
-        token_types: checkpoint.get("type_vocab_size")?.unwrap_or(1),
-        norm: true,
-        projected: 0,
-    };
-    let config = checkpoint.encoder(embedding, &bert::SIZES)?;
-    let config = Config {
-        norm_eps: checkpoint.get("layer_norm_eps")?.unwrap_or(1e-12_f64) as f32,
-        activation: checkpoint.activation("hidden_act")?,
-        gated: true,
-        ..config
-    };
-    rope::turned(checkpoint, config)
+    rope::gated_bert(checkpoint, 1)
 }
 
 /// Angles that grow more slowly by a factor (NTK), in texts of any length.

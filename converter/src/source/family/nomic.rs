@@ -67,21 +67,7 @@ fn named<'f>(checkpoint: &Checkpoint<'f>) -> Result<Checkpoint<'f>, SourceError>
 
 fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     check(checkpoint)?;
-    let embedding = Embedding::Tokens {
-        vocabulary: checkpoint.need("vocab_size")?,
-        positions: 0,
-        token_types: checkpoint.get("type_vocab_size")?.unwrap_or(2),
-        norm: true,
-        projected: 0,
-    };
-    let config = checkpoint.encoder(embedding, &bert::SIZES)?;
-    let config = Config {
-        norm_eps: checkpoint.get("layer_norm_eps")?.unwrap_or(1e-12_f64) as f32,
-        activation: checkpoint.activation("hidden_act")?,
-        gated: true,
-        ..config
-    };
-    rope::turned(checkpoint, config)
+    rope::gated_bert(checkpoint, 2)
 }
 
 /// The settings of its own code that the runtime has no form for; `auto_map` may name that code.

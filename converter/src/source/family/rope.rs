@@ -1,10 +1,11 @@
 //! What a `config.json` says of rotary positions.
 
+use super::bert;
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
 use crate::source::error::SourceError;
 use crate::source::rotary::{Places, Rates};
-use coda_runtime::config::{Config, Rotary};
+use coda_runtime::config::{Config, Embedding, Rotary};
 use coda_runtime::format::Role;
 use serde_json::Value;
 
@@ -77,4 +78,26 @@ fn check_plain(
         return Err(checkpoint.refuse(field, own, supported));
     }
     Ok(())
+}
+
+/// A gated BERT with rotary positions; `token_types` if its fields do not say how many.
+pub(super) fn gated_bert(
+    checkpoint: &Checkpoint<'_>,
+    token_types: usize,
+) -> Result<Config, SourceError> {
+    let embedding = Embedding::Tokens {
+        vocabulary: checkpoint.need("vocab_size")?,
+        positions: 0,
+        token_types: checkpoint.get("type_vocab_size")?.unwrap_or(token_types),
+        norm: true,
+        projected: 0,
+    };
+    let config = checkpoint.encoder(embedding, &bert::SIZES)?;
+    let config = Config {
+        norm_eps: checkpoint.get("layer_norm_eps")?.unwrap_or(1e-12_f64) as f32,
+        activation: checkpoint.activation("hidden_act")?,
+        gated: true,
+        ..config
+    };
+    turned(checkpoint, config)
 }
