@@ -620,7 +620,7 @@ named! {
     AttentionMode is "attention":
         KToK "k-to-k" | "k2k",
         KToAll "k-to-all" | "k2all",
-        KToLowRank "k-to-low-rank" | "k-to-light";
+        KToLowRank "k-to-low-rank" | "k-to-light" | "k2light";
 }
 
 impl Named for Pooling {

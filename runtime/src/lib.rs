@@ -42,8 +42,9 @@
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | `block` | what layers are made of: rows into maps, attention over given keys, feed-forward |
 //! | [`executor`] | one inference |
+//! | `decoder` | an answer of many tokens: text out |
 //!
-//! `slots` and `signature` are off unless a feature asks for them; `block` is not public.
+//! `slots` and `signature` are off unless a feature asks for them, `decoder` is on; `block` is not public.
 //!
 //! # Numbers
 //!
@@ -63,6 +64,8 @@ compile_error!(
 
 mod block;
 pub mod config;
+#[cfg(feature = "decoder")]
+pub mod decoder;
 pub mod executor;
 pub mod format;
 pub mod image;
@@ -78,9 +81,13 @@ pub mod slots;
 pub mod tensor;
 pub mod text;
 
+#[cfg(feature = "decoder")]
+pub use decoder::{Generation, Generator, Search};
 pub use executor::{Executor, Input, Output};
 pub use format::Package;
 pub use kernels::Kernels;
+#[cfg(feature = "decoder")]
+pub use memory::{AnswerCapacity, GenerationPlan};
 pub use memory::{Arena, Capacity, Plan};
 pub use model::Model;
 pub use routing::Budget;

@@ -5,6 +5,7 @@ pub mod head64;
 pub mod hostile;
 pub mod modules;
 pub mod nor;
+pub mod seq2seq;
 pub mod source;
 pub mod tiny;
 pub mod tolerance;

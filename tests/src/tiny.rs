@@ -680,6 +680,7 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         path: PathBuf::new(),
         config,
         tensors,
+        decoder: None,
         head: None,
         labels: Vec::new(),
         image: None,
@@ -874,6 +875,7 @@ pub fn task(
         labels: LABELS.map(str::to_owned).to_vec(),
         tensors: maker.tensors,
         names: BTreeMap::new(),
+        decoder: None,
     }
 }
 

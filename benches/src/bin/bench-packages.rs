@@ -147,6 +147,7 @@ fn random_task(base: &Base, mode: AttentionMode) -> Task {
         labels: Vec::new(),
         tensors,
         names: BTreeMap::new(),
+        decoder: None,
     }
 }
 

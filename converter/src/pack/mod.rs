@@ -1,6 +1,7 @@
 //! Writes packages. Constants and fixed sections come from `coda_runtime::format`, so the writer
 //! cannot drift from the reader; every package is parsed before it is handed out.
 
+mod decoder;
 mod note;
 mod storage;
 mod writer;
@@ -18,6 +19,7 @@ use coda_runtime::format::{
 use coda_runtime::model::Model;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use storage::Tables;
 use writer::Writer;
 
 /// A package and where its tensors went.
@@ -52,7 +54,13 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         writer.section(SectionKind::Text, bytes);
     }
     writer.provenance(&note::with_notes(provenance, base));
-    let tensors = writer.tensors(&stored(base), &base.names, weights)?;
+    let decoder = base.decoder.as_ref().map(|own| decoder::pack_base(own, weights)).transpose()?;
+    let tables = Tables { output_map: base.decoder.as_ref().is_some_and(decoder::shares_table) };
+    let mut tensors = writer.tensors(&stored(base), &base.names, weights, tables)?;
+    if let Some(decoder) = decoder {
+        writer.section(SectionKind::Decoder, decoder.bytes.to_vec());
+        tensors.extend(decoder.tensors);
+    }
     let bytes = writer.finish()?;
     Model::dense(&bytes.parse()?)?;
     Ok(Packed { bytes, tensors })
@@ -89,10 +97,16 @@ pub fn pack_task(
     writer.head(task.head, &task.labels);
     writer.provenance(provenance);
     let tensors = if weights.is_integer() {
-        writer.tensors(&follow_base(task, base), &task.names, weights)?
+        writer.tensors(&follow_base(task, base), &task.names, weights, Tables::default())?
     } else {
-        writer.tensors(&task.tensors, &task.names, weights)?
+        writer.tensors(&task.tensors, &task.names, weights, Tables::default())?
     };
+    let mut tensors = tensors;
+    if let (Some(own), Some(base)) = (&task.decoder, base.decoder()) {
+        let decoder = decoder::pack_task(own, task, &base, weights)?;
+        writer.section(SectionKind::Decoder, decoder.bytes.to_vec());
+        tensors.extend(decoder.tensors);
+    }
     let bytes = writer.finish()?;
     Model::bind(base, &bytes.parse()?)?;
     Ok(Packed { bytes, tensors })

@@ -32,8 +32,15 @@ pub(super) struct Storage {
     pub(super) reason: &'static str,
 }
 
+/// What else the tables of a package are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tables {
+    /// The token table is the output map of a decoder too: stored once, as that map.
+    pub(super) output_map: bool,
+}
+
 /// How a role is stored.
-pub(super) fn storage_of(role: Role, weights: WeightType) -> Storage {
+pub(super) fn storage_of(role: Role, weights: WeightType, tables: Tables) -> Storage {
     let is_int4 = weights == WeightType::Int4;
     let (encoding, reason) = match kind_of(role) {
         Kind::Vector => {
@@ -48,6 +55,10 @@ pub(super) fn storage_of(role: Role, weights: WeightType) -> Storage {
             (panels(WeightType::Int8), "trained, and small beside the frozen maps")
         }
         Kind::Frozen | Kind::Task => (panels(weights), ""),
+        Kind::TokenTable if tables.output_map && is_int4 => {
+            (panels(WeightType::Int8), "looked up as well as multiplied: one scale a row is int8's")
+        }
+        Kind::TokenTable if tables.output_map => (panels(weights), ""),
         Kind::TokenTable if is_int4 => {
             (Encoding::RowsInt8, "looked up, not multiplied: one scale a row is int8's")
         }
@@ -104,7 +115,7 @@ fn kind_of(role: Role) -> Kind {
         Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
         Role::Rotary | Role::LocalRotary => Kind::Angles,
-        Role::ProjectionWeight => {
+        Role::ProjectionWeight | Role::MemoryWeight => {
             Kind::ReadsFloat("reads embeddings, which every later error builds on")
         }
         Role::HeadWeight
@@ -117,7 +128,12 @@ fn kind_of(role: Role) -> Kind {
         | Role::LowRankDown
         | Role::LowRankKey
         | Role::LowRankValue => Kind::Task,
-        Role::Query
+        Role::LogitWeight
+        | Role::CrossQuery
+        | Role::CrossKey
+        | Role::CrossValue
+        | Role::CrossOutput
+        | Role::Query
         | Role::Key
         | Role::Value
         | Role::AttentionOutput

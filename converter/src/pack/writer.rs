@@ -1,6 +1,6 @@
 //! Sections, tables and the header of a package, laid out and sealed.
 
-use super::storage::{Storage, WeightType, storage_of};
+use super::storage::{Storage, Tables, WeightType, storage_of};
 use crate::bytes::PackageBytes;
 use crate::preparation::{self, Preparation};
 use crate::quantize;
@@ -132,10 +132,11 @@ impl Writer {
         tensors: &BTreeMap<Place, FloatTensor>,
         names: &BTreeMap<Place, String>,
         weights: WeightType,
+        tables: Tables,
     ) -> Result<Vec<TensorReport>, PackError> {
         let (mut table, mut data, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for (place @ (layer, role), values) in tensors {
-            let storage = storage_of(*role, weights);
+            let storage = storage_of(*role, weights, tables);
             let (rows, columns) = (values.shape[0], values.shape[1]);
             let name = names.get(place).cloned().unwrap_or_else(|| role.name().to_owned());
             let bytes = quantize::encode(storage.encoding, rows, columns, &values.values)

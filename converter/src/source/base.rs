@@ -1,13 +1,14 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
 use super::container::{open_weights, refuse_other_forms};
+use super::decoder::Decoder;
 use super::error::{SourceError, TensorProblem};
-use super::family::{Encoder, Entry};
+use super::family::{Encoder, Entry, FoundDecoder, read_decoder};
 use super::fields;
 use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
-use super::opening::Opening;
+use super::opening::{Opening, Tower};
 use super::preprocessor::read_preprocessor;
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
@@ -34,6 +35,8 @@ pub struct Base {
     pub config: Config,
     /// Tensors by place; vectors are one row.
     pub tensors: BTreeMap<Place, FloatTensor>,
+    /// The decoder, of a model that writes.
+    pub decoder: Option<Decoder>,
     /// The head that the directory describes.
     pub head: Option<Head>,
     /// Class names of that head.
@@ -89,6 +92,11 @@ impl Base {
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
+        if opening.tower != Some(Tower::Encoder) {
+            let generation = place.join("generation_config.json");
+            let rules = read_optional_json(&generation)?.unwrap_or_default();
+            base.set_decoder(read_decoder(&path, &json, (&generation, &rules), &file)?);
+        }
         base.read_preprocessor(place)?;
         let files = Files::read(place)?;
         base.read_tokenizer(&files)?;
@@ -114,6 +122,7 @@ impl Base {
         let encoder = Encoder::new(file.path(), json.clone(), Some(file), Opening::default())?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
+        base.set_decoder(read_decoder(file.path(), json, (file.path(), &Value::Null), file)?);
         if plain {
             base.set_head(base.own_head(file, json, plain)?);
         } else {
@@ -171,6 +180,7 @@ impl Base {
             path: path.to_owned(),
             config: encoder.config,
             tensors,
+            decoder: None,
             head: None,
             labels: encoder.labels,
             image: None,
@@ -218,6 +228,14 @@ impl Base {
     ) -> Result<Option<FoundHead>, SourceError> {
         let normed = self.tensors.contains_key(&(GLOBAL_LAYER, Role::PooledNormWeight));
         Source { file, unused: &self.unused, json, config: &self.config, plain, normed }.head()
+    }
+
+    /// Takes a decoder over.
+    fn set_decoder(&mut self, found: Option<FoundDecoder>) {
+        let Some(FoundDecoder { decoder, used }) = found else { return };
+        let used: BTreeSet<String> = used.iter().flat_map(|name| spellings(name)).collect();
+        self.unused.retain(|name| !used.contains(name));
+        self.decoder = Some(decoder);
     }
 
     /// Takes a head over; without one that of the family stays, or that of every encoder of images.

@@ -97,7 +97,9 @@ pub static FIELDS: &[Fields] = &[
          vision_config text_config projection_dim vision_use_head projection_size \
          num_mel_bins frequency_stride time_stride max_length \
          head_dim num_key_value_heads rms_norm_eps pack_qkv \
-         layer_norm_type",
+         layer_norm_type \
+         num_decoder_layers tie_word_embeddings encoder decoder decoder_layers decoder_attention_heads \
+         decoder_ffn_dim use_learned_position_embeddings layernorm_embedding scale_embedding",
     ),
     refused("position_embedding_type", "\"absolute\"", "supported are absolute positions"),
     refused("is_decoder", "false", "supported are encoders, whose tokens see all others"),
@@ -149,8 +151,8 @@ pub static FIELDS: &[Fields] = &[
          layerdrop initializer_range initializer_factor initializer_cutoff_factor layerscale_value \
          label2id finetuning_task task_specific_params task_params mlm_probability pad_token \
          bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id \
-         decoder_start_token_id tie_word_embeddings tie_encoder_decoder \
-         is_encoder_decoder num_decoder_layers directionality pooler_fc_size pooler_num_attention_heads \
+         decoder_start_token_id tie_encoder_decoder \
+         is_encoder_decoder directionality pooler_fc_size pooler_num_attention_heads \
          pooler_num_fc_layers pooler_size_per_head pooler_type pooler_act pooler_output_size \
          chunk_size_feed_forward sinusoidal_pos_embds down_scale_factor gap_size net_structure_type \
          num_memory_blocks summary_type summary_use_proj summary_activation summary_proj_to_labels \

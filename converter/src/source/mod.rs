@@ -2,10 +2,12 @@
 
 mod base;
 mod container;
+mod decoder;
 mod error;
 mod family;
 mod fields;
 mod file;
+mod generation;
 mod head;
 mod json;
 mod labels;
@@ -27,8 +29,10 @@ mod tokenizer;
 
 pub use base::Base;
 pub use container::weight_files;
+pub use decoder::{Decoder, TaskDecoder};
 pub use error::{SourceError, TensorProblem};
 pub use fields::{FIELDS, Fate, Fields};
+pub use generation::Generation;
 pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use opening::{Opening, Tower};
 pub use relative::bias_by_distance;

@@ -18,6 +18,8 @@ pub enum Tower {
     Vision,
     /// The encoder of texts
     Text,
+    /// The encoder of a model that writes, without its decoder
+    Encoder,
 }
 
 impl Opening {
@@ -26,7 +28,7 @@ impl Opening {
         let own = json.get("model_type").cloned().unwrap_or(Value::Null);
         let two = json.get("text_config").is_some() && json.get("vision_config").is_some();
         match (self.tower, own.as_str()) {
-            (None, _) => Ok(own),
+            (None | Some(Tower::Encoder), _) => Ok(own),
             (Some(Tower::Vision), Some("clip" | "siglip")) if two => Ok(own),
             (Some(Tower::Text), Some(name @ ("clip" | "siglip"))) if two => {
                 Ok(json!(format!("{name}_text_model")))

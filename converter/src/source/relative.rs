@@ -20,6 +20,30 @@ pub fn bias_by_distance(
         .collect()
 }
 
+/// The same of a decoder: buckets for the tokens before a token, of distances 0 to `-limit`; what lies behind it
+/// is never asked for, and 0.
+pub(super) fn causal_bias_by_distance(
+    table: &[f32],
+    buckets: usize,
+    heads: usize,
+    max_distance: usize,
+) -> Vec<f32> {
+    let value = |head: usize, back: usize| {
+        table[one_sided(back, buckets, buckets / 2, max_distance) * heads + head]
+    };
+    let before = move |head| (0..=max_distance).rev().map(move |back| value(head, back));
+    (0..heads).flat_map(|head| before(head).chain(vec![0.0; max_distance])).collect()
+}
+
+/// The bucket of a distance among `buckets`, of which the first `exact` are of one distance each.
+fn one_sided(distance: usize, buckets: usize, exact: usize, max_distance: usize) -> usize {
+    if distance < exact {
+        return distance;
+    }
+    let ratio = (distance as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
+    (buckets - 1).min(exact + (ratio * (buckets - exact) as f64).floor() as usize)
+}
+
 /// The bias of each head at each distance in a grid of patches, from key to query in the file and from
 /// query to key here, then the three entries of the class token.
 ///
@@ -34,14 +58,9 @@ pub(super) fn bias_of_grid(table: &[f32], heads: usize) -> Vec<f32> {
 /// The bucket of a distance, encoder (bidirectional) form.
 fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
-    let exact = half / 2;
     let magnitude = distance.unsigned_abs() as usize;
     let side = if distance > 0 { half } else { 0 };
-    if magnitude < exact {
-        return side + magnitude;
-    }
-    let ratio = (magnitude as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
-    side + (half - 1).min(exact + (ratio * (half - exact) as f64).floor() as usize)
+    side + one_sided(magnitude, half, half / 2, max_distance)
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ roles! {
     FEED_FORWARD_NORM = FeedForwardNormWeight, FeedForwardNormBias;
     PATCH = PatchWeight, PatchBias;
     PROJECTION = ProjectionWeight, ProjectionBias;
+    MEMORY = MemoryWeight, MemoryBias;
+    CROSS_NORM = CrossNormWeight, CrossNormBias;
+    CROSS_QUERY = CrossQuery, CrossQueryBias;
+    CROSS_KEY = CrossKey, CrossKeyBias;
+    CROSS_VALUE = CrossValue, CrossValueBias;
+    CROSS_OUTPUT = CrossOutput, CrossOutputBias;
     QUERY = Query, QueryBias;
     KEY = Key, KeyBias;
     VALUE = Value, ValueBias;

@@ -1,12 +1,13 @@
 //! A CoDA task file: adapters, routers, low-rank keys, changed norms, head.
 
 use super::base::{Base, classifier_entries};
+use super::decoder::TaskDecoder;
 use super::error::{SourceError, TensorProblem};
 use super::metadata::{TaskMetadata, missing};
 use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{AttentionMode, Head, HeadKind, LayerPlan, Pooling, TaskConfig};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A CoDA task for one base.
@@ -26,6 +27,8 @@ pub struct Task {
     pub tensors: BTreeMap<Place, FloatTensor>,
     /// The name of each tensor in the file.
     pub names: BTreeMap<Place, String>,
+    /// What it adds to the decoder of a base that writes.
+    pub decoder: Option<TaskDecoder>,
 }
 
 impl Task {
@@ -43,7 +46,9 @@ impl Task {
         let metadata: TaskMetadata = serde_json::from_str(text)
             .map_err(|error| json(format!("the \"coda\" metadata: {error}")))?;
         let task = Self::from_file(&file, base, &metadata)?;
-        match file.names().iter().find(|name| !task.names.values().any(|used| used == *name)) {
+        let of_decoder = task.decoder.iter().flat_map(|decoder| decoder.names.values());
+        let used: BTreeSet<&String> = task.names.values().chain(of_decoder).collect();
+        match file.names().iter().find(|name| !used.contains(name)) {
             None => Ok(task),
             Some(name) => {
                 let reason = "a task holds CoDA tensors, norms and the head";
@@ -73,12 +78,16 @@ impl Task {
             tensors: BTreeMap::new(),
             names: BTreeMap::new(),
             layers,
+            decoder: None,
         };
         task.pinned.sort_unstable();
         task.pinned.dedup();
         task.read_norms(file, base)?;
         for index in 0..base.config.layers {
             task.read_layer(file, base, index)?;
+        }
+        if let Some(decoder) = &base.decoder {
+            task.decoder = TaskDecoder::read(file, decoder, file.path() == base.path)?;
         }
         task.read_head(file, base, metadata)?;
         Ok(task)

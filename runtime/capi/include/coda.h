@@ -62,12 +62,12 @@
 
 #if defined(CODA_64_BIT)
 /// Words of a context.
-#define CODA_CONTEXT_WORDS 288
+#define CODA_CONTEXT_WORDS 304
 #endif
 
 #if !defined(CODA_64_BIT)
 /// Words of a context.
-#define CODA_CONTEXT_WORDS 176
+#define CODA_CONTEXT_WORDS 192
 #endif
 
 /// What a call returns: 0 for success. Numbers keep their meaning; new ones are added at the end.

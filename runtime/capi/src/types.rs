@@ -9,10 +9,10 @@ use core::time::Duration;
 
 /// Words of a context.
 #[cfg(target_pointer_width = "64")]
-pub const CODA_CONTEXT_WORDS: usize = 288;
+pub const CODA_CONTEXT_WORDS: usize = 304;
 /// Words of a context.
 #[cfg(not(target_pointer_width = "64"))]
-pub const CODA_CONTEXT_WORDS: usize = 176;
+pub const CODA_CONTEXT_WORDS: usize = 192;
 
 /// Memory of a model, a plan and the last error. It holds no pointer to itself: it may be copied or
 /// moved between calls.

@@ -17,6 +17,8 @@ mod rotary;
 mod rows;
 mod workers;
 
+#[cfg(feature = "decoder")]
+pub(crate) use attention::{CachedKeys, attend_cached};
 pub(crate) use attention::{Keys, LowRank, PackedLowRank, Queries, RelativeBias, attend};
 pub(crate) use context::Context;
 pub(crate) use feed_forward::{adapter_down, adapter_up, feed_forward, project_attended};

@@ -3,7 +3,7 @@
 use super::Input;
 use super::pass::Pass;
 use crate::block::{Context, PreparedRows, Transform, apply, for_row_tiles, norm_rows, rows_of};
-use crate::image::InputNormalization;
+use crate::image::{InputNormalization, PatchGrid};
 use crate::kernels::{Epilogue, NormWeights};
 use crate::memory::Tile;
 use crate::model::{EmbeddingWeights, Linear, Model, PatchWeights, TokenWeights};
@@ -23,8 +23,14 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, model: &Model<'_>, input: &Input<
             let normalization = model.normalization();
             debug_assert!(normalization.is_some(), "checked with the input");
             if let Some(normalization) = normalization {
-                embed_patches(pass, &weights, pixels, &normalization);
+                embed_patches(pass, &weights, &Source::Pixels(pixels, normalization));
             }
+        }
+        #[cfg(feature = "more-families")]
+        (Input::Patches(values), EmbeddingWeights::Patches(weights))
+            if cfg!(feature = "patches") =>
+        {
+            embed_patches(pass, &weights, &Source::Values(values));
         }
         _ => debug_assert!(false, "an input of another kind is refused"),
     }
@@ -74,13 +80,28 @@ fn project(
     apply(context.kernels, rows, sums, map, &Epilogue::overwrite(map.bias));
 }
 
+/// Where patches come from.
+enum Source<'a> {
+    Pixels(&'a [u8], InputNormalization),
+    #[cfg(feature = "more-families")]
+    Values(&'a [f32]),
+}
+
+impl Source<'_> {
+    /// Writes the values of one patch.
+    fn read(&self, grid: &PatchGrid, patch: usize, slot: &mut [f32]) {
+        match self {
+            Self::Pixels(pixels, normalization) => grid.read(pixels, patch, normalization, slot),
+            #[cfg(feature = "more-families")]
+            Self::Values(values) => {
+                slot.fill_from(values.part(patch * grid.inputs()..(patch + 1) * grid.inputs()));
+            }
+        }
+    }
+}
+
 /// Prefix tokens, projected patches, positions; their norm.
-fn embed_patches(
-    pass: &mut Pass<'_, '_>,
-    weights: &PatchWeights<'_>,
-    pixels: &[u8],
-    normalization: &InputNormalization,
-) {
+fn embed_patches(pass: &mut Pass<'_, '_>, weights: &PatchWeights<'_>, source: &Source<'_>) {
     let PatchWeights { grid, projection, .. } = weights;
     let (context, d) = (pass.context, pass.context.config.hidden);
     let hidden = pass.buffers.hidden.part_mut(0..pass.tokens * d);
@@ -95,7 +116,7 @@ fn embed_patches(
         |scratch, (patches, mut out)| {
             let slots = scratch.tile.floats.chunks_exact_mut(grid.inputs().max(1));
             for (patch, slot) in patches.clone().zip(slots) {
-                grid.read(pixels, patch, normalization, slot);
+                source.read(grid, patch, slot);
             }
             let rows = PreparedRows::Float(scratch.tile.float_rows(patches.len(), grid.inputs()));
             let epilogue = Epilogue::overwrite(projection.bias);

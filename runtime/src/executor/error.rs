@@ -87,6 +87,14 @@ pub enum RunError {
         /// Bytes given.
         found: usize,
     },
+    /// Another number of patch values.
+    #[cfg(feature = "more-families")]
+    PatchValues {
+        /// Values of all patches of this model.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
     /// The package does not say how pixels are normalised.
     NoNormalization,
     /// Pixels for an encoder of tokens, or tokens for an encoder of pixels.
@@ -144,6 +152,10 @@ impl fmt::Display for RunError {
             }
             Self::ImageBytes { expected, found } => {
                 write!(f, "the image has {found} bytes, the model reads {expected}")
+            }
+            #[cfg(feature = "more-families")]
+            Self::PatchValues { expected, found } => {
+                write!(f, "the patches have {found} values, the model reads {expected}")
             }
             Self::NoNormalization => {
                 write!(f, "the package does not say how pixels are normalised")

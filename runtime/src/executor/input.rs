@@ -20,6 +20,10 @@ pub enum Input<'a> {
     },
     /// An image: rows of interleaved channels, one byte a value.
     Pixels(&'a [u8]),
+    /// The values of patches as the projection reads them, already normalised: `[patches, channels *
+    /// side * side]`, patches row by row, a patch channel by channel.
+    #[cfg(feature = "more-families")]
+    Patches(&'a [f32]),
 }
 
 impl<'a> Input<'a> {
@@ -58,6 +62,10 @@ pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result
         (Input::Pixels(pixels), Embedding::Patches { prefix_tokens, .. }) => {
             check_pixels(pixels, model)? + prefix_tokens
         }
+        #[cfg(feature = "more-families")]
+        (Input::Patches(values), Embedding::Patches { prefix_tokens, .. }) => {
+            check_patches(values, model)? + prefix_tokens
+        }
         _ => return Err(RunError::WrongInput),
     };
     if let Some(limit) = model.config().max_tokens()
@@ -90,6 +98,17 @@ fn check_types(types: &[u8], ids: usize, limit: usize) -> Result<(), RunError> {
     let fits = types.is_empty()
         || types.len() == ids && types.iter().all(|kind| usize::from(*kind) < limit);
     if fits { Ok(()) } else { Err(RunError::TokenTypes { limit }) }
+}
+
+/// Checks the values of patches; returns their number.
+#[cfg(feature = "more-families")]
+fn check_patches(values: &[f32], model: &Model<'_>) -> Result<usize, RunError> {
+    let grid = model.patch_grid().ok_or(RunError::WrongInput)?;
+    let expected = grid.image_bytes();
+    match values.len() == expected {
+        true => Ok(grid.patches()),
+        false => Err(RunError::PatchValues { expected, found: values.len() }),
+    }
 }
 
 /// Checks an image; returns its number of patches.

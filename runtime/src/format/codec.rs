@@ -28,9 +28,9 @@ pub(super) fn size_at(bytes: &[u8], range: Range<usize>) -> usize {
 }
 
 /// Reads the fields of one section; remembers which section for its errors.
-struct Fields<'a> {
-    kind: SectionKind,
-    bytes: &'a [u8],
+pub(super) struct Fields<'a> {
+    pub(super) kind: SectionKind,
+    pub(super) bytes: &'a [u8],
 }
 
 impl Fields<'_> {
@@ -38,12 +38,20 @@ impl Fields<'_> {
         FormatError::InvalidField { kind: self.kind, offset: range.start }
     }
 
-    fn size(&self, range: Range<usize>, allowed: Range<usize>) -> Result<usize, FormatError> {
+    pub(super) fn size(
+        &self,
+        range: Range<usize>,
+        allowed: Range<usize>,
+    ) -> Result<usize, FormatError> {
         let value = size_at(self.bytes, range.clone());
         if allowed.contains(&value) { Ok(value) } else { Err(self.invalid(&range)) }
     }
 
-    fn float(&self, range: Range<usize>, valid: impl Fn(f32) -> bool) -> Result<f32, FormatError> {
+    pub(super) fn float(
+        &self,
+        range: Range<usize>,
+        valid: impl Fn(f32) -> bool,
+    ) -> Result<f32, FormatError> {
         let value = f32::from_bits(u32_at(self.bytes, range.clone()));
         if value.is_finite() && valid(value) { Ok(value) } else { Err(self.invalid(&range)) }
     }

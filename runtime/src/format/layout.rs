@@ -205,6 +205,27 @@ pub mod text {
     pub const PROMPTS: usize = 8;
 }
 
+/// Byte ranges of the generation section.
+pub mod generation {
+    use super::Range;
+    /// Factor on a row of the token table, f32.
+    pub const EMBEDDING_SCALE: Range<usize> = 0..4;
+    /// Factor on the logits, f32.
+    pub const LOGIT_SCALE: Range<usize> = 4..8;
+    /// The id that ends an answer, u32.
+    pub const END: Range<usize> = 8..12;
+    /// Most new tokens of an answer when a call names none.
+    pub const LONGEST: Range<usize> = 12..16;
+    /// Hypotheses when a call names none.
+    pub const BEAMS: Range<usize> = 16..20;
+    /// Power of the length that a hypothesis' score is divided by, f32.
+    pub const LENGTH_PENALTY: Range<usize> = 20..24;
+    /// Number of ids of each list: start ids, suppressed ids, ids suppressed at the begin.
+    pub const COUNTS: [Range<usize>; 3] = [24..28, 28..32, 32..36];
+    /// Where the ids begin, list after list.
+    pub const IDS: usize = 40;
+}
+
 /// Byte ranges of the image section.
 pub mod image {
     use super::Range;
@@ -285,6 +306,10 @@ pub enum SectionKind {
     Provenance = 9,
     /// [`text`].
     Text = 10,
+    /// The decoder: a package of the same kind.
+    Decoder = 11,
+    /// [`generation`].
+    Generation = 12,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -296,10 +321,11 @@ pub enum SectionKind {
 }
 
 impl SectionKind {
-    /// The kind of a stored code.
+    /// The kind of a stored code. A build without the feature `decoder` knows no decoder.
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Self> {
         Some(match code {
+            11 | 12 if !cfg!(feature = "decoder") => return None,
             1 => Self::Config,
             2 => Self::Task,
             3 => Self::Layers,
@@ -310,6 +336,8 @@ impl SectionKind {
             8 => Self::Vocabulary,
             9 => Self::Provenance,
             10 => Self::Text,
+            11 => Self::Decoder,
+            12 => Self::Generation,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -332,6 +360,8 @@ impl SectionKind {
             Self::Vocabulary => "vocabulary",
             Self::Provenance => "provenance",
             Self::Text => "text",
+            Self::Decoder => "decoder",
+            Self::Generation => "generation",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -346,9 +376,13 @@ impl SectionKind {
             Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
             Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
             Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
-            Self::Head | Self::Labels | Self::Image | Self::Tensors | Self::Data => {
-                !matches!(kind, PackageKind::Bundle)
-            }
+            Self::Head
+            | Self::Labels
+            | Self::Image
+            | Self::Tensors
+            | Self::Data
+            | Self::Decoder
+            | Self::Generation => !matches!(kind, PackageKind::Bundle),
             Self::Provenance => true,
         }
     }
@@ -494,6 +528,10 @@ pub mod limits {
     pub const LABELS: usize = 1 << 16;
     /// Most pinned positions.
     pub const PINNED: usize = 1 << 10;
+    /// Most hypotheses of a search.
+    pub const BEAMS: usize = 16;
+    /// Most ids of a list of the generation section.
+    pub const IDS: usize = 1 << 10;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
 }

@@ -2,6 +2,8 @@
 
 mod codec;
 mod error;
+#[cfg(feature = "decoder")]
+mod generation;
 mod layout;
 mod role;
 mod strings;
@@ -12,9 +14,12 @@ pub use codec::{
     encode_head, encode_image, encode_layer, encode_task,
 };
 pub use error::FormatError;
+#[cfg(feature = "decoder")]
+pub use generation::{GenerationRules, IdList, encode_generation};
 pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
-    Version, config, head, header, image, layer, limits, section, task, tensor, text,
+    Version, config, generation as generation_fields, head, header, image, layer, limits, section,
+    task, tensor, text,
 };
 pub use role::Role;
 pub use strings::{StringList, string_list_bytes};
@@ -198,12 +203,39 @@ impl<'a> Package<'a> {
                 (package.sections.task, PackageKind::Task),
             ];
             for (part, expected) in parts {
-                if Self::parse_with(part, Checksum::Covered)?.kind != expected {
+                let part = Self::parse_with(part, Checksum::Covered)?;
+                if part.kind != expected {
                     return Err(FormatError::WrongPart { expected });
                 }
+                #[cfg(feature = "decoder")]
+                part.check_decoder()?;
             }
         }
+        #[cfg(feature = "decoder")]
+        package.check_decoder()?;
         Ok(package)
+    }
+
+    /// A decoder is a package of the same kind, without a decoder of its own.
+    #[cfg(feature = "decoder")]
+    fn check_decoder(&self) -> Result<(), FormatError> {
+        let Some(decoder) = self.section(SectionKind::Decoder) else { return Ok(()) };
+        let decoder = Self::parse_with(decoder, Checksum::Covered)?;
+        match decoder.kind == self.kind && decoder.section(SectionKind::Decoder).is_none() {
+            true => Ok(()),
+            false => Err(FormatError::WrongPart { expected: self.kind }),
+        }
+    }
+
+    /// The bytes of a section whose place is not kept.
+    #[cfg(feature = "decoder")]
+    fn section(&self, kind: SectionKind) -> Option<&'a [u8]> {
+        let count = usize::from(u16_at(self.bytes, header::SECTIONS));
+        let table = self.bytes.get(header::LENGTH_BYTES..)?;
+        let mut entries = table.chunks_exact(section::ENTRY_BYTES).take(count);
+        let entry = entries.find(|entry| u16_at(entry, section::KIND) == kind as u16)?;
+        let start = size_at(entry, section::OFFSET);
+        self.bytes.get(start..start.saturating_add(size_at(entry, section::LENGTH)))
     }
 
     fn parse_with(bytes: &'a [u8], sum: Checksum) -> Result<Self, FormatError> {
@@ -333,6 +365,13 @@ impl<'a> Package<'a> {
             SectionKind::Data => (sections.data, sections.data_offset) = (body, start),
             SectionKind::BasePackage => sections.base = body,
             SectionKind::TaskPackage => sections.task = body,
+            #[cfg(feature = "decoder")]
+            SectionKind::Generation => {
+                GenerationRules::parse(body)?;
+            }
+            #[cfg(not(feature = "decoder"))]
+            SectionKind::Generation => {}
+            SectionKind::Decoder => {}
         }
         Ok(())
     }
@@ -422,6 +461,21 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn task(&self) -> Option<Package<'a>> {
         self.part(PackageKind::Task, self.sections.task)
+    }
+
+    /// The decoder of a base, or what a task adds to it: a package of the same kind.
+    #[cfg(feature = "decoder")]
+    #[must_use]
+    pub fn decoder(&self) -> Option<Package<'a>> {
+        Self::parse_with(self.section(SectionKind::Decoder)?, Checksum::Covered).ok()
+    }
+
+    /// How an answer is generated, if the package says so: one inside another, as
+    /// [`decoder`](Self::decoder) gives it.
+    #[cfg(feature = "decoder")]
+    #[must_use]
+    pub fn generation(&self) -> Option<GenerationRules<'a>> {
+        GenerationRules::parse(self.section(SectionKind::Generation)?).ok()
     }
 
     fn part(&self, kind: PackageKind, bytes: &'a [u8]) -> Option<Package<'a>> {

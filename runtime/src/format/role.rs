@@ -18,10 +18,12 @@ macro_rules! roles {
             /// Every role, ascending by code.
             pub const ALL: &'static [Role] = &[$(Role::$name,)*];
 
-            /// The role of a stored code.
+            /// The role of a stored code. A build without the feature `decoder` knows none of a
+            /// decoder's own.
             #[must_use]
             pub const fn from_code(code: u16) -> Option<Role> {
                 match code {
+                    28..=31 | 80..=89 if !cfg!(feature = "decoder") => None,
                     $($code => Some(Role::$name),)*
                     _ => None,
                 }
@@ -105,6 +107,14 @@ roles! {
     Rotary = 26, Global, Base, "rotary table";
     /// The same of layers of local attention.
     LocalRotary = 27, Global, Base, "local rotary table";
+    /// Output map of a decoder that has one beside its token table `[vocabulary, d]`.
+    LogitWeight = 28, Global, Base, "logit weight";
+    /// Bias of the output map `[vocabulary]`.
+    LogitBias = 29, Global, Base, "logit bias";
+    /// From the encoder's states to what a decoder attends to `[d, d of the encoder]`.
+    MemoryWeight = 30, Global, Base, "memory weight";
+    /// Bias of that map `[d]`.
+    MemoryBias = 31, Global, Base, "memory bias";
     /// Query projection `[attention width, d]`.
     Query = 32, Layer, Base, "query weight";
     /// Query bias `[attention width]`.
@@ -173,6 +183,26 @@ roles! {
     LowRankValue = 72, Layer, Task, "low-rank value weight";
     /// k-to-low-rank value bias `[attention width]`.
     LowRankValueBias = 73, Layer, Task, "low-rank value bias";
+    /// Queries of a decoder's attention to the encoder's states `[attention width, d]`.
+    CrossQuery = 80, Layer, Base, "cross query weight";
+    /// Their bias `[attention width]`.
+    CrossQueryBias = 81, Layer, Base, "cross query bias";
+    /// Keys of the encoder's states `[attention width, d of the memory]`.
+    CrossKey = 82, Layer, Base, "cross key weight";
+    /// Their bias `[attention width]`.
+    CrossKeyBias = 83, Layer, Base, "cross key bias";
+    /// Values of the encoder's states `[attention width, d of the memory]`.
+    CrossValue = 84, Layer, Base, "cross value weight";
+    /// Their bias `[attention width]`.
+    CrossValueBias = 85, Layer, Base, "cross value bias";
+    /// Output projection of that attention `[d, attention width]`.
+    CrossOutput = 86, Layer, Base, "cross output weight";
+    /// Its bias `[d]`.
+    CrossOutputBias = 87, Layer, Base, "cross output bias";
+    /// Weight of the norm of that attention `[d]`.
+    CrossNormWeight = 88, Layer, Both, "cross norm weight";
+    /// Bias of the norm of that attention `[d]`.
+    CrossNormBias = 89, Layer, Both, "cross norm bias";
 }
 
 impl Role {

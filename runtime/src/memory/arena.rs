@@ -47,6 +47,14 @@ pub(crate) struct Tile<'a> {
     pub(crate) scales: &'a mut [f32],
 }
 
+#[cfg(feature = "decoder")]
+impl<'a> Scratch<'a> {
+    /// Scratch of one worker.
+    pub(crate) const fn of_one(tile: Tile<'a>, stage: &'a mut [u8]) -> Self {
+        Self { workers: 1, tile, stage }
+    }
+}
+
 impl Scratch<'_> {
     /// Workers it has scratch for.
     pub(crate) const fn workers(&self) -> usize {

@@ -6,6 +6,8 @@
 mod arena;
 mod attention;
 mod buffers;
+#[cfg(feature = "decoder")]
+mod generation;
 mod plan;
 mod size;
 
@@ -15,6 +17,10 @@ pub(crate) use attention::{
     ATTENTION_TILE, FloatTile, HeadExtent, Int8Keys, Int8Rows, Int8Tile, divide_float, divide_int8,
 };
 pub(crate) use buffers::{bytes_of, typed};
+#[cfg(feature = "decoder")]
+pub use generation::{AnswerCapacity, DecoderDimensions, GenerationPlan};
+#[cfg(feature = "decoder")]
+pub(crate) use generation::{KeyExtent, LOGITS, MemoryBuffers, divide_memory, divide_step};
 pub(crate) use plan::Buffers;
 pub use plan::{Buffer, Capacity, Dimensions, Plan, PlanError};
 

@@ -4,6 +4,8 @@ use super::ARENA_ALIGNMENT;
 use super::attention::HeadExtent;
 use super::buffers::{Cutter, buffers, typed};
 use super::size::{largest, panels, product};
+#[cfg(feature = "decoder")]
+use crate::format::limits;
 use crate::kernels::{INT8_PRODUCTS, ROW_TILE};
 use crate::panel::PANEL;
 use core::fmt;
@@ -112,6 +114,22 @@ pub enum PlanError {
         /// Longest input.
         tokens: usize,
     },
+    /// No position for an answer, or no hypothesis; or more than a package may ask for.
+    #[cfg(feature = "decoder")]
+    Answer {
+        /// Positions asked for.
+        positions: usize,
+        /// Hypotheses asked for.
+        beams: usize,
+    },
+    /// More positions than the decoder has.
+    #[cfg(feature = "decoder")]
+    TooManyPositions {
+        /// Positions asked for.
+        positions: usize,
+        /// Positions of the decoder.
+        limit: usize,
+    },
     /// More keys than the sums of int8 attention hold.
     TooManyKeys {
         /// Keys of a query.
@@ -128,6 +146,17 @@ impl fmt::Display for PlanError {
             Self::NoWorker => write!(f, "a plan needs at least one worker"),
             Self::SelectedAboveTokens { selected, tokens } => {
                 write!(f, "{selected} selected tokens are more than {tokens} tokens")
+            }
+            #[cfg(feature = "decoder")]
+            Self::Answer { positions, beams } => write!(
+                f,
+                "an answer of {positions} positions and {beams} hypotheses: plans hold 2 to {} and 1 to {}",
+                limits::POSITIONS,
+                limits::BEAMS
+            ),
+            #[cfg(feature = "decoder")]
+            Self::TooManyPositions { positions, limit } => {
+                write!(f, "an answer of {positions} positions, the decoder has {limit}")
             }
             Self::TooManyKeys { keys } => {
                 write!(f, "int8 attention to {keys} keys: its sums hold {INT8_PRODUCTS}")

@@ -59,6 +59,11 @@ pub enum ModelError {
         /// The layer.
         layer: u16,
     },
+    /// A decoder that asks for what decoders have not.
+    Decoder {
+        /// What it asks for.
+        found: &'static str,
+    },
     /// The packages need a part of this crate that the build leaves out.
     LeftOut {
         /// The cargo feature of that part.
@@ -147,6 +152,7 @@ impl fmt::Display for ModelError {
                 "layer {layer} attends by rotary positions or locally, which k-to-low-rank cannot: \
                  use k-to-k or k-to-all"
             ),
+            Self::Decoder { found } => write!(f, "the decoder {found}, which no decoder can"),
             Self::LeftOut { feature } => {
                 write!(f, "this build leaves out what the model needs: the feature \"{feature}\"")
             }

@@ -203,6 +203,29 @@ impl<'a> Attention<'a> {
     }
 }
 
+#[cfg(feature = "decoder")]
+impl<'a> Attention<'a> {
+    /// Attention of a decoder's layer to the encoder's states, rows of `memory` columns.
+    pub(super) fn view_cross(
+        packages: &Packages<'a>,
+        at: u16,
+        memory: usize,
+    ) -> Result<Self, ModelError> {
+        let (d, width) = (packages.config.hidden, packages.config.attention_width());
+        let inner = Shape { rows: width, columns: d };
+        let of_memory = Shape { rows: width, columns: memory };
+        let outer = Shape { rows: d, columns: width };
+        Ok(Self {
+            norm: packages.norm(Role::CrossNormWeight, Role::CrossNormBias, at)?,
+            query: packages.linear(Role::CrossQuery, Role::CrossQueryBias, at, inner)?,
+            key: packages.linear(Role::CrossKey, Role::CrossKeyBias, at, of_memory)?,
+            value: packages.linear(Role::CrossValue, Role::CrossValueBias, at, of_memory)?,
+            output: packages.linear(Role::CrossOutput, Role::CrossOutputBias, at, outer)?,
+            ..Self::default()
+        })
+    }
+}
+
 /// The relative position bias of layer `at`, where each has its own.
 #[cfg(feature = "more-families")]
 fn relative_bias<'a>(packages: &Packages<'a>, at: u16) -> Result<&'a [f32], ModelError> {

@@ -1,6 +1,8 @@
 //! Packages to layers with a meaning. After [`Model::bind`] every role is there and every shape agrees.
 
 mod cost;
+#[cfg(feature = "decoder")]
+mod decoder;
 mod error;
 mod globals;
 mod layer;
@@ -10,6 +12,10 @@ mod stage;
 mod view;
 
 pub use cost::Macs;
+#[cfg(feature = "decoder")]
+pub(crate) use decoder::DecoderGlobals;
+#[cfg(feature = "decoder")]
+pub use decoder::{Decoder, DecoderLayer};
 pub use error::ModelError;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
@@ -105,11 +111,19 @@ impl<'a> Model<'a> {
         if !config.int8_attention && !cfg!(feature = "float") {
             return Err(ModelError::LeftOut { feature: "float" });
         }
-        let packages = Packages { base: *base, task, config };
+        let packages = Packages {
+            base: *base,
+            task,
+            config,
+            #[cfg(feature = "decoder")]
+            table: None,
+        };
         let model = Self { packages };
         Globals::view(&packages, model.head())?;
         check_layers(&packages)?;
         model.check_front_end()?;
+        #[cfg(feature = "decoder")]
+        Decoder::check(&packages)?;
         if let Some(limit) = config.max_tokens()
             && let Some(position) = model.pinned().find(|position| *position >= limit)
         {
@@ -271,6 +285,15 @@ impl<'a> Model<'a> {
             Embedding::Tokens { projected, .. } if cfg!(feature = "more-families") => projected,
             _ => self.patch_grid().map_or(0, |grid| grid.inputs()),
         }
+    }
+
+    /// The decoder, if the base has one.
+    #[cfg(feature = "decoder")]
+    #[must_use]
+    pub fn decoder(&self) -> Option<Decoder<'a>> {
+        let decoder = Decoder::view(&self.packages);
+        debug_assert!(decoder.is_ok(), "binding has viewed it");
+        decoder.unwrap_or_default()
     }
 
     /// Layer `index`; empty past the last one.

@@ -12,6 +12,9 @@ pub(super) struct Packages<'a> {
     pub(super) base: Package<'a>,
     pub(super) task: Option<Package<'a>>,
     pub(super) config: Config,
+    /// Of a decoder, the encoder's token table, which it uses unless it has its own.
+    #[cfg(feature = "decoder")]
+    pub(super) table: Option<Tensor<'a>>,
 }
 
 impl<'a> Packages<'a> {
@@ -43,9 +46,15 @@ impl<'a> Packages<'a> {
 
     /// The tensor of a role: the task's, or the base's.
     pub(super) fn tensor(&self, role: Role, layer: u16) -> Option<Tensor<'a>> {
-        self.task
+        let own = self
+            .task
             .and_then(|task| task.tensor(role, layer))
-            .or_else(|| self.base.tensor(role, self.stored(layer)))
+            .or_else(|| self.base.tensor(role, self.stored(layer)));
+        #[cfg(feature = "decoder")]
+        if role == Role::TokenEmbedding {
+            return own.or(self.table);
+        }
+        own
     }
 
     /// Where the base keeps what layer `layer` reads.

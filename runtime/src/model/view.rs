@@ -4,6 +4,8 @@ use super::error::ModelError;
 use crate::format::{ALIGNMENT, Encoding, Tensor};
 use crate::kernels::{INT8_PRODUCTS, Kernels};
 use crate::panel::Int4Group;
+#[cfg(feature = "decoder")]
+use crate::panel::{INT4_GROUP, PANEL};
 use crate::tensor::Part;
 use bytemuck::{AnyBitPattern, try_cast_slice};
 use half::f16;
@@ -71,7 +73,13 @@ pub struct Table<'a> {
 enum Values<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
-    Int8 { values: &'a [i8], scales: &'a [f32] },
+    Int8 {
+        values: &'a [i8],
+        scales: &'a [f32],
+    },
+    /// Weights of an output map, of which a row is an output channel.
+    #[cfg(feature = "decoder")]
+    Panels(Weights<'a>),
 }
 
 impl Default for Values<'_> {
@@ -96,7 +104,60 @@ impl Table<'_> {
                 let scale = scales.get(index).copied().unwrap_or(0.0);
                 (kernels.add_int8)(out, values.part(range), scale);
             }
+            #[cfg(feature = "decoder")]
+            Values::Panels(weights) => weights.add_channel(index, self.columns, out),
         }
+    }
+}
+
+#[cfg(feature = "decoder")]
+impl Weights<'_> {
+    /// Adds the weights of output channel `index`, `[inputs]`, to `out`: in the panels of 8 channels its
+    /// values stand 8 apart, or 8 together every 64.
+    fn add_channel(&self, index: usize, inputs: usize, out: &mut [f32]) {
+        let (panel, lane) = (index / PANEL, index % PANEL);
+        match self {
+            Weights::F32(values) => {
+                let panel = values.part(panel * inputs * PANEL..(panel + 1) * inputs * PANEL);
+                let channel = panel.iter().skip(lane).step_by(PANEL);
+                out.iter_mut().zip(channel).for_each(|(slot, x)| *slot += x);
+            }
+            Weights::F16(values) => {
+                let panel = values.part(panel * inputs * PANEL..(panel + 1) * inputs * PANEL);
+                let channel = panel.iter().skip(lane).step_by(PANEL);
+                out.iter_mut().zip(channel).for_each(|(slot, x)| *slot += x.to_f32());
+            }
+            Weights::Int8 { values, scales } => {
+                let stride = inputs.next_multiple_of(PANEL) * PANEL;
+                let blocks = values.part(panel * stride..(panel + 1) * stride);
+                let scale = scales.get(index).copied().unwrap_or_default();
+                let blocks = blocks.chunks_exact(PANEL * PANEL);
+                let channel = blocks.flat_map(|block| block.iter().skip(lane * PANEL).take(PANEL));
+                let pairs = out.iter_mut().zip(channel);
+                pairs.for_each(|(slot, x)| *slot += f32::from(*x) * scale);
+            }
+            Weights::Int4(_) => debug_assert!(false, "no table is of int4"),
+        }
+    }
+}
+
+#[cfg(feature = "decoder")]
+impl<'a> Linear<'a> {
+    /// The same map to `count` outputs from `first` on, `first` being a multiple of [`PANEL`].
+    pub(crate) fn outputs_from(&self, first: usize, count: usize) -> Self {
+        let (inputs, panels) = (self.inputs, first / PANEL..(first + count).div_ceil(PANEL));
+        let of = |size: usize| panels.start * size..panels.end * size;
+        let weights = match self.weights {
+            Weights::F32(values) => Weights::F32(values.part(of(inputs * PANEL))),
+            Weights::F16(values) => Weights::F16(values.part(of(inputs * PANEL))),
+            Weights::Int8 { values, scales } => Weights::Int8 {
+                values: values.part(of(inputs.next_multiple_of(PANEL) * PANEL)),
+                scales: scales.part(of(PANEL)),
+            },
+            Weights::Int4(groups) => Weights::Int4(groups.part(of(inputs.div_ceil(INT4_GROUP)))),
+        };
+        let bias = if self.bias.is_empty() { &[] } else { self.bias.part(first..first + count) };
+        Self { outputs: count, inputs, weights, bias }
     }
 }
 
@@ -177,6 +238,10 @@ pub(super) fn table<'a>(tensor: &Tensor<'a>, shape: Shape) -> Result<Table<'a>, 
         Encoding::RowsInt8 => {
             let (values, scales) = parts(tensor)?;
             Values::Int8 { values, scales }
+        }
+        #[cfg(feature = "decoder")]
+        Encoding::Panel8F32 | Encoding::Panel8F16 | Encoding::Panel8x8Int8 => {
+            Values::Panels(linear(tensor, shape, &[])?.weights)
         }
         _ => return Err(encoding_error(tensor)),
     };

@@ -18,7 +18,7 @@ use std::rc::Rc;
 /// Where the fields are.
 const FILE: &str = "config.json";
 /// Fields that hold the configuration of one encoder of several.
-const TOWERS: [&str; 2] = ["vision_config", "text_config"];
+const TOWERS: [&str; 4] = ["vision_config", "text_config", "encoder", "decoder"];
 
 /// What a family reads.
 #[derive(Clone)]

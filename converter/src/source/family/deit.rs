@@ -11,5 +11,7 @@ pub(super) const FAMILY: Family = Family {
     ..vit::FAMILY
 };
 
-const NAMES: ImageNames =
-    ImageNames { tokens: &[CLASS_TOKEN, "embeddings.distillation_token"], ..vit::NAMES };
+pub(super) const NAMES: ImageNames =
+    ImageNames { tokens: &[CLASS_TOKEN, DISTILLATION_TOKEN], ..vit::NAMES };
+
+pub(super) const DISTILLATION_TOKEN: &str = "embeddings.distillation_token";

@@ -2,8 +2,9 @@
 
 use super::entry::{Entry, Stored};
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FIRST_STAGE, GATE, KEY,
-    OUTPUT, POOLED_NORM, PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
+    ATTENTION_NORM, CONTRACT, CROSS_KEY, CROSS_NORM, CROSS_OUTPUT, CROSS_QUERY, CROSS_VALUE,
+    EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FIRST_STAGE, GATE, KEY, OUTPUT, POOLED_NORM,
+    PROJECTION, QUERY, Roles, SECOND_STAGE, VALUE,
 };
 use crate::source::rotary::{Angles, Places, Rates};
 use crate::source::tensors::Place;
@@ -27,6 +28,15 @@ pub(super) struct LayerNames {
     pub(super) fused: &'static [Roles],
     pub(super) contract: &'static str,
     pub(super) feed_forward_scale: Option<&'static str>,
+}
+
+/// Where the parts of a layer's attention to an encoder's states are in a family's names.
+pub(super) struct CrossNames {
+    pub(super) norm: &'static str,
+    pub(super) query: &'static str,
+    pub(super) key: &'static str,
+    pub(super) value: &'static str,
+    pub(super) output: &'static str,
 }
 
 /// Collects the tensors of an encoder.
@@ -211,6 +221,24 @@ impl<'c> Entries<'c> {
         if let Some(name) = names.feed_forward_scale {
             self.add((layer, Role::FeedForwardScale), &at(name), [1, d]).optional = true;
         }
+    }
+
+    /// Attention of every layer to an encoder's states, rows of `memory` columns.
+    pub(super) fn cross_layers(&mut self, prefix: &str, names: &CrossNames, memory: usize) {
+        let (d, width) = (self.config.hidden, self.config.attention_width());
+        for layer in 0..self.config.layers as u16 {
+            let at = |name: &str| format!("{prefix}.{layer}.{name}");
+            self.norm_of(layer, CROSS_NORM, &at(names.norm), d);
+            self.linear(layer, CROSS_QUERY, &at(names.query), [width, d]);
+            self.linear(layer, CROSS_KEY, &at(names.key), [width, memory]);
+            self.linear(layer, CROSS_VALUE, &at(names.value), [width, memory]);
+            self.linear(layer, CROSS_OUTPUT, &at(names.output), [d, width]);
+        }
+    }
+
+    /// A tensor outside the layers, as the file has it.
+    pub(super) fn own(&mut self, role: Role, name: &str, shape: [usize; 2]) {
+        self.add((GLOBAL_LAYER, role), name, shape);
     }
 
     /// Linear maps in one tensor, one after the other.

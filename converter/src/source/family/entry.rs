@@ -38,6 +38,8 @@ pub(super) enum Stored {
     Joined(Vec<(String, usize)>),
     /// A relative bias by bucket, so many.
     Buckets(usize),
+    /// The same of a decoder, for the tokens before a token alone.
+    CausalBuckets(usize),
     /// A relative bias over a grid of patches, of the distances from key to query.
     GridBias,
     /// A learned query and the keys of a pooling by attention, whose names begin so.
@@ -116,6 +118,10 @@ impl Entry {
             Stored::Buckets(buckets) => {
                 let table = own([*buckets, rows])?;
                 relative::bias_by_distance(&table, *buckets, rows, columns / 2)
+            }
+            Stored::CausalBuckets(buckets) => {
+                let table = own([*buckets, rows])?;
+                relative::causal_bias_by_distance(&table, *buckets, rows, columns / 2)
             }
             Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
             Stored::ProbeKeys(prefix) => {

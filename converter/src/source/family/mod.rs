@@ -7,6 +7,7 @@ mod beit;
 mod bert;
 mod checkpoint;
 mod clip;
+mod decoder;
 mod definition;
 mod deit;
 mod dinov2;
@@ -28,7 +29,9 @@ mod siglip;
 mod t5;
 mod text_tower;
 mod vit;
+mod writer;
 
+pub(super) use decoder::{Found as FoundDecoder, read as read_decoder};
 pub(super) use entry::Entry;
 
 use super::error::SourceError;
@@ -43,7 +46,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 25] = [
+static FAMILIES: [&Family; 26] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -57,6 +60,7 @@ static FAMILIES: [&Family; 25] = [
     &t5::UMT5,
     &vit::FAMILY,
     &deit::FAMILY,
+    &writer::FAMILY,
     &beit::FAMILY,
     &dinov2::FAMILY,
     &dinov2::WITH_REGISTERS,

@@ -28,7 +28,7 @@ pub(super) const UMT5: Family = Family {
     ..FAMILY
 };
 
-const GATED_LAYER: LayerNames = LayerNames {
+pub(super) const GATED_LAYER: LayerNames = LayerNames {
     attention_norm: "layer.0.layer_norm",
     query: "layer.0.SelfAttention.q",
     key: "layer.0.SelfAttention.k",
@@ -45,7 +45,7 @@ const GATED_LAYER: LayerNames = LayerNames {
 
 const PLAIN_LAYER: LayerNames = LayerNames { expand: "layer.1.DenseReluDense.wi", ..GATED_LAYER };
 
-fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
+pub(super) fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     let (gated, activation) = feed_forward(checkpoint)?;
     let vocabulary = checkpoint.need("vocab_size")?;
     let distance = checkpoint.get("relative_attention_max_distance")?;
@@ -101,14 +101,20 @@ fn feed_forward(checkpoint: &Checkpoint<'_>) -> Result<(bool, Activation), Sourc
     Ok((gated, activation))
 }
 
-fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
-    let config = entries.config();
+/// Buckets of distances.
+pub(super) fn buckets(checkpoint: &Checkpoint<'_>) -> Result<usize, SourceError> {
     let buckets = checkpoint.get("relative_attention_num_buckets")?.unwrap_or(32);
     // Two sides, each with distances that have their own bucket and some that share one.
     if buckets < 4 {
         let supported = "supported are 4 and more";
         return Err(checkpoint.refuse("relative_attention_num_buckets", buckets, supported));
     }
+    Ok(buckets)
+}
+
+fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(), SourceError> {
+    let config = entries.config();
+    let buckets = buckets(checkpoint)?;
     if let Embedding::Tokens { vocabulary, .. } = config.embedding {
         entries.table(Role::TokenEmbedding, "shared.weight", vocabulary);
     }

@@ -126,7 +126,7 @@ fn position_of(positions: Option<&[u32]>, index: usize) -> usize {
 
 impl RelativeBias<'_> {
     /// Adds the bias of one query to its scores.
-    fn add_to_scores(
+    pub(super) fn add_to_scores(
         &self,
         scores: &mut [f32],
         head: &HeadColumns,

@@ -12,6 +12,7 @@
 //! | file | products of |
 //! |---|---|
 //! | `float` | f32 values |
+//! | `cached` | f32 queries and keys that were packed before, as f32 or f16 |
 //! | `int8` | int8 values, where the package says so |
 //! | `low_rank` | int8 values and low-rank keys |
 //!
@@ -19,6 +20,8 @@
 //!
 //! Every worker packs for itself: keys of all heads, packed once, would need room that no plan has.
 
+#[cfg(feature = "decoder")]
+mod cached;
 mod float;
 mod head;
 mod int8;
@@ -26,6 +29,8 @@ mod keys;
 mod low_rank;
 mod sums;
 
+#[cfg(feature = "decoder")]
+pub(crate) use cached::{CachedKeys, attend_cached};
 pub(crate) use keys::{Keys, Queries, RelativeBias};
 pub(crate) use low_rank::{LowRank, PackedLowRank};
 

@@ -1,0 +1,80 @@
+//! The decoder of a base, and what a task adds to it.
+
+use super::error::SourceError;
+use super::generation::Generation;
+use super::tensors::{FloatTensor, Place, TensorFile};
+use coda_runtime::config::Config;
+use coda_runtime::format::Role;
+use std::collections::BTreeMap;
+
+/// A decoder, every tensor as `[rows, columns]` f32.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    /// Its layers.
+    pub config: Config,
+    /// Tensors by place; vectors are one row.
+    pub tensors: BTreeMap<Place, FloatTensor>,
+    /// The name of every place in the file.
+    pub names: BTreeMap<Place, String>,
+    /// How an answer is generated.
+    pub generation: Generation,
+    /// The token table, its own or the encoder's, is the output map as well.
+    pub tied: bool,
+}
+
+/// What a task adds to a decoder: adapters and changed norms.
+#[derive(Clone, Debug, Default)]
+pub struct TaskDecoder {
+    /// Tensors by place.
+    pub tensors: BTreeMap<Place, FloatTensor>,
+    /// The name of each tensor in the file.
+    pub names: BTreeMap<Place, String>,
+}
+
+impl TaskDecoder {
+    /// Reads the tensors of a task for `decoder`; `None` if the file has none.
+    ///
+    /// # Errors
+    /// A tensor of another shape, or damaged.
+    pub(super) fn read(
+        file: &TensorFile,
+        decoder: &Decoder,
+        is_base: bool,
+    ) -> Result<Option<Self>, SourceError> {
+        let (mut task, d) = (Self::default(), decoder.config.hidden);
+        for index in 0..decoder.config.layers {
+            let name = |part: &str| format!("coda.decoder.layer.{index}.adapter.{part}");
+            if !file.contains(&name("down.weight")) {
+                continue;
+            }
+            let h = file.tensor(&name("down.weight"))?.shape.first().copied().unwrap_or(0);
+            let parts = [
+                (Role::AdapterDown, "down.weight", [h, d]),
+                (Role::AdapterDownBias, "down.bias", [1, h]),
+                (Role::AdapterUp, "up.weight", [d, h]),
+                (Role::AdapterUpBias, "up.bias", [1, d]),
+            ];
+            for (role, part, shape) in parts {
+                task.insert(file, (index as u16, role), name(part), shape)?;
+            }
+        }
+        for (place, name) in decoder.names.iter().filter(|_| !is_base) {
+            if place.1.belongs_to_task() && file.contains(name) {
+                task.insert(file, *place, name.clone(), [1, d])?;
+            }
+        }
+        Ok(Some(task).filter(|task| !task.tensors.is_empty()))
+    }
+
+    fn insert(
+        &mut self,
+        file: &TensorFile,
+        place: Place,
+        name: String,
+        shape: [usize; 2],
+    ) -> Result<(), SourceError> {
+        self.tensors.insert(place, file.matrix(&name, shape)?);
+        self.names.insert(place, name);
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The decoder families: where the other half of a directory is.
+//!
+//! A family is one file with one value, and one line in [`FAMILIES`].
+
+mod bart;
+mod definition;
+mod t5;
+
+use super::checkpoint::Checkpoint;
+use super::entries::Entries;
+use crate::source::decoder::Decoder;
+use crate::source::error::SourceError;
+use crate::source::generation::Generation;
+use crate::source::tensors::TensorFile;
+use coda_runtime::config::{Config, Embedding};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
+use definition::DecoderFamily;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+static FAMILIES: [&DecoderFamily; 2] = [&t5::FAMILY, &bart::OF_IMAGES];
+
+/// The names of every tensor that was read, and what was read.
+pub(in crate::source) struct Found {
+    pub(in crate::source) decoder: Decoder,
+    pub(in crate::source) used: Vec<String>,
+}
+
+/// The decoder of a directory, if its family has one and the file holds it. `generation` is
+/// `generation_config.json`, or null.
+pub(in crate::source) fn read(
+    path: &Path,
+    json: &Value,
+    generation: (&Path, &Value),
+    file: &TensorFile,
+) -> Result<Option<Found>, SourceError> {
+    let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let is_named = |family: &&&DecoderFamily| family.model_types.contains(&model_type);
+    let Some(family) = FAMILIES.iter().find(is_named) else { return Ok(None) };
+    let mut checkpoint = Checkpoint::new(path, json.clone(), Some(file), None);
+    if !file.names().iter().any(|name| name.ends_with(family.probe)) {
+        return Ok(None);
+    }
+    checkpoint.find_prefix(family.prefixes, family.probe)?;
+    let config = (family.config)(&checkpoint)?;
+    super::check_sizes(&checkpoint, &config)?;
+    let mut entries = Entries::new(checkpoint.prefix(), &config);
+    (family.tensors)(&checkpoint, &mut entries)?;
+    let (mut tensors, mut names) = (BTreeMap::new(), BTreeMap::new());
+    let mut used = Vec::new();
+    for entry in entries.finish() {
+        used.extend(entry.sources());
+        names.insert(entry.place, entry.name.clone());
+        if !entry.optional || file.contains(&entry.name) {
+            tensors.insert(entry.place, entry.read(file)?);
+        }
+    }
+    let tied = !tensors.contains_key(&(GLOBAL_LAYER, Role::LogitWeight));
+    let none = Map::new();
+    let files = [generation, (path, json)];
+    let files = files.map(|(path, value)| (path, value.as_object().unwrap_or(&none)));
+    let mut generation = Generation::read(files, config.max_tokens().unwrap_or(0))?;
+    (family.settle)(&checkpoint, &config, tied, &mut generation)?;
+    check_ids(path, &config, &generation)?;
+    let decoder = Decoder { config, tensors, names, generation, tied };
+    Ok(Some(Found { decoder, used }))
+}
+
+/// Every id is a row of the table.
+fn check_ids(path: &Path, config: &Config, generation: &Generation) -> Result<(), SourceError> {
+    let Embedding::Tokens { vocabulary, .. } = config.embedding else { return Ok(()) };
+    let lists = [&generation.start, &generation.suppressed, &generation.suppressed_first];
+    let ids = lists.into_iter().flatten().chain([&generation.end]);
+    match ids.copied().find(|id| *id as usize >= vocabulary) {
+        Some(id) => Err(SourceError::Json {
+            path: path.to_owned(),
+            problem: format!("an answer may hold id {id}, the decoder has {vocabulary} tokens"),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,199 @@
+//! How an answer is generated, as `generation_config.json` and, where it says nothing, `config.json` have it.
+
+use super::error::SourceError;
+use coda_runtime::format::{GenerationRules, IdList, encode_generation, limits};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// New tokens of an answer where no file says how many (ours).
+const LONGEST: usize = 128;
+
+/// How an answer is generated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// Ids that an answer begins with.
+    pub start: Vec<u32>,
+    /// The id that ends it.
+    pub end: u32,
+    /// Ids that never follow, ascending.
+    pub suppressed: Vec<u32>,
+    /// Ids that do not come first, ascending.
+    pub suppressed_first: Vec<u32>,
+    /// Most new tokens.
+    pub longest: usize,
+    /// Hypotheses.
+    pub beams: usize,
+    /// A hypothesis' log-probability is divided by its length to this power.
+    pub length_penalty: f32,
+    /// Factor on a row of the token table.
+    pub embedding_scale: f32,
+    /// Factor on the logits.
+    pub logit_scale: f32,
+}
+
+/// One id, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ids {
+    One(u32),
+    List(Vec<u32>),
+}
+
+impl Ids {
+    fn list(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::List(ids) => ids,
+        }
+    }
+}
+
+/// Fields that change an answer and are not done, and the value that changes nothing.
+const REFUSED: [(&str, &str); 13] = [
+    ("no_repeat_ngram_size", "0"),
+    ("encoder_no_repeat_ngram_size", "0"),
+    ("min_length", "0"),
+    ("min_new_tokens", "0"),
+    ("repetition_penalty", "1.0"),
+    ("encoder_repetition_penalty", "1.0"),
+    ("bad_words_ids", "[]"),
+    ("do_sample", "false"),
+    ("num_beam_groups", "1"),
+    ("diversity_penalty", "0.0"),
+    ("exponential_decay_length_penalty", "null"),
+    ("forced_decoder_ids", "null"),
+    ("sequence_bias", "null"),
+];
+
+/// What both files say: the first that has a field.
+struct Fields<'f> {
+    files: [(&'f Path, &'f Map<String, Value>); 2],
+}
+
+impl Fields<'_> {
+    fn problem(&self, index: usize, problem: String) -> SourceError {
+        SourceError::Json { path: self.files[index].0.to_owned(), problem }
+    }
+
+    /// Where a field is, and its value.
+    fn find(&self, field: &str) -> Option<(usize, &Value)> {
+        let of = |(_, fields): &(&Path, &Map<String, Value>)| {
+            fields.get(field).is_some_and(|value| !value.is_null())
+        };
+        let index = self.files.iter().position(of)?;
+        Some((index, &self.files[index].1[field]))
+    }
+
+    fn get<T: for<'de> Deserialize<'de>>(&self, field: &str) -> Result<Option<T>, SourceError> {
+        let Some((index, value)) = self.find(field) else { return Ok(None) };
+        let problem = |error| format!("field \"{field}\" = {value}: {error}");
+        let found = T::deserialize(value).map(Some);
+        found.map_err(|error| self.problem(index, problem(error)))
+    }
+
+    fn ids(&self, field: &str) -> Result<Vec<u32>, SourceError> {
+        Ok(self.get::<Ids>(field)?.map_or_else(Vec::new, Ids::list))
+    }
+
+    /// A list of ids, ascending.
+    fn ascending(&self, field: &str) -> Result<Vec<u32>, SourceError> {
+        let mut ids = self.ids(field)?;
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() > limits::IDS {
+            let index = self.find(field).map_or(0, |(index, _)| index);
+            let most = limits::IDS;
+            return Err(self.problem(index, format!("field \"{field}\": more than {most} ids")));
+        }
+        Ok(ids)
+    }
+
+    /// Refuses what changes the answer and is not done.
+    fn check(&self) -> Result<(), SourceError> {
+        for (field, unless) in REFUSED {
+            let Some((index, value)) = self.find(field) else { continue };
+            let nothing: Value = serde_json::from_str(unless).unwrap_or_default();
+            let same =
+                *value == nothing || value.as_f64().is_some() && value.as_f64() == nothing.as_f64();
+            if !same {
+                return Err(SourceError::Setting {
+                    path: self.files[index].0.to_owned(),
+                    field,
+                    found: value.to_string(),
+                    supported: "it is not done: take it out if the answers may be without it",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Generation {
+    /// What the two files say, of which the second is `config.json`.
+    ///
+    /// # Errors
+    /// A field of another type, one that changes the answer and is not done, several ends, or none.
+    pub(super) fn read(
+        files: [(&Path, &Map<String, Value>); 2],
+        most_positions: usize,
+    ) -> Result<Self, SourceError> {
+        let fields = Fields { files };
+        fields.check()?;
+        let mut start = fields.ids("decoder_start_token_id")?;
+        if start.is_empty() {
+            start = fields.ids("bos_token_id")?;
+        }
+        start.extend(fields.ids("forced_bos_token_id")?);
+        let ends = fields.ids("eos_token_id")?;
+        let (&[_, ..], &[end]) = (&start[..], &ends[..]) else {
+            let problem = format!(
+                "an answer needs \"decoder_start_token_id\" and one \"eos_token_id\": found {start:?} and {ends:?}"
+            );
+            return Err(fields.problem(1, problem));
+        };
+        let room = match most_positions {
+            0 => limits::POSITIONS,
+            most => most,
+        };
+        let room = room.saturating_sub(start.len()).max(1);
+        let longest = match fields.get("max_new_tokens")? {
+            Some(longest) => longest,
+            None => fields.get::<usize>("max_length")?.map_or(LONGEST, |all| all.saturating_sub(1)),
+        };
+        let beams: usize = fields.get("num_beams")?.unwrap_or(1);
+        if !(1..=limits::BEAMS).contains(&beams) {
+            let (index, most) =
+                (fields.find("num_beams").map_or(1, |(index, _)| index), limits::BEAMS);
+            return Err(fields.problem(index, format!("\"num_beams\" is {beams}, not 1 to {most}")));
+        }
+        Ok(Self {
+            start,
+            end,
+            suppressed: fields.ascending("suppress_tokens")?,
+            suppressed_first: fields.ascending("begin_suppress_tokens")?,
+            longest: longest.clamp(1, room),
+            beams,
+            length_penalty: fields.get("length_penalty")?.unwrap_or(1.0),
+            embedding_scale: 1.0,
+            logit_scale: 1.0,
+        })
+    }
+
+    /// The bytes of the section.
+    pub(crate) fn section(&self) -> Vec<u8> {
+        let none = IdList::default();
+        let rules = GenerationRules {
+            embedding_scale: self.embedding_scale,
+            logit_scale: self.logit_scale,
+            end: self.end,
+            longest: self.longest,
+            beams: self.beams,
+            length_penalty: self.length_penalty,
+            start: none,
+            suppressed: none,
+            suppressed_first: none,
+        };
+        encode_generation(&rules, [&self.start, &self.suppressed, &self.suppressed_first]).collect()
+    }
+}

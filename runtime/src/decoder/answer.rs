@@ -1,0 +1,119 @@
+//! An answer at work.
+
+use super::logits::{Best, Suppressed};
+use super::observer::LogitObserver;
+use super::search::Hypotheses;
+use super::step::{Entering, Step};
+use crate::executor::RunError;
+use crate::format::{IdList, limits};
+use crate::routing::DeadlineChoice;
+use heapless::Vec;
+
+/// The answer of one inference, growing; in the arena until the next.
+///
+/// The caller pulls: it may show a token, stop, or feed a watchdog between two steps.
+pub struct Generation<'r> {
+    pub(super) step: Step<'r, 'r>,
+    pub(super) logits: &'r mut [f32],
+    pub(super) best: Best<'r>,
+    pub(super) hypotheses: Hypotheses<'r>,
+    /// New tokens still allowed.
+    pub(super) left: usize,
+    /// Positions that have passed the layers.
+    pub(super) done: usize,
+    pub(super) over: bool,
+    pub(super) choice: Option<DeadlineChoice>,
+}
+
+impl core::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Generation").field("tokens", &self.tokens()).finish_non_exhaustive()
+    }
+}
+
+impl Generation<'_> {
+    /// One more token for every hypothesis. False when there is none: the answer has ended, or is as long as
+    /// was asked for.
+    ///
+    /// # Errors
+    /// [`RunError::NotFinite`]: a logit is NaN or infinite, and there is no answer.
+    pub fn step(&mut self) -> Result<bool, RunError> {
+        self.step_observed(&mut ())
+    }
+
+    /// The same, and shows the logits.
+    ///
+    /// # Errors
+    /// As [`Generation::step`].
+    pub fn step_observed(&mut self, observer: &mut impl LogitObserver) -> Result<bool, RunError> {
+        if self.over {
+            return Ok(false);
+        }
+        let is_first = self.hypotheses.new_length() == 0;
+        let rows = self.forward();
+        let rules = *self.step.decoder.rules();
+        let first = if is_first { rules.suppressed_first } else { IdList::default() };
+        let suppressed = Suppressed { always: rules.suppressed, first };
+        let Self { best, step, logits, hypotheses, .. } = self;
+        if !best.find(step, logits, rows, &suppressed, observer) {
+            self.over = true;
+            return Err(RunError::NotFinite);
+        }
+        let forks = hypotheses.expand(best);
+        forks.iter().for_each(|fork| step.fork(fork.from, fork.to));
+        self.left = self.left.saturating_sub(1);
+        if self.hypotheses.is_over() {
+            self.over = true;
+            return Ok(false);
+        }
+        if self.left == 0 {
+            self.hypotheses.end_all();
+            self.over = true;
+        }
+        Ok(true)
+    }
+
+    /// What has not yet passed the layers: the start ids at first, then the last id of each hypothesis. Returns
+    /// the number of rows.
+    fn forward(&mut self) -> usize {
+        let length = self.hypotheses.length;
+        let mut rows = 0;
+        for position in self.done..length {
+            let mut entering = Vec::<Entering, { limits::BEAMS }>::new();
+            for living in &self.hypotheses.living {
+                let id = self.hypotheses.slot(living.slot).get(position).copied();
+                let _ = entering.push(Entering { slot: living.slot, id: id.unwrap_or_default() });
+            }
+            self.step.forward(&entering, position);
+            rows = entering.len();
+        }
+        self.done = length;
+        rows
+    }
+
+    /// New tokens of the best hypothesis, start ids and the end left out. With one beam they only grow, so they
+    /// may be shown as they come.
+    #[must_use]
+    pub fn tokens(&self) -> &[u32] {
+        self.hypotheses.tokens()
+    }
+
+    /// The score of the best hypothesis that has ended: its log-probability over its length to the power of the
+    /// length penalty. `None` before one has, and with one beam, which needs none.
+    #[must_use]
+    pub fn score(&self) -> Option<f32> {
+        self.hypotheses.score()
+    }
+
+    /// The answer has ended by its end id, and not by its length.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.over && self.hypotheses.best_has_ended()
+    }
+
+    /// What was chosen for a deadline; `None` under another budget.
+    #[must_use]
+    pub const fn choice(&self) -> Option<DeadlineChoice> {
+        self.choice
+    }
+}

@@ -1,0 +1,237 @@
+//! A model with its arena: begins an answer.
+
+use super::answer::Generation;
+use super::error::GenerateError;
+use super::logits::Best;
+use super::memory;
+use super::search::Hypotheses;
+use super::step::{Rows, Step};
+use crate::block::Context;
+use crate::executor::{Executor, ExecutorError, Input, Observer, RunError, ThisCore, Workers};
+use crate::format::limits;
+use crate::kernels::Kernels;
+use crate::memory::{
+    ARENA_ALIGNMENT, GenerationPlan, Scratch, Tile, divide_memory, divide_step, typed,
+};
+use crate::model::{Decoder, Model};
+use crate::routing::{Budget, CostModel, DeadlineChoice};
+use crate::tensor::{Matrix, Part};
+
+/// How an answer is searched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Search<'s> {
+    /// Ids that the answer begins with; empty for the package's.
+    pub start: &'s [u32],
+    /// Most new tokens; 0 for the package's, or as many as the plan holds if that is less.
+    pub longest: usize,
+    /// Hypotheses; 0 for the package's, or as many as the plan holds if that is less. 1 is greedy.
+    pub beams: usize,
+    /// The power of its length that a hypothesis' log-probability is divided by; `None` for the package's.
+    pub length_penalty: Option<f32>,
+}
+
+impl Search<'static> {
+    /// As the package says.
+    pub const OF_PACKAGE: Self = Self { start: &[], longest: 0, beams: 0, length_penalty: None };
+    /// As the package says, with one hypothesis.
+    pub const GREEDY: Self = Self { beams: 1, ..Self::OF_PACKAGE };
+}
+
+/// A search whose settings are all known and fit the plan.
+struct Settled {
+    longest: usize,
+    beams: usize,
+    length_penalty: f32,
+}
+
+/// Generates answers in a caller's scratch buffer.
+pub struct Generator<'m, 'a> {
+    model: &'m Model<'m>,
+    decoder: Decoder<'m>,
+    kernels: &'m Kernels,
+    #[cfg_attr(not(feature = "workers"), expect(dead_code, reason = "there is one core"))]
+    workers: &'m dyn Workers,
+    #[cfg_attr(not(feature = "deadline"), expect(dead_code, reason = "there are no deadlines"))]
+    costs: Option<CostModel>,
+    plan: GenerationPlan,
+    arena: &'a mut [u8],
+}
+
+impl core::fmt::Debug for Generator<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Generator").field("kernels", &self.kernels).finish_non_exhaustive()
+    }
+}
+
+impl<'m, 'a> Generator<'m, 'a> {
+    /// Prepares to generate with `model` within `arena`.
+    ///
+    /// # Errors
+    /// [`ExecutorError::ArenaTooSmall`] with both numbers, [`ExecutorError::ArenaMisaligned`], and
+    /// [`ExecutorError::AnotherModel`] if the model has no decoder, or the plan was made for another.
+    pub fn new(
+        model: &'m Model<'m>,
+        kernels: &'m Kernels,
+        plan: GenerationPlan,
+        arena: &'a mut [u8],
+    ) -> Result<Self, ExecutorError> {
+        let decoder = model.decoder().filter(|own| own.dimensions() == *plan.dimensions());
+        let decoder = decoder.ok_or(ExecutorError::AnotherModel)?;
+        if *plan.encoder().dimensions() != model.dimensions() {
+            return Err(ExecutorError::AnotherModel);
+        }
+        let (needed, found) = (plan.arena_bytes(), arena.len());
+        if found < needed {
+            return Err(ExecutorError::ArenaTooSmall { needed, found });
+        }
+        if !arena.as_ptr().addr().is_multiple_of(ARENA_ALIGNMENT) {
+            return Err(ExecutorError::ArenaMisaligned);
+        }
+        let arena = arena.part_mut(0..needed);
+        Ok(Self { model, decoder, kernels, workers: &ThisCore, costs: None, plan, arena })
+    }
+
+    /// The same with the encoder on more cores: its plan says on how many. The answer does not change by a bit.
+    #[cfg(feature = "workers")]
+    #[must_use]
+    pub fn with_workers(self, workers: &'m dyn Workers) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// The same with the costs of this machine, for [`Budget::Deadline`], which counts the encoder's time.
+    #[cfg(feature = "deadline")]
+    #[must_use]
+    pub fn with_costs(self, costs: CostModel) -> Self {
+        Self { costs: Some(costs), ..self }
+    }
+
+    /// The plan it generates by.
+    #[must_use]
+    pub const fn plan(&self) -> &GenerationPlan {
+        &self.plan
+    }
+
+    /// Encodes `input` and begins an answer; [`Generation::step`] adds to it.
+    ///
+    /// # Errors
+    /// [`GenerateError`], before any work but for what the encoder finds at its end.
+    pub fn generate(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        search: &Search<'_>,
+    ) -> Result<Generation<'_>, GenerateError> {
+        self.generate_observed(input, budget, search, &mut ())
+    }
+
+    /// The same, and shows the encoder's inner states to `observer`.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    pub fn generate_observed(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        search: &Search<'_>,
+        observer: &mut impl Observer,
+    ) -> Result<Generation<'_>, GenerateError> {
+        let settled = self.settle(search)?;
+        let (tokens, choice) = self.encode(input, budget, observer)?;
+        let Self { decoder, kernels, plan, arena, .. } = self;
+        let decoder = &*decoder;
+        let context = Context {
+            config: decoder.config(),
+            kernels,
+            workers: &ThisCore,
+            adapter_activation: decoder.adapter_activation(),
+        };
+        let extent = plan.memory_keys(tokens);
+        let (states, buffers) = divide_memory(plan, arena);
+        let states = Matrix::new(typed(states), plan.dimensions().encoder_hidden);
+        memory::fill(&context, decoder, buffers, states.first_rows(tokens), extent);
+        let (buffers, memory) = divide_step(plan, arena);
+        let Settled { longest: left, beams, length_penalty } = settled;
+        let rules = decoder.rules();
+        let own = rules.start.iter().filter(|_| search.start.is_empty());
+        let start = search.start.iter().copied().chain(own);
+        let hypotheses = Hypotheses::new(buffers.ids, beams, start, rules.end, length_penalty);
+        let log_sums = [0.0; limits::BEAMS];
+        let best = Best { logits: buffers.best, ids: buffers.best_ids, most: 2 * beams, log_sums };
+        let tile = Tile {
+            floats: buffers.tile_floats,
+            int8: buffers.tile_int8,
+            scales: buffers.tile_scales,
+        };
+        let rows = Rows {
+            hidden: buffers.rows,
+            queries: buffers.queries,
+            keys: buffers.keys,
+            values: buffers.values,
+            low: buffers.low,
+            scores: buffers.scores,
+        };
+        let step = Step {
+            context,
+            decoder,
+            globals: decoder.globals(),
+            scratch: Scratch::of_one(tile, buffers.stage),
+            rows,
+            cache: buffers.cache,
+            cache_extent: plan.self_keys(),
+            beams,
+            memory,
+            memory_extent: extent,
+        };
+        let logits = buffers.logits;
+        Ok(Generation { step, logits, best, hypotheses, left, done: 0, over: false, choice })
+    }
+
+    fn encode(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        observer: &mut impl Observer,
+    ) -> Result<(usize, Option<DeadlineChoice>), GenerateError> {
+        let executor = Executor::new(self.model, self.kernels, *self.plan.encoder(), self.arena);
+        debug_assert!(executor.is_ok(), "the plan has been compared");
+        let Ok(executor) = executor else { return Err(RunError::NotRun.into()) };
+        #[cfg(feature = "workers")]
+        let executor = executor.with_workers(self.workers);
+        #[cfg(feature = "deadline")]
+        let executor = match self.costs {
+            Some(costs) => executor.with_costs(costs),
+            None => executor,
+        };
+        let mut executor = executor;
+        let output = executor.run_observed(input, budget, observer)?;
+        Ok((output.hidden.rows(), output.choice))
+    }
+
+    /// The search, with the package's settings where it has none; it must fit the plan.
+    fn settle(&self, search: &Search<'_>) -> Result<Settled, GenerateError> {
+        let (rules, answer) = (self.decoder.rules(), self.plan.answer());
+        let vocabulary = self.decoder.vocabulary();
+        let outside = |id: &u32| *id as usize >= vocabulary;
+        if let Some(position) = search.start.iter().position(outside) {
+            let id = search.start.get(position).copied().unwrap_or_default();
+            return Err(GenerateError::StartOutOfRange { position, id, vocabulary });
+        }
+        let beams = if search.beams > 0 { search.beams } else { rules.beams.min(answer.beams) };
+        if beams > answer.beams {
+            return Err(GenerateError::Beams { found: beams, capacity: answer.beams });
+        }
+        let start = if search.start.is_empty() { rules.start.len() } else { search.start.len() };
+        let room = answer.positions.saturating_sub(start);
+        let longest =
+            if search.longest > 0 { search.longest } else { rules.longest.min(room.max(1)) };
+        if longest > room {
+            let needed = start.saturating_add(longest);
+            return Err(GenerateError::TooManyPositions { needed, capacity: answer.positions });
+        }
+        let length_penalty = search.length_penalty.unwrap_or(rules.length_penalty);
+        if !length_penalty.is_finite() {
+            return Err(GenerateError::LengthPenalty);
+        }
+        Ok(Settled { longest, beams, length_penalty })
+    }
+}

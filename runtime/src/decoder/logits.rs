@@ -1,0 +1,149 @@
+//! The best continuations of rows: logits of some output channels at a time, so that no row of all of
+//! them is ever in memory.
+
+use super::observer::LogitObserver;
+use super::step::Step;
+use crate::block::{Transform, apply};
+use crate::executor::all_finite;
+use crate::format::{IdList, limits};
+use crate::kernels::{Epilogue, math};
+use crate::memory::LOGITS;
+use crate::tensor::{Matrix, MatrixMut, Part};
+
+/// The best continuations of each row, in the arena.
+pub(super) struct Best<'b> {
+    /// `[rows, most]`, descending; minus infinity behind the last.
+    pub(super) logits: &'b mut [f32],
+    /// Their ids; of equal logits the lower first.
+    pub(super) ids: &'b mut [u32],
+    /// Continuations of a row.
+    pub(super) most: usize,
+    /// ln of the sum of exp of all logits of each row; 0 where nobody asks.
+    pub(super) log_sums: [f32; limits::BEAMS],
+}
+
+/// A sum of exponentials that may grow: `sum * exp(largest)`.
+#[derive(Clone, Copy)]
+struct ExpSum {
+    largest: f32,
+    sum: f32,
+}
+
+impl ExpSum {
+    const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// Adds `exp` of each value, in order.
+    fn add(&mut self, values: &[f32]) {
+        let largest = values.iter().fold(self.largest, |a, b| if *b > a { *b } else { a });
+        if largest == f32::NEG_INFINITY {
+            return;
+        }
+        if self.largest > f32::NEG_INFINITY {
+            self.sum *= math::exp(self.largest - largest);
+        }
+        let finite = values.iter().filter(|value| **value > f32::NEG_INFINITY);
+        finite.for_each(|value| self.sum += math::exp(*value - largest));
+        self.largest = largest;
+    }
+
+    fn ln(self) -> f32 {
+        self.largest + math::ln(self.sum)
+    }
+}
+
+/// Ids that may not follow.
+pub(super) struct Suppressed<'a> {
+    pub(super) always: IdList<'a>,
+    /// Before the first new token.
+    pub(super) first: IdList<'a>,
+}
+
+impl Suppressed<'_> {
+    /// Minus infinity for those among the channels from `first` on.
+    fn apply(&self, values: &mut [f32], first: usize) {
+        for id in self.always.iter().chain(self.first.iter()) {
+            let slot = (id as usize).checked_sub(first).and_then(|index| values.get_mut(index));
+            if let Some(slot) = slot {
+                *slot = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+impl Best<'_> {
+    /// Computes the logits of the first `rows` rows of a step, and keeps the best. False if one is not
+    /// finite.
+    pub(super) fn find(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        logits: &mut [f32],
+        rows: usize,
+        suppressed: &Suppressed<'_>,
+        observer: &mut impl LogitObserver,
+    ) -> bool {
+        let (context, map) = (step.context, step.globals.logits);
+        let scale = step.decoder.rules().logit_scale;
+        let x = Matrix::new(step.rows.hidden, context.config.hidden).first_rows(rows);
+        let norm = Transform { norm: step.globals.final_norm, scale: &[] };
+        let prepared = context.load(&mut step.scratch.tile, x.iter(), norm, &map);
+        let mut sums = [ExpSum::EMPTY; limits::BEAMS];
+        let mut finite = true;
+        self.logits.fill(f32::NEG_INFINITY);
+        for first in (0..map.outputs).step_by(LOGITS) {
+            let count = LOGITS.min(map.outputs - first);
+            let part = map.outputs_from(first, count);
+            let chunk = logits.part_mut(0..rows * count);
+            let mut out = MatrixMut::new(&mut *chunk, count);
+            apply(context.kernels, &mut out, prepared, &part, &Epilogue::overwrite(part.bias));
+            chunk.iter_mut().for_each(|x| *x *= scale);
+            finite &= all_finite(chunk);
+            for (row, values) in chunk.chunks_exact_mut(count).enumerate() {
+                observer.logits(row, first, values);
+                suppressed.apply(values, first);
+                self.keep(row, first, values);
+                // The greedy search asks for no probability.
+                if let (Some(sum), true) = (sums.get_mut(row), self.most > 2) {
+                    sum.add(values);
+                }
+            }
+        }
+        for (slot, sum) in self.log_sums.iter_mut().zip(sums).take(rows) {
+            *slot = if self.most > 2 { sum.ln() } else { 0.0 };
+        }
+        finite
+    }
+
+    /// Keeps the best of some logits of a row.
+    fn keep(&mut self, row: usize, first: usize, values: &[f32]) {
+        let range = row * self.most..(row + 1) * self.most;
+        let (logits, ids) = (self.logits.part_mut(range.clone()), self.ids.part_mut(range));
+        for (id, value) in (first as u32..).zip(values) {
+            if logits.last().is_none_or(|last| *value <= *last || value.is_nan()) {
+                continue;
+            }
+            let place = logits.partition_point(|kept| *kept >= *value);
+            logits.copy_within(place..logits.len() - 1, place + 1);
+            ids.copy_within(place..ids.len() - 1, place + 1);
+            if let (Some(slot), Some(id_slot)) = (logits.get_mut(place), ids.get_mut(place)) {
+                (*slot, *id_slot) = (*value, id);
+            }
+        }
+    }
+
+    /// Continuation `index` of a row: its id and logit; `None` where there is none that may follow.
+    pub(super) fn get(&self, row: usize, index: usize) -> Option<Continuation> {
+        let at = (index < self.most).then_some(row * self.most + index)?;
+        let (logit, id) = (*self.logits.get(at)?, *self.ids.get(at)?);
+        let log_sum = self.log_sums.get(row).copied().unwrap_or_default();
+        let follows = logit > f32::NEG_INFINITY;
+        follows.then_some(Continuation { id, log_probability: logit - log_sum })
+    }
+}
+
+/// An id that may follow.
+#[derive(Clone, Copy)]
+pub(super) struct Continuation {
+    pub(super) id: u32,
+    /// Up to a constant, where nobody asks.
+    pub(super) log_probability: f32,
+}

@@ -1,0 +1,32 @@
+//! Text out: an answer that grows token by token (`docs/method.md`, "Text out").
+//!
+//! ```text
+//! encode      the executor's inference                        hidden states
+//! memory      their keys and values, of every decoder layer   once
+//! step        one row for each hypothesis through the layers, logits, the next token
+//! ```
+//!
+//! | file | part |
+//! |---|---|
+//! | `generator` | a model with its arena: begins an answer |
+//! | `answer` | an answer at work: [`Generation::step`] adds a token |
+//! | `memory` | keys and values of the encoder's states |
+//! | `step` | rows through the decoder's layers |
+//! | `logits` | the best continuations of rows, some output channels at a time |
+//! | `observer` | what a caller may see of a step |
+//! | `search` | hypotheses: which live on, which have ended |
+//! | `error` | why an answer is refused |
+
+mod answer;
+mod error;
+mod generator;
+mod logits;
+mod memory;
+mod observer;
+mod search;
+mod step;
+
+pub use answer::Generation;
+pub use error::GenerateError;
+pub use generator::{Generator, Search};
+pub use observer::LogitObserver;

@@ -1,0 +1,421 @@
+//! The reference vectors of models that write: encoders as of [`crate::vectors`], then logits, greedy answers
+//! and beam searches.
+
+use crate::tolerance::{LOGITS, Tolerance, VECTORS as HIDDEN};
+use anyhow::{Context, Result, bail, ensure};
+use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
+use coda_converter::source::{Base, Task, TaskMetadata, TensorFile};
+use coda_runtime::decoder::{LogitObserver, Search};
+use coda_runtime::executor::Input;
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_runtime::{Executor, Generation, Generator};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// `config.json` of a directory.
+#[derive(Debug, Deserialize)]
+struct Config {
+    arch: String,
+    kind: Option<String>,
+    positions: Vec<usize>,
+    cases: Vec<Case>,
+    decode_cases: Vec<Case>,
+    generation: Rules,
+    pinned: Option<Vec<u32>>,
+    router_input: String,
+    adapter_activation: String,
+    eps: f32,
+    #[serde(rename = "iter_T")]
+    sweeps: u32,
+    #[serde(rename = "iter_eps0")]
+    eps_start: f32,
+    #[serde(rename = "iter_decay")]
+    decay: f32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Case {
+    file: String,
+    mode: Option<String>,
+    gate: Option<String>,
+    r: Option<f32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rules {
+    eos_id: u32,
+    max_new_tokens: usize,
+    beam_width: usize,
+}
+
+/// One directory with its packed base.
+pub struct Vectors {
+    config: Config,
+    directory: PathBuf,
+    file: TensorFile,
+    base: Base,
+    packed: PackageBytes,
+    inputs: Vec<Given>,
+    prefix: Vec<u32>,
+}
+
+/// One input.
+enum Given {
+    Ids(Vec<u32>),
+    Patches(Vec<f32>),
+}
+
+impl Given {
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Ids(ids) => Input::tokens(ids),
+            Self::Patches(values) => Input::Patches(values),
+        }
+    }
+}
+
+/// Logits of the first hypothesis of a step.
+#[derive(Default)]
+struct Logits(Vec<f64>);
+
+impl LogitObserver for Logits {
+    fn logits(&mut self, row: usize, _: usize, values: &[f32]) {
+        if row == 0 {
+            self.0.extend(values.iter().copied().map(f64::from));
+        }
+    }
+}
+
+/// A generation directory: it has cases to decode.
+#[must_use]
+pub fn is_one(directory: &Path) -> bool {
+    let text = std::fs::read_to_string(directory.join("config.json"));
+    text.is_ok_and(|text| text.contains("\"decode_cases\""))
+}
+
+impl Vectors {
+    /// Opens a directory and packs its base with f32 weights. `None` for a kind that the runtime has not.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn open(directory: &Path) -> Result<Option<Self>> {
+        let text = std::fs::read(directory.join("config.json"))?;
+        let json: Value = serde_json::from_slice(&text)?;
+        let config: Config = serde_json::from_value(json.clone())?;
+        let Some(own) = hugging_face_config(&config, &json) else { return Ok(None) };
+        let file = TensorFile::open(&directory.join("model.safetensors"))?;
+        let base = Base::from_config(&own, &file)?;
+        ensure!(base.decoder.is_some(), "no decoder was read");
+        ensure!(base.unused.is_empty(), "tensors are not read: {:?}", base.unused);
+        let packed = pack_base(&base, WeightType::F32, "")?.bytes;
+        let inputs = std::fs::read(directory.join("inputs.safetensors"))?;
+        let tensors = SafeTensors::deserialize(&inputs)?;
+        let prefix = integers(&tensors, "decoder_prefix")?.iter().map(|id| *id as u32).collect();
+        let inputs = match config.arch.as_str() {
+            "t5" => read_ids(&tensors, &config.positions)?,
+            _ => read_images(&tensors, &json)?,
+        };
+        let directory = directory.to_owned();
+        Ok(Some(Self { config, directory, file, base, packed, inputs, prefix }))
+    }
+
+    /// Checks every case with `kernels`; one result a check.
+    #[must_use]
+    pub fn check(&self, kernels: &'static Kernels) -> Vec<(String, Result<()>)> {
+        let name = |case: &str| format!("{}/{case} [{}]", self.directory.display(), kernels.name);
+        let encoder = self
+            .config
+            .cases
+            .iter()
+            .map(|case| (name(&case.file), self.check_encoder(case, kernels)));
+        let decoder = self
+            .config
+            .decode_cases
+            .iter()
+            .map(|case| (name(&case.file), self.check_decoder(case, kernels)));
+        encoder.chain(decoder).collect()
+    }
+
+    /// The task of a case; `None` for the dense base alone.
+    fn task(&self, case: &Case) -> Result<Option<Task>> {
+        let (Some(mode), Some(gate)) = (&case.mode, &case.gate) else { return Ok(None) };
+        let metadata: TaskMetadata = serde_json::from_value(json!({
+            "adapter_activation": self.config.adapter_activation,
+            "router_input": self.config.router_input,
+            "gate": gate,
+            "eps": self.config.eps,
+            "iter_T": self.config.sweeps,
+            "iter_eps0": self.config.eps_start,
+            "iter_decay": self.config.decay,
+            "attention": mode,
+            "pinned": self.config.pinned.clone().unwrap_or_default(),
+        }))?;
+        Ok(Some(Task::from_file(&self.file, &self.base, &metadata)?))
+    }
+
+    fn with_model<T>(&self, case: &Case, work: impl Fn(&Model<'_>) -> Result<T>) -> Result<T> {
+        let base = self.packed.parse()?;
+        match self.task(case)? {
+            None => work(&Model::dense(&base)?),
+            Some(task) => {
+                ensure!(task.decoder.is_some(), "no adapters of the decoder were read");
+                let packed = pack_task(&task, &base, WeightType::F32, "")?.bytes;
+                work(&Model::bind(&base, &packed.parse()?)?)
+            }
+        }
+    }
+
+    fn check_encoder(&self, case: &Case, kernels: &'static Kernels) -> Result<()> {
+        let bytes = std::fs::read(self.directory.join(&case.file))?;
+        let expected = floats(&SafeTensors::deserialize(&bytes)?, "hidden")?;
+        let each = expected.len() / self.inputs.len().max(1);
+        self.with_model(case, |model| {
+            for (given, expected) in self.inputs.iter().zip(expected.chunks(each)) {
+                let plan = Plan::new(&model.dimensions(), self.capacity())?;
+                let mut arena = Arena::new(plan.arena_bytes());
+                let mut executor = Executor::new(model, kernels, plan, arena.bytes())?;
+                let output = executor.run(given.input(), budget(case))?;
+                let found: Vec<f64> =
+                    output.hidden.iter().flatten().copied().map(f64::from).collect();
+                compare("hidden states", HIDDEN, &found, &expected[..found.len()])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity::any_budget(self.config.positions.iter().copied().max().unwrap_or(1))
+    }
+
+    fn check_decoder(&self, case: &Case, kernels: &'static Kernels) -> Result<()> {
+        let bytes = std::fs::read(self.directory.join(&case.file))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let expected = Expected {
+            logits: floats(&file, "logits")?,
+            greedy: integers(&file, "greedy")?,
+            beam: integers(&file, "beam")?,
+            scores: floats(&file, "beam_score")?,
+        };
+        self.with_model(case, |model| {
+            let beams = self.config.generation.beam_width;
+            let positions = self.prefix.len() + self.config.generation.max_new_tokens;
+            let encoder = Plan::new(&model.dimensions(), self.capacity())?;
+            let decoder = model.decoder().context("no decoder")?;
+            let answer = AnswerCapacity { positions, beams };
+            let plan = GenerationPlan::new(encoder, &decoder.dimensions(), answer)?;
+            let mut arena = Arena::new(plan.arena_bytes());
+            let mut generator = Generator::new(model, kernels, plan, arena.bytes())?;
+            for (index, given) in self.inputs.iter().enumerate() {
+                self.check_answer(&mut generator, given, budget(case), &expected.of(index, self))
+                    .with_context(|| format!("input {index}"))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn check_answer(
+        &self,
+        generator: &mut Generator<'_, '_>,
+        given: &Given,
+        budget: Budget<'_>,
+        expected: &Answer<'_>,
+    ) -> Result<()> {
+        let rules = &self.config.generation;
+        let each = expected.logits.len() / self.prefix.len().max(1);
+        for (length, expected) in (1..=self.prefix.len()).zip(expected.logits.chunks(each)) {
+            let start = &self.prefix[..length];
+            let search = Search { start, longest: 1, ..Search::GREEDY };
+            let mut logits = Logits::default();
+            generator.generate(given.input(), budget, &search)?.step_observed(&mut logits)?;
+            compare(&format!("logits {length}"), LOGITS, &logits.0, expected)?;
+        }
+        let longest = rules.max_new_tokens;
+        let greedy = Search { longest, ..Search::GREEDY };
+        let mut answer = generator.generate(given.input(), budget, &greedy)?;
+        while answer.step()? {}
+        check_ids("greedy", &answer, rules.eos_id, expected.greedy)?;
+        let beam = Search { longest, beams: rules.beam_width, ..Search::OF_PACKAGE };
+        let mut answer = generator.generate(given.input(), budget, &beam)?;
+        while answer.step()? {}
+        check_ids("beam", &answer, rules.eos_id, expected.beam)?;
+        let score = answer.score().context("a search with beams has a score")?;
+        compare("score", HIDDEN, &[f64::from(score)], &[expected.score])
+    }
+}
+
+/// The tensors of a case, of all inputs.
+struct Expected {
+    logits: Vec<f64>,
+    greedy: Vec<i64>,
+    beam: Vec<i64>,
+    scores: Vec<f64>,
+}
+
+/// Those of one input.
+struct Answer<'e> {
+    logits: &'e [f64],
+    greedy: &'e [i64],
+    beam: &'e [i64],
+    score: f64,
+}
+
+impl Expected {
+    fn of(&self, index: usize, vectors: &Vectors) -> Answer<'_> {
+        fn part<T>(values: &[T], index: usize, of: usize) -> &[T] {
+            let each = values.len() / of.max(1);
+            &values[index * each..(index + 1) * each]
+        }
+        let of = vectors.inputs.len();
+        Answer {
+            logits: part(&self.logits, index, of),
+            greedy: part(&self.greedy, index, of),
+            beam: part(&self.beam, index, of),
+            score: self.scores[index],
+        }
+    }
+}
+
+/// New ids, with the end id last where the answer ended by it.
+fn check_ids(what: &str, answer: &Generation<'_>, end: u32, expected: &[i64]) -> Result<()> {
+    let ended = answer.has_ended().then_some(end);
+    let found = answer.tokens().iter().copied().chain(ended).map(i64::from).collect::<Vec<_>>();
+    let expected: Vec<i64> = expected.iter().copied().take_while(|id| *id >= 0).collect();
+    ensure!(found == expected, "{what}: {found:?} instead of {expected:?}");
+    Ok(())
+}
+
+fn budget(case: &Case) -> Budget<'static> {
+    case.r.map_or(Budget::Task, Budget::Reduction)
+}
+
+/// An aligned arena on the heap, of exactly so many bytes.
+struct Arena {
+    blocks: Vec<u128>,
+    bytes: usize,
+}
+
+impl Arena {
+    fn new(bytes: usize) -> Self {
+        Self { blocks: vec![0; bytes.div_ceil(16)], bytes }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[..self.bytes]
+    }
+}
+
+fn read_ids(tensors: &SafeTensors<'_>, lengths: &[usize]) -> Result<Vec<Given>> {
+    let ids = integers(tensors, "input_ids")?;
+    let width = ids.len() / lengths.len().max(1);
+    let rows = ids.chunks(width).zip(lengths);
+    let given = rows.map(|(row, length)| row.iter().take(*length).map(|id| *id as u32).collect());
+    Ok(given.map(Given::Ids).collect())
+}
+
+/// `[B, 3, H, W]` as patches, row by row, each channel by channel.
+fn read_images(tensors: &SafeTensors<'_>, config: &Value) -> Result<Vec<Given>> {
+    let (values, _) = tensors.tensor("pixel_values")?.data().as_chunks::<4>();
+    let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let size = |field: &str| config[field].as_u64().map(|size| size as usize);
+    let sizes = (size("image_size"), size("patch_size"), size("num_channels"));
+    let (Some(side), Some(patch), Some(channels)) = sizes else { bail!("sizes are missing") };
+    let images = values.chunks(channels * side * side);
+    let patches = |image: &[f32]| {
+        let mut all = Vec::new();
+        for (top, left) in (0..side * side / patch / patch)
+            .map(|index| (index / (side / patch) * patch, index % (side / patch) * patch))
+        {
+            for channel in 0..channels {
+                for row in top..top + patch {
+                    let first = (channel * side + row) * side + left;
+                    all.extend_from_slice(&image[first..first + patch]);
+                }
+            }
+        }
+        all
+    };
+    Ok(images.map(|image| Given::Patches(patches(image))).collect())
+}
+
+fn compare(what: &str, tolerance: Tolerance, found: &[f64], expected: &[f64]) -> Result<()> {
+    ensure!(found.len() == expected.len(), "{what}: {} values of {}", found.len(), expected.len());
+    match tolerance.first_miss(found.iter().copied(), expected.iter().copied()) {
+        None => Ok(()),
+        Some((index, found, expected)) => {
+            bail!("{what}: value {index} is {found} instead of {expected}")
+        }
+    }
+}
+
+/// A float64 tensor.
+fn floats(file: &SafeTensors<'_>, name: &str) -> Result<Vec<f64>> {
+    let (values, _) = file.tensor(name)?.data().as_chunks();
+    Ok(values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+}
+
+/// An int64 tensor.
+fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<i64>> {
+    let (values, _) = file.tensor(name)?.data().as_chunks();
+    Ok(values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+}
+
+/// The vectors' configuration in Hugging Face's words.
+fn hugging_face_config(config: &Config, json: &Value) -> Option<Value> {
+    let mut own = match (config.arch.as_str(), config.kind.as_deref()) {
+        ("t5", _) => json!({
+            "model_type": "t5",
+            "d_model": json["hidden_size"],
+            "num_layers": json["encoder_layers"],
+            "num_decoder_layers": json["decoder_layers"],
+            "num_heads": json["encoder_heads"],
+            "d_kv": json["d_kv"],
+            "d_ff": json["intermediate_size"],
+            "feed_forward_proj": json["feed_forward_proj"],
+            "layer_norm_epsilon": json["layer_norm_eps"],
+            "vocab_size": json["vocab_size"],
+            "tie_word_embeddings": json["tie_word_embeddings"],
+            "relative_attention_num_buckets": json["relative_attention_num_buckets"],
+            "relative_attention_max_distance": json["relative_attention_max_distance"],
+        }),
+        ("image", Some(kind @ ("trocr" | "mbart"))) => json!({
+            "model_type": "vision-encoder-decoder",
+            "encoder": {
+                "model_type": "vit",
+                "hidden_size": json["hidden_size"],
+                "num_hidden_layers": json["encoder_layers"],
+                "num_attention_heads": json["encoder_heads"],
+                "intermediate_size": json["intermediate_size"],
+                "layer_norm_eps": json["layer_norm_eps"],
+                "image_size": json["image_size"],
+                "patch_size": json["patch_size"],
+                "num_channels": json["num_channels"],
+                "hidden_act": "gelu",
+            },
+            "decoder": {
+                "model_type": kind,
+                "d_model": json["decoder_hidden_size"],
+                "decoder_layers": json["decoder_layers"],
+                "decoder_attention_heads": json["decoder_heads"],
+                "decoder_ffn_dim": json["intermediate_size"],
+                "vocab_size": json["vocab_size"],
+                "max_position_embeddings": json["max_target_positions"],
+                "activation_function": json["decoder_activation"],
+                "scale_embedding": json["scale_embedding"],
+            },
+        }),
+        _ => return None,
+    };
+    let rules = &json["generation"];
+    own["decoder_start_token_id"] = rules["start_ids"].clone();
+    own["eos_token_id"] = rules["eos_id"].clone();
+    for field in ["suppress_tokens", "begin_suppress_tokens", "max_new_tokens", "length_penalty"] {
+        own[field] = rules[field].clone();
+    }
+    own["num_beams"] = rules["beam_width"].clone();
+    Some(own)
+}
