@@ -28,6 +28,7 @@
 //! | [`firmware`] | constants of a plan for a firmware to compile |
 #![deny(unsafe_code)]
 
+pub mod answer;
 pub mod bench;
 pub mod bytes;
 pub mod calibrate;

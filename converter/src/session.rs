@@ -38,7 +38,7 @@ impl<'m> Session<'m> {
             model,
             kernels: Kernels::best(),
             plan,
-            arena: allocate(&plan)?,
+            arena: Arena::new(plan.arena_bytes())?,
             pool: None,
             costs: None,
         })
@@ -52,7 +52,7 @@ impl<'m> Session<'m> {
         let plan = Plan::with_workers(&self.model.dimensions(), self.plan.capacity(), threads)?;
         let pool = (threads > 1).then(|| ThreadPool::new(threads)).transpose()?;
         let same = plan.arena_bytes() == self.plan.arena_bytes();
-        let arena = if same { self.arena } else { allocate(&plan)? };
+        let arena = if same { self.arena } else { Arena::new(plan.arena_bytes())? };
         Ok(Self { plan, arena, pool, ..self })
     }
 
@@ -188,29 +188,29 @@ impl Observer for FirstNotFinite {
 /// Memory of its own pages. An arena needs less alignment, but rows that begin with a line of the cache are
 /// read and written faster; and its pages come when they are first used.
 #[derive(Debug)]
-struct Arena {
+pub(crate) struct Arena {
     pages: MmapMut,
     length: usize,
 }
 
 impl Arena {
-    fn bytes(&mut self) -> &mut [u8] {
+    /// So many bytes.
+    pub(crate) fn new(length: usize) -> Result<Self> {
+        let large = length >= LARGE;
+        let mapped = if large { length.next_multiple_of(LARGE_PAGE) } else { length.max(1) };
+        let pages = MmapMut::map_anon(mapped);
+        let pages = pages.with_context(|| format!("no memory for an arena of {length} bytes"))?;
+        #[cfg(target_os = "linux")]
+        if large {
+            // A system without large pages refuses, and small ones serve as well.
+            let _ = pages.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Self { pages, length })
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         self.pages.get_mut(..self.length).unwrap_or_default()
     }
-}
-
-fn allocate(plan: &Plan) -> Result<Arena> {
-    let length = plan.arena_bytes();
-    let large = length >= LARGE;
-    let mapped = if large { length.next_multiple_of(LARGE_PAGE) } else { length.max(1) };
-    let pages = MmapMut::map_anon(mapped);
-    let pages = pages.with_context(|| format!("no memory for an arena of {length} bytes"))?;
-    #[cfg(target_os = "linux")]
-    if large {
-        // A system without large pages refuses, and small ones serve as well.
-        let _ = pages.advise(memmap2::Advice::HugePage);
-    }
-    Ok(Arena { pages, length })
 }
 
 /// Binds the packages of one or two files: a bundle, a base, or a base and a task in any order.

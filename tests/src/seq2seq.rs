@@ -65,13 +65,17 @@ pub struct Vectors {
 }
 
 /// One input.
-enum Given {
+pub enum Given {
+    /// Token ids.
     Ids(Vec<u32>),
+    /// Values of patches.
     Patches(Vec<f32>),
 }
 
 impl Given {
-    fn input(&self) -> Input<'_> {
+    /// The input as the executor takes it.
+    #[must_use]
+    pub fn input(&self) -> Input<'_> {
         match self {
             Self::Ids(ids) => Input::tokens(ids),
             Self::Patches(values) => Input::Patches(values),
@@ -122,6 +126,27 @@ impl Vectors {
         };
         let directory = directory.to_owned();
         Ok(Some(Self { config, directory, file, base, packed, inputs, prefix }))
+    }
+
+    /// The base as it was read.
+    #[must_use]
+    pub const fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Every input.
+    #[must_use]
+    pub fn inputs(&self) -> &[Given] {
+        &self.inputs
+    }
+
+    /// The task of the last case.
+    ///
+    /// # Errors
+    /// A tensor is missing.
+    pub fn any_task(&self) -> Result<Task> {
+        let case = self.config.decode_cases.last().context("no case")?;
+        self.task(case)?.context("the last case is dense")
     }
 
     /// Checks every case with `kernels`; one result a check.

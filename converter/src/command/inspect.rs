@@ -9,7 +9,7 @@ use coda_converter::say::escaped;
 use coda_runtime::config::{
     Config, Embedding, Gate, HeadKind, LocalAttention, Named, Norm, NormPlacement, TaskConfig,
 };
-use coda_runtime::format::{GLOBAL_LAYER, Package, PackageKind, Tensor};
+use coda_runtime::format::{GLOBAL_LAYER, GenerationRules, Package, PackageKind, Tensor};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -83,7 +83,8 @@ fn tensor_row(tensor: &Tensor<'_>) -> [String; 5] {
 }
 
 fn parts_of<'a>(package: &Package<'a>) -> Vec<Package<'a>> {
-    package.base().into_iter().chain(package.task()).collect()
+    let parts = package.base().into_iter().chain(package.task());
+    parts.flat_map(|part| [Some(part), part.decoder()]).flatten().collect()
 }
 
 /// A name and what is said under it.
@@ -159,8 +160,20 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     if content_id(part.bytes()) != part.content_id() {
         facts.push(("warning", "the content id is not that of the content".to_owned()));
     }
-    facts.extend(part.config().into_iter().flat_map(config_facts));
+    let half = if part.generation().is_some() { "decoder" } else { "encoder" };
+    facts.extend(part.config().into_iter().flat_map(|config| config_facts(config, half)));
     facts.extend(part.task_config().into_iter().flat_map(|task| task_facts(part, task)));
+    if let Some(rules) = part.generation() {
+        let GenerationRules { end, longest, beams, .. } = rules;
+        let start: Vec<String> = rules.start.iter().map(|id| id.to_string()).collect();
+        let start = start.join(" ");
+        facts.push((
+            "answers",
+            format!(
+                "begin with {start}, end with {end}, up to {longest} tokens, {beams} hypotheses"
+            ),
+        ));
+    }
     if let Some(head) = part.head() {
         facts.push(("head", describe(&head)));
     }
@@ -193,15 +206,16 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     facts
 }
 
-fn config_facts(config: &Config) -> [Fact; 3] {
+/// `half` is what the layers are.
+fn config_facts(config: &Config, half: &'static str) -> [Fact; 3] {
     let gated = if config.gated { " gated" } else { "" };
     let causal = if config.causal { ", each token sees those before it" } else { "" };
-    let encoder = format!(
+    let layers = format!(
         "{} layers, d {}, {} heads of {}, feed-forward {}{gated}{causal}",
         config.layers, config.hidden, config.heads, config.head_dim, config.feed_forward
     );
     let input = input_words(config);
-    [("input", input), ("encoder", encoder), ("numerics", numerics_words(config))]
+    [("input", input), (half, layers), ("numerics", numerics_words(config))]
 }
 
 fn gate_words(gate: Gate) -> String {

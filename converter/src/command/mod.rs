@@ -17,6 +17,7 @@ mod table;
 mod tokens;
 #[cfg(feature = "verify")]
 mod verify;
+mod write;
 
 use anyhow::Result;
 

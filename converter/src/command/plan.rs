@@ -2,11 +2,13 @@
 
 use super::board::Board;
 use super::shared::PackageFiles;
-use super::table::{grouped, plan_table};
+use super::table::{grouped, plan_table, table};
+use super::write::WriteArguments;
 use anyhow::{Context, Result, ensure};
+use coda_converter::answer;
 use coda_converter::firmware::{c_constants, rust_constants};
 use coda_converter::say;
-use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::memory::{Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::tokens_for_reduction;
 use serde_json::{Value, json};
@@ -18,6 +20,8 @@ pub(crate) struct PlanCommand {
     files: PackageFiles,
     #[command(flatten)]
     capacity: CapacityArguments,
+    #[command(flatten)]
+    writing: WriteArguments,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -73,6 +77,15 @@ impl PlanCommand {
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
         let capacity = self.capacity.capacity(&model)?;
+        if let Some(decoder) = model.decoder() {
+            let answer = self.writing.capacity(&decoder)?;
+            let plan = answer::plan(&model, capacity, answer, 1)?;
+            return self.print_answer_plan(&plan, files.iter().map(|file| file.len()).sum());
+        }
+        ensure!(
+            !self.writing.are_given(),
+            "the model has no decoder: --longest and --beams are for those"
+        );
         let plan = Plan::new(&model.dimensions(), capacity)?;
         let flash: usize = files.iter().map(|file| file.len()).sum();
         let board = self.target.as_deref().map(Board::named).transpose()?;
@@ -95,6 +108,52 @@ impl PlanCommand {
         if let Some(board) = board {
             board.print(flash, plan.arena_bytes())?;
         }
+        Ok(())
+    }
+}
+
+impl PlanCommand {
+    /// The plan of a model that writes: its three phases.
+    fn print_answer_plan(&self, plan: &GenerationPlan, flash: usize) -> Result<()> {
+        let others = self.rust || self.c || self.target.is_some();
+        ensure!(!others, "--rust, --c and --target are for models without a decoder, so far");
+        let (capacity, answer) = (plan.encoder().capacity(), plan.answer());
+        let [encoder, memory, step] = plan.phases();
+        if self.json {
+            let buffers =
+                plan.buffers().map(|(name, bytes)| json!({ "name": name, "bytes": bytes }));
+            say!(
+                "{}",
+                json!({
+                    "flash_bytes": flash,
+                    "arena_bytes": plan.arena_bytes(),
+                    "tokens": capacity.tokens,
+                    "selected": capacity.selected,
+                    "positions": answer.positions,
+                    "beams": answer.beams,
+                    "phases": { "encoder": encoder, "memory": memory, "step": step },
+                    "buffers": buffers.collect::<Vec<_>>(),
+                })
+            );
+            return Ok(());
+        }
+        say!(
+            "inputs of up to {} tokens, k up to {}; answers of up to {} positions, {} hypotheses",
+            capacity.tokens,
+            capacity.selected,
+            answer.positions,
+            answer.beams
+        );
+        say!("flash: {} bytes of packages", grouped(flash));
+        say!(
+            "RAM:   {} bytes of arena, exactly: the longest of three phases",
+            grouped(plan.arena_bytes())
+        );
+        let phases =
+            [("encoder", encoder), ("memory of the encoder's states", memory), ("one step", step)];
+        let rows = phases.into_iter().chain(plan.buffers());
+        let rows = rows.map(|(name, bytes)| [name.to_owned(), grouped(bytes)]).collect();
+        say!("{}", table(["phase, then buffers of memory and step", "bytes"], rows));
         Ok(())
     }
 }

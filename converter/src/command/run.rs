@@ -5,7 +5,9 @@ use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
 };
 use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
+use super::write::{WriteArguments, ids, print_times, to_json};
 use anyhow::{Context, Result, bail, ensure};
+use coda_converter::answer::Writer;
 use coda_converter::calibrate::Costs;
 use coda_converter::dataset::{Encoder, SampleInput, read_file};
 use coda_converter::draw::{self, Trace};
@@ -72,6 +74,8 @@ pub(crate) struct Run {
     /// Print one JSON object; with --texts one for each text, a line each
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    writing: WriteArguments,
     #[command(flatten)]
     compute: Compute,
 }
@@ -142,6 +146,13 @@ impl Run {
         }
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
+        if model.decoder().is_some() {
+            return self.write(&model, &self.files.preparation(&files)?);
+        }
+        ensure!(
+            !self.writing.are_given(),
+            "the model has no decoder: --longest and --beams are for those"
+        );
         ensure!(
             model.head().is_some(),
             "the package has no head, so it has no answer: give a task for it, or pack a model with \
@@ -167,6 +178,53 @@ impl Run {
             None => print_values(&model, &answer.values),
         }
         self.print_run(&model, &given, &answer)
+    }
+
+    /// The answer of a model that writes, or those of every line of a file.
+    fn write(&self, model: &Model<'_>, how: &Preparation) -> Result<()> {
+        let given = match &self.input.texts {
+            None => vec![self.input.read(model, self.prompt.as_deref(), how)?],
+            Some(path) => self.read_texts(model, path)?,
+        };
+        let tokens = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
+        let decoder = model.decoder().context("the model has no decoder")?;
+        let (kernels, capacity) = (self.compute.kernels()?, self.writing.capacity(&decoder)?);
+        let threads = self.compute.threads();
+        let writer = Writer::new(model, kernels, Capacity::any_budget(tokens), capacity, threads)?;
+        let mut writer = match self.deadline_ms {
+            Some(_) => writer.with_costs(self.costs()?.model()),
+            None => writer,
+        };
+        for own in &given {
+            self.write_one(model, &mut writer, own)?;
+        }
+        Ok(())
+    }
+
+    fn write_one(&self, model: &Model<'_>, writer: &mut Writer<'_>, given: &Given) -> Result<()> {
+        let budget = self.budget(given.input.tokens(model))?;
+        let mut trace = Trace::default();
+        let (input, search) = (given.input.as_input(), self.writing.search());
+        let answer = writer.run(input, budget, &search, &mut trace, |_| Ok(()))?;
+        if self.json {
+            let mut fields = to_json(&answer);
+            fields["tokens"] = json!(given.input.tokens(model));
+            fields["notes"] = json!(self.notes(model, given));
+            fields["selected"] = json!(self.trace.then_some(&trace.layers));
+            say!("{fields}");
+            return Ok(());
+        }
+        say!("{}", ids(&answer.tokens));
+        if self.input.texts.is_some() {
+            return Ok(());
+        }
+        print_notes(&self.notes(model, given));
+        print_times(given.input.tokens(model), self.compute.kernels()?.name, &answer);
+        answer.choice.iter().for_each(print_choice);
+        if self.trace {
+            say!("{}", drawing(model, &given.input, &trace).trim_end());
+        }
+        Ok(())
     }
 
     /// How an input was run.
@@ -215,14 +273,8 @@ impl Run {
 
     /// Runs every line of a file, one after the other in one session.
     fn run_texts(&self, model: &Model<'_>, path: &Path) -> Result<()> {
-        ensure!(model.patch_grid().is_none(), "{}", reads(model));
-        let texts = read_lines(path).with_context(|| path.display().to_string())?;
-        ensure!(!texts.is_empty(), "{} has no text", path.display());
+        let given = self.read_texts(model, path)?;
         let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
-        let given = texts.iter().enumerate();
-        let given =
-            given.map(|(index, text)| self.read_one(model, text).with_context(|| at(index)));
-        let given = given.collect::<Result<Vec<_>>>()?;
         let longest = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
         let mut session = self.session(model, longest)?;
         for (index, own) in given.iter().enumerate() {
@@ -237,6 +289,16 @@ impl Run {
             say!("note: {cut} texts are longer than the model reads: their ends were cut");
         }
         Ok(())
+    }
+
+    /// Every line of a file as the model reads it.
+    fn read_texts(&self, model: &Model<'_>, path: &Path) -> Result<Vec<Given>> {
+        ensure!(model.patch_grid().is_none(), "{}", reads(model));
+        let texts = read_lines(path).with_context(|| path.display().to_string())?;
+        ensure!(!texts.is_empty(), "{} has no text", path.display());
+        let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
+        let given = texts.iter().enumerate();
+        given.map(|(index, text)| self.read_one(model, text).with_context(|| at(index))).collect()
     }
 
     /// What is used otherwise than it was asked for.

@@ -105,6 +105,12 @@ impl Generation<'_> {
         self.hypotheses.score()
     }
 
+    /// There is no further token: [`step`](Self::step) would do nothing.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The answer has ended by its end id, and not by its length.
     #[must_use]
     pub const fn has_ended(&self) -> bool {

@@ -1,0 +1,143 @@
+//! A model that writes with its arena, for host programs.
+
+use crate::session::Arena;
+use anyhow::{Context, Result};
+use coda_runtime::decoder::{Generator, Search};
+use coda_runtime::executor::{Input, Observer, ThreadPool};
+use coda_runtime::kernels::Kernels;
+use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
+use coda_runtime::model::Model;
+use coda_runtime::routing::{Budget, CostModel, DeadlineChoice};
+use std::time::{Duration, Instant};
+
+/// Answers inputs of up to a number of tokens.
+#[derive(Debug)]
+pub struct Writer<'m> {
+    model: &'m Model<'m>,
+    kernels: &'static Kernels,
+    plan: GenerationPlan,
+    arena: Arena,
+    pool: Option<ThreadPool>,
+    costs: Option<CostModel>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// New tokens, start ids and the end left out.
+    pub tokens: Vec<u32>,
+    /// It ended by its end id, and not by its length.
+    pub ended: bool,
+    /// Its score, of a search with several hypotheses.
+    pub score: Option<f32>,
+    /// What was chosen for a deadline.
+    pub choice: Option<DeadlineChoice>,
+    /// From the call until the encoder's states were keys and values.
+    pub encoding: Duration,
+    /// From there until the first token.
+    pub first: Duration,
+    /// From there until the end.
+    pub rest: Duration,
+    /// Steps: tokens, the end included.
+    pub steps: usize,
+}
+
+/// The plan of an answer with an encoder on `threads` threads.
+///
+/// # Errors
+/// The model has no decoder, or a capacity is empty, contradictory or too large.
+pub fn plan(
+    model: &Model<'_>,
+    capacity: Capacity,
+    answer: AnswerCapacity,
+    threads: usize,
+) -> Result<GenerationPlan> {
+    let decoder = model.decoder().context("the model has no decoder: it does not write")?;
+    let encoder = Plan::with_workers(&model.dimensions(), capacity, threads)?;
+    Ok(GenerationPlan::new(encoder, &decoder.dimensions(), answer)?)
+}
+
+impl<'m> Writer<'m> {
+    /// Plans and allocates the arena.
+    ///
+    /// # Errors
+    /// As [`plan`]; no memory, or no thread.
+    pub fn new(
+        model: &'m Model<'m>,
+        kernels: &'static Kernels,
+        capacity: Capacity,
+        answer: AnswerCapacity,
+        threads: usize,
+    ) -> Result<Self> {
+        let plan = plan(model, capacity, answer, threads)?;
+        let pool = (threads > 1).then(|| ThreadPool::new(threads)).transpose()?;
+        let arena = Arena::new(plan.arena_bytes())?;
+        Ok(Self { model, kernels, plan, arena, pool, costs: None })
+    }
+
+    /// The same with the costs of this machine, for deadlines of the encoder.
+    #[must_use]
+    pub fn with_costs(self, costs: CostModel) -> Self {
+        Self { costs: Some(costs), ..self }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub const fn plan(&self) -> &GenerationPlan {
+        &self.plan
+    }
+
+    /// Answers one input. `grown` sees the new tokens of the best hypothesis after each step: with one
+    /// hypothesis they only grow.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`]; an answer that is not finite.
+    pub fn run(
+        &mut self,
+        input: Input<'_>,
+        budget: Budget<'_>,
+        search: &Search<'_>,
+        observer: &mut (impl Observer + Send),
+        mut grown: impl FnMut(&[u32]) -> Result<()> + Send,
+    ) -> Result<Answer> {
+        let Self { model, kernels, plan, arena, pool, costs } = self;
+        let pool = pool.as_ref();
+        let start = Instant::now();
+        let generator = Generator::new(model, kernels, *plan, arena.bytes())?;
+        let generator = match costs {
+            Some(costs) => generator.with_costs(*costs),
+            None => generator,
+        };
+        let mut generator = match pool {
+            Some(pool) => generator.with_workers(pool),
+            None => generator,
+        };
+        let mut work = || {
+            let mut answer = generator.generate_observed(input, budget, search, observer)?;
+            let encoding = start.elapsed();
+            let (mut first, mut steps, mut goes_on) = (None, 0, true);
+            while goes_on {
+                goes_on = answer.step()?;
+                steps += 1;
+                first.get_or_insert_with(|| start.elapsed());
+                grown(answer.tokens())?;
+                goes_on &= !answer.is_over();
+            }
+            let (end, first) = (start.elapsed(), first.unwrap_or(encoding));
+            Ok(Answer {
+                tokens: answer.tokens().to_vec(),
+                ended: answer.has_ended(),
+                score: answer.score(),
+                choice: answer.choice(),
+                encoding,
+                first: first - encoding,
+                rest: end - first,
+                steps,
+            })
+        };
+        match pool {
+            Some(pool) => pool.run(work),
+            None => work(),
+        }
+    }
+}
