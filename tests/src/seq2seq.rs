@@ -140,6 +140,36 @@ impl Vectors {
         &self.inputs
     }
 
+    /// Writes the base as people have it: a directory with `config.json`, `generation_config.json` and weights.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn write_directory(&self, to: &Path) -> Result<()> {
+        let text = std::fs::read(self.directory.join("config.json"))?;
+        let json: Value = serde_json::from_slice(&text)?;
+        let mut own =
+            hugging_face_config(&self.config, &json).context("a kind that is not read")?;
+        let mut rules = json!({});
+        for field in GENERATION {
+            rules[field] = own.as_object_mut().and_then(|own| own.remove(field)).into();
+        }
+        std::fs::write(to.join("config.json"), own.to_string())?;
+        std::fs::write(to.join("generation_config.json"), rules.to_string())?;
+        std::fs::copy(self.directory.join("model.safetensors"), to.join("model.safetensors"))?;
+        Ok(())
+    }
+
+    /// New ids of the dense base's greedy answer to the first input, the end included.
+    ///
+    /// # Errors
+    /// The file is missing or damaged.
+    pub fn dense_answer(&self) -> Result<Vec<u32>> {
+        let bytes = std::fs::read(self.directory.join("decode_dense.safetensors"))?;
+        let all = integers(&SafeTensors::deserialize(&bytes)?, "greedy")?;
+        let own = all.iter().take(all.len() / self.inputs.len().max(1));
+        Ok(own.take_while(|id| **id >= 0).map(|id| *id as u32).collect())
+    }
+
     /// The task of the last case.
     ///
     /// # Errors
@@ -388,6 +418,17 @@ fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<i64>> {
     let (values, _) = file.tensor(name)?.data().as_chunks();
     Ok(values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
 }
+
+/// Fields of `generation_config.json`.
+const GENERATION: [&str; 7] = [
+    "decoder_start_token_id",
+    "eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "max_new_tokens",
+    "length_penalty",
+    "num_beams",
+];
 
 /// The vectors' configuration in Hugging Face's words.
 fn hugging_face_config(config: &Config, json: &Value) -> Option<Value> {

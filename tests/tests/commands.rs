@@ -15,6 +15,7 @@ use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::bundled;
+use coda_tests::seq2seq::{Given, Vectors};
 use coda_tests::tiny::{Tiny, TinyInput};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
@@ -673,4 +674,84 @@ fn a_profile_has_every_stage() {
     let names: Vec<&str> = events.iter().map(|event| event["name"].as_str().unwrap()).collect();
     let stages = ["process_name", "embedding", "layer 0", "layer 1", "layer 2", "layer 3", "head"];
     assert_eq!(names, stages);
+}
+
+/// A directory of a T5 that writes, packed as `--weights` says.
+fn written(directory: &Path, weights: &str) -> (Vectors, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq/seed013/t5");
+    let vectors = Vectors::open(&root).unwrap().unwrap();
+    vectors.write_directory(directory).unwrap();
+    let package = directory.join("t5.coda").display().to_string();
+    let base = directory.display().to_string();
+    succeeded(&["pack", "--base", &base, "--weights", weights, "-o", &package]);
+    (vectors, package)
+}
+
+#[test]
+fn a_directory_with_a_decoder_is_packed_and_answers_as_the_reference() {
+    let directory = tempfile::tempdir().unwrap();
+    let (vectors, package) = written(directory.path(), "f32");
+    let Given::Ids(ids) = &vectors.inputs()[0] else { panic!("a T5 reads ids") };
+    let ids = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let run = ["run", &package, "--ids", &ids, "--beams", "1"];
+    let answer = object(&run);
+    let mut found: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
+    let expected = vectors.dense_answer().unwrap();
+    assert_eq!(answer["ended"], json!(found.len() < expected.len()));
+    found.extend(expected.get(found.len()));
+    assert_eq!(found, expected);
+    let text = succeeded(&run);
+    let shown = answer["ids"].as_array().unwrap().iter().map(Value::to_string);
+    assert_eq!(text.lines().next().unwrap(), shown.collect::<Vec<_>>().join(" "));
+    // With as many hypotheses as the directory says there is a score.
+    assert!(object(&["run", &package, "--ids", &ids])["score"].is_number());
+    assert_eq!(
+        object(&[&run[..], &["--longest", "2"]].concat())["ids"].as_array().unwrap().len(),
+        2
+    );
+    refused(&[&run[..], &["--longest", "0"]].concat(), INPUT, &["--longest must be at least 1"]);
+    refused(&["run", &package, "--ids", &ids, "--beams", "17"], INPUT, &["17 hypotheses"]);
+    let parts = object(&["inspect", &package]);
+    let answers = parts["parts"][1]["facts"]["answers"].as_str().unwrap().to_owned();
+    assert!(answers.contains("begin with"), "{answers}");
+    let plan = object(&["plan", &package, "--max-tokens", "12", "--longest", "7", "--beams", "2"]);
+    assert_eq!((&plan["positions"], &plan["beams"]), (&json!(8), &json!(2)));
+    let phases = plan["phases"].as_object().unwrap().values().map(|bytes| bytes.as_u64());
+    assert_eq!(phases.max().unwrap(), plan["arena_bytes"].as_u64());
+}
+
+#[test]
+fn the_decoder_is_left_out_where_it_is_not_wanted_and_other_models_have_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, package) = written(directory.path(), "int8");
+    let base = directory.path().display().to_string();
+    let encoder = directory.path().join("encoder.coda").display().to_string();
+    succeeded(&["pack", "--base", &base, "--tower", "encoder", "-o", &encoder]);
+    let bytes = |package: &str| object(&["inspect", package])["bytes"].as_u64().unwrap();
+    assert!(bytes(&encoder) < bytes(&package));
+    assert_eq!(object(&["inspect", &encoder])["parts"].as_array().unwrap().len(), 1);
+    let run = ["run", &encoder, "--ids", "3,4", "--longest", "3"];
+    refused(&run, INPUT, &["the model has no decoder"]);
+}
+
+#[test]
+fn generation_settings_that_are_not_done_are_refused_by_file_and_field() {
+    let cases = [
+        (json!({"no_repeat_ngram_size": 3}), "no_repeat_ngram_size"),
+        (json!({"do_sample": true}), "do_sample"),
+        (json!({"eos_token_id": [1, 2]}), "eos_token_id"),
+        (json!({"num_beams": 99}), "num_beams"),
+        (json!({"suppress_tokens": [4_000_000]}), "4000000"),
+        (json!({"decoder_start_token_id": "pad"}), "decoder_start_token_id"),
+    ];
+    for (fields, named) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, package) = written(directory.path(), "f16");
+        let path = directory.path().join("generation_config.json");
+        let mut own: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        own.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        std::fs::write(&path, own.to_string()).unwrap();
+        let base = directory.path().display().to_string();
+        refused(&["pack", "--base", &base, "-o", &package], INPUT, &[named]);
+    }
 }

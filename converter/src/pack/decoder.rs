@@ -1,8 +1,7 @@
 //! The decoder of a base and what a task adds to it: packages inside packages.
 
-use super::Packed;
 use super::storage::{Tables, WeightType};
-use super::writer::{PackError, Writer};
+use super::writer::{PackError, Packed, Writer};
 use crate::source::{Decoder, Task, TaskDecoder};
 use coda_runtime::config::{Config, LayerPlan};
 use coda_runtime::format::{self, ContentId, Package, PackageKind, Role, SectionKind};

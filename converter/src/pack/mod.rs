@@ -9,7 +9,7 @@ mod writer;
 pub use crate::bytes::PackageBytes;
 pub use note::{ids_only, provenance, similarity};
 pub use storage::WeightType;
-pub use writer::{PackError, TensorReport, content_id, seal};
+pub use writer::{PackError, Packed, TensorReport, content_id, seal};
 
 use crate::source::{Base, FloatTensor, Place, Task};
 use coda_runtime::config::Config;
@@ -21,15 +21,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use storage::Tables;
 use writer::Writer;
-
-/// A package and where its tensors went.
-#[derive(Clone, Debug)]
-pub struct Packed {
-    /// The package.
-    pub bytes: PackageBytes,
-    /// Every tensor.
-    pub tensors: Vec<TensorReport>,
-}
 
 /// Packs a base; one for integer weights should be [smoothed](crate::smooth) before.
 ///

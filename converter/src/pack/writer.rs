@@ -90,6 +90,15 @@ impl TensorReport {
     }
 }
 
+/// A package and where its tensors went.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The package.
+    pub bytes: PackageBytes,
+    /// Every tensor.
+    pub tensors: Vec<TensorReport>,
+}
+
 /// Collects the sections of a package.
 pub(super) struct Writer {
     kind: PackageKind,
