@@ -10,3 +10,4 @@ pub mod source;
 pub mod tiny;
 pub mod tolerance;
 pub mod vectors;
+pub mod writers;

@@ -11,6 +11,7 @@ use coda_runtime::routing::Budget;
 use coda_runtime::{Generation, Generator};
 use coda_tests::seq2seq::{Given, Vectors};
 use coda_tests::vectors::directories;
+use coda_tests::writers;
 use std::path::{Path, PathBuf};
 
 const TYPES: [WeightType; 4] =
@@ -146,6 +147,18 @@ fn every_table_gives_the_same_bits_in_an_arena_that_is_exact() {
                     }
                 }
             });
+        }
+    }
+}
+
+#[test]
+fn the_golden_writers_give_their_answers_to_the_bit_with_every_kernel_table() {
+    for golden in writers::read_all().unwrap() {
+        let patches = golden.patches().unwrap();
+        for table in Kernels::available() {
+            let ids = &golden.expected.ids;
+            let found = writers::compute(&golden.package, ids, &patches, table).unwrap();
+            assert_eq!(found, golden.expected, "{} {}", golden.name, table.name);
         }
     }
 }

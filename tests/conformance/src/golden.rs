@@ -98,7 +98,7 @@ fn check_one(
 }
 
 /// The numbers of `[1, 2, 3]` after `name`.
-fn read_list<'b, T: core::str::FromStr>(
+pub(crate) fn read_list<'b, T: core::str::FromStr>(
     text: &str,
     name: &str,
     buffer: &'b mut [T],
@@ -114,7 +114,7 @@ fn read_list<'b, T: core::str::FromStr>(
 }
 
 /// The text between quotation marks after `name`.
-fn quoted<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+pub(crate) fn quoted<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let (_, value) = text.split_once(name)?;
     Some(value.split_once('"')?.1.split_once('"')?.0)
 }
@@ -130,7 +130,7 @@ fn read_pixels<'b>(text: &str, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
 }
 
 /// Bits of floats, in hexadecimal, separated by spaces.
-fn words<'t>(text: &'t str, name: &str) -> impl Iterator<Item = Option<u32>> + use<'t> {
+pub(crate) fn words<'t>(text: &'t str, name: &str) -> impl Iterator<Item = Option<u32>> + use<'t> {
     let list = quoted(text, name).unwrap_or("");
     list.split(' ').map(|word| u32::from_str_radix(word, 16).ok())
 }

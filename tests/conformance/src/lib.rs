@@ -10,6 +10,7 @@ pub mod problem;
 mod random;
 mod rows;
 mod workspace;
+mod writers;
 
 pub use cases::{Difference, Shape, check_kernels};
 pub use golden::GoldenError;
@@ -49,6 +50,7 @@ pub fn check(
     arena: &mut Arena<ARENA_BYTES>,
 ) -> Result<Summary, Failure> {
     let kernel_cases = check_kernels(table, workspace, SEED).map_err(Failure::Kernel)?;
-    let golden_answers = golden::check(table, &mut arena.0).map_err(Failure::Golden)?;
+    let golden_answers = golden::check(table, &mut arena.0).map_err(Failure::Golden)?
+        + writers::check(table, &mut arena.0).map_err(Failure::Golden)?;
     Ok(Summary { kernel_cases, golden_answers })
 }
