@@ -70,6 +70,7 @@ impl Files {
         match TokenizerFiles::open(self.path(), 1000)? {
             Texts::WordPiece(own) => Ok(*own),
             Texts::IdsOnly(why) => bail!("ids only: {why}"),
+            Texts::Pieces(own) => bail!("it is {}", own.kind()),
             Texts::None => bail!("nothing"),
         }
     }

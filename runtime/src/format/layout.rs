@@ -285,6 +285,9 @@ pub enum SectionKind {
     Provenance = 9,
     /// [`text`].
     Text = 10,
+    /// Byte pairs or Unigram: [`crate::text::pieces::layout`].
+    #[cfg(feature = "pieces")]
+    Tokenizer = 13,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -310,6 +313,8 @@ impl SectionKind {
             8 => Self::Vocabulary,
             9 => Self::Provenance,
             10 => Self::Text,
+            #[cfg(feature = "pieces")]
+            13 => Self::Tokenizer,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -332,6 +337,8 @@ impl SectionKind {
             Self::Vocabulary => "vocabulary",
             Self::Provenance => "provenance",
             Self::Text => "text",
+            #[cfg(feature = "pieces")]
+            Self::Tokenizer => "tokenizer",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -344,6 +351,8 @@ impl SectionKind {
     pub const fn allowed_in(self, kind: PackageKind) -> bool {
         match self {
             Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
+            #[cfg(feature = "pieces")]
+            Self::Tokenizer => matches!(kind, PackageKind::Base),
             Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
             Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
             Self::Head | Self::Labels | Self::Image | Self::Tensors | Self::Data => {

@@ -9,12 +9,17 @@
 //! `unicode_categories` for categories and `unicode-normalization-alignments` for decompositions and
 //! combining classes, one scalar value at a time. Nothing comes from a newer Unicode version. What is
 //! part of a word beside an added token is asked of `tokenizers` itself.
+//!
+//! With `words` behind it prints `word_tables.bin` instead: the letters and numbers of the pattern of
+//! byte-level models, asked of `tokenizers` as well.
 
 use std::collections::HashSet;
 use std::io::Write as _;
 
 use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer};
+use tokenizers::{PreTokenizedString, PreTokenizer as _};
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
@@ -166,7 +171,31 @@ fn word_characters() -> HashSet<char> {
     scalars().filter(is_word).collect()
 }
 
+/// What makes one word with `neighbour` before it.
+fn joins(neighbour: char) -> HashSet<char> {
+    let pattern = ByteLevel::new(false, false, true);
+    let is_one = |c: &char| {
+        let mut pieces = PreTokenizedString::from(format!("{neighbour}{c}"));
+        pattern.pre_tokenize(&mut pieces).expect("every text is split");
+        pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() == 1
+    };
+    scalars().filter(is_one).collect()
+}
+
+fn print(tables: Vec<Vec<u32>>) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    for table in tables {
+        let length = u32::try_from(table.len()).expect("a small table");
+        output.write_all(bytemuck::cast_slice(&[vec![length], table].concat()))?;
+    }
+    Ok(())
+}
+
 fn main() -> std::io::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("words") {
+        let sets = ['a', '1'].map(joins);
+        return print(sets.map(|found| set(|c| found.contains(&c))).concat());
+    }
     let words = word_characters();
     let sets = [
         set(UnicodeCategories::is_other),
@@ -178,10 +207,5 @@ fn main() -> std::io::Result<()> {
     let mut tables = sets.concat();
     tables.extend([runs.concat(), values, sequences, ranges_of(kept_class).concat()]);
     tables.extend(set(|c| words.contains(&c) != (c == '_' || c.is_alphanumeric())));
-    let mut output = std::io::stdout().lock();
-    for table in tables {
-        let length = u32::try_from(table.len()).expect("a small table");
-        output.write_all(bytemuck::cast_slice(&[vec![length], table].concat()))?;
-    }
-    Ok(())
+    print(tables)
 }

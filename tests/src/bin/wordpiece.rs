@@ -42,6 +42,7 @@ fn run(model: &Path, files: &[String]) -> Result<Count> {
     let section = match TokenizerFiles::open(model, usize::MAX)? {
         Texts::WordPiece(own) => own.section()?,
         Texts::IdsOnly(why) => return Err(why.into()),
+        Texts::Pieces(own) => return Err(format!("it is {}", own.kind()).into()),
         Texts::None => return Err("no tokenizer".into()),
     };
     let comparison = Comparison::new(&section, &description)?;
