@@ -121,8 +121,8 @@ impl Class {
                 let name = |name: &str| token_id(files, list, name);
                 let before = [name("<|startoftranscript|>")?, name("<|notimestamps|>")?];
                 let mut template = Template::around(&before, &[], &[id("eos_token")?]);
-                let second = template.pair.iter_mut().find(|part| part[0] == layout::SECOND_TEXT);
-                second.into_iter().for_each(|part| part[1] = 1);
+                let typed = template.pair.iter_mut();
+                typed.skip_while(|part| part[0] != layout::SECOND_TEXT).for_each(|part| part[1] = 1);
                 Ok(template)
             }
         }

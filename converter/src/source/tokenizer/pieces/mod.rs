@@ -89,10 +89,12 @@ impl PieceFiles {
             }
             _ => Template::of_json(files.full.root().part("post_processor", POST_PROCESSOR))?,
         };
-        let mut made = Self { model, rules, template, standing: Vec::new() };
+        let bare = Template::bare();
+        let mut made = Self { model, rules, template: bare, standing: Vec::new() };
         let plain = made.section().map_err(Problem::Unsupported)?;
         let plain = Pieces::parse(&plain).map_err(|error| Problem::Unsupported(error.to_string()))?;
         let tokenizer = PieceTokenizer::new(plain);
+        made.template = template;
         made.standing = list.finish_standing(|text| tokenizer.normalized(text).collect())?;
         Ok(made)
     }
