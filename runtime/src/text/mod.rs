@@ -35,6 +35,8 @@ mod bpe;
 #[cfg(feature = "unigram")]
 mod charsmap;
 mod code_points;
+#[cfg(feature = "compose")]
+mod compose;
 mod detokenizer;
 mod first_bytes;
 pub mod normalize;

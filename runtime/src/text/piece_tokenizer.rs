@@ -4,6 +4,8 @@
 use super::bpe::BytePairs;
 #[cfg(feature = "unigram")]
 use super::charsmap::CharsMap;
+#[cfg(feature = "compose")]
+use super::compose::Composed;
 use super::first_bytes::FirstBytes;
 use super::pieces::{Part, Pieces, layout};
 use super::stream::{MARK, Source, Stream, White};
@@ -182,7 +184,13 @@ impl<'a> PieceTokenizer<'a> {
         if let (array @ [_, ..], given) = self.pieces.map() {
             return Stream::new(Source::Mapped(CharsMap::new(array, given).map(text)), white);
         }
-        Stream::new(Source::Plain(text.chars()), white)
+        let source = match self.pieces.has(layout::COMPOSE) {
+            #[cfg(feature = "compose")]
+            true => Source::Composed(Composed::new(text)),
+            _ => Source::Plain(text.chars()),
+        };
+        let stream = Stream::new(source, white);
+        if self.pieces.has(layout::CLIP) { stream.in_lower_case() } else { stream }
     }
 
     fn push_part(

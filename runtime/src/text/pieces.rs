@@ -80,7 +80,8 @@ pub mod layout {
     pub const SHED_FIRST: u32 = 1 << 13;
 
     /// Flags of byte pairs.
-    pub const PAIR_FLAGS: u32 = PREFIX_SPACE | WHOLE_WORDS | COMPOSE | CLIP;
+    pub const PAIR_FLAGS: u32 =
+        PREFIX_SPACE | WHOLE_WORDS | CLIP | if cfg!(feature = "compose") { COMPOSE } else { 0 };
     /// Flags of Unigram.
     pub const UNIGRAM_FLAGS: u32 = BYTE_FALLBACK
         | WIDE_SCORES
@@ -218,7 +219,7 @@ impl<'a> Pieces<'a> {
         let scores = rest.take(if unigram { count * if wide { 8 } else { 4 } } else { 0 })?;
         let map = rest.words(field(layout::MAP_WORDS))?;
         let [single, pair] = [layout::SINGLE, layout::PAIR]
-            .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
+                .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
         let (single, pair) = (single?.as_chunks().0.as_chunks().0, pair?.as_chunks().0.as_chunks().0);
         let standing_place = rest.place;
         let entries = rest.take(field(layout::STANDING) * layout::STANDING_ENTRY_BYTES)?;
@@ -499,8 +500,10 @@ fn check_counts(header: &[u8], unigram: bool) -> Result<(), TokenizerError> {
     let field = |range: Range<usize>| field_of(header, range) as usize;
     let most_merges = if unigram { 0 } else { layout::MOST_MERGES };
     let most_map = if unigram { usize::MAX } else { 0 };
+    if !(1..=layout::MOST_PIECES).contains(&field(layout::COUNT)) {
+        return Err(error(layout::COUNT.start));
+    }
     let limits = [
-        (layout::COUNT, layout::MOST_PIECES),
         (layout::SORTED, field(layout::COUNT)),
         (layout::MERGES, most_merges),
         (layout::STANDING, layout::MOST_STANDING),
@@ -513,9 +516,6 @@ fn check_counts(header: &[u8], unigram: bool) -> Result<(), TokenizerError> {
         if field(range.clone()) > most {
             return Err(error(range.start));
         }
-    }
-    if field(layout::COUNT) == 0 {
-        return Err(error(layout::COUNT.start));
     }
     let unused = header.get(layout::LOWEST.end..).unwrap_or(&[]);
     match unused.iter().position(|byte| *byte != 0) {

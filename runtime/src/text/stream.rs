@@ -1,9 +1,12 @@
 //! Characters of a text on their way to words: mapped, trimmed, squeezed.
 
+use core::char::ToLowercase;
 use core::str::Chars;
 
 #[cfg(feature = "unigram")]
 use super::charsmap::Mapped;
+#[cfg(feature = "compose")]
+use super::compose::Composed;
 
 /// What stands for a space in pieces.
 pub(super) const MARK: char = '\u{2581}';
@@ -16,6 +19,9 @@ pub(super) enum Source<'a> {
     /// Through a map of characters.
     #[cfg(feature = "unigram")]
     Mapped(Mapped<'a>),
+    /// Composed (NFC).
+    #[cfg(feature = "compose")]
+    Composed(Composed<'a>),
 }
 
 impl Iterator for Source<'_> {
@@ -26,6 +32,8 @@ impl Iterator for Source<'_> {
             Self::Plain(source) => source.next(),
             #[cfg(feature = "unigram")]
             Self::Mapped(source) => source.next(),
+            #[cfg(feature = "compose")]
+            Self::Composed(source) => source.next(),
         }
     }
 }
@@ -46,16 +54,31 @@ pub struct Stream<'a> {
     white: White,
     /// So much white space is known to have something behind it.
     inner: usize,
+    folds: bool,
+    lower: Option<ToLowercase>,
 }
 
 impl<'a> Stream<'a> {
     pub(super) const fn new(source: Source<'a>, white: White) -> Self {
-        Self { source, white, inner: 0 }
+        Self { source, white, inner: 0, folds: false, lower: None }
+    }
+
+    /// The same in lower case, character by character.
+    pub(super) fn in_lower_case(self) -> Self {
+        Self { folds: true, ..self }
+    }
+
+    fn next_folded(&mut self) -> Option<char> {
+        if let Some(c) = self.lower.as_mut().and_then(Iterator::next) {
+            return Some(c);
+        }
+        let c = self.source.next()?;
+        if self.folds { self.lower.insert(c.to_lowercase()).next() } else { Some(c) }
     }
 
     /// The next character that is not at the end.
     fn next_inner(&mut self) -> Option<char> {
-        let c = self.source.next()?;
+        let c = self.next_folded()?;
         if !(self.white.trim_end && c.is_whitespace()) {
             return Some(c);
         }

@@ -155,16 +155,26 @@ impl<'p, 'a> Lattice<'p, 'a> {
             let next = self.nodes.get(place).map_or(end, |node| usize::from(node.next));
             let next = next.max(place + 1);
             let id = self.nodes.get(next).map_or(0, |node| node.id);
-            self.push_id(id, [place, next], ids);
+            // The text of the unknown piece, alone, is that piece.
+            let bytes = self.bytes.get(place..next);
+            let alone = self.pieces.piece(id) == bytes && !self.unknown_after(next, end);
+            self.push_id(id, [place, next], alone, ids);
             place = next;
         }
     }
 
-    fn push_id(&mut self, id: u32, [start, end]: [usize; 2], ids: &mut Ids<'_>) {
+    /// Whether the piece behind a place is the unknown one.
+    fn unknown_after(&self, place: usize, end: usize) -> bool {
+        let next = self.nodes.get(place).filter(|_| place < end).map(|node| usize::from(node.next));
+        let id = next.and_then(|next| self.nodes.get(next)).map(|node| node.id);
+        id.is_some() && id == self.pieces.unknown()
+    }
+
+    fn push_id(&mut self, id: u32, [start, end]: [usize; 2], alone: bool, ids: &mut Ids<'_>) {
         let is_unknown = self.pieces.unknown() == Some(id);
         if !is_unknown {
             ids.push(id);
-        } else if self.pieces.has(layout::BYTE_FALLBACK) {
+        } else if self.pieces.has(layout::BYTE_FALLBACK) && (self.unknown || !alone) {
             for byte in self.bytes.get(start..end).unwrap_or(&[]) {
                 ids.push(self.pieces.id(&byte_piece(*byte)).unwrap_or(id));
             }

@@ -33,10 +33,13 @@ impl Template {
     /// The post-processor of `tokenizer.json`.
     pub(super) fn of_json(json: Part<'_>) -> Result<Self, Problem> {
         let parts = steps(json);
-        let mut found = None;
+        let (mut found, mut typed) = (None, false);
         for part in parts {
             let own = match part["type"].as_str() {
-                Some("ByteLevel") => continue,
+                Some("ByteLevel") => {
+                    typed = true;
+                    continue;
+                }
                 Some("TemplateProcessing") => template(part),
                 Some("RobertaProcessing") => {
                     ends(part).map(|[cls, sep]| Self::around(&[cls], &[sep, sep], &[sep]))
@@ -49,7 +52,9 @@ impl Template {
                 _ => return unsupported(FULL, "post_processor", &part["type"]),
             }
         }
-        Ok(found.unwrap_or_else(Self::bare))
+        let mut bare = Self::bare();
+        bare.pair[1][1] = u32::from(typed);
+        Ok(found.unwrap_or(bare))
     }
 
     fn typed(cls: u32, sep: u32) -> Self {
