@@ -252,7 +252,8 @@ fn map() -> Value {
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |bytes: &[u8]| {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | bytes.get(at).map_or(0, |b| usize::from(*b)));
+        let bits =
+            (0..3).fold(0, |bits, at| bits << 8 | bytes.get(at).map_or(0, |b| usize::from(*b)));
         let digit = |at: usize| char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
         let digits: String = (0..=bytes.len()).map(digit).collect();
         format!("{digits:=<4}")
@@ -423,8 +424,8 @@ proptest! {
 /// Parts that come out in many ways.
 fn parts() -> impl Strategy<Value = Vec<String>> {
     let known = [
-        " ", "  ", "\t", "\n", "'s", "'ll", "'", "<mask>", "<again>", "fox", "theme", "▁", "e\u{301}",
-        "ﬁ", "Ａ", "the", "中", "1", "½", "!", "\u{a0}", "\u{200b}",
+        " ", "  ", "\t", "\n", "'s", "'ll", "'", "<mask>", "<again>", "fox", "theme", "▁",
+        "e\u{301}", "ﬁ", "Ａ", "the", "中", "1", "½", "!", "\u{a0}", "\u{200b}",
     ];
     proptest::collection::vec(proptest::sample::select(known.map(str::to_owned).to_vec()), 0..20)
 }
@@ -437,7 +438,9 @@ fn no_half_character_is_written() {
         let ids = both.whole.encode_fast(text, true).expect("ids").get_ids().to_vec();
         for count in 0..ids.len() {
             let (mut written, mut detokenizer) = (String::new(), Detokenizer::new(own));
-            ids[..count].iter().for_each(|id| detokenizer.write(*id, &mut written).expect("a text"));
+            ids[..count]
+                .iter()
+                .for_each(|id| detokenizer.write(*id, &mut written).expect("a text"));
             assert!(text.starts_with(&written), "{text:?}: {written:?}");
             let whole = written.len();
             detokenizer.finish(&mut written).expect("a text");
@@ -684,8 +687,11 @@ fn what_the_device_lacks_is_refused_by_name() {
         (&|json| json["pre_tokenizer"] = metaspace("odd", true), &unigram, "odd"),
         (&|json| json["model"]["vocab"][5][0] = "".into(), &unigram, "piece 5 is empty"),
         (&|json| json["model"]["unk_id"] = 100_000.into(), &unigram, "unknown piece"),
-        (&|json| json["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "*".into(), &unigram,
-            "base64"),
+        (
+            &|json| json["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "*".into(),
+            &unigram,
+            "base64",
+        ),
     ];
     for (edit, json, name) in names {
         let found = refused(edit, json);

@@ -177,9 +177,8 @@ pub static FIELDS: &[Fields] = &[
     read(
         MODEL,
         "type vocab unk_token continuing_subword_prefix max_input_chars_per_word merges \
-         end_of_word_suffix dropout ignore_merges unk_id byte_fallback",
+         end_of_word_suffix dropout ignore_merges unk_id byte_fallback fuse_unk",
     ),
-    irrelevant(MODEL, "fuse_unk"),
     read(
         NORMALIZER,
         "type normalizers clean_text handle_chinese_chars strip_accents lowercase \

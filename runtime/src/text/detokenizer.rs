@@ -61,7 +61,8 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// Those of `out`.
     pub fn write(&mut self, id: u32, out: &mut impl fmt::Write) -> fmt::Result {
-        let Some(token) = self.tokenizer.token(id).filter(|_| !self.tokenizer.is_special(id)) else {
+        let Some(token) = self.tokenizer.token(id).filter(|_| !self.tokenizer.is_special(id))
+        else {
             return Ok(());
         };
         let first = core::mem::replace(&mut self.first, false);

@@ -175,10 +175,11 @@ impl<'a> PieceTokenizer<'a> {
     where
         'a: 't,
     {
-        let squeeze = match (self.pieces.has(layout::SQUEEZE), self.pieces.has(layout::SQUEEZE_MARK)) {
-            (_, true) => Some(MARK),
-            (squeeze, false) => squeeze.then_some(' '),
-        };
+        let squeeze =
+            match (self.pieces.has(layout::SQUEEZE), self.pieces.has(layout::SQUEEZE_MARK)) {
+                (_, true) => Some(MARK),
+                (squeeze, false) => squeeze.then_some(' '),
+            };
         let white = White { trim_end: self.pieces.has(layout::TRIM_END), squeeze };
         #[cfg(feature = "unigram")]
         if let (array @ [_, ..], given) = self.pieces.map() {
@@ -240,11 +241,7 @@ impl<'a> PieceTokenizer<'a> {
 
     /// Words by the pattern.
     #[cfg(feature = "bpe")]
-    fn push_byte_words(
-        &self,
-        characters: impl Iterator<Item = char> + Clone,
-        ids: &mut Ids<'_>,
-    ) {
+    fn push_byte_words(&self, characters: impl Iterator<Item = char> + Clone, ids: &mut Ids<'_>) {
         let first = characters.clone().next();
         let space = first.is_some_and(|c| c != ' ') && self.pieces.has(layout::PREFIX_SPACE);
         let mut rest = space.then_some(' ').into_iter().chain(characters);

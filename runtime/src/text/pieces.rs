@@ -219,8 +219,9 @@ impl<'a> Pieces<'a> {
         let scores = rest.take(if unigram { count * if wide { 8 } else { 4 } } else { 0 })?;
         let map = rest.words(field(layout::MAP_WORDS))?;
         let [single, pair] = [layout::SINGLE, layout::PAIR]
-                .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
-        let (single, pair) = (single?.as_chunks().0.as_chunks().0, pair?.as_chunks().0.as_chunks().0);
+            .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
+        let (single, pair) =
+            (single?.as_chunks().0.as_chunks().0, pair?.as_chunks().0.as_chunks().0);
         let standing_place = rest.place;
         let entries = rest.take(field(layout::STANDING) * layout::STANDING_ENTRY_BYTES)?;
         let piece_bytes = rest.take(field(layout::PIECE_BYTES))?;
@@ -321,7 +322,11 @@ impl<'a> Pieces<'a> {
             return Err(error(place));
         }
         let lowest = scores().reduce(f64::min).unwrap_or(0.0);
-        if lowest.to_bits() == self.lowest.to_bits() { Ok(()) } else { Err(error(layout::LOWEST.start)) }
+        if lowest.to_bits() == self.lowest.to_bits() {
+            Ok(())
+        } else {
+            Err(error(layout::LOWEST.start))
+        }
     }
 
     /// Number of pieces of the model; those that only stand in texts may have ids above.

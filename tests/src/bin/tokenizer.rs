@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use coda_converter::source::{Texts, TokenizerFiles};
-use coda_runtime::text::{Detokenizer, PieceTokenizer, Pieces, Vocabulary, WordPiece};
 use coda_runtime::text::Tokenizer as Own;
+use coda_runtime::text::{Detokenizer, PieceTokenizer, Pieces, Vocabulary, WordPiece};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// Tokens of a cut text.

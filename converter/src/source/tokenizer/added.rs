@@ -68,7 +68,8 @@ impl<'a> List<'a> {
         tokens: &'a [String],
         rows: usize,
     ) -> Result<Self, Problem> {
-        let named = tokens.iter().map(String::as_str).zip(0..).filter(|(token, _)| !token.is_empty());
+        let named =
+            tokens.iter().map(String::as_str).zip(0..).filter(|(token, _)| !token.is_empty());
         let vocabulary = named.collect();
         let mut list = Self { files, vocabulary, rows, tokens: Vec::new() };
         for token in files.full.get("added_tokens").as_array().into_iter().flatten() {

@@ -90,9 +90,7 @@ impl Class {
                 Ok(Rules { flags, ..Rules::default() })
             }
             Self::T5 => Rules::marked(files, map, true),
-            Self::XlmRoberta | Self::Camembert => {
-                Rules::marked(files, map, prefix.unwrap_or(true))
-            }
+            Self::XlmRoberta | Self::Camembert => Rules::marked(files, map, prefix.unwrap_or(true)),
         }
     }
 
@@ -122,7 +120,9 @@ impl Class {
                 let before = [name("<|startoftranscript|>")?, name("<|notimestamps|>")?];
                 let mut template = Template::around(&before, &[], &[id("eos_token")?]);
                 let typed = template.pair.iter_mut();
-                typed.skip_while(|part| part[0] != layout::SECOND_TEXT).for_each(|part| part[1] = 1);
+                typed
+                    .skip_while(|part| part[0] != layout::SECOND_TEXT)
+                    .for_each(|part| part[1] = 1);
                 Ok(template)
             }
         }

@@ -73,7 +73,8 @@ impl PieceFiles {
         };
         if class.is_some_and(|class| class.is_unigram() != model.is_unigram) {
             let class = files.class();
-            let problem = format!("{CONFIG}: tokenizer_class = {class:?} has another kind of model");
+            let problem =
+                format!("{CONFIG}: tokenizer_class = {class:?} has another kind of model");
             return Err(Problem::Unsupported(problem));
         }
         let tokens = model.tokens.clone();
@@ -92,7 +93,8 @@ impl PieceFiles {
         let bare = Template::bare();
         let mut made = Self { model, rules, template: bare, standing: Vec::new() };
         let plain = made.section().map_err(Problem::Unsupported)?;
-        let plain = Pieces::parse(&plain).map_err(|error| Problem::Unsupported(error.to_string()))?;
+        let plain =
+            Pieces::parse(&plain).map_err(|error| Problem::Unsupported(error.to_string()))?;
         let tokenizer = PieceTokenizer::new(plain);
         made.template = template;
         made.standing = list.finish_standing(|text| tokenizer.normalized(text).collect())?;

@@ -115,7 +115,8 @@ impl BytePairFiles<'_> {
         for (token, found) in vocabulary {
             let id = found.as_u64().and_then(|id| u32::try_from(id).ok());
             let Some(id) = id.filter(|id| (*id as usize) < rows) else {
-                let problem = format!("{token:?} has id {found}, but the embedding has {rows} rows");
+                let problem =
+                    format!("{token:?} has id {found}, but the embedding has {rows} rows");
                 return Err(self.damage(problem));
             };
             if let Some(other) = tokens.insert(id, token) {
@@ -233,6 +234,13 @@ impl Scored {
 
 /// Refuses settings of byte pairs that the device does not have.
 pub(super) fn check_byte_pairs(model: Part<'_>, clip: bool) -> Result<(), Problem> {
+    let fuses = model.get("fuse_unk");
+    let vocabulary = model.get("vocab");
+    let is_byte = |token: &&String| token.chars().count() == 1 && alphabet_bytes(token).is_some();
+    let bytes = vocabulary.as_object().into_iter().flat_map(|own| own.keys()).filter(is_byte);
+    if *fuses == true && model.get("unk_token").is_string() && bytes.count() < 256 {
+        return unsupported(FULL, "model.fuse_unk", fuses);
+    }
     let suffix = model.get("end_of_word_suffix");
     if !(is_empty(suffix) || clip && suffix == WORD_END) {
         return unsupported(FULL, "model.end_of_word_suffix", suffix);

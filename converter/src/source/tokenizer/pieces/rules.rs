@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 /// What stands for a space.
 const MARK: &str = "\u{2581}";
 /// The pattern of CLIP's words.
-const CLIP_WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const CLIP_WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// A double array has no fewer words.
 const LEAST_ARRAY: usize = 4;
 
@@ -70,8 +71,13 @@ impl Rules {
     }
 
     /// Those of a class: white space splits, a mark is before each word or before none.
-    pub(super) fn marked(files: &Files, map: Option<&[u8]>, prepend: bool) -> Result<Self, Problem> {
-        let mut rules = Self { flags: layout::SPLIT_WHITE | layout::SPLIT_WORDS, ..Self::default() };
+    pub(super) fn marked(
+        files: &Files,
+        map: Option<&[u8]>,
+        prepend: bool,
+    ) -> Result<Self, Problem> {
+        let mut rules =
+            Self { flags: layout::SPLIT_WHITE | layout::SPLIT_WORDS, ..Self::default() };
         if prepend {
             rules.flags |= layout::PREPEND | layout::SHED_FIRST;
         }

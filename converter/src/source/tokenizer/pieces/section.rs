@@ -85,5 +85,8 @@ fn entries(standing: &[Standing]) -> impl Iterator<Item = [u32; 4]> {
         *offset += own.text.len() as u32;
         Some(start)
     });
-    standing.iter().zip(places).map(|(own, start)| [own.id, own.flags, start, own.text.len() as u32])
+    standing
+        .iter()
+        .zip(places)
+        .map(|(own, start)| [own.id, own.flags, start, own.text.len() as u32])
 }
