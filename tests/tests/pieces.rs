@@ -228,7 +228,7 @@ fn roberta(prefix: bool) -> Value {
 }
 
 /// Unigram with a map of characters, as the steps around it are.
-fn unigram(normalizers: Value, pre_tokenizer: Value) -> Value {
+fn unigram(normalizers: &Value, pre_tokenizer: &Value) -> Value {
     let piece = |token: &str, kind| json!({"SpecialToken": {"id": token, "type_id": kind}});
     let text = |name: &str, kind| json!({"Sequence": {"id": name, "type_id": kind}});
     let ids = json!({"</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}});
@@ -278,11 +278,11 @@ fn squeeze(content: &str) -> Value {
 fn unigrams() -> Vec<Value> {
     let strip = json!({"type": "Strip", "strip_left": false, "strip_right": true});
     vec![
-        unigram(json!([map()]), by_white_space()),
-        unigram(json!([map(), squeeze(" ")]), metaspace("always", true)),
-        unigram(json!([map(), strip, squeeze("▁")]), metaspace("always", false)),
-        unigram(json!([]), metaspace("first", true)),
-        unigram(json!([squeeze(" ")]), metaspace("never", false)),
+        unigram(&json!([map()]), &by_white_space()),
+        unigram(&json!([map(), squeeze(" ")]), &metaspace("always", true)),
+        unigram(&json!([map(), strip, squeeze("▁")]), &metaspace("always", false)),
+        unigram(&json!([]), &metaspace("first", true)),
+        unigram(&json!([squeeze(" ")]), &metaspace("never", false)),
     ]
 }
 
@@ -296,7 +296,7 @@ fn byte_pairs_are_those_of_tokenizers() {
     Both::new(&whole_words).compare_all();
 }
 
-/// ModernBERT: composed texts.
+/// Composed texts, as `ModernBERT` has them.
 fn composing() -> Value {
     let mut json = roberta(false);
     json["normalizer"] = json!({"type": "NFC"});
@@ -377,7 +377,7 @@ fn unigram_is_that_of_tokenizers() {
 
 #[test]
 fn what_has_no_piece_falls_back_to_bytes() {
-    let mut json = unigram(json!([]), metaspace("never", false));
+    let mut json = unigram(&json!([]), &metaspace("never", false));
     let pieces = json["model"]["vocab"].as_array_mut().expect("pieces");
     pieces.extend((0..=u8::MAX).map(|byte| json!([format!("<0x{byte:02X}>"), -20.0])));
     json["model"]["byte_fallback"] = true.into();
@@ -452,7 +452,7 @@ fn no_half_character_is_written() {
 
 /// A section that a package can carry.
 fn small() -> Vec<u8> {
-    let mut json = unigram(json!([map()]), by_white_space());
+    let mut json = unigram(&json!([map()]), &by_white_space());
     json["model"]["vocab"].as_array_mut().expect("pieces").truncate(40);
     json["added_tokens"] = standing(&json["model"]);
     Directory::new(&json!({ "tokenizer.json": json })).section()
@@ -571,7 +571,7 @@ fn a_map_of_characters_never_runs_on() {
 #[test]
 fn a_package_carries_them_from_file_to_ids() {
     let mut tiny = Tiny::bert();
-    let json = json!({ "tokenizer.json": unigram(json!([map()]), by_white_space()) });
+    let json = json!({ "tokenizer.json": unigram(&json!([map()]), &by_white_space()) });
     let mut files = json["tokenizer.json"].clone();
     files["model"]["vocab"].as_array_mut().expect("pieces").truncate(6);
     files["added_tokens"] = json!([]);
@@ -667,6 +667,9 @@ fn models_of_sentence_piece_are_read() {
     assert_eq!(read_back(own, &ids[..encoding.len]), "the fi");
 }
 
+/// A change, what is changed, and what the refusal names.
+type Refusal<'a> = (&'a dyn Fn(&mut Value), &'a Value, &'a str);
+
 #[test]
 fn what_the_device_lacks_is_refused_by_name() {
     let refused = |edit: &dyn Fn(&mut Value), json: &Value| {
@@ -674,8 +677,8 @@ fn what_the_device_lacks_is_refused_by_name() {
         edit(&mut json);
         Directory::new(&json!({ "tokenizer.json": json })).error()
     };
-    let unigram = unigram(json!([map()]), by_white_space());
-    let names: [(&dyn Fn(&mut Value), &Value, &str); 12] = [
+    let unigram = unigram(&json!([map()]), &by_white_space());
+    let names: [Refusal<'_>; 12] = [
         (&|json| json["normalizer"] = json!({"type": "NFKC"}), &BYTE_PAIRS, "NFKC"),
         (&|json| json["pre_tokenizer"]["use_regex"] = false.into(), &BYTE_PAIRS, "use_regex"),
         (&|json| json["pre_tokenizer"] = json!({"type": "Digits"}), &BYTE_PAIRS, "Digits"),

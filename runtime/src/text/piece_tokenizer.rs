@@ -249,7 +249,7 @@ impl<'a> PieceTokenizer<'a> {
         loop {
             let [dropped, length] = match self.pieces.has(layout::CLIP) {
                 true => clip_word(rest.clone()),
-                false => [0, gpt2_word(rest.clone())],
+                false => [0, gpt2_word(&rest)],
             };
             if length == 0 {
                 return;

@@ -138,13 +138,9 @@ impl core::error::Error for TokenizerError {}
 
 type Word = [u8; 4];
 
-/// The pieces of a byte-pair or Unigram model in the bytes of a package, checked.
+/// What a model is made of, beside the bytes of the pieces.
 #[derive(Clone, Copy, Debug)]
-pub struct Pieces<'a> {
-    flags: u32,
-    unigram: bool,
-    unknown: u32,
-    lowest: f64,
+struct Tables<'a> {
     /// One more than pieces.
     offsets: &'a [Word],
     /// Ids in ascending order of their pieces' bytes.
@@ -153,11 +149,38 @@ pub struct Pieces<'a> {
     merges: &'a [[Word; 3]],
     /// f32 or f64 for each piece.
     scores: &'a [u8],
+    #[cfg_attr(not(feature = "unigram"), expect(dead_code, reason = "byte pairs have no map"))]
     map: &'a [Word],
+}
+
+impl<'a> Tables<'a> {
+    fn read(header: &[u8], rest: &mut Reader<'a>) -> Result<Self, TokenizerError> {
+        let field = |range: Range<usize>| field_of(header, range) as usize;
+        let (flags, unigram) = kind_of(header)?;
+        let count = field(layout::COUNT);
+        let score_bytes = if flags & layout::WIDE_SCORES == 0 { 4 } else { 8 };
+        let offsets = rest.words(count + 1)?;
+        let sorted = rest.words(field(layout::SORTED))?;
+        let merges = rest.take(field(layout::MERGES).saturating_mul(layout::MERGE_BYTES))?;
+        let scores = rest.take(if unigram { count * score_bytes } else { 0 })?;
+        let map = rest.words(field(layout::MAP_WORDS))?;
+        Ok(Self { offsets, sorted, merges: merges.as_chunks().0.as_chunks().0, scores, map })
+    }
+}
+
+/// The pieces of a byte-pair or Unigram model in the bytes of a package, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'a> {
+    flags: u32,
+    unigram: bool,
+    unknown: u32,
+    lowest: f64,
+    tables: Tables<'a>,
     single: &'a [[Word; 2]],
     pair: &'a [[Word; 2]],
     standing: StandingTokens<'a>,
     bytes: &'a [u8],
+    #[cfg_attr(not(feature = "unigram"), expect(dead_code, reason = "byte pairs have no map"))]
     map_text: &'a str,
 }
 
@@ -186,6 +209,11 @@ impl<'a> Reader<'a> {
     fn words(&mut self, count: usize) -> Result<&'a [Word], TokenizerError> {
         Ok(self.take(count.saturating_mul(4))?.as_chunks().0)
     }
+
+    fn text(&mut self, length: usize) -> Result<&'a str, TokenizerError> {
+        let place = self.place;
+        core::str::from_utf8(self.take(length)?).map_err(|_| error(place))
+    }
 }
 
 const fn error(offset: usize) -> TokenizerError {
@@ -210,44 +238,34 @@ impl<'a> Pieces<'a> {
         let header = rest.take(layout::HEADER_BYTES)?;
         let field = |range: Range<usize>| field_of(header, range) as usize;
         let (flags, unigram) = kind_of(header)?;
-        let (count, merges) = (field(layout::COUNT), field(layout::MERGES));
         check_counts(header, unigram)?;
-        let offsets = rest.words(count + 1)?;
-        let sorted = rest.words(field(layout::SORTED))?;
-        let merges = rest.take(merges.saturating_mul(layout::MERGE_BYTES))?;
-        let wide = flags & layout::WIDE_SCORES != 0;
-        let scores = rest.take(if unigram { count * if wide { 8 } else { 4 } } else { 0 })?;
-        let map = rest.words(field(layout::MAP_WORDS))?;
+        let tables = Tables::read(header, &mut rest)?;
         let [single, pair] = [layout::SINGLE, layout::PAIR]
             .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
-        let (single, pair) =
-            (single?.as_chunks().0.as_chunks().0, pair?.as_chunks().0.as_chunks().0);
-        let standing_place = rest.place;
+        let [single, pair] = [single?, pair?].map(|parts| parts.as_chunks().0.as_chunks().0);
+        let place = rest.place;
         let entries = rest.take(field(layout::STANDING) * layout::STANDING_ENTRY_BYTES)?;
         let piece_bytes = rest.take(field(layout::PIECE_BYTES))?;
-        let standing_text = rest.take(field(layout::STANDING_BYTES))?;
-        let map_place = rest.place;
-        let map_text = rest.take(field(layout::MAP_BYTES))?;
+        let text = rest.take(field(layout::STANDING_BYTES))?;
+        let standing = StandingTokens::parse(entries, text, field(layout::COUNT));
+        let standing = standing.map_err(|offset| error(place + offset))?;
+        let map_text = rest.text(field(layout::MAP_BYTES))?;
         if !rest.bytes.is_empty() {
             return Err(error(bytes.len()));
         }
-        let standing = StandingTokens::parse(entries, standing_text, count);
-        let standing = standing.map_err(|place| error(standing_place + place))?;
+        let (unknown, lowest) = (field_of(header, layout::UNKNOWN), lowest_of(header));
+        let bytes = piece_bytes;
         let pieces = Self {
             flags,
             unigram,
-            unknown: field_of(header, layout::UNKNOWN),
-            lowest: lowest_of(header),
-            offsets,
-            sorted,
-            merges: merges.as_chunks().0.as_chunks().0,
-            scores,
-            map,
+            unknown,
+            lowest,
+            tables,
             single,
             pair,
             standing,
-            bytes: piece_bytes,
-            map_text: core::str::from_utf8(map_text).map_err(|_| error(map_place))?,
+            bytes,
+            map_text,
         };
         pieces.check_ids()?;
         Ok(pieces)
@@ -282,7 +300,7 @@ impl<'a> Pieces<'a> {
     /// the scores.
     pub(crate) fn check_order(&self) -> Result<(), TokenizerError> {
         let mut before = 0;
-        for (place, offset) in self.offsets.iter().enumerate() {
+        for (place, offset) in self.tables.offsets.iter().enumerate() {
             let end = size(*offset);
             if end < before || end > self.bytes.len() || (place == 0 && end != 0) {
                 return Err(error(layout::HEADER_BYTES + 4 * place));
@@ -292,9 +310,9 @@ impl<'a> Pieces<'a> {
         if before != self.bytes.len() {
             return Err(error(layout::PIECE_BYTES.start));
         }
-        let mut place = layout::HEADER_BYTES + 4 * self.offsets.len();
+        let mut place = layout::HEADER_BYTES + 4 * self.tables.offsets.len();
         let mut before: &[u8] = &[];
-        for id in self.sorted {
+        for id in self.tables.sorted {
             let piece = self.piece(u32::from_le_bytes(*id)).unwrap_or(&[]);
             if piece <= before || piece.len() > layout::MOST_PIECE_BYTES {
                 return Err(error(place));
@@ -306,7 +324,7 @@ impl<'a> Pieces<'a> {
 
     fn check_merges(&self, mut place: usize) -> Result<(), TokenizerError> {
         let mut before = None;
-        for [left, right, _] in self.merges {
+        for [left, right, _] in self.tables.merges {
             let key = [size(*left), size(*right)];
             if key.iter().any(|id| *id >= self.count()) || before >= Some(key) {
                 return Err(error(place));
@@ -332,7 +350,7 @@ impl<'a> Pieces<'a> {
     /// Number of pieces of the model; those that only stand in texts may have ids above.
     #[must_use]
     pub const fn count(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
+        self.tables.offsets.len().saturating_sub(1)
     }
 
     /// One above the largest id.
@@ -363,7 +381,8 @@ impl<'a> Pieces<'a> {
     #[must_use]
     pub fn piece(&self, id: u32) -> Option<&'a [u8]> {
         let id = id as usize;
-        let (start, end) = (self.offsets.get(id)?, self.offsets.get(id.checked_add(1)?)?);
+        let (start, end) =
+            (self.tables.offsets.get(id)?, self.tables.offsets.get(id.checked_add(1)?)?);
         self.bytes.get(size(*start)..size(*end))
     }
 
@@ -377,35 +396,38 @@ impl<'a> Pieces<'a> {
     /// The id of a piece that is looked up.
     #[must_use]
     pub fn id(&self, piece: &[u8]) -> Option<u32> {
-        let found = self.sorted.binary_search_by(|id| self.sorted_piece(*id).cmp(piece)).ok()?;
-        self.sorted.get(found).copied().map(u32::from_le_bytes)
+        let found =
+            self.tables.sorted.binary_search_by(|id| self.sorted_piece(*id).cmp(piece)).ok()?;
+        self.tables.sorted.get(found).copied().map(u32::from_le_bytes)
     }
 
     /// The id of two pieces side by side.
+    #[cfg(feature = "bpe")]
     pub(super) fn joined(&self, left: u32, right: u32) -> Option<u32> {
         let (left, right) = (self.piece(left)?, self.piece(right)?);
         let both = |piece: &'a [u8]| {
             let (front, back) = piece.split_at(left.len().min(piece.len()));
             front.cmp(left).then_with(|| back.cmp(right))
         };
-        let found = self.sorted.binary_search_by(|id| both(self.sorted_piece(*id))).ok()?;
-        self.sorted.get(found).copied().map(u32::from_le_bytes)
+        let found = self.tables.sorted.binary_search_by(|id| both(self.sorted_piece(*id))).ok()?;
+        self.tables.sorted.get(found).copied().map(u32::from_le_bytes)
     }
 
     /// The rank of a merge.
+    #[cfg(feature = "bpe")]
     pub(super) fn rank(&self, left: u32, right: u32) -> Option<u32> {
         let key = |[left, right, _]: &[Word; 3]| [*left, *right].map(u32::from_le_bytes);
-        let found = self.merges.binary_search_by_key(&[left, right], key).ok()?;
-        self.merges.get(found).map(|[_, _, rank]| u32::from_le_bytes(*rank))
+        let found = self.tables.merges.binary_search_by_key(&[left, right], key).ok()?;
+        self.tables.merges.get(found).map(|[_, _, rank]| u32::from_le_bytes(*rank))
     }
 
     /// The score of a piece.
     pub(super) fn score(&self, id: u32) -> f64 {
         let id = id as usize;
         if self.has(layout::WIDE_SCORES) {
-            self.scores.as_chunks().0.get(id).map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
+            self.tables.scores.as_chunks().0.get(id).map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
         } else {
-            let narrow = self.scores.as_chunks().0.get(id).copied();
+            let narrow = self.tables.scores.as_chunks().0.get(id).copied();
             narrow.map_or(0.0, |bytes| f64::from(f32::from_le_bytes(bytes)))
         }
     }
@@ -417,8 +439,9 @@ impl<'a> Pieces<'a> {
     }
 
     /// Hands every piece that `bytes` begin with to `found`, the shortest first: its id and length.
+    #[cfg(feature = "unigram")]
     pub(super) fn prefixes(&self, bytes: &[u8], mut found: impl FnMut(u32, usize)) {
-        let mut candidates = self.sorted;
+        let mut candidates = self.tables.sorted;
         for (length, byte) in bytes.iter().enumerate() {
             let next = |id: &Word| self.sorted_piece(*id).get(length).copied();
             let first = candidates.partition_point(|id| next(id) < Some(*byte));
@@ -475,7 +498,7 @@ impl<'a> Pieces<'a> {
     /// The map of characters: a double array, and what its values are places in.
     #[cfg(feature = "unigram")]
     pub(super) const fn map(&self) -> (&'a [Word], &'a str) {
-        (self.map, self.map_text)
+        (self.tables.map, self.map_text)
     }
 }
 

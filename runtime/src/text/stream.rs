@@ -13,6 +13,7 @@ pub(super) const MARK: char = '\u{2581}';
 
 /// Where characters come from.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one lies on the stack for each segment")]
 pub(super) enum Source<'a> {
     /// The text as it is.
     Plain(Chars<'a>),

@@ -39,7 +39,7 @@ impl Class {
 }
 
 /// The number of characters of the next word of GPT-2's pattern; 0 at the end.
-pub(super) fn gpt2_word(characters: impl Iterator<Item = char> + Clone) -> usize {
+pub(super) fn gpt2_word(characters: &(impl Iterator<Item = char> + Clone)) -> usize {
     let short = contraction(characters.clone());
     if short > 0 {
         return short;

@@ -103,15 +103,11 @@ impl Class {
                 let end = id("eos_token")?;
                 Ok(Template::around(&[], &[end], &[end]))
             }
-            Self::Clip => {
-                let (start, end) = (id("bos_token")?, id("eos_token")?);
-                Ok(Template::around(&[start], &[end, end], &[end]))
-            }
             Self::Roberta => {
                 let (start, end) = (id("cls_token")?, id("sep_token")?);
                 Ok(Template::around(&[start], &[end, end], &[end]))
             }
-            Self::XlmRoberta | Self::Camembert => {
+            Self::Clip | Self::XlmRoberta | Self::Camembert => {
                 let (start, end) = (id("bos_token")?, id("eos_token")?);
                 Ok(Template::around(&[start], &[end, end], &[end]))
             }

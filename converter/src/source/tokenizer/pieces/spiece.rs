@@ -53,7 +53,7 @@ pub(super) fn read(
         return Err(Problem::Unsupported(problem));
     };
     let rules = class.rules(files, found.map.as_deref())?;
-    let (pieces, unknown) = arranged(files, class, found.pieces)?;
+    let (pieces, unknown) = arranged(files, class, &found.pieces)?;
     let (pieces, scores) = pieces.into_iter().unzip();
     let scored = Scored { pieces, scores, unknown, byte_fallback: false };
     Ok((scored.read(files, name)?, rules))
@@ -62,7 +62,7 @@ pub(super) fn read(
 type Pieces = Vec<(String, f64)>;
 
 /// The pieces in the order of the class's ids, and the id of the unknown one.
-fn arranged(files: &Files, class: Class, own: Pieces) -> Result<(Pieces, u32), Problem> {
+fn arranged(files: &Files, class: Class, own: &[(String, f64)]) -> Result<(Pieces, u32), Problem> {
     let name = |key: &str| (files.special_name(key).to_owned(), 0.0);
     let behind = |count: usize| own.iter().skip(count).cloned();
     Ok(match class {
