@@ -435,7 +435,7 @@ fn doubled_pairs_are_cut_like_the_reference() {
 fn what_the_device_has_not_is_said() {
     let with =
         |pointer: &str, value: Value| Files::of_json([("tokenizer.json", changed(pointer, value))]);
-    with("/model/type", json!("Unigram")).refused(&["ids only", "model.type", "Unigram"]);
+    with("/model/type", json!("WordLevel")).refused(&["ids only", "model.type", "WordLevel"]);
     with("/model/continuing_subword_prefix", json!("@@")).refused(&["subword_prefix", "@@"]);
     with("/model/max_input_chars_per_word", json!(1000)).refused(&["max_input_chars", "1000"]);
     with("/normalizer", json!({"type": "NFKC"})).refused(&["normalizer", "NFKC"]);
