@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_runtime::config::Embedding;
 use coda_runtime::image::PatchGrid;
 use coda_runtime::model::Model;
-use coda_runtime::text::{Encoding, Pairs, WordPiece};
+use coda_runtime::text::{Encoding, Tokenizer};
 use flate2::read::GzDecoder;
 use safetensors::SafeTensors;
 use std::io::Read;
@@ -349,7 +349,7 @@ fn check_labels(samples: &[Sample], model: &Model<'_>) -> Result<()> {
 #[derive(Debug)]
 pub struct Encoder<'v> {
     /// The tokenizer of the model.
-    pub tokenizer: WordPiece<'v>,
+    pub tokenizer: Tokenizer<'v>,
     /// Which of the two texts a token is of changes what the model computes.
     pub typed: bool,
     /// The most tokens of an input; a pair is cut at the end of its longer text.
@@ -374,26 +374,36 @@ impl<'v> Encoder<'v> {
         if let Some(second) = second {
             return self.encode_pair([text, second]);
         }
-        // No text has more tokens than bytes, but for the two special ones.
-        let mut ids = vec![0; self.limit.min(text.len() + 2)];
-        let encoding = self.tokenizer.encode(text, &mut ids);
-        ensure!(encoding.total > 2, "the text is empty: it has no token");
+        // Few texts have more tokens than bytes, but for the special ones.
+        let mut ids = vec![0; self.limit.min(text.len() + self.special(false))];
+        let mut encoding = self.tokenizer.encode(text, &mut ids);
+        if encoding.truncated && ids.len() < self.limit {
+            ids = vec![0; self.limit.min(encoding.total)];
+            encoding = self.tokenizer.encode(text, &mut ids);
+        }
+        ensure!(encoding.total > self.special(false), "the text is empty: it has no token");
         ids.truncate(encoding.len);
         Ok((SampleInput::Tokens(ids), encoding))
     }
 
+    /// How many tokens stand around one text or two.
+    fn special(&self, pair: bool) -> usize {
+        self.tokenizer.special_count(pair)
+    }
+
     fn encode_pair(&self, texts: [&str; 2]) -> Result<(SampleInput, Encoding)> {
-        let pairs = self.tokenizer.vocabulary().options().pairs;
         ensure!(
-            pairs != Pairs::Unknown,
+            self.tokenizer.has_pairs(),
             "the tokenizer of the model has no template for two texts: give it one"
         );
         for (name, text) in ["first", "second"].into_iter().zip(texts) {
             let pieces = self.tokenizer.encode(text, &mut []).total;
-            ensure!(pieces > 2, "the {name} text is empty: it has no token");
+            ensure!(pieces > self.special(false), "the {name} text is empty: it has no token");
         }
-        // No text has more tokens than bytes, but for the special ones.
-        let most = self.limit.min(texts[0].len() + texts[1].len() + 4);
+        let most = self.tokenizer.encode(texts[0], &mut []).total
+            + self.tokenizer.encode(texts[1], &mut []).total
+            + self.special(true);
+        let most = self.limit.min(most);
         let (mut ids, mut types) = (vec![0; most], vec![0; most]);
         let encoding = self.tokenizer.encode_pair(texts[0], texts[1], &mut ids, &mut types);
         ids.truncate(encoding.len);
@@ -410,10 +420,10 @@ pub const fn reads_types(embedding: &Embedding) -> bool {
     matches!(embedding, Embedding::Tokens { token_types: 2.., .. })
 }
 
-fn tokenizer<'m>(model: &Model<'m>) -> Result<WordPiece<'m>> {
+fn tokenizer<'m>(model: &Model<'m>) -> Result<Tokenizer<'m>> {
     model.tokenizer().with_context(|| match ids_only(model.base()) {
         Some(why) => format!("give token ids instead of a text: {why}"),
-        None => "the package has no WordPiece vocabulary: give token ids instead of a text".into(),
+        None => "the package has no tokenizer: give token ids instead of a text".into(),
     })
 }
 

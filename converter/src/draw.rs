@@ -4,7 +4,7 @@ use crate::say::escaped;
 use coda_runtime::executor::Observer;
 use coda_runtime::image::PatchGrid;
 use coda_runtime::routing::Selection;
-use coda_runtime::text::Vocabulary;
+use coda_runtime::text::Tokenizer;
 use std::fmt::Write;
 
 /// Keeps what each layer selected.
@@ -93,9 +93,10 @@ fn beside(blocks: &[(String, Vec<String>)]) -> String {
 /// Lists the tokens of a text for each layer: routed ones in brackets, others as a dot for each
 /// character.
 #[must_use]
-pub fn tokens(ids: &[u32], vocabulary: Option<&Vocabulary<'_>>, trace: &Trace) -> String {
+pub fn tokens(ids: &[u32], tokenizer: Option<&Tokenizer<'_>>, trace: &Trace) -> String {
     let name = |id: u32| {
-        let known = vocabulary.and_then(|words| words.token(id)).map(escaped);
+        let known = tokenizer.and_then(|words| words.token(id)).map(String::from_utf8_lossy);
+        let known = known.map(|token| escaped(&token));
         known.unwrap_or_else(|| id.to_string())
     };
     let mut text = String::new();

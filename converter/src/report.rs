@@ -191,8 +191,8 @@ pub fn shown(
 /// The tokens of a text, as words if the package has a vocabulary.
 fn pieces(model: &Model<'_>, input: &SampleInput) -> Vec<String> {
     let (SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. }) = input else { return vec![] };
-    let words = model.vocabulary();
-    let word = |id: u32| Some(words.as_ref()?.token(id)?.to_owned());
+    let words = model.tokenizer();
+    let word = |id: u32| Some(String::from_utf8_lossy(words.as_ref()?.token(id)?).into_owned());
     ids.iter().map(|id| word(*id).unwrap_or_else(|| id.to_string())).collect()
 }
 

@@ -31,7 +31,7 @@
 //! | [`config`] | what a package describes: shapes and choices |
 //! | [`panel`] | how weights and rows lie in memory |
 //! | [`tensor`] | two-dimensional views of floats |
-//! | [`text`] | WordPiece: a text to token ids |
+//! | [`text`] | WordPiece, byte pairs, Unigram: a text to token ids and back |
 //! | [`image`] | pixels to normalised patches |
 //! | `slots` | an update of a task in flash that survives a power cut at any moment |
 //! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |

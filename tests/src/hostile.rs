@@ -2,6 +2,7 @@
 //! alone: the fuzz targets include this file.
 
 use coda_runtime::format::{Package, PackageKind, checksum, header};
+use coda_runtime::text::{Detokenizer, PieceTokenizer, Tokenizer};
 
 /// Makes length and checksum of `bytes` right, if there is a header.
 pub fn fix_checksum(bytes: &mut [u8]) {
@@ -35,6 +36,16 @@ pub fn read_everything(package: &Package<'_>) {
             let Some(token) = vocabulary.token(id) else { continue };
             let found = vocabulary.id(token).expect("a token is found");
             assert!(found == id || vocabulary.token(found) == Some(token));
+        }
+    }
+    if let Some(pieces) = package.pieces() {
+        let own = Tokenizer::Pieces(PieceTokenizer::new(pieces));
+        let (mut ids, mut text) = ([0; 32], String::new());
+        let encoding = own.encode("it's a\u{301}ll <mask> ▁the \u{fb01} 中", &mut ids);
+        let mut detokenizer = Detokenizer::new(own);
+        for id in &ids[..encoding.len] {
+            assert!((*id as usize) < own.len(), "{id}");
+            detokenizer.write(*id, &mut text).expect("a text");
         }
     }
     assert!(package.pinned().is_sorted());

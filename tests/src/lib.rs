@@ -1,6 +1,7 @@
 //! Cross-cutting tests of coda-edge: what the test binaries and heavier commands share.
 
 pub mod bundled;
+pub mod charsmap;
 pub mod head64;
 pub mod hostile;
 pub mod modules;

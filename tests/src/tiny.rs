@@ -686,6 +686,7 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         image: None,
         preparation: Preparation::default(),
         tokenizer: None,
+        pieces: None,
         texts: TextSettings::default(),
         ids_only: None,
         unused: Vec::new(),

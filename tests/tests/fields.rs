@@ -171,6 +171,93 @@ fn alone(edit: impl Fn(&mut Value)) -> Setup {
     Setup { weights: bert_weights(), files }
 }
 
+/// A table of so many rows.
+const MANY: usize = 400;
+
+/// A directory with other tokens than [`WORDS`].
+fn of_pieces(more: &Value) -> Setup {
+    let mut config = bert_config();
+    config["vocab_size"] = MANY.into();
+    let mut files = files(more);
+    files.insert("config.json".to_owned(), config);
+    let mut weights = bert_weights();
+    weights[0].1[0] = MANY;
+    Setup { weights, files }
+}
+
+/// Six tokens that stand in texts, from an id on.
+fn standing(first: usize) -> Value {
+    let token = |place: usize| {
+        json!({"id": first + place, "content": format!("Xy{place}"),
+        "special": false, "normalized": false, "single_word": false, "lstrip": false})
+    };
+    (0..6).map(token).collect()
+}
+
+fn byte_pairs() -> Value {
+    json!({"version": "1.0", "added_tokens": standing(4), "decoder": {"type": "ByteLevel"},
+        "normalizer": null, "post_processor": null, "padding": null, "truncation": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": true},
+        "model": {"type": "BPE", "unk_token": "a", "dropout": null, "fuse_unk": false,
+            "vocab": {"a": 0, "b": 1, "ab": 2, "red": 3}, "merges": ["a b"]}})
+}
+
+/// Unigram with every byte as a piece, behind one normaliser.
+fn unigram(normalizer: &Value) -> Value {
+    let words = ["<unk>", "\u{2581}", "a", "b"].map(|piece| json!([piece, -1.0]));
+    let bytes = (0..=u8::MAX).map(|byte| json!([format!("<0x{byte:02X}>"), -2.0]));
+    let pieces: Vec<Value> = words.into_iter().chain(bytes).collect();
+    json!({"version": "1.0", "added_tokens": standing(pieces.len()), "post_processor": null,
+        "normalizer": normalizer, "decoder": {"type": "Metaspace"}, "padding": null,
+        "truncation": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}",
+            "prepend_scheme": "always", "split": true, "str_rep": "\u{2581}"},
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": pieces}})
+}
+
+/// Words of CLIP.
+fn clip() -> Value {
+    let pattern = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+    let mut json = byte_pairs();
+    json["model"]["end_of_word_suffix"] = "</w>".into();
+    json["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFC"},
+        {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}, {"type": "Lowercase"}]});
+    let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Removed",
+        "invert": true});
+    let level = json["pre_tokenizer"].clone();
+    json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, level]});
+    json
+}
+
+/// Directories with pieces.
+fn pieces() -> Vec<Setup> {
+    let whole = |json: Value| of_pieces(&json!({ "tokenizer.json": json }));
+    let squeeze = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
+    let strip = json!({"type": "Strip", "strip_left": false, "strip_right": true});
+    // No array, no texts.
+    let map = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA="});
+    let class = of_pieces(&json!({"tokenizer.json": byte_pairs(),
+        "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"}}));
+    // A model of SentencePiece: for each piece a message of its text and a score of 0.
+    let piece = |text: &str| {
+        let [all, own] = [text.len() + 7, text.len()].map(|length| char::from(length as u8));
+        format!("\n{all}\n{own}{text}\u{15}\0\0\0\0")
+    };
+    let spiece = ["<pad>", "</s>", "<unk>", "a"].map(piece).concat();
+    let t5 = of_pieces(&json!({"spiece.model": spiece,
+        "tokenizer_config.json": {"tokenizer_class": "T5Tokenizer", "extra_ids": 3}}));
+    vec![
+        whole(byte_pairs()),
+        whole(unigram(&squeeze)),
+        whole(unigram(&strip)),
+        whole(unigram(&map)),
+        whole(clip()),
+        class,
+        t5,
+    ]
+}
+
 fn images() -> Setup {
     let preprocessor = json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 6,
         "crop_size": 4, "do_center_crop": true, "rescale_factor": 0.25});
@@ -192,14 +279,15 @@ fn setups() -> Vec<Setup> {
         }
     };
     let pair = json!({"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]});
-    vec![
+    let words = [
         sentence(),
         list(),
         alone(|_| {}),
         alone(sequences),
         alone(|json| json["post_processor"] = pair.clone()),
         images(),
-    ]
+    ];
+    words.into_iter().chain(pieces()).collect()
 }
 
 fn write_weights(path: &Path, shapes: &Shapes) {
@@ -257,7 +345,10 @@ fn places(file: &str) -> Vec<Place<'_>> {
     let places = match file {
         "tokenizer.json: model" => vec![("tokenizer.json", "/model")],
         "tokenizer.json: normalizer" => vec![("tokenizer.json", "/normalizer")],
-        "tokenizer.json: pre_tokenizer" => vec![("tokenizer.json", "/pre_tokenizer")],
+        "tokenizer.json: pre_tokenizer" => vec![
+            ("tokenizer.json", "/pre_tokenizer"),
+            ("tokenizer.json", "/pre_tokenizer/pretokenizers/0"),
+        ],
         "tokenizer.json: post_processor" => vec![("tokenizer.json", "/post_processor")],
         "tokenizer.json: truncation" => vec![("tokenizer.json", "/truncation")],
         "a token in these files" => vec![

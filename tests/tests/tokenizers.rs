@@ -70,6 +70,7 @@ impl Files {
         match TokenizerFiles::open(self.path(), 1000)? {
             Texts::WordPiece(own) => Ok(*own),
             Texts::IdsOnly(why) => bail!("ids only: {why}"),
+            Texts::Pieces(own) => bail!("it is {}", own.kind()),
             Texts::None => bail!("nothing"),
         }
     }
@@ -434,7 +435,7 @@ fn doubled_pairs_are_cut_like_the_reference() {
 fn what_the_device_has_not_is_said() {
     let with =
         |pointer: &str, value: Value| Files::of_json([("tokenizer.json", changed(pointer, value))]);
-    with("/model/type", json!("Unigram")).refused(&["ids only", "model.type", "Unigram"]);
+    with("/model/type", json!("WordLevel")).refused(&["ids only", "model.type", "WordLevel"]);
     with("/model/continuing_subword_prefix", json!("@@")).refused(&["subword_prefix", "@@"]);
     with("/model/max_input_chars_per_word", json!(1000)).refused(&["max_input_chars", "1000"]);
     with("/normalizer", json!({"type": "NFKC"})).refused(&["normalizer", "NFKC"]);

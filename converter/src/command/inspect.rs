@@ -189,6 +189,10 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     }
     let parameters = part.tensors().map(|tensor| tensor.rows * tensor.columns).sum();
     facts.push(("parameters", grouped(parameters)));
+    if let Some(pieces) = part.pieces() {
+        let kind = if pieces.is_unigram() { "Unigram" } else { "byte-level BPE" };
+        facts.push(("tokenizer", format!("{} pieces, {kind}", pieces.len())));
+    }
     if let Some(words) = part.vocabulary() {
         facts.push(("vocabulary", format!("{} WordPiece tokens", words.len())));
     }

@@ -539,7 +539,7 @@ pub(super) fn drawing(model: &Model<'_>, input: &SampleInput, trace: &Trace) -> 
             draw::patches(pixels, &grid, prefix_tokens, trace)
         }
         (SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. }, ..) => {
-            draw::tokens(ids, model.vocabulary().as_ref(), trace)
+            draw::tokens(ids, model.tokenizer().as_ref(), trace)
         }
         _ => String::new(),
     }

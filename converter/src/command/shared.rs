@@ -143,7 +143,7 @@ pub(super) fn reads(model: &Model<'_>) -> String {
             grid.columns * grid.side,
             grid.rows * grid.side
         ),
-        None if model.vocabulary().is_some() => {
+        None if model.tokenizer().is_some() => {
             "the model reads texts: give --text TEXT, or --ids of tokens".to_owned()
         }
         None => {

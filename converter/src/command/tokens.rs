@@ -32,9 +32,8 @@ pub(super) fn token_labels(
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => ids.as_slice(),
         SampleInput::Pixels(_) => &[],
     };
-    let special = model.vocabulary().map(|words| words.options().special);
-    let is_special =
-        |id: u32| special.is_some_and(|own| [own.classify, own.separate, own.pad].contains(&id));
+    let tokenizer = model.tokenizer();
+    let is_special = |id: u32| tokenizer.as_ref().is_some_and(|own| own.surrounds(id));
     let rows = ids.iter().zip(values.chunks(labels.max(1))).enumerate();
     let of_text = rows.filter(|(_, (id, _))| !is_special(**id));
     let read = |(position, (id, logits)): (usize, (&u32, &[f32]))| {
@@ -57,9 +56,9 @@ pub(super) fn token_labels_in_line(found: &[TokenLabel]) -> String {
 
 /// The text of a token, or its id.
 fn piece(model: &Model<'_>, id: u32) -> String {
-    let words = model.vocabulary();
+    let words = model.tokenizer();
     let word = words.as_ref().and_then(|words| words.token(id));
-    word.map_or_else(|| id.to_string(), str::to_owned)
+    word.map_or_else(|| id.to_string(), |word| String::from_utf8_lossy(word).into_owned())
 }
 
 /// The softmax of the largest of some logits.

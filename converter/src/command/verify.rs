@@ -147,7 +147,7 @@ impl Verify {
             };
             return Ok((1..=PATTERNS).map(pattern).collect());
         }
-        if model.vocabulary().is_none() {
+        if model.tokenizer().is_none() {
             bail!("the model has no vocabulary: give token ids with --data FILE.safetensors");
         }
         let encoder = Encoder::of(model)?;

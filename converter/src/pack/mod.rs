@@ -41,6 +41,10 @@ pub fn pack_base(base: &Base, weights: WeightType, provenance: &str) -> Result<P
         let bytes = tokenizer.section().map_err(PackError::Vocabulary)?;
         writer.section(SectionKind::Vocabulary, bytes);
     }
+    if let Some(pieces) = &base.pieces {
+        let bytes = pieces.section().map_err(PackError::Vocabulary)?;
+        writer.section(SectionKind::Tokenizer, bytes);
+    }
     if let Some(bytes) = base.texts.section() {
         writer.section(SectionKind::Text, bytes);
     }

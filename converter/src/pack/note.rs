@@ -30,7 +30,7 @@ pub fn provenance(package: &Package<'_>) -> String {
 /// Why a model takes token ids and no texts, if its source had a tokenizer that the device has not.
 #[must_use]
 pub fn ids_only<'a>(base: &Package<'a>) -> Option<&'a str> {
-    if base.vocabulary().is_some() {
+    if base.vocabulary().is_some() || base.pieces().is_some() {
         return None;
     }
     base.provenance().lines().find_map(|line| line.strip_prefix(IDS_ONLY))

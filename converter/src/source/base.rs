@@ -14,7 +14,7 @@ use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use super::texts::TextSettings;
 use super::tokenizer::Files;
-use super::{Texts, TokenizerFiles};
+use super::{PieceFiles, Texts, TokenizerFiles};
 use crate::preparation::Preparation;
 use coda_runtime::config::{Config, Embedding, Head, HeadKind};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -47,6 +47,8 @@ pub struct Base {
     pub preparation: Preparation,
     /// The WordPiece vocabulary.
     pub tokenizer: Option<TokenizerFiles>,
+    /// The pieces of byte pairs or Unigram, instead of that.
+    pub pieces: Option<PieceFiles>,
     /// How texts are cut, and what is put before them.
     pub texts: TextSettings,
     /// Why texts cannot be read, if the directory has a tokenizer that the device has not.
@@ -104,7 +106,12 @@ impl Base {
         if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
             tokenizer.options.normalization.lowercase = true;
         }
-        base.notes.extend(files.notes(base.tokenizer.is_some()));
+        if base.pieces.is_some() && modules.lower_case()? {
+            base.pieces = None;
+            let why = "do_lower_case of the modules is not supported with this tokenizer";
+            base.ids_only = Some(why.to_owned());
+        }
+        base.notes.extend(files.notes(base.tokenizer.is_some() || base.pieces.is_some()));
         let found = match modules.head(base.config.hidden, &mut notes)? {
             None => base.own_head(&file, &json, plain)?,
             found => found,
@@ -168,6 +175,7 @@ impl Base {
         match TokenizerFiles::of_files(files, rows)? {
             Texts::None => {}
             Texts::WordPiece(own) => self.tokenizer = Some(*own),
+            Texts::Pieces(own) => self.pieces = Some(*own),
             Texts::IdsOnly(problem) => self.ids_only = Some(problem),
         }
         Ok(())
@@ -186,6 +194,7 @@ impl Base {
             image: None,
             preparation: Preparation::default(),
             tokenizer: None,
+            pieces: None,
             texts: TextSettings::default(),
             ids_only: None,
             unused: Vec::new(),

@@ -176,9 +176,22 @@ pub static FIELDS: &[Fields] = &[
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),
-    read(MODEL, "type vocab unk_token continuing_subword_prefix max_input_chars_per_word"),
-    read(NORMALIZER, "type normalizers clean_text handle_chinese_chars strip_accents lowercase"),
-    read(PRE_TOKENIZER, "type pretokenizers"),
+    read(
+        MODEL,
+        "type vocab unk_token continuing_subword_prefix max_input_chars_per_word merges \
+         end_of_word_suffix dropout ignore_merges unk_id byte_fallback fuse_unk",
+    ),
+    read(
+        NORMALIZER,
+        "type normalizers clean_text handle_chinese_chars strip_accents lowercase \
+         precompiled_charsmap pattern content strip_left strip_right",
+    ),
+    read(
+        PRE_TOKENIZER,
+        "type pretokenizers add_prefix_space use_regex replacement prepend_scheme split pattern \
+         behavior invert",
+    ),
+    irrelevant(PRE_TOKENIZER, "trim_offsets str_rep"),
     read(POST_PROCESSOR, "type processors single pair special_tokens cls sep"),
     irrelevant(POST_PROCESSOR, "trim_offsets add_prefix_space"),
     read(TRUNCATION, "direction max_length"),
@@ -188,7 +201,7 @@ pub static FIELDS: &[Fields] = &[
         "tokenizer_class do_lower_case strip_accents tokenize_chinese_chars model_max_length \
          truncation_side split_special_tokens auto_map added_tokens_decoder unk_token cls_token \
          sep_token pad_token mask_token bos_token eos_token additional_special_tokens \
-         extra_special_tokens",
+         extra_special_tokens add_prefix_space extra_ids",
     ),
     refused_in(TOKENIZER, "do_basic_tokenize", "true", "words are always split first"),
     refused_in(TOKENIZER, "never_split", "[]", "give such words as added tokens"),
@@ -200,9 +213,9 @@ pub static FIELDS: &[Fields] = &[
          pad_token_type_id pad_to_multiple_of errors legacy full_tokenizer_file backend is_local \
          use_fast padding padding_side max_length stride truncation_strategy clean_text \
          word_tokenizer_type subword_tokenizer_type do_word_tokenize do_subword_tokenize \
-         mecab_kwargs sudachi_kwargs jumanpp_kwargs add_special_tokens add_prefix_space \
+         mecab_kwargs sudachi_kwargs jumanpp_kwargs add_special_tokens \
          add_bos_token add_eos_token trim_offsets sp_model_kwargs keep_accents remove_space \
-         do_lowercase extra_ids",
+         do_lowercase",
     ),
     read(
         SPECIAL,
@@ -210,8 +223,8 @@ pub static FIELDS: &[Fields] = &[
          additional_special_tokens extra_special_tokens",
     ),
     read(ADDED, "*"),
-    read(TOKEN, "content id special normalized single_word"),
-    irrelevant(TOKEN, "lstrip rstrip __type"),
+    read(TOKEN, "content id special normalized single_word lstrip rstrip"),
+    irrelevant(TOKEN, "__type"),
     read(
         IMAGE,
         "do_resize size resample do_center_crop crop_size do_rescale rescale_factor do_normalize \

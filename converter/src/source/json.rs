@@ -147,6 +147,11 @@ impl<'v> Part<'v> {
         self.json.is_null()
     }
 
+    /// The object itself, whose steps have fields of their own.
+    pub(super) const fn value(self) -> &'v Value {
+        self.json
+    }
+
     /// The fields that are not known.
     pub(super) fn unknown(self) -> Vec<String> {
         self.json.as_object().map_or_else(Vec::new, |own| fields::unknown(self.name, own))

@@ -39,4 +39,4 @@ pub use relative::bias_by_distance;
 pub use task::Task;
 pub use tensors::{FloatTensor, Place, TensorFile};
 pub use texts::TextSettings;
-pub use tokenizer::{Added, Texts, TokenizerFiles};
+pub use tokenizer::{Added, PieceFiles, Texts, TokenizerFiles};

@@ -11,9 +11,9 @@ use coda_converter::folder::{Class, Folder};
 use coda_converter::picture;
 use coda_converter::preparation::Preparation;
 use coda_converter::rows::{self, Header, Row};
-use coda_converter::source::{Base, TokenizerFiles};
+use coda_converter::source::Base;
 use coda_runtime::image::{InputNormalization, PatchGrid};
-use coda_runtime::text::{Vocabulary, WordPiece};
+use coda_runtime::text::{PieceTokenizer, Pieces, Tokenizer, Vocabulary, WordPiece};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -28,7 +28,7 @@ const DOUBTED: usize = 8;
 pub struct Reader<'b> {
     grid: Option<PatchGrid>,
     normalization: Option<InputNormalization>,
-    tokenizer: Option<&'b TokenizerFiles>,
+    base: &'b Base,
     ids_only: Option<&'b str>,
     reading: Reading,
     preparation: Option<&'b Preparation>,
@@ -88,14 +88,14 @@ impl<'b> Reader<'b> {
         if grid.is_some() && base.image.is_none() {
             bail!("{} has no preprocessor_config.json", base.path.display());
         }
-        let (tokenizer, reading) = (base.tokenizer.as_ref(), reading.clone());
+        let reading = reading.clone();
         let preparation = reading.resize.then_some(&base.preparation);
         let own = Some(base.texts.longest).filter(|tokens| *tokens > 0);
         let bound = base.config.max_tokens().into_iter().chain(own).min().unwrap_or(usize::MAX);
         let longest = if longest == 0 { bound } else { longest.min(bound) };
         let (normalization, ids_only) = (base.image, base.ids_only.as_deref());
         let typed = reads_types(&base.config.embedding);
-        Ok(Self { grid, normalization, tokenizer, ids_only, reading, preparation, longest, typed })
+        Ok(Self { grid, normalization, base, ids_only, reading, preparation, longest, typed })
     }
 
     /// The model reads texts: nothing varies them.
@@ -206,17 +206,28 @@ impl<'b> Reader<'b> {
         Ok(cut)
     }
 
+    /// The section of the base's tokenizer.
+    fn section(&self) -> Result<Vec<u8>> {
+        let section = match (&self.base.pieces, &self.base.tokenizer) {
+            (Some(pieces), _) => pieces.section(),
+            (None, Some(words)) => words.section(),
+            (None, None) => bail!("{}", self.ids_only.unwrap_or("the base has no tokenizer")),
+        };
+        section.map_err(anyhow::Error::msg)
+    }
+
     fn texts(&self, path: &Path, bytes: &[u8], known: Option<&[String]>) -> Result<Dataset> {
         ensure!(self.grid.is_none(), "the model reads images, these are texts");
         let rows = rows::read(path, bytes, self.reading.header)?;
         let labels = known.map_or_else(|| names(&rows.rows), <[String]>::to_vec);
         let indices: HashMap<&str, usize> =
             labels.iter().enumerate().map(|(index, name)| (&**name, index)).collect();
-        let none = self.ids_only.unwrap_or("the base has no WordPiece vocabulary");
-        let section = self.tokenizer.context(none.to_owned())?;
-        let section = section.section().map_err(anyhow::Error::msg)?;
         let (typed, limit) = (self.typed, self.longest);
-        let tokenizer = WordPiece::new(Vocabulary::parse(&section)?);
+        let section = self.section()?;
+        let tokenizer = match &self.base.pieces {
+            Some(_) => Tokenizer::Pieces(PieceTokenizer::new(Pieces::parse(&section)?)),
+            None => Tokenizer::WordPiece(WordPiece::new(Vocabulary::parse(&section)?)),
+        };
         let encoder = Encoder { tokenizer, typed, limit };
         let doubt = doubt(&rows.rows).filter(|_| self.reading.header == Header::Auto);
         let mut set = Dataset { notes: rows.notes(), doubt, ..Dataset::default() };

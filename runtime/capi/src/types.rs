@@ -113,7 +113,7 @@ impl Info {
                 Embedding::Tokens { vocabulary, .. } => vocabulary,
                 Embedding::Patches { .. } => 0,
             },
-            tokenizer: i32::from(model.vocabulary().is_some()),
+            tokenizer: i32::from(model.tokenizer().is_some()),
             image_height: grid.map_or(0, |grid| grid.rows * grid.side),
             image_width: grid.map_or(0, |grid| grid.columns * grid.side),
             image_channels: grid.map_or(0, |grid| grid.channels),

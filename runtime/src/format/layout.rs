@@ -310,6 +310,9 @@ pub enum SectionKind {
     Decoder = 11,
     /// [`generation`].
     Generation = 12,
+    /// Byte pairs or Unigram: [`crate::text::pieces::layout`].
+    #[cfg(feature = "pieces")]
+    Tokenizer = 13,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -338,6 +341,8 @@ impl SectionKind {
             10 => Self::Text,
             11 => Self::Decoder,
             12 => Self::Generation,
+            #[cfg(feature = "pieces")]
+            13 => Self::Tokenizer,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -362,6 +367,8 @@ impl SectionKind {
             Self::Text => "text",
             Self::Decoder => "decoder",
             Self::Generation => "generation",
+            #[cfg(feature = "pieces")]
+            Self::Tokenizer => "tokenizer",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -374,6 +381,8 @@ impl SectionKind {
     pub const fn allowed_in(self, kind: PackageKind) -> bool {
         match self {
             Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
+            #[cfg(feature = "pieces")]
+            Self::Tokenizer => matches!(kind, PackageKind::Base),
             Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
             Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
             Self::Head

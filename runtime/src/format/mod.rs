@@ -27,6 +27,8 @@ pub use text_rules::{TextRules, encode_text};
 
 use crate::config::{Config, Head, HeadKind, LayerPlan, TaskConfig};
 use crate::image::InputNormalization;
+#[cfg(feature = "pieces")]
+use crate::text::Pieces;
 use crate::text::Vocabulary;
 use codec::{size_at, u16_at, u32_at};
 
@@ -136,6 +138,8 @@ struct Sections<'a> {
     pinned: &'a [u8],
     provenance: &'a str,
     text: &'a [u8],
+    #[cfg(feature = "pieces")]
+    tokenizer: &'a [u8],
     tensors: &'a [u8],
     data: &'a [u8],
     data_offset: usize,
@@ -188,6 +192,10 @@ impl<'a> Package<'a> {
     fn check_vocabulary(&self) -> Result<(), FormatError> {
         if !cfg!(feature = "tokens") {
             return Ok(());
+        }
+        #[cfg(feature = "pieces")]
+        if let Some(pieces) = self.base().and_then(|base| base.pieces()) {
+            pieces.check_order().map_err(damaged_tokenizer)?;
         }
         match self.base().and_then(|base| base.vocabulary) {
             Some(vocabulary) => vocabulary.check_order().map_err(FormatError::Vocabulary),
@@ -356,6 +364,11 @@ impl<'a> Package<'a> {
                 sections.text = body;
             }
             SectionKind::Text => {}
+            #[cfg(feature = "pieces")]
+            SectionKind::Tokenizer => {
+                Pieces::parse_unordered(body).map_err(damaged_tokenizer)?;
+                sections.tokenizer = body;
+            }
             SectionKind::Layers => sections.layers = check_layers(body)?,
             SectionKind::Pinned => sections.pinned = check_pinned(body)?,
             SectionKind::Tensors if !body.len().is_multiple_of(tensor::ENTRY_BYTES) => {
@@ -515,6 +528,13 @@ impl<'a> Package<'a> {
         self.vocabulary
     }
 
+    /// The pieces of a byte-pair or Unigram model, if the package has them.
+    #[cfg(feature = "pieces")]
+    #[must_use]
+    pub fn pieces(&self) -> Option<Pieces<'a>> {
+        Pieces::parse_unordered(self.sections.tokenizer).ok()
+    }
+
     /// The names of the classes, if the package has them.
     #[must_use]
     pub const fn labels(&self) -> Option<StringList<'a>> {
@@ -630,6 +650,11 @@ fn check_start(bytes: &[u8]) -> Result<(), FormatError> {
         return Err(FormatError::WrongLength { expected, found: bytes.len() });
     }
     Ok(())
+}
+
+#[cfg(feature = "pieces")]
+fn damaged_tokenizer(error: crate::text::TokenizerError) -> FormatError {
+    FormatError::InvalidField { kind: SectionKind::Tokenizer, offset: error.offset }
 }
 
 fn parse_vocabulary(body: &[u8]) -> Result<Option<Vocabulary<'_>>, FormatError> {

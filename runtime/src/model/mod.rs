@@ -31,7 +31,9 @@ use crate::config::{
 use crate::format::{ContentId, GLOBAL_LAYER, Package, PackageKind, Role, StringList};
 use crate::image::{InputNormalization, PatchGrid};
 use crate::memory::Dimensions;
-use crate::text::{Vocabulary, WordPiece};
+#[cfg(feature = "pieces")]
+use crate::text::PieceTokenizer;
+use crate::text::{Tokenizer, Vocabulary, WordPiece};
 use packages::Packages;
 
 /// A base and, unless it runs dense, a task bound to it. Holds views only: nothing is copied, and
@@ -133,11 +135,11 @@ impl<'a> Model<'a> {
     }
 
     fn check_front_end(&self) -> Result<(), ModelError> {
-        if let (Some(words), Embedding::Tokens { vocabulary, .. }) =
-            (self.vocabulary(), self.config().embedding)
-            && words.len() > vocabulary
+        if let (Some(found), Embedding::Tokens { vocabulary, .. }) =
+            (self.vocabulary_size(), self.config().embedding)
+            && found > vocabulary
         {
-            return Err(ModelError::VocabularySize { expected: vocabulary, found: words.len() });
+            return Err(ModelError::VocabularySize { expected: vocabulary, found });
         }
         if let (Some(image), Some(grid)) = (self.normalization(), self.patch_grid())
             && image.channels != grid.channels
@@ -221,10 +223,23 @@ impl<'a> Model<'a> {
         self.packages.base.vocabulary()
     }
 
-    /// The tokenizer, if the base carries a vocabulary.
+    /// One above the largest id that texts become.
+    fn vocabulary_size(&self) -> Option<usize> {
+        #[cfg(feature = "pieces")]
+        if let Some(pieces) = self.packages.base.pieces() {
+            return Some(pieces.len());
+        }
+        self.vocabulary().map(|words| words.len())
+    }
+
+    /// The tokenizer, if the base carries one.
     #[must_use]
-    pub fn tokenizer(&self) -> Option<WordPiece<'a>> {
-        self.vocabulary().map(WordPiece::new)
+    pub fn tokenizer(&self) -> Option<Tokenizer<'a>> {
+        #[cfg(feature = "pieces")]
+        if let Some(pieces) = self.packages.base.pieces() {
+            return Some(Tokenizer::Pieces(PieceTokenizer::new(pieces)));
+        }
+        self.vocabulary().map(WordPiece::new).map(Tokenizer::WordPiece)
     }
 
     /// Longest input in tokens: the smallest of the bounds of the architecture, of the base's texts

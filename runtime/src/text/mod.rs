@@ -30,14 +30,46 @@
 //! ```
 
 mod added;
+#[cfg(feature = "bpe")]
+mod bpe;
+#[cfg(feature = "unigram")]
+mod charsmap;
 mod code_points;
+#[cfg(feature = "compose")]
+mod compose;
+mod detokenizer;
+mod first_bytes;
 pub mod normalize;
+#[cfg(feature = "pieces")]
+mod piece_tokenizer;
+#[cfg(feature = "pieces")]
+pub mod pieces;
+#[cfg(feature = "pieces")]
+mod standing;
+#[cfg(feature = "pieces")]
+mod stream;
+mod tokenizer;
 #[rustfmt::skip]
 mod unicode_tables;
+#[cfg(feature = "unigram")]
+mod unigram;
 mod vocabulary;
+#[cfg(feature = "bpe")]
+#[rustfmt::skip]
+mod word_tables;
 mod wordpiece;
+#[cfg(feature = "bpe")]
+mod words;
 
 pub use added::AddedToken;
+pub use detokenizer::Detokenizer;
+#[cfg(feature = "pieces")]
+pub use piece_tokenizer::PieceTokenizer;
+#[cfg(feature = "pieces")]
+pub use pieces::{Pieces, TokenizerError};
+#[cfg(feature = "pieces")]
+pub use stream::Stream;
+pub use tokenizer::Tokenizer;
 pub use vocabulary::{
     Options, Pairs, SpecialIds, SpecialToken, Vocabulary, VocabularyError, encode, encode_with,
     encoded_len, encoded_len_with, layout,

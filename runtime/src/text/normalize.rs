@@ -309,7 +309,7 @@ fn is_chinese(c: char) -> bool {
 
 /// The conjoining jamo of a Hangul syllable; the last is absent in a syllable without final
 /// consonant (The Unicode Standard, section 3.12).
-fn hangul_parts(c: char) -> Option<[Option<char>; 3]> {
+pub(super) fn hangul_parts(c: char) -> Option<[Option<char>; 3]> {
     const VOWELS: u32 = 21;
     const FINALS: u32 = 28;
     if !matches!(c, '\u{ac00}'..='\u{d7a3}') {

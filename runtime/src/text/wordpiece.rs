@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::added::{AddedToken, longest};
+use super::first_bytes::FirstBytes;
 use super::normalize::{Normalized, is_punctuation, normalized};
 use super::vocabulary::{Pairs, Vocabulary, layout};
 
@@ -23,7 +24,7 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    fn new(total: usize, most: usize, unknown: usize) -> Self {
+    pub(super) fn new(total: usize, most: usize, unknown: usize) -> Self {
         Self { len: total.min(most), total, truncated: total > most, unknown }
     }
 }
@@ -85,7 +86,7 @@ impl<'a> WordPiece<'a> {
     /// [`Encoding::total`] is right in any case. Ids past [`Encoding::len`] have no meaning.
     pub fn encode(&self, text: &str, ids: &mut [u32]) -> Encoding {
         let most = ids.len();
-        let mut pieces = Pieces::new(ids.get_mut(1..most.saturating_sub(1)));
+        let mut pieces = Ids::new(ids.get_mut(1..most.saturating_sub(1)));
         self.push_text(text, &mut pieces);
         let (kept, total, unknown) = (pieces.kept(), pieces.total, pieces.unknown);
         self.put_special(ids, [kept + 1]);
@@ -114,9 +115,9 @@ impl<'a> WordPiece<'a> {
         };
         let most = ids.len().min(types.len());
         let room = most.saturating_sub(between + 2);
-        let mut a = Pieces::new(ids.get_mut(1..room + 1));
+        let mut a = Ids::new(ids.get_mut(1..room + 1));
         self.push_text(first, &mut a);
-        let mut b = Pieces::new(None);
+        let mut b = Ids::new(None);
         self.push_text(second, &mut b);
         let total = a.total.saturating_add(b.total).saturating_add(between + 2);
         let unknown = a.unknown + b.unknown;
@@ -124,7 +125,7 @@ impl<'a> WordPiece<'a> {
         let (first_len, second_len) = longest_first(a.total, b.total, room);
         let (middle, start) = (first_len + 1, first_len + 1 + between);
         let last = start + second_len;
-        self.push_text(second, &mut Pieces::new(ids.get_mut(start..last)));
+        self.push_text(second, &mut Ids::new(ids.get_mut(start..last)));
         let ids = ids.get_mut(..most).unwrap_or_default();
         self.put_special(ids, (middle..start).chain([last]));
         let types = types.get_mut(..total.min(most)).unwrap_or_default();
@@ -141,7 +142,7 @@ impl<'a> WordPiece<'a> {
         places.into_iter().for_each(|place| put(ids, place, special.separate));
     }
 
-    fn push_text(&self, text: &str, pieces: &mut Pieces<'_>) {
+    fn push_text(&self, text: &str, pieces: &mut Ids<'_>) {
         let mut done = 0;
         while let Some((found, id)) = self.next_added(text, done) {
             self.push_segment(text.get(done..found.start).unwrap_or(""), pieces);
@@ -180,7 +181,7 @@ impl<'a> WordPiece<'a> {
         Some((token, count))
     }
 
-    fn push_segment(&self, segment: &str, pieces: &mut Pieces<'_>) {
+    fn push_segment(&self, segment: &str, pieces: &mut Ids<'_>) {
         let options = self.vocabulary.options();
         let mut word = Word::new(options.max_chars_per_word as usize);
         let mut characters = normalized(segment, options.normalization);
@@ -223,7 +224,7 @@ impl<'a> WordPiece<'a> {
         Some((token, if stands { Ok(rest) } else { Err(count) }))
     }
 
-    fn push_character(&self, c: char, word: &mut Word, pieces: &mut Pieces<'_>) {
+    fn push_character(&self, c: char, word: &mut Word, pieces: &mut Ids<'_>) {
         if c.is_whitespace() {
             self.push_word(word, pieces);
         } else if is_punctuation(c) {
@@ -236,7 +237,7 @@ impl<'a> WordPiece<'a> {
     }
 
     /// Writes the pieces of the word, if there is one, and empties it.
-    fn push_word(&self, word: &mut Word, pieces: &mut Pieces<'_>) {
+    fn push_word(&self, word: &mut Word, pieces: &mut Ids<'_>) {
         let before = pieces.total;
         if self.push_pieces(word, pieces).is_none() {
             pieces.total = before;
@@ -247,7 +248,7 @@ impl<'a> WordPiece<'a> {
     }
 
     /// `None` if the word is unknown.
-    fn push_pieces(&self, word: &Word, pieces: &mut Pieces<'_>) -> Option<()> {
+    fn push_pieces(&self, word: &Word, pieces: &mut Ids<'_>) -> Option<()> {
         let mut rest = word.bytes()?;
         let mut continues = false;
         while !rest.is_empty() {
@@ -260,29 +261,8 @@ impl<'a> WordPiece<'a> {
     }
 }
 
-/// The first bytes of texts, a bit each.
-#[derive(Clone, Copy, Debug, Default)]
-struct FirstBytes([u32; 8]);
-
-impl FirstBytes {
-    fn insert(&mut self, text: &str) {
-        let Some(byte) = text.bytes().next() else { return };
-        if let Some(bits) = self.0.get_mut(usize::from(byte / 32)) {
-            *bits |= 1 << (byte % 32);
-        }
-    }
-
-    fn contains(&self, byte: u8) -> bool {
-        self.0.get(usize::from(byte / 32)).is_some_and(|bits| bits & 1 << (byte % 32) != 0)
-    }
-
-    fn contains_first(&self, c: char) -> bool {
-        c.encode_utf8(&mut [0; 4]).bytes().next().is_some_and(|byte| self.contains(byte))
-    }
-}
-
 /// How many pieces of two texts are kept, as `LongestFirst` decides.
-fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+pub(super) fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first.saturating_add(second) <= room {
         return (first, second);
     }
@@ -295,29 +275,29 @@ fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first > second { (longer, shorter) } else { (shorter, longer) }
 }
 
-fn put(ids: &mut [u32], place: usize, id: u32) {
+pub(super) fn put(ids: &mut [u32], place: usize, id: u32) {
     if let Some(slot) = ids.get_mut(place) {
         *slot = id;
     }
 }
 
 /// Places for the ids of pieces, and the number of all pieces, whether they have a place or not.
-struct Pieces<'a> {
+pub(super) struct Ids<'a> {
     ids: &'a mut [u32],
-    total: usize,
-    unknown: usize,
+    pub(super) total: usize,
+    pub(super) unknown: usize,
 }
 
-impl<'a> Pieces<'a> {
-    fn new(ids: Option<&'a mut [u32]>) -> Self {
+impl<'a> Ids<'a> {
+    pub(super) fn new(ids: Option<&'a mut [u32]>) -> Self {
         Self { ids: ids.unwrap_or_default(), total: 0, unknown: 0 }
     }
 
-    fn kept(&self) -> usize {
+    pub(super) fn kept(&self) -> usize {
         self.total.min(self.ids.len())
     }
 
-    fn push(&mut self, id: u32) {
+    pub(super) fn push(&mut self, id: u32) {
         put(self.ids, self.total, id);
         self.total = self.total.saturating_add(1);
     }

@@ -9,14 +9,21 @@
 //! `unicode_categories` for categories and `unicode-normalization-alignments` for decompositions and
 //! combining classes, one scalar value at a time. Nothing comes from a newer Unicode version. What is
 //! part of a word beside an added token is asked of `tokenizers` itself.
+//!
+//! With `words` behind it prints `word_tables.bin` instead: the letters and numbers of the pattern of
+//! byte-level models, asked of `tokenizers` as well.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
 use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer};
+use tokenizers::{PreTokenizedString, PreTokenizer as _};
 use unicode_categories::UnicodeCategories;
-use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
+use unicode_normalization_alignments::char::{
+    canonical_combining_class, compose, decompose_canonical,
+};
 
 /// Neighbouring decompositions this far apart share a range; those between map to themselves.
 const LARGEST_GAP: u32 = 6;
@@ -166,7 +173,73 @@ fn word_characters() -> HashSet<char> {
     scalars().filter(is_word).collect()
 }
 
+/// What makes one word with `neighbour` before it.
+fn joins(neighbour: char) -> HashSet<char> {
+    let pattern = ByteLevel::new(false, false, true);
+    let is_one = |c: &char| {
+        let mut pieces = PreTokenizedString::from(format!("{neighbour}{c}"));
+        pattern.pre_tokenize(&mut pieces).expect("every text is split");
+        pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() == 1
+    };
+    scalars().filter(is_one).collect()
+}
+
+/// Characters with the two that they are made of, and the places of those that are composed again.
+fn compositions() -> [Vec<u32>; 2] {
+    let again = |parts: &[char]| {
+        parts.iter().skip(1).try_fold(parts[0], |before, part| compose(before, *part))
+    };
+    let mut whole: Vec<(Vec<char>, char)> = scalars()
+        .filter(|c| !is_hangul_syllable(*c))
+        .map(|c| (decomposed(c), c))
+        .filter(|(parts, c)| parts != &[*c])
+        .collect();
+    // Of those with the same parts the one that these are composed to counts.
+    whole.sort_by_key(|(parts, c)| again(parts) == Some(*c));
+    let whole: HashMap<Vec<char>, char> = whole.into_iter().collect();
+    let mut pairs: Vec<[u32; 3]> = Vec::new();
+    for c in scalars().filter(|c| !is_hangul_syllable(*c)) {
+        let parts = decomposed(c);
+        let pair = match parts[..] {
+            [one] if one == c => continue,
+            [one] => [u32::from(c), u32::from(one), 0],
+            [first, second] => [c, first, second].map(u32::from),
+            [ref before @ .., last] => {
+                let first = whole.get(before).unwrap_or_else(|| panic!("{c:?} has no first part"));
+                [c, *first, last].map(u32::from)
+            }
+            [] => panic!("{c:?} has no parts"),
+        };
+        pairs.push(pair);
+    }
+    let character = |code: u32| char::from_u32(code).expect("a character");
+    let mut places: Vec<usize> = (0..pairs.len())
+        .filter(|place| {
+            let [c, first, second] = pairs[*place].map(character);
+            second != '\0' && compose(first, second) == Some(c)
+        })
+        .collect();
+    places.sort_by_key(|place| [pairs[*place][1], pairs[*place][2]]);
+    [pairs.concat(), places.into_iter().map(|place| place as u32).collect()]
+}
+
+fn print(tables: Vec<Vec<u32>>) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    for table in tables {
+        let length = u32::try_from(table.len()).expect("a small table");
+        output.write_all(bytemuck::cast_slice(&[vec![length], table].concat()))?;
+    }
+    Ok(())
+}
+
 fn main() -> std::io::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("words") {
+        let sets = ['a', '1'].map(joins);
+        let mut tables = sets.map(|found| set(|c| found.contains(&c))).concat();
+        tables.extend(compositions());
+        tables.push(ranges_of(canonical_combining_class).concat());
+        return print(tables);
+    }
     let words = word_characters();
     let sets = [
         set(UnicodeCategories::is_other),
@@ -178,10 +251,5 @@ fn main() -> std::io::Result<()> {
     let mut tables = sets.concat();
     tables.extend([runs.concat(), values, sequences, ranges_of(kept_class).concat()]);
     tables.extend(set(|c| words.contains(&c) != (c == '_' || c.is_alphanumeric())));
-    let mut output = std::io::stdout().lock();
-    for table in tables {
-        let length = u32::try_from(table.len()).expect("a small table");
-        output.write_all(bytemuck::cast_slice(&[vec![length], table].concat()))?;
-    }
-    Ok(())
+    print(tables)
 }

@@ -6,6 +6,7 @@ use super::files::{ADDED, CONFIG, FULL, Files, Problem, SPECIAL_MAP, content};
 use coda_runtime::text::AddedToken;
 use coda_runtime::text::layout::{MOST_ADDED, MOST_ADDED_BYTES};
 use coda_runtime::text::normalize::{Normalization, normalized};
+use coda_runtime::text::pieces::layout as standing;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -29,6 +30,15 @@ impl Added {
     }
 }
 
+/// A token that stands in texts of byte pairs or Unigram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Those of `coda_runtime::text::pieces::layout`.
+    pub(super) flags: u32,
+    pub(super) text: String,
+    pub(super) id: u32,
+}
+
 /// A token as a file has it.
 #[derive(Clone)]
 struct Token {
@@ -37,6 +47,8 @@ struct Token {
     id: u32,
     normalized: bool,
     single_word: bool,
+    /// Other flags of [`Standing`].
+    flags: u32,
 }
 
 /// The added tokens in the order in which `tokenizers` gets them.
@@ -56,7 +68,9 @@ impl<'a> List<'a> {
         tokens: &'a [String],
         rows: usize,
     ) -> Result<Self, Problem> {
-        let vocabulary = tokens.iter().map(String::as_str).zip(0..).collect();
+        let named =
+            tokens.iter().map(String::as_str).zip(0..).filter(|(token, _)| !token.is_empty());
+        let vocabulary = named.collect();
         let mut list = Self { files, vocabulary, rows, tokens: Vec::new() };
         for token in files.full.get("added_tokens").as_array().into_iter().flatten() {
             list.add(FULL, token, Some(Part::new(TOKEN, token).get("id")))?;
@@ -149,8 +163,16 @@ impl<'a> List<'a> {
         let flag = |name: &str| Part::new(TOKEN, json).get(name).as_bool();
         let normalized = flag("normalized").unwrap_or(flag("special") != Some(true));
         let single_word = flag("single_word").unwrap_or(false);
+        let flags = [
+            (single_word, standing::SINGLE_WORD),
+            (flag("lstrip") == Some(true), standing::LEFT_STRIP),
+            (flag("rstrip") == Some(true), standing::RIGHT_STRIP),
+            (normalized, standing::NORMALIZED),
+            (flag("special") == Some(true), standing::SPECIAL),
+        ];
+        let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
         let content = content.to_owned();
-        let token = Token { file, content, id: expected, normalized, single_word };
+        let token = Token { file, content, id: expected, normalized, single_word, flags };
         self.put(token)
     }
 
@@ -180,6 +202,11 @@ impl<'a> List<'a> {
     pub(super) fn id(&self, content: &str) -> Option<u32> {
         let added = self.tokens.iter().find(|own| own.content == content).map(|own| own.id);
         added.or_else(|| self.vocabulary.get(content).copied())
+    }
+
+    /// The id of a token of the model.
+    pub(super) fn own_id(&self, content: &str) -> Option<u32> {
+        self.vocabulary.get(content).copied()
     }
 
     /// Whether a token is one of the model.
@@ -220,6 +247,41 @@ impl<'a> List<'a> {
         list.sort();
         Ok(list)
     }
+}
+
+impl List<'_> {
+    /// The tokens as the tokenizer section has them, in order.
+    pub(super) fn finish_standing(
+        self,
+        normalized: impl Fn(&str) -> String,
+    ) -> Result<Vec<Standing>, Problem> {
+        let mut list: Vec<Standing> = Vec::new();
+        for Token { file, content, id, flags, .. } in self.tokens {
+            let found_after = flags & standing::NORMALIZED != 0;
+            let text = if found_after { normalized(&content) } else { content.clone() };
+            if !(1..=standing::MOST_STANDING_BYTES).contains(&text.len()) {
+                return Err(Problem::Unsupported(format!(
+                    "{file}: the added token {content:?} is not supported: it is empty or above {} \
+                     bytes",
+                    standing::MOST_STANDING_BYTES
+                )));
+            }
+            list.push(Standing { flags, text, id });
+        }
+        list.sort_by(|a, b| key(a).cmp(&key(b)));
+        match list.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
+            Some(pair) => Err(Problem::Unsupported(format!(
+                "the added tokens {} and {} are both {:?}",
+                pair[0].id, pair[1].id, pair[0].text
+            ))),
+            None => Ok(list),
+        }
+    }
+}
+
+/// What their order goes by.
+fn key(token: &Standing) -> (u32, &str) {
+    (token.flags & standing::NORMALIZED, &token.text)
 }
 
 fn elements(json: &Value) -> impl Iterator<Item = &Value> {

@@ -84,6 +84,18 @@ impl Files {
         if self.full.is_absent() { LIST } else { FULL }
     }
 
+    /// Refuses more tokens than the embedding has rows.
+    pub(super) fn check_rows(&self, count: usize, rows: usize) -> Result<(), Problem> {
+        if count <= rows {
+            return Ok(());
+        }
+        let problem = format!(
+            "{count} tokens with the added_tokens, but the embedding has {rows} rows (vocab_size of \
+             config.json)"
+        );
+        self.damaged(self.vocabulary_name(), problem)
+    }
+
     /// A damaged file.
     pub(super) fn damaged<T>(&self, name: &str, problem: impl Into<String>) -> Result<T, Problem> {
         let (path, problem) = (self.path(name), problem.into());
@@ -106,16 +118,24 @@ impl Files {
         let class = named.into_iter().flatten().next();
         let class = class.unwrap_or_else(|| match self.model.get("model_type").as_str() {
             Some("mpnet") => MPNET,
+            Some("roberta") => "RobertaTokenizer",
+            Some("gpt2") => "GPT2Tokenizer",
+            Some("whisper") => "WhisperTokenizer",
+            Some("clip" | "clip_text_model") => "CLIPTokenizer",
+            Some("t5") => "T5Tokenizer",
+            Some("xlm-roberta") => "XLMRobertaTokenizer",
+            Some("camembert") => "CamembertTokenizer",
+            Some("umt5" | "modernbert") => "TokenizersBackend",
             Some("bert-japanese") => "BertJapaneseTokenizer",
             _ => "BertTokenizer",
         });
         class.strip_suffix("Fast").unwrap_or(class)
     }
 
-    /// Refuses what comes before WordPiece in some tokenizers, and settings that nothing here has.
-    pub(super) fn check_settings(&self) -> Result<(), Problem> {
+    /// Refuses other classes than these, and settings that nothing here has.
+    pub(super) fn check_settings(&self, classes: &[&str]) -> Result<(), Problem> {
         let class = self.class();
-        if !(BERT.contains(&class) || class == MPNET || self.as_file()) {
+        if !(classes.contains(&class) || self.as_file()) {
             let problem = format!("{CONFIG}: tokenizer_class = {class:?} is not supported");
             return Err(Problem::Unsupported(problem));
         }
@@ -142,6 +162,11 @@ impl Files {
     /// The normaliser of `tokenizer.json`.
     pub(super) fn normalizer(&self) -> Part<'_> {
         self.full.root().part("normalizer", fields::NORMALIZER)
+    }
+
+    /// The pre-tokenizer of `tokenizer.json`.
+    pub(super) fn pre_tokenizer(&self) -> Part<'_> {
+        self.full.root().part("pre_tokenizer", PRE_TOKENIZER)
     }
 
     /// The model of `tokenizer.json`.
@@ -171,7 +196,14 @@ impl Files {
 
     /// The text of a special token, the class's own if the files name none.
     pub(super) fn special_name(&self, key: &str) -> &str {
-        let own: &[_] = if self.class() == MPNET { &MPNET_NAMES } else { &BERT_NAMES };
+        let own: &[_] = match self.class() {
+            MPNET => &MPNET_NAMES,
+            "RobertaTokenizer" | "XLMRobertaTokenizer" | "CamembertTokenizer" => &ROBERTA_NAMES,
+            "GPT2Tokenizer" | "WhisperTokenizer" => &GPT2_NAMES,
+            "CLIPTokenizer" => &CLIP_NAMES,
+            "T5Tokenizer" => &T5_NAMES,
+            _ => &BERT_NAMES,
+        };
         let own = own.iter().find(|(name, _)| *name == key).map_or("", |(_, token)| token);
         content(self.special(key)).unwrap_or(own)
     }
@@ -184,7 +216,8 @@ pub(super) fn content(token: &Value) -> Option<&str> {
 
 const MPNET: &str = "MPNetTokenizer";
 /// Classes of `transformers` that are WordPiece as BERT has it.
-const BERT: [&str; 12] = [
+pub(super) const BERT: [&str; 13] = [
+    MPNET,
     "BertTokenizer",
     "ConvBertTokenizer",
     "DistilBertTokenizer",
@@ -199,6 +232,28 @@ const BERT: [&str; 12] = [
     "SqueezeBertTokenizer",
 ];
 const AS_FILE: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
+const ROBERTA_NAMES: [(&str, &str); 7] = [
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
+const GPT2_NAMES: [(&str, &str); 3] = [
+    ("bos_token", "<|endoftext|>"),
+    ("eos_token", "<|endoftext|>"),
+    ("unk_token", "<|endoftext|>"),
+];
+const CLIP_NAMES: [(&str, &str); 4] = [
+    ("bos_token", "<|startoftext|>"),
+    ("eos_token", "<|endoftext|>"),
+    ("unk_token", "<|endoftext|>"),
+    ("pad_token", "<|endoftext|>"),
+];
+const T5_NAMES: [(&str, &str); 3] =
+    [("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")];
 const BERT_NAMES: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
     ("sep_token", "[SEP]"),

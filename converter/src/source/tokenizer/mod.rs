@@ -2,10 +2,10 @@
 //!
 //! | file | read for |
 //! |---|---|
-//! | `tokenizer.json` | the model, the normaliser, the template, added tokens; before `vocab.txt` |
+//! | `tokenizer.json` | the model, the normaliser, the template, added tokens; before other files |
 //! | `tokenizer_config.json` | the class, the normaliser's flags, special and added tokens, lengths |
 //! | `special_tokens_map.json`, `added_tokens.json` | where `tokenizer_config.json` has no `added_tokens_decoder` |
-//! | `vocab.txt` | the tokens, without `tokenizer.json` |
+//! | `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model` | the tokens, without `tokenizer.json` |
 //!
 //! Where they contradict each other the one counts that `transformers` takes. Padding has no say: one
 //! text is read at a time.
@@ -13,6 +13,7 @@
 mod added;
 mod files;
 mod normalization;
+mod pieces;
 mod template;
 mod vocabulary;
 
@@ -21,7 +22,9 @@ pub use added::Added;
 use added::List;
 use coda_runtime::text::{Options, SpecialIds, encode_with, encoded_len_with};
 pub(super) use files::Files;
-use files::{LIST, Problem};
+use files::{BERT, LIST, Problem};
+use pieces::Kind;
+pub use pieces::PieceFiles;
 use std::collections::BTreeSet;
 use std::path::Path;
 use template::Template;
@@ -44,6 +47,8 @@ pub enum Texts {
     None,
     /// They can be read.
     WordPiece(Box<TokenizerFiles>),
+    /// They can be read, by byte pairs or Unigram.
+    Pieces(Box<PieceFiles>),
     /// They have a tokenizer that the device does not have, and why it has not: token ids are needed.
     IdsOnly(String),
 }
@@ -64,6 +69,13 @@ impl TokenizerFiles {
     }
 
     pub(super) fn of_files(files: &Files, rows: usize) -> Result<Texts, SourceError> {
+        if let Some(kind) = Kind::of(files) {
+            return match PieceFiles::read(files, kind, rows) {
+                Ok(own) => Ok(Texts::Pieces(Box::new(own))),
+                Err(Problem::Damaged(error)) => Err(error),
+                Err(Problem::Unsupported(problem)) => Ok(Texts::IdsOnly(problem)),
+            };
+        }
         // A link that leads nowhere is there, and an error where it is read.
         let is_there = |name: &str| files.path(name).symlink_metadata().is_ok();
         if files.full.is_absent() && !is_there(LIST) {
@@ -81,13 +93,13 @@ impl TokenizerFiles {
 
     fn read(files: &Files, rows: usize) -> Result<Self, Problem> {
         vocabulary::check_model(files)?;
-        files.check_settings()?;
+        files.check_settings(&BERT)?;
         let normalization = normalization::normalization(files)?;
         let template = template::template(files)?;
         let max_chars_per_word = vocabulary::most_characters(files)?;
         let tokens = vocabulary::vocabulary(files)?;
         let list = List::read(files, &tokens, rows)?;
-        check_rows(files, list.count(), rows)?;
+        files.check_rows(list.count(), rows)?;
         let special = special_ids(files, &template, &list)?;
         let added = list.finish(normalization)?;
         let options = Options { normalization, max_chars_per_word, special, pairs: template.pairs };
@@ -136,17 +148,6 @@ fn is_special(added: &[Added], tokens: &[String], special: &SpecialIds) -> bool 
     let plain = added.iter().all(|token| !(token.normalized || token.single_word));
     let found: BTreeSet<_> = added.iter().map(|token| (token.text.as_str(), token.id)).collect();
     plain && special == Some(found)
-}
-
-fn check_rows(files: &Files, count: usize, rows: usize) -> Result<(), Problem> {
-    if count <= rows {
-        return Ok(());
-    }
-    let problem = format!(
-        "{count} tokens with the added_tokens, but the embedding has {rows} rows (vocab_size of \
-         config.json)"
-    );
-    files.damaged(files.vocabulary_name(), problem)
 }
 
 /// Files of tokenizers that the device does not have.

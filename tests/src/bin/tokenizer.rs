@@ -1,12 +1,13 @@
-//! Compares the WordPiece front end with Hugging Face `tokenizers` on files of texts:
+//! Compares a tokenizer of the device with Hugging Face `tokenizers` on files of texts:
 //!
 //! ```text
-//! wordpiece MODEL_DIR TEXTS_FILE...
+//! tokenizer MODEL_DIR TEXTS_FILE...
 //! ```
 //!
 //! The vocabulary and the options come from `MODEL_DIR/tokenizer.json`. A text is a line; of a
 //! `.tab` or `.tsv` file its last column, without the three header lines of `.tab`; empty lines are skipped. Each text is
-//! compared whole, cut to 128 tokens, and as a pair with the text before it cut to 128 tokens.
+//! compared whole, cut to 128 tokens, as a pair with the text before it cut to 128 tokens, and read back
+//! from its ids.
 //! Closes with `N passed, N failed`; exits with 1 after a failure or without a text.
 
 use std::error::Error;
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use coda_converter::source::{Texts, TokenizerFiles};
-use coda_runtime::text::{Vocabulary, WordPiece};
+use coda_runtime::text::Tokenizer as Own;
+use coda_runtime::text::pieces::layout;
+use coda_runtime::text::{Detokenizer, PieceTokenizer, Pieces, Vocabulary, WordPiece};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// Tokens of a cut text.
@@ -31,7 +34,7 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((model, files)) if !files.is_empty() => Ok(run(Path::new(model), files)?.close()),
-        _ => Err("usage: wordpiece MODEL_DIR TEXTS_FILE...".into()),
+        _ => Err("usage: tokenizer MODEL_DIR TEXTS_FILE...".into()),
     }
 }
 
@@ -39,12 +42,18 @@ fn run(model: &Path, files: &[String]) -> Result<Count> {
     let path = model.join("tokenizer.json");
     let description =
         std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let section = match TokenizerFiles::open(model, usize::MAX)? {
+    let found = TokenizerFiles::open(model, usize::MAX)?;
+    let section = match &found {
         Texts::WordPiece(own) => own.section()?,
-        Texts::IdsOnly(why) => return Err(why.into()),
+        Texts::Pieces(own) => own.section()?,
+        Texts::IdsOnly(why) => return Err(why.as_str().into()),
         Texts::None => return Err("no tokenizer".into()),
     };
-    let comparison = Comparison::new(&section, &description)?;
+    let ours = match found {
+        Texts::Pieces(_) => Own::Pieces(PieceTokenizer::new(Pieces::parse(&section)?)),
+        _ => Own::WordPiece(WordPiece::new(Vocabulary::parse(&section)?)),
+    };
+    let comparison = Comparison::new(ours, &description)?;
     let mut count = Count::default();
     for file in files {
         let texts = texts(Path::new(file))?;
@@ -72,13 +81,13 @@ fn texts(path: &Path) -> Result<Vec<String>> {
 
 /// Both front ends.
 struct Comparison<'a> {
-    ours: WordPiece<'a>,
+    ours: Own<'a>,
     whole: Tokenizer,
     cut: Tokenizer,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(section: &'a [u8], description: &[u8]) -> Result<Self> {
+    fn new(ours: Own<'a>, description: &[u8]) -> Result<Self> {
         let mut whole = Tokenizer::from_bytes(description)?;
         whole.with_padding(None).with_truncation(None)?;
         let mut cut = whole.clone();
@@ -86,7 +95,7 @@ impl<'a> Comparison<'a> {
             max_length: MOST,
             ..TruncationParams::default()
         }))?;
-        Ok(Self { ours: WordPiece::new(Vocabulary::parse(section)?), whole, cut })
+        Ok(Self { ours, whole, cut })
     }
 
     fn compare(&self, before: &str, text: &str, count: &mut Count) -> Result<()> {
@@ -99,9 +108,27 @@ impl<'a> Comparison<'a> {
         count.our_time += start.elapsed();
         count.bytes += text.len();
         let whole = !encoding.truncated && ids[..encoding.len] == *theirs.get_ids();
-        let equal = whole && self.cut_equal(text)? && self.pair_equal(before, text)?;
+        let back = self.read_back_equal(theirs.get_ids())?;
+        let equal = whole && back && self.cut_equal(text)? && self.pair_equal(before, text)?;
+        count.read_back += usize::from(back);
         count.add(equal, text);
         Ok(())
+    }
+
+    fn read_back_equal(&self, ids: &[u32]) -> Result<bool> {
+        let (mut text, mut detokenizer) = (String::new(), Detokenizer::new(self.ours));
+        for id in ids {
+            detokenizer.write(*id, &mut text)?;
+        }
+        detokenizer.finish(&mut text)?;
+        let mut expected = self.whole.decode(ids, true)?;
+        if let Own::Pieces(own) = self.ours
+            && own.pieces().has(layout::CLIP)
+        {
+            // As `transformers` does it.
+            expected = expected.replace("</w>", " ").trim().to_owned();
+        }
+        Ok(text == expected)
     }
 
     fn cut_equal(&self, text: &str) -> Result<bool> {
@@ -111,6 +138,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn pair_equal(&self, before: &str, text: &str) -> Result<bool> {
+        if !self.ours.has_pairs() {
+            return Ok(true);
+        }
         let (mut ids, mut types) = ([0; MOST], [0; MOST]);
         let encoding = self.ours.encode_pair(before, text, &mut ids, &mut types);
         let theirs = self.cut.encode_fast((before, text), true)?;
@@ -125,6 +155,7 @@ impl<'a> Comparison<'a> {
 struct Count {
     passed: usize,
     failed: usize,
+    read_back: usize,
     bytes: usize,
     our_time: Duration,
     their_time: Duration,
@@ -154,6 +185,7 @@ impl Count {
             speed(self.our_time),
             speed(self.their_time)
         );
+        println!("{} read back alike", self.read_back);
         println!("{} passed, {} failed", self.passed, self.failed);
         if self.failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
