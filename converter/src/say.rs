@@ -52,6 +52,12 @@ pub fn line(text: Arguments<'_>) {
     keep(writeln!(stdout(), "{}", escape(&text.to_string(), &['\n', '\t'])));
 }
 
+/// Writes a part of a line to standard output, at once: a text that grows.
+pub fn part(text: &str) {
+    let mut out = stdout();
+    keep(write!(out, "{}", escape(text, &['\n', '\t'])).and_then(|()| out.flush()));
+}
+
 /// Writes a line to standard error, if that works.
 pub fn complain(text: Arguments<'_>) {
     // There is no other place to say it.

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use tempfile::TempDir;
+use tokenizers::Tokenizer;
 
 /// An image that the bundled model reads.
 const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../converter/default/images/8.png");
@@ -718,6 +719,66 @@ fn a_directory_with_a_decoder_is_packed_and_answers_as_the_reference() {
     assert_eq!((&plan["positions"], &plan["beams"]), (&json!(8), &json!(2)));
     let phases = plan["phases"].as_object().unwrap().values().map(|bytes| bytes.as_u64());
     assert_eq!(phases.max().unwrap(), plan["arena_bytes"].as_u64());
+}
+
+/// The tokenizer of a T5 of 61 tokens: padding, end, unknown, then pieces of one or two characters.
+fn unigram() -> Value {
+    let letters = ('a'..='z').map(String::from).chain(["\u{2581}".to_owned()]);
+    let words = ('a'..='z').map(|letter| format!("\u{2581}{letter}"));
+    let marks = [".", ",", "!", "\u{e9}", "\u{4e2d}"].map(str::to_owned);
+    let pieces = ["<pad>", "</s>", "<unk>"].map(str::to_owned).into_iter();
+    let pieces = pieces.chain(letters).chain(words).chain(marks);
+    let vocab: Vec<Value> = pieces.map(|piece| json!([piece, -2.0])).collect();
+    assert_eq!(vocab.len(), 61);
+    let special = |id: usize, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true})
+    };
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+        "added_tokens": [special(0, "<pad>"), special(1, "</s>"), special(2, "<unk>")],
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}",
+            "prepend_scheme": "always", "split": true},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "</s>", "type_id": 0}},
+                {"Sequence": {"id": "B", "type_id": 0}},
+                {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}},
+        "decoder": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always",
+            "split": true},
+        "model": {"type": "Unigram", "unk_id": 2, "byte_fallback": false, "vocab": vocab},
+    })
+}
+
+#[test]
+fn a_text_goes_in_and_the_answers_text_comes_out() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tokenizer.json"), unigram().to_string()).unwrap();
+    let settings = json!({"tokenizer_class": "T5Tokenizer", "eos_token": "</s>",
+        "unk_token": "<unk>", "pad_token": "<pad>", "extra_ids": 0});
+    let path = directory.path().join("tokenizer_config.json");
+    std::fs::write(path, settings.to_string()).unwrap();
+    let (_, package) = written(directory.path(), "int8");
+    let run = ["run", &package, "--text", "so it is", "--beams", "1"];
+    let answer = object(&run);
+    let tokenizer = Tokenizer::from_file(directory.path().join("tokenizer.json")).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
+    let text = tokenizer.decode(&ids, true).unwrap();
+    assert_eq!(answer["text"], json!(text));
+    assert_eq!(succeeded(&run).lines().next().unwrap(), text.trim_end());
+    // As ids, the text gives the same answer.
+    let given = tokenizer.encode("so it is", true).unwrap();
+    let given = given.get_ids().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    assert_eq!(object(&["run", &package, "--ids", &given, "--beams", "1"])["ids"], answer["ids"]);
+    // Every line of a file, one answer each.
+    let lines = directory.path().join("lines.txt");
+    std::fs::write(&lines, "so it is\nso it is\n").unwrap();
+    let lines = lines.display().to_string();
+    let all = succeeded(&["run", &package, "--texts", &lines, "--beams", "1"]);
+    assert_eq!(all.lines().collect::<Vec<_>>(), [text.trim_end(); 2]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
 };
 use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
-use super::write::{WriteArguments, ids, print_times, to_json};
+use super::write::{Shown, WriteArguments, ids, print_times, to_json};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::answer::Writer;
 use coda_converter::calibrate::Costs;
@@ -205,16 +205,21 @@ impl Run {
         let budget = self.budget(given.input.tokens(model))?;
         let mut trace = Trace::default();
         let (input, search) = (given.input.as_input(), self.writing.search());
-        let answer = writer.run(input, budget, &search, &mut trace, |_| Ok(()))?;
+        let one = writer.plan().answer().beams == 1;
+        let mut shown = Shown::new(model, one && !self.json);
+        let answer = writer.run(input, budget, &search, &mut trace, |tokens| shown.grow(tokens))?;
+        let text = shown.finish(&answer.tokens)?;
         if self.json {
-            let mut fields = to_json(&answer);
+            let mut fields = to_json(&answer, text.as_deref());
             fields["tokens"] = json!(given.input.tokens(model));
             fields["notes"] = json!(self.notes(model, given));
             fields["selected"] = json!(self.trace.then_some(&trace.layers));
             say!("{fields}");
             return Ok(());
         }
-        say!("{}", ids(&answer.tokens));
+        if !one {
+            say!("{}", text.unwrap_or_else(|| ids(&answer.tokens)));
+        }
         if self.input.texts.is_some() {
             return Ok(());
         }

@@ -5,7 +5,8 @@ use coda_converter::answer::Answer;
 use coda_converter::say;
 use coda_runtime::decoder::Search;
 use coda_runtime::memory::AnswerCapacity;
-use coda_runtime::model::Decoder;
+use coda_runtime::model::{Decoder, Model};
+use coda_runtime::text::Detokenizer;
 use serde_json::{Value, json};
 
 /// How a model that writes answers.
@@ -42,6 +43,68 @@ impl WriteArguments {
     }
 }
 
+/// The text of an answer as it grows; its ids where the model has no tokenizer.
+pub(super) struct Shown<'m> {
+    detokenizer: Option<Detokenizer<'m>>,
+    /// New tokens that were read.
+    tokens: usize,
+    /// All of the text so far.
+    text: String,
+    /// Shown as it comes.
+    live: bool,
+}
+
+impl<'m> Shown<'m> {
+    /// Nothing yet. `live` shows the text as it comes: of a search with one hypothesis, which only grows.
+    pub(super) fn new(model: &Model<'m>, live: bool) -> Self {
+        let detokenizer = model.tokenizer().map(Detokenizer::new);
+        Self { detokenizer, tokens: 0, text: String::new(), live }
+    }
+
+    /// The tokens so far.
+    pub(super) fn grow(&mut self, tokens: &[u32]) -> Result<()> {
+        if self.live {
+            self.take(tokens)?;
+        }
+        Ok(())
+    }
+
+    /// The whole answer; the text, if there is one.
+    pub(super) fn finish(mut self, tokens: &[u32]) -> Result<Option<String>> {
+        self.take(tokens)?;
+        let Self { detokenizer, mut text, live, .. } = self;
+        let Some(mut detokenizer) = detokenizer else {
+            if live {
+                say!("");
+            }
+            return Ok(None);
+        };
+        let shown = text.len();
+        detokenizer.finish(&mut text)?;
+        if live {
+            say!("{}", &text[shown..]);
+        }
+        Ok(Some(text))
+    }
+
+    /// Reads tokens that are new.
+    fn take(&mut self, tokens: &[u32]) -> Result<()> {
+        let shown = self.text.len();
+        for id in &tokens[self.tokens.min(tokens.len())..] {
+            match &mut self.detokenizer {
+                Some(detokenizer) => detokenizer.write(*id, &mut self.text)?,
+                None if self.text.is_empty() => self.text.push_str(&id.to_string()),
+                None => self.text.push_str(&format!(" {id}")),
+            }
+        }
+        self.tokens = tokens.len();
+        if self.live {
+            say::part(&self.text[shown..]);
+        }
+        Ok(())
+    }
+}
+
 /// Ids of an answer.
 pub(super) fn ids(tokens: &[u32]) -> String {
     tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
@@ -70,8 +133,9 @@ fn milliseconds(time: std::time::Duration) -> f64 {
 }
 
 /// The fields of an answer.
-pub(super) fn to_json(answer: &Answer) -> Value {
+pub(super) fn to_json(answer: &Answer, text: Option<&str>) -> Value {
     json!({
+        "text": text,
         "ids": answer.tokens,
         "ended": answer.ended,
         "score": answer.score,

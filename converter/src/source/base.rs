@@ -169,7 +169,9 @@ impl Base {
     }
 
     fn read_tokenizer(&mut self, files: &Files) -> Result<(), SourceError> {
-        let Embedding::Tokens { vocabulary: rows, .. } = self.config.embedding else {
+        // A reader of images has one for what it writes.
+        let config = self.decoder.as_ref().map_or(self.config, |decoder| decoder.config);
+        let Embedding::Tokens { vocabulary: rows, .. } = config.embedding else {
             return Ok(());
         };
         match TokenizerFiles::of_files(files, rows)? {
