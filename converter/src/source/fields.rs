@@ -86,16 +86,14 @@ pub static FIELDS: &[Fields] = &[
          layer_norm_epsilon relative_attention_num_buckets relative_attention_max_distance \
          num_hidden_groups inner_group_num input_embedding_size use_task_id \
          global_attn_every_n_layers local_attention global_rope_theta local_rope_theta layer_types \
-         hidden_activation norm_eps norm_bias attention_bias mlp_bias classifier_bias \
-         classifier_activation classifier_pooling \
+         hidden_activation norm_eps norm_bias attention_bias mlp_bias \
          n_embd n_head n_layer n_inner n_positions activation_function prenorm qkv_proj_bias \
          mlp_fc1_bias mlp_fc2_bias \
          image_size patch_size num_channels qkv_bias query_bias key_bias value_bias proj_bias \
-         mlp_ratio use_swiglu_ffn use_gated_mlp use_cls_token layer_scale_init_value \
+         mlp_ratio use_swiglu_ffn use_gated_mlp layer_scale_init_value \
          use_absolute_position_embeddings use_relative_position_bias \
          use_shared_relative_position_bias use_mean_pooling \
-         vision_config text_config projection_dim vision_use_head projection_size \
-         num_mel_bins frequency_stride time_stride max_length \
+         vision_config text_config vision_use_head projection_size \
          head_dim num_key_value_heads rms_norm_eps pack_qkv \
          layer_norm_type",
     ),
@@ -170,7 +168,9 @@ pub static FIELDS: &[Fields] = &[
          use_flash_attn use_memory_efficient_attention unpad_inputs use_xformers fused_bias_fc \
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
-         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1",
+         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
+         use_cls_token projection_dim num_mel_bins frequency_stride time_stride max_length \
+         classifier_bias classifier_activation classifier_pooling",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),

@@ -164,7 +164,7 @@ impl Source<'_> {
         }
         match stems[..] {
             ["classifier"] if trained || self.plain => Ok((None, "classifier")),
-            ["classifier"] if !self.plain => match self.pooler()? {
+            ["classifier"] if !self.plain => match self.pooler() {
                 Some(pooler) => Ok((Some(pooler), "classifier")),
                 None => Err(format!("there is no pooler.dense.weight before it; {ALONE}")),
             },
@@ -182,23 +182,15 @@ impl Source<'_> {
         }
     }
 
-    /// The pooler of BERT, or of ALBERT.
-    fn pooler(&self) -> Result<Option<Stage>, String> {
+    /// The pooler of BERT, or of ALBERT: with tanh, whatever the fields say.
+    fn pooler(&self) -> Option<Stage> {
         let weight = ["pooler.dense.weight", "pooler.weight"];
         let is_pooler = |name: &&String| {
             weight.iter().any(|end| *name == end || name.ends_with(&format!(".{end}")))
         };
-        let Some(name) = self.unused.iter().find(is_pooler) else { return Ok(None) };
-        let field = ["pooler_hidden_act", "pooler_act"]
-            .into_iter()
-            .find_map(|field| Some((field, self.json.get(field)?.as_str()?)));
-        let activation = match field {
-            None => StageActivation::Tanh,
-            Some((field, found)) => StageActivation::from_name(found)
-                .ok_or_else(|| format!("{field} = {found} is not supported"))?,
-        };
+        let name = self.unused.iter().find(is_pooler)?;
         let name = name.trim_end_matches(".weight").to_owned();
-        Ok(Some(Stage { name, activation }))
+        Some(Stage { name, activation: StageActivation::Tanh })
     }
 
     /// A classifier of each token's vector.
