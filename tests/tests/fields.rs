@@ -516,7 +516,7 @@ fn fields_of_a_configuration_that_are_refused_are_so_in_every_family_that_reads_
                 outcome(own.directory.path(), &files)
             };
             let refused = |own: &&Subject| {
-                let error = of(own, &json!({ "odd": "nonsense" })).err();
+                let error = of(own, &json!("nonsense")).err();
                 error.is_some_and(|error| error.contains(name))
             };
             let others: Vec<_> = subjects.iter().filter(|own| !refused(own)).collect();

@@ -86,7 +86,8 @@ pub static FIELDS: &[Fields] = &[
          layer_norm_epsilon relative_attention_num_buckets relative_attention_max_distance \
          num_hidden_groups inner_group_num input_embedding_size use_task_id \
          global_attn_every_n_layers local_attention global_rope_theta local_rope_theta layer_types \
-         hidden_activation norm_eps norm_bias attention_bias mlp_bias \
+         hidden_activation norm_eps norm_bias attention_bias mlp_bias classifier_bias \
+         classifier_activation classifier_pooling \
          n_embd n_head n_layer n_inner n_positions activation_function prenorm qkv_proj_bias \
          mlp_fc1_bias mlp_fc2_bias \
          image_size patch_size num_channels qkv_bias query_bias key_bias value_bias proj_bias \
@@ -169,8 +170,7 @@ pub static FIELDS: &[Fields] = &[
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
          pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
-         use_cls_token projection_dim num_mel_bins frequency_stride time_stride max_length \
-         classifier_bias classifier_activation classifier_pooling",
+         use_cls_token projection_dim num_mel_bins frequency_stride time_stride max_length",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),

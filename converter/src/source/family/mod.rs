@@ -24,6 +24,7 @@ mod prenorm;
 mod refused;
 mod roberta;
 mod rope;
+mod scaling;
 mod siglip;
 mod t5;
 mod text_tower;
