@@ -41,7 +41,7 @@ pub(super) enum Scaling {
     /// Wave lengths above `original / low` by the factor, those below `original / high` not at all.
     Llama3 { factor: f64, low: f64, high: f64, original: f64 },
     /// Pairs from `last` on by the factor, those up to `first` not at all; cosines and sines are multiplied by
-    /// `length` (YaRN).
+    /// `length` (`YaRN`).
     Yarn { factor: f64, first: f64, last: f64, length: f64 },
 }
 
