@@ -160,12 +160,29 @@ CASES = [
          MODERN | {"layer_types": ["sliding_attention"] + ["full_attention"] * 3},
          refused=["layer_types = sliding_attention, full_attention"]),
     text("modernbert-scaled", "ModernBertModel", MODERN | {"rope_parameters": {
-        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}},
-         refused=["rope_parameters = ", "linear"]),
-    text("modernbert-classifier", "ModernBertForSequenceClassification", MODERN,
-         refused=["head.norm.weight"]),
+        "full_attention": {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 3,
+                           "rope_theta": 50.0, "beta_fast": 0.3, "beta_slow": 0.05},
+        "sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}}),
+    text("modernbert-dynamic", "ModernBertModel", MODERN | {"rope_parameters": {
+        kind: {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 50.0}
+        for kind in ("full_attention", "sliding_attention")}}, refused=["rope_parameters = ", "dynamic"]),
+    text("modernbert-classifier", "ModernBertForSequenceClassification", MODERN | {"num_labels": 3},
+         logits=True),
+    text("modernbert-classifier-mean", "ModernBertForSequenceClassification",
+         MODERN | {"num_labels": 3, "classifier_pooling": "mean", "classifier_bias": True,
+                   "norm_bias": True}, logits=True),
+    text("modernbert-classifier-relu", "ModernBertForSequenceClassification",
+         MODERN | {"classifier_activation": "relu"}, refused=["classifier_activation", "relu"]),
+    text("modernbert-tokens", "ModernBertForTokenClassification", MODERN | {"num_labels": 3},
+         refused=["a head of tokens is a classifier alone"]),
     text("nomic-bert", "NomicBertModel", TEXT | {"pad_token_id": 0}),
+    text("nomic-bert-yarn", "NomicBertModel", TEXT | {"pad_token_id": 0, "rope_parameters": {
+        "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 4, "rope_theta": 20.0,
+        "beta_fast": 0.4, "beta_slow": 0.02, "mscale": 0.7, "mscale_all_dim": 1.3, "truncate": False}}),
     text("eurobert", "EuroBertModel", EURO),
+    text("eurobert-llama3", "EuroBertModel", EURO | {"num_attention_heads": 1, "rope_parameters": {
+        "rope_type": "llama3", "factor": 4.0, "original_max_position_embeddings": 8, "rope_theta": 300.0,
+        "low_freq_factor": 0.2, "high_freq_factor": 0.9}}),
     text("eurobert-shared-keys", "EuroBertModel", EURO | {"num_key_value_heads": 1},
          refused=["num_key_value_heads = 1"]),
     text("deberta", "DebertaModel", refused=["model_type = deberta ", "relative position"]),

@@ -485,7 +485,7 @@ impl Stages {
     #[must_use]
     pub const fn from_code(code: u32) -> Option<Self> {
         let (first, second) = (code & 0xff, code >> 8);
-        let last = StageActivation::Tanh as u32;
+        let last = StageActivation::GeluErfNormed as u32;
         let valid = first <= last && second <= last && (first > 0 || second == 0);
         if valid { Some(Self(code)) } else { None }
     }
@@ -504,6 +504,12 @@ impl Stages {
             first if first < 1 << 8 => Some(Self(first | (activation as u32) << 8)),
             _ => None,
         }
+    }
+
+    /// A norm follows one of them.
+    #[must_use]
+    pub fn has_norm(self) -> bool {
+        (0..Self::MOST).filter_map(|index| self.get(index)).any(StageActivation::has_norm)
     }
 
     /// What follows the map of stage `index`; `None` if there is no such stage.
@@ -528,6 +534,17 @@ pub enum StageActivation {
     GeluTanh = 4,
     /// The hyperbolic tangent.
     Tanh = 5,
+    /// As [`Activation::GeluErf`], then the norm of what the stage gives, which has d values
+    /// (`ModernBERT`).
+    GeluErfNormed = 6,
+}
+
+impl StageActivation {
+    /// A norm follows.
+    #[must_use]
+    pub const fn has_norm(self) -> bool {
+        matches!(self, Self::GeluErfNormed)
+    }
 }
 
 /// What the logits of a classification say.
@@ -612,7 +629,8 @@ named! {
         Relu "relu",
         GeluErf "gelu",
         GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh",
-        Tanh "tanh";
+        Tanh "tanh",
+        GeluErfNormed "gelu and norm";
     Reading is "reading of the logits":
         Largest "single_label_classification",
         Each "multi_label_classification",

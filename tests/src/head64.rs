@@ -22,7 +22,7 @@ fn activate(activation: StageActivation, x: f64) -> f64 {
     match activation {
         StageActivation::Identity => x,
         StageActivation::Relu => x.max(0.0),
-        StageActivation::GeluErf => gelu(x),
+        StageActivation::GeluErf | StageActivation::GeluErfNormed => gelu(x),
         StageActivation::GeluTanh => x / 2.0 * (1.0 + inner.tanh()),
         StageActivation::Tanh => x.tanh(),
     }
@@ -124,6 +124,9 @@ pub fn expected(base: &Base, hidden: &[Vec<f64>]) -> Vec<f64> {
     for (index, roles) in stages.into_iter().enumerate() {
         let Some(activation) = head.stages.get(index) else { break };
         x = linear(base, roles, &x).into_iter().map(|x| activate(activation, x)).collect();
+        if activation.has_norm() {
+            x = normed(base, &x);
+        }
     }
     match head.kind {
         HeadKind::Classification { .. } | HeadKind::TokenClassification { .. } => {

@@ -474,6 +474,32 @@ fn a_prompt_is_put_before_the_text() {
 }
 
 #[test]
+fn two_texts_that_are_compared_may_have_a_prompt_each() {
+    let bench = Bench::new();
+    let prompts = json!({ "prompts": { "q": "a b ", "d": "c " } });
+    bench.write("bert/config_sentence_transformers.json", prompts.to_string());
+    let words = bench.packed_words();
+    let told = |options: &[&str]| -> Value {
+        let arguments = [&["run", &words, "--json"], options].concat();
+        serde_json::from_str(&succeeded(&arguments)).unwrap()
+    };
+    let pair = ["--text", "a", "--text", "b"];
+    let each = told(&[&pair[..], &["--prompt", "q", "--prompt", "d"]].concat());
+    let values = |told: &Value, index: usize| told["texts"][index]["values"].clone();
+    assert_eq!(values(&each, 0), told(&["--text", "a", "--prompt", "q"])["values"]);
+    assert_eq!(values(&each, 1), told(&["--text", "b", "--prompt", "d"])["values"]);
+    let other = told(&[&pair[..], &["--prompt", "q", "--prompt", ""]].concat());
+    assert_eq!(values(&other, 1), told(&["--text", "b"])["values"]);
+    assert_ne!(values(&other, 1), values(&each, 1));
+    let both = told(&[&pair[..], &["--prompt", "q"]].concat());
+    assert_eq!(values(&both, 1), told(&["--text", "b", "--prompt", "q"])["values"]);
+    for texts in [&["--text", "a"][..], &[&pair[..], &["--prompt", ""]].concat()] {
+        let arguments = [&["run", &words], texts, &["--prompt", "q", "--prompt", "d"]].concat();
+        refused(&arguments, INPUT, &["times: give it once, or twice with --text twice"]);
+    }
+}
+
+#[test]
 fn a_base_without_a_head_packs_and_has_no_answer() {
     let bench = Bench::new();
     let model = bench.text_model();

@@ -212,6 +212,47 @@ fn every_kernel_table_sees_what_is_not_finite_at_every_reduction_and_weight_type
     }
 }
 
+/// Every kernel table must say that the answer in integers is not finite.
+fn not_finite_in_any_table(tiny: &Tiny, what: &str) {
+    let packages = tiny.pack(WeightType::Int8).unwrap();
+    let model = packages.model().unwrap();
+    let mut session = Session::new(&model, Capacity::any_budget(tiny.tokens)).unwrap();
+    for kernels in Kernels::available() {
+        session = session.with_kernels(kernels);
+        for r in [1.0, 2.0] {
+            let budget = Budget::Reduction(r);
+            let found = session.run(tiny.input.view(), budget, &mut (), |out| out.label());
+            let what = format!("{} {what} {} {r}", kernels.name, tiny.name);
+            assert!(is_not_finite(&found.expect_err(&what)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_overflows_between_two_integer_maps_is_not_finite_in_any_table() {
+    // Post-norm layers are run in floats when they are packed, which says so then.
+    for tiny in [Tiny::vit(), Tiny::vit_low_rank(), Tiny::t5(), Tiny::modernbert()] {
+        for role in [Role::Query, Role::Key, Role::Value, Role::FeedForwardIn] {
+            let mut tiny = tiny.clone();
+            let tensor = tiny.base.tensors.get_mut(&(1, role)).unwrap();
+            tensor.values.iter_mut().for_each(|value| *value = 3e38f32.copysign(*value));
+            not_finite_in_any_table(&tiny, role.name());
+        }
+    }
+}
+
+/// Column 0 of the keys is infinite where the first input is large; no query has it.
+#[test]
+fn one_key_that_is_infinite_is_not_finite_in_any_table() {
+    let mut tiny = Tiny::vit();
+    for (role, first) in [(Role::Key, 3e38), (Role::Query, 0.0), (Role::QueryBias, 0.0)] {
+        tiny.base.tensors.get_mut(&(1, role)).unwrap().values[0] = first;
+    }
+    let row = tiny.base.config.hidden;
+    tiny.base.tensors.get_mut(&(1, Role::Query)).unwrap().values[..row].fill(0.0);
+    not_finite_in_any_table(&tiny, "one key");
+}
+
 #[test]
 fn an_embedding_too_long_for_f32_is_no_vector_of_zeros() {
     let mut tiny = Tiny::bert();

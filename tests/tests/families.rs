@@ -250,7 +250,8 @@ fn gte_gives_the_reference_and_refuses_code_and_scaling_that_are_not_its_own() {
 
 #[test]
 fn rotary_positions_and_local_attention_stay_what_they_are_in_int8() {
-    for name in ["modernbert", "nomic-bert", "eurobert", "dinov3"] {
+    for name in ["modernbert", "modernbert-scaled", "nomic-bert-yarn", "eurobert-llama3", "dinov3"]
+    {
         let case = made_by_transformers(name);
         let base = case.open().unwrap();
         let smoothed = smooth(&base, WeightType::Int8).unwrap();
@@ -271,6 +272,50 @@ fn rotary_positions_and_local_attention_stay_what_they_are_in_int8() {
         let cosine = dot / (squares * others).sqrt();
         println!("{name}: {cosine}");
         assert!(cosine > 0.999, "{name}: {cosine}");
+    }
+}
+
+/// Numbers that a scaling needs or may not have.
+#[test]
+fn scalings_of_rotary_positions_say_all_their_numbers_or_are_refused() {
+    for (name, change) in [
+        ("eurobert-llama3", json!({ "high_freq_factor": 0.1 })),
+        ("eurobert-llama3", json!({ "low_freq_factor": null })),
+        ("eurobert-llama3", json!({ "factor": 0.5 })),
+        ("eurobert-llama3", json!({ "original_max_position_embeddings": "8" })),
+        ("eurobert-llama3", json!({ "partial_rotary_factor": 0.5 })),
+        ("eurobert-llama3", json!({ "rope_type": "longrope" })),
+        ("nomic-bert-yarn", json!({ "factor": null })),
+        ("nomic-bert-yarn", json!({ "beta_fast": -1.0 })),
+        ("nomic-bert-yarn", json!({ "attention_factor": [1.0] })),
+        ("nomic-bert-yarn", json!({ "original_max_position_embeddings": null })),
+        ("nomic-bert-yarn", json!({ "rope_theta": 0.5 })),
+    ] {
+        let mut case = made_by_transformers(name);
+        assert!(case.open().is_ok(), "{name}");
+        let own = case.config["rope_parameters"].as_object_mut().unwrap();
+        own.extend(change.as_object().unwrap().clone());
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains("rope_parameters = "), "{error}");
+    }
+    // Of both kinds of layers at once, where each has angles of its own.
+    let mut case = made_by_transformers("modernbert");
+    case.config["rope_parameters"] = json!({ "rope_type": "linear", "factor": 2.0 });
+    assert!(case.open().unwrap_err().to_string().contains("rope_parameters = "));
+}
+
+#[test]
+fn a_classifier_of_modernbert_that_is_computed_otherwise_is_refused() {
+    for (field, value) in [
+        ("classifier_bias", json!(true)),
+        ("classifier_activation", json!("relu")),
+        ("classifier_pooling", json!("last")),
+        ("architectures", json!(["ModernBertForTokenClassification"])),
+    ] {
+        let mut case = made_by_transformers("modernbert-classifier");
+        case.config[field] = value;
+        let error = case.open().unwrap_err().to_string();
+        assert!(error.contains("cannot be computed"), "{field}: {error}");
     }
 }
 

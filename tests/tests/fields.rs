@@ -1,14 +1,17 @@
 //! The table of fields is what the code does: a field that is read changes the package or is an
 //! error, one that is refused is an error, one that is irrelevant does nothing. Those of `config.json`
-//! are held by the tests of families.
+//! are tried on the tiny checkpoints of the families.
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::{WeightType, ids_only, pack_base};
 use coda_converter::source::{Base, FIELDS, Fate, Fields};
+use coda_tests::seq2seq::Vectors;
+use coda_tests::vectors::directories;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, serialize};
+use safetensors::{Dtype, SafeTensors, serialize};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -146,7 +149,6 @@ fn sentence() -> Setup {
         "sentence_bert_config.json": {"max_seq_length": 12, "do_lower_case": false},
         "config_sentence_transformers.json": {"prompts": {"query": "red "},
             "__version__": {"transformers": "5.0"}, "similarity_fn_name": "cosine"},
-        "generation_config.json": {},
     }));
     Setup { weights: bert_weights(), files }
 }
@@ -287,7 +289,37 @@ fn setups() -> Vec<Setup> {
         alone(|json| json["post_processor"] = pair.clone()),
         images(),
     ];
-    words.into_iter().chain(pieces()).collect()
+    words.into_iter().chain(pieces()).chain(writers()).collect()
+}
+
+/// Directories of models that write: those of the reference vectors.
+fn writers() -> impl Iterator<Item = Setup> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq");
+    directories(&root).unwrap().into_iter().map(|path| {
+        let directory = tempfile::tempdir().unwrap();
+        Vectors::open(&path).unwrap().unwrap().write_directory(directory.path()).unwrap();
+        let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+        let json = |name: &str| serde_json::from_slice::<Value>(&read(name)).unwrap();
+        let names = ["config.json", "generation_config.json"];
+        let mut files: Files = names.iter().map(|name| ((*name).to_owned(), json(name))).collect();
+        // Without it an answer begins as a text does.
+        if path.ends_with("seed013/image") {
+            let rules = files["generation_config.json"].as_object_mut().unwrap();
+            let start = rules.remove("decoder_start_token_id").unwrap();
+            rules.insert("bos_token_id".to_owned(), start);
+        }
+        if files["config.json"]["encoder"].is_object() {
+            let image = json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25] });
+            files.insert("preprocessor_config.json".to_owned(), image);
+        }
+        let bytes = read("model.safetensors");
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let own = tensors.iter().filter(|(name, _)| !name.starts_with("coda."));
+        let mut weights: Shapes =
+            own.map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+        weights.sort();
+        Setup { weights, files }
+    })
 }
 
 fn write_weights(path: &Path, shapes: &Shapes) {
@@ -465,6 +497,170 @@ fn every_field_does_what_the_table_says() {
     }
     let [read, refused, irrelevant] = counts;
     println!("{read} fields are read, {refused} refused, {irrelevant} do nothing");
+}
+
+/// A configuration by the names of an earlier generation, if it is one that had others.
+fn earlier(config: &Value) -> Option<Value> {
+    let mut fields = config.as_object()?.clone();
+    let names: &[(&str, &str)] = match config["model_type"].as_str()? {
+        "modernbert" => &[],
+        "nomic_bert" => &[
+            ("hidden_size", "n_embd"),
+            ("num_hidden_layers", "n_layer"),
+            ("num_attention_heads", "n_head"),
+            ("intermediate_size", "n_inner"),
+            ("max_position_embeddings", "n_positions"),
+            ("layer_norm_eps", "layer_norm_epsilon"),
+        ],
+        _ => return None,
+    };
+    for (name, own) in names {
+        let value = fields.remove(*name)?;
+        fields.insert((*own).to_owned(), value);
+    }
+    if names.is_empty() {
+        fields.retain(|name, _| !["layer_types", "rope_parameters"].contains(&name.as_str()));
+        fields.insert("global_attn_every_n_layers".to_owned(), json!(3));
+        fields.insert("global_rope_theta".to_owned(), json!(160_000.0));
+        fields.insert("local_rope_theta".to_owned(), json!(10_000.0));
+    }
+    Some(Value::Object(fields))
+}
+
+/// A directory of every tiny checkpoint, and those with a tokenizer.
+fn families() -> Vec<Subject> {
+    let mut subjects: Vec<_> = setups().into_iter().map(Subject::new).collect();
+    for file in ["families.json", "families_transformers.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file);
+        let cases: Files = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for case in cases.values() {
+            let weights = serde_json::from_value::<BTreeMap<_, _>>(case["shapes"].clone()).unwrap();
+            let weights: Shapes = weights.into_iter().collect();
+            let image = json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25] });
+            let config = &case["config"];
+            for config in std::iter::once(config.clone()).chain(earlier(config)) {
+                let files =
+                    files(&json!({ "config.json": config, "preprocessor_config.json": image }));
+                subjects.push(Subject::new(Setup { weights: weights.clone(), files }));
+            }
+        }
+    }
+    subjects
+}
+
+/// Other values for a field, of the type of its own where it has one.
+fn other_values(own: Option<&Value>) -> Vec<Value> {
+    match own {
+        Some(Value::Bool(flag)) => vec![json!(!flag)],
+        Some(Value::Number(number)) => {
+            let number = number.as_f64().unwrap();
+            vec![json!(number * 2.0), json!(number + 1.0), json!(0), json!(1)]
+        }
+        Some(Value::String(_)) => ["relu", "gated-gelu", "other"].map(Value::from).to_vec(),
+        Some(Value::Null) | None => [true, false]
+            .map(Value::from)
+            .into_iter()
+            .chain([0, 1, 7].map(Value::from))
+            .chain([json!(0.5), json!("relu"), json!("other"), json!({"0": "yes"})])
+            .chain([json!(["full_attention", "full_attention"]), json!({"hidden_size": 4})])
+            .collect(),
+        // Without the field, or with less in it.
+        Some(Value::Array(_)) => vec![Value::Null, json!(["other"])],
+        Some(Value::Object(_)) => vec![Value::Null, json!({"0": "yes"})],
+    }
+}
+
+/// An error that says no more than that a value is of another type.
+fn is_of_type(error: &str) -> bool {
+    ["invalid type", "invalid value", "invalid length", "did not match any"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
+/// A value of the right type that changes what becomes of one of the checkpoints.
+fn has_effect(subjects: &[Subject], field: &str) -> bool {
+    // Of a model of two halves, also what it says of the second.
+    let at = |own: &Subject, pointer| own.files["config.json"].pointer(pointer).cloned();
+    let mut places: Vec<(&Subject, &'static str, Value)> = subjects
+        .iter()
+        .flat_map(|own| ["", "/decoder"].map(|pointer| (own, pointer)))
+        .filter_map(|(own, pointer)| Some((own, pointer, at(own, pointer)?)))
+        .filter(|(.., fields)| fields.is_object())
+        .collect();
+    // Those that have the field first.
+    places.sort_by_key(|(.., fields)| fields.get(field).is_none());
+    places.iter().any(|(own, pointer, fields)| {
+        let place = Place { file: "config.json", pointer };
+        let values = other_values(fields.get(field));
+        values.iter().any(|value| {
+            let files = edited(&own.files, &place, field, value).unwrap();
+            let found = outcome(own.directory.path(), &files);
+            let of_type = found.as_ref().is_err_and(|error| is_of_type(error));
+            found != own.usual && !of_type
+        })
+    })
+}
+
+#[test]
+fn every_field_of_a_configuration_that_is_read_has_an_effect() {
+    let subjects = families();
+    assert!(subjects.len() > 40);
+    let rows = FIELDS.iter().filter(|row| row.file == "config.json" && row.fate == Fate::Read);
+    let names: Vec<&str> = rows.flat_map(|row| row.names.split_whitespace()).collect();
+    let idle = names.iter().filter(|name| !has_effect(&subjects, name));
+    assert_eq!(idle.collect::<Vec<_>>(), [&""; 0], "of {}", names.len());
+}
+
+/// All at once; the first that does something is looked for alone. A model that writes reads some of them as those of
+/// `generation_config.json`.
+#[test]
+fn no_field_of_a_configuration_that_is_irrelevant_has_an_effect() {
+    let is_irrelevant = |row: &&Fields| row.file == "config.json" && row.fate == Fate::Irrelevant;
+    let rows = FIELDS.iter().filter(is_irrelevant);
+    let names: Vec<&str> = rows.flat_map(|row| row.names.split_whitespace()).collect();
+    let place = Place { file: "config.json", pointer: "" };
+    let is_encoder = |own: &Subject| !own.files.contains_key("generation_config.json");
+    for own in families().into_iter().filter(is_encoder) {
+        let with = |names: &[&str], value: &Value| {
+            let set = |files: Files, name: &&str| edited(&files, &place, name, value).unwrap();
+            outcome(own.directory.path(), &names.iter().fold(own.files.clone(), set))
+        };
+        for value in [json!("nonsense"), json!(7), json!(false), json!(["other"])] {
+            if with(&names, &value) != own.usual {
+                let found = names.iter().find(|name| with(&[name], &value) != own.usual);
+                panic!("{found:?} = {value} of {}", own.files["config.json"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn fields_of_a_configuration_that_are_refused_are_so_in_every_family_that_reads_none() {
+    let subjects = families();
+    let place = Place { file: "config.json", pointer: "" };
+    for Fields { names, fate, .. } in FIELDS.iter().filter(|row| row.file == "config.json") {
+        let Fate::Refused { unless, .. } = fate else { continue };
+        let unless: Value = serde_json::from_str(unless).unwrap();
+        for name in names.split_whitespace() {
+            let of = |own: &Subject, value: &Value| {
+                let files = edited(&own.files, &place, name, value).unwrap();
+                outcome(own.directory.path(), &files)
+            };
+            let refused = |own: &&Subject| {
+                let error = of(own, &json!("nonsense")).err();
+                error.is_some_and(|error| error.contains(name))
+            };
+            let others: Vec<_> = subjects.iter().filter(|own| !refused(own)).collect();
+            assert!(others.len() < subjects.len() / 4, "{name}: {} families", others.len());
+            let of_bert = subjects.iter().filter(refused).take(5);
+            of_bert.for_each(|own| {
+                let own_value = own.files["config.json"].get(name);
+                if own_value.is_none_or(|value| *value == unless) {
+                    assert_eq!(of(own, &unless), own.usual, "{name}");
+                }
+            });
+        }
+    }
 }
 
 #[test]

@@ -279,7 +279,7 @@ const REJECTED: &[Rejection] = &[
         with_field(bert_base(), SectionKind::Config, config::FLAGS, 64)
     }),
     rejection(17, "a pooling by attention and another", || with_head(head::POOLING, 513)),
-    rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 6)),
+    rejection(17, "an unknown activation of a dense stage", || with_head(head::STAGES, 7)),
     rejection(17, "a second dense stage behind none", || with_head(head::STAGES, 1 << 8)),
     rejection(17, "an unknown reading of logits", || with_head(head::STAGES, 3 << 16)),
     rejection(17, "the last byte of a head", || with_head(head::STAGES, 1 << 24)),

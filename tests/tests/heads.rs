@@ -6,6 +6,7 @@
 use coda_converter::dataset::SampleInput;
 use coda_converter::pack::WeightType;
 use coda_converter::session::Session;
+use coda_converter::source::FloatTensor;
 use coda_converter::verify::against_oracle;
 use coda_runtime::config::{Named, Pooling, Poolings, StageActivation, Stages};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -139,7 +140,7 @@ fn every_pooling_is_its_definition() {
 #[test]
 fn every_dense_stage_is_its_definition() {
     let pooling = Pooling::ClassToken.alone().with(Pooling::Max);
-    for first in StageActivation::ALL {
+    for first in StageActivation::ALL.iter().filter(|stage| !stage.has_norm()) {
         for second in &[StageActivation::Identity, *first] {
             let mut tiny = Tiny::bert();
             tiny.set_head(pooling, &[*first, *second], Some(4));
@@ -151,6 +152,47 @@ fn every_dense_stage_is_its_definition() {
         check(&tiny, WeightType::Int8);
         check(&tiny, WeightType::F16);
     }
+}
+
+/// A stage of d values with a norm behind it, and a second one.
+fn normed_stage(rows: usize) -> Tiny {
+    let mut tiny = Tiny::bert();
+    let stages = [StageActivation::GeluErfNormed, StageActivation::Tanh];
+    tiny.set_head(Pooling::Mean.alone(), &stages, Some(3));
+    let d = tiny.base.config.hidden;
+    let values = |count: usize| (0..count).map(|index| (index % 5) as f32 / 4.0 - 0.5).collect();
+    for (role, rows, columns) in [
+        (Role::FirstStage, rows, d),
+        (Role::FirstStageBias, 1, rows),
+        (Role::PooledNormWeight, 1, d),
+        (Role::PooledNormBias, 1, d),
+        (Role::SecondStage, 9, rows),
+    ] {
+        let tensor = FloatTensor { shape: vec![rows, columns], values: values(rows * columns) };
+        tiny.base.tensors.insert((GLOBAL_LAYER, role), tensor);
+    }
+    tiny
+}
+
+#[test]
+fn a_norm_behind_a_stage_is_its_definition_and_has_the_width_of_the_model() {
+    for weights in [WeightType::F32, WeightType::Int8, WeightType::F16] {
+        check(&normed_stage(8), weights);
+    }
+    let refusal =
+        |tiny: &Tiny| match coda_converter::pack::pack_base(&tiny.base, WeightType::F32, "") {
+            Err(coda_converter::pack::PackError::Model(error)) => error,
+            other => panic!("{other:?}"),
+        };
+    let (role, layer) = (Role::FirstStage, GLOBAL_LAYER);
+    let shape = ModelError::Shape { role, layer, expected: (8, 8), found: (5, 8) };
+    let mut narrow = normed_stage(5);
+    narrow.base.tensors.remove(&(layer, Role::FirstStageBias));
+    assert_eq!(refusal(&narrow), shape);
+    let mut without = normed_stage(8);
+    let role = Role::PooledNormWeight;
+    without.base.tensors.remove(&(layer, role));
+    assert_eq!(refusal(&without), ModelError::MissingTensor { role, layer });
 }
 
 #[test]
@@ -226,7 +268,7 @@ fn codes_of_poolings_and_stages_are_read_as_they_are_written() {
     }
     for code in 0..0x2_0000 {
         let (first, second) = (code & 0xff, code >> 8);
-        let known = first <= 5 && second <= 5 && (first > 0 || second == 0);
+        let known = first <= 6 && second <= 6 && (first > 0 || second == 0);
         assert_eq!(Stages::from_code(code).map(Stages::code), known.then_some(code));
     }
     let full =

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 ///
 /// Two texts (`--text` twice) are a pair for a classifier. A model that gives embeddings reads each by
 /// itself and says how close they are, by the similarity that its directory names: cosine unless that says
-/// dot, euclidean or manhattan (distances are negative).
+/// dot, euclidean or manhattan (distances are negative). `--prompt` twice gives each text its own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -62,9 +62,10 @@ pub(crate) struct Run {
     /// As many tokens as are done within so many milliseconds (`coda bench --calibrate` first)
     #[arg(long, value_name = "MS", conflicts_with_all = ["reduction", "selected"])]
     deadline_ms: Option<f64>,
-    /// The prompt of the package that is put before each text, by name; "" for none
+    /// The prompt of the package that is put before each text, by name; "" for none. Given twice, that of
+    /// each of two texts that are compared, as of a query and a document
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "ids"])]
-    prompt: Option<String>,
+    prompt: Vec<String>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long, conflicts_with = "texts")]
     trace: bool,
@@ -158,14 +159,15 @@ impl Run {
             "the package has no head, so it has no answer: give a task for it, or pack a model with \
              a classifier or a pooling"
         );
+        let prompts = self.prompts(&model)?;
         if let Some(path) = &self.input.texts {
-            return self.run_texts(&model, path);
+            return self.run_texts(&model, path, prompts[0]);
         }
         if let ([first, second], true) = (&self.input.text[..], embeds(&model)) {
-            return self.compare(&model, [first, second]);
+            return self.compare(&model, [(first, prompts[0]), (second, prompts[1])]);
         }
         let how = self.files.preparation(&files)?;
-        let given = self.input.read(&model, self.prompt.as_deref(), &how)?;
+        let given = self.input.read(&model, prompts[0], &how)?;
         let mut session = self.session(&model, given.input.tokens(&model))?;
         let answer = self.infer(&model, &mut session, &given.input)?;
         if self.json {
@@ -182,9 +184,10 @@ impl Run {
 
     /// The answer of a model that writes, or those of every line of a file.
     fn write(&self, model: &Model<'_>, how: &Preparation) -> Result<()> {
+        let prompts = self.prompts(model)?;
         let given = match &self.input.texts {
-            None => vec![self.input.read(model, self.prompt.as_deref(), how)?],
-            Some(path) => self.read_texts(model, path)?,
+            None => vec![self.input.read(model, prompts[0], how)?],
+            Some(path) => read_texts(model, path, prompts[0])?,
         };
         let tokens = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
         let decoder = model.decoder().context("the model has no decoder")?;
@@ -243,14 +246,24 @@ impl Run {
         Ok(())
     }
 
-    /// One text as the model reads it, with its prompt.
-    fn read_one(&self, model: &Model<'_>, text: &str) -> Result<Given> {
-        read_text(model, &[prompted(model, text, self.prompt.as_deref())?])
+    /// The prompts of the first and the second text that were asked for.
+    fn prompts(&self, model: &Model<'_>) -> Result<[Option<&str>; 2]> {
+        let compared = self.input.text.len() == 2 && embeds(model);
+        match &self.prompt[..] {
+            [] => Ok([None; 2]),
+            [both] => Ok([Some(both); 2]),
+            [first, second] if compared => Ok([Some(first), Some(second)]),
+            several => bail!(
+                "--prompt {} times: give it once, or twice with --text twice and a model that gives \
+                 embeddings, which are compared",
+                several.len()
+            ),
+        }
     }
 
-    /// Runs two texts by themselves, and says how close their embeddings are.
-    fn compare(&self, model: &Model<'_>, texts: [&String; 2]) -> Result<()> {
-        let given = texts.into_iter().map(|text| self.read_one(model, text));
+    /// Runs two texts, each with its prompt, by themselves, and says how close their embeddings are.
+    fn compare(&self, model: &Model<'_>, texts: [(&String, Option<&str>); 2]) -> Result<()> {
+        let given = texts.into_iter().map(|(text, prompt)| read_one(model, text, prompt));
         let given = given.collect::<Result<Vec<_>>>()?;
         let longest = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
         let mut session = self.session(model, longest)?;
@@ -277,8 +290,8 @@ impl Run {
     }
 
     /// Runs every line of a file, one after the other in one session.
-    fn run_texts(&self, model: &Model<'_>, path: &Path) -> Result<()> {
-        let given = self.read_texts(model, path)?;
+    fn run_texts(&self, model: &Model<'_>, path: &Path, prompt: Option<&str>) -> Result<()> {
+        let given = read_texts(model, path, prompt)?;
         let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
         let longest = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
         let mut session = self.session(model, longest)?;
@@ -294,16 +307,6 @@ impl Run {
             say!("note: {cut} texts are longer than the model reads: their ends were cut");
         }
         Ok(())
-    }
-
-    /// Every line of a file as the model reads it.
-    fn read_texts(&self, model: &Model<'_>, path: &Path) -> Result<Vec<Given>> {
-        ensure!(model.patch_grid().is_none(), "{}", reads(model));
-        let texts = read_lines(path).with_context(|| path.display().to_string())?;
-        ensure!(!texts.is_empty(), "{} has no text", path.display());
-        let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
-        let given = texts.iter().enumerate();
-        given.map(|(index, text)| self.read_one(model, text).with_context(|| at(index))).collect()
     }
 
     /// What is used otherwise than it was asked for.
@@ -446,6 +449,21 @@ fn read_lines(path: &Path) -> Result<Vec<String>> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
     lines(&bytes)
+}
+
+/// Every line of a file as the model reads it, each with the prompt.
+fn read_texts(model: &Model<'_>, path: &Path, prompt: Option<&str>) -> Result<Vec<Given>> {
+    ensure!(model.patch_grid().is_none(), "{}", reads(model));
+    let texts = read_lines(path).with_context(|| path.display().to_string())?;
+    ensure!(!texts.is_empty(), "{} has no text", path.display());
+    let at = |index: usize| format!("{}: line {}", path.display(), index + 1);
+    let given = texts.iter().enumerate();
+    given.map(|(index, text)| read_one(model, text, prompt).with_context(|| at(index))).collect()
+}
+
+/// One text as the model reads it, with its prompt.
+fn read_one(model: &Model<'_>, text: &str, prompt: Option<&str>) -> Result<Given> {
+    read_text(model, &[prompted(model, text, prompt)?])
 }
 
 fn read_text(model: &Model<'_>, texts: &[String]) -> Result<Given> {

@@ -104,6 +104,10 @@ impl Builder<'_> {
             StageActivation::Identity => Ok(x),
             StageActivation::Relu => self.activation(x, Activation::Relu),
             StageActivation::GeluErf => self.activation(x, Activation::GeluErf),
+            StageActivation::GeluErfNormed => {
+                let x = self.activation(x, Activation::GeluErf)?;
+                self.norm(x, POOLED_NORM)
+            }
             StageActivation::GeluTanh => self.activation(x, Activation::GeluTanh),
             StageActivation::Tanh => self.wire("stage", tanh(), &[x]),
         }

@@ -46,7 +46,7 @@ pub(super) const ADDED: &str = "added_tokens.json";
 /// A token that any of these files has as an object.
 pub(super) const TOKEN: &str = "a token in these files";
 pub(super) const IMAGE: &str = "preprocessor_config.json";
-const GENERATION: &str = "generation_config.json";
+pub(super) const GENERATION: &str = "generation_config.json";
 pub(super) const MODULES: &str = "modules.json";
 pub(super) const SENTENCES: &str = "sentence_bert_config.json";
 pub(super) const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
@@ -74,6 +74,12 @@ const fn refused_in(
     Fields { file, fate: Fate::Refused { unless, because }, names }
 }
 
+/// What changes an answer that is generated.
+const fn not_done(names: &'static str, unless: &'static str) -> Fields {
+    let because = "it is not done: take it out if the answers may be without it";
+    refused_in(GENERATION, names, unless, because)
+}
+
 /// The table.
 pub static FIELDS: &[Fields] = &[
     read(
@@ -91,11 +97,10 @@ pub static FIELDS: &[Fields] = &[
          n_embd n_head n_layer n_inner n_positions activation_function prenorm qkv_proj_bias \
          mlp_fc1_bias mlp_fc2_bias \
          image_size patch_size num_channels qkv_bias query_bias key_bias value_bias proj_bias \
-         mlp_ratio use_swiglu_ffn use_gated_mlp use_cls_token layer_scale_init_value \
+         mlp_ratio use_swiglu_ffn use_gated_mlp layer_scale_init_value \
          use_absolute_position_embeddings use_relative_position_bias \
          use_shared_relative_position_bias use_mean_pooling \
-         vision_config text_config projection_dim vision_use_head projection_size \
-         num_mel_bins frequency_stride time_stride max_length \
+         vision_config text_config vision_use_head projection_size \
          head_dim num_key_value_heads rms_norm_eps pack_qkv \
          layer_norm_type \
          num_decoder_layers tie_word_embeddings encoder decoder decoder_layers decoder_attention_heads \
@@ -172,7 +177,8 @@ pub static FIELDS: &[Fields] = &[
          use_flash_attn use_memory_efficient_attention unpad_inputs use_xformers fused_bias_fc \
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
-         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1",
+         pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
+         use_cls_token projection_dim num_mel_bins frequency_stride time_stride max_length",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),
@@ -243,7 +249,29 @@ pub static FIELDS: &[Fields] = &[
          input_data_format return_tensors device disable_grouping _valid_processor_keys auto_map \
          image_seq_length",
     ),
-    irrelevant(GENERATION, "*"),
+    read(
+        GENERATION,
+        "decoder_start_token_id bos_token_id forced_bos_token_id eos_token_id max_new_tokens \
+         max_length suppress_tokens begin_suppress_tokens num_beams length_penalty",
+    ),
+    not_done("no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens", "0"),
+    not_done("repetition_penalty encoder_repetition_penalty", "1.0"),
+    not_done("diversity_penalty", "0.0"),
+    not_done("num_beam_groups", "1"),
+    not_done("do_sample", "false"),
+    not_done(
+        "bad_words_ids force_words_ids forced_decoder_ids sequence_bias guidance_scale \
+         exponential_decay_length_penalty prompt_lookup_num_tokens watermarking_config",
+        "null",
+    ),
+    irrelevant(
+        GENERATION,
+        "_from_model_config transformers_version pad_token_id forced_eos_token_id early_stopping \
+         temperature top_k top_p typical_p min_p epsilon_cutoff eta_cutoff penalty_alpha max_time \
+         num_return_sequences output_scores output_logits output_attentions output_hidden_states \
+         return_dict_in_generate use_cache cache_implementation remove_invalid_values \
+         renormalize_logits low_memory stop_strings return_legacy_cache",
+    ),
     read(MODULES, "path type"),
     irrelevant(MODULES, "idx name"),
     read(SENTENCES, "max_seq_length do_lower_case"),

@@ -1,9 +1,11 @@
 //! How an answer is generated, as `generation_config.json` and, where it says nothing, `config.json` have it.
 
 use super::error::SourceError;
+use super::fields;
 use coda_runtime::format::{GenerationRules, IdList, encode_generation, limits};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// New tokens of an answer where no file says how many (ours).
@@ -49,23 +51,6 @@ impl Ids {
     }
 }
 
-/// Fields that change an answer and are not done, and the value that changes nothing.
-const REFUSED: [(&str, &str); 13] = [
-    ("no_repeat_ngram_size", "0"),
-    ("encoder_no_repeat_ngram_size", "0"),
-    ("min_length", "0"),
-    ("min_new_tokens", "0"),
-    ("repetition_penalty", "1.0"),
-    ("encoder_repetition_penalty", "1.0"),
-    ("bad_words_ids", "[]"),
-    ("do_sample", "false"),
-    ("num_beam_groups", "1"),
-    ("diversity_penalty", "0.0"),
-    ("exponential_decay_length_penalty", "null"),
-    ("forced_decoder_ids", "null"),
-    ("sequence_bias", "null"),
-];
-
 /// What both files say: the first that has a field.
 struct Fields<'f> {
     files: [(&'f Path, &'f Map<String, Value>); 2],
@@ -78,6 +63,7 @@ impl Fields<'_> {
 
     /// Where a field is, and its value.
     fn find(&self, field: &str) -> Option<(usize, &Value)> {
+        debug_assert!(fields::is_read(fields::GENERATION, field), "{field} is in no table");
         let of = |(_, fields): &(&Path, &Map<String, Value>)| {
             fields.get(field).is_some_and(|value| !value.is_null())
         };
@@ -111,18 +97,12 @@ impl Fields<'_> {
 
     /// Refuses what changes the answer and is not done.
     fn check(&self) -> Result<(), SourceError> {
-        for (field, unless) in REFUSED {
-            let Some((index, value)) = self.find(field) else { continue };
-            let nothing: Value = serde_json::from_str(unless).unwrap_or_default();
-            let same =
-                *value == nothing || value.as_f64().is_some() && value.as_f64() == nothing.as_f64();
-            if !same {
-                return Err(SourceError::Setting {
-                    path: self.files[index].0.to_owned(),
-                    field,
-                    found: value.to_string(),
-                    supported: "it is not done: take it out if the answers may be without it",
-                });
+        for (path, fields) in self.files {
+            let refused = fields::refused_field(fields::GENERATION, fields, &BTreeSet::new());
+            if let Some((field, supported)) = refused {
+                let found = fields[field].to_string();
+                let path = path.to_owned();
+                return Err(SourceError::Setting { path, field, found, supported });
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::error::SourceError;
 use super::metadata::TaskMetadata;
-use super::roles::{FIRST_STAGE, HEAD, Roles};
+use super::roles::{FIRST_STAGE, HEAD, POOLED_NORM, Roles};
 use super::tensors::{FloatTensor, TensorFile};
 use coda_runtime::config::{
     Config, Embedding, Head, HeadKind, Named, Pooling, Poolings, Reading, StageActivation, Stages,
@@ -53,6 +53,9 @@ const ORDER: &str = "sop_classifier";
 /// The metadata in which the trainer says which vector its classifier reads.
 const TRAINED: &str = "coda";
 
+/// The norm in `ModernBERT`'s head.
+const NORM: &str = "head.norm.weight";
+
 /// What can be done about a head that cannot be computed.
 const ALONE: &str = "without these tensors the encoder packs alone";
 
@@ -102,7 +105,8 @@ impl Source<'_> {
             self.check_architecture().map_err(refuse)?;
         }
         if trained.is_none() && self.labels_tokens() {
-            return match found.iter().all(|name| name.starts_with("classifier.")) {
+            let alone = found.iter().all(|name| name.starts_with("classifier."));
+            return match alone && !self.has(NORM) {
                 true => self.read_token_head().map(Some),
                 false => Err(refuse(format!("a head of tokens is a classifier alone; {ALONE}"))),
             };
@@ -159,12 +163,13 @@ impl Source<'_> {
         let stems: BTreeSet<&str> = found.iter().map(|name| stem_of(name)).collect();
         let stems: Vec<&str> = stems.into_iter().collect();
         let stage = |name: &str, activation| Some(Stage { name: name.to_owned(), activation });
-        if let Some(norm) = self.unused.iter().find(|name| *name == "head.norm.weight") {
-            return Err(format!("a norm, {norm}, stands in it; {ALONE}"));
-        }
         match stems[..] {
+            ["classifier"] if self.has(NORM) => {
+                self.check_modern()?;
+                Ok((stage("head.dense", StageActivation::GeluErfNormed), "classifier"))
+            }
             ["classifier"] if trained || self.plain => Ok((None, "classifier")),
-            ["classifier"] if !self.plain => match self.pooler()? {
+            ["classifier"] if !self.plain => match self.pooler() {
                 Some(pooler) => Ok((Some(pooler), "classifier")),
                 None => Err(format!("there is no pooler.dense.weight before it; {ALONE}")),
             },
@@ -182,23 +187,38 @@ impl Source<'_> {
         }
     }
 
-    /// The pooler of BERT, or of ALBERT.
-    fn pooler(&self) -> Result<Option<Stage>, String> {
+    /// A tensor that the encoder does not use is there.
+    fn has(&self, name: &str) -> bool {
+        self.unused.iter().any(|unused| unused == name)
+    }
+
+    /// What the fields say of `ModernBERT`'s head is what is computed.
+    fn check_modern(&self) -> Result<(), String> {
+        let field = |name| self.json.get(name).filter(|value| !value.is_null());
+        let other = |name, known: &[&str]| {
+            let value = field(name)?;
+            let is_known = value.as_str().is_some_and(|value| known.contains(&value));
+            (!is_known).then(|| format!("{name} = {value}, supported are {}", known.join(", ")))
+        };
+        let bias = self.has("head.dense.bias");
+        if field("classifier_bias").is_some_and(|value| value.as_bool() != Some(bias)) {
+            let is = if bias { "there" } else { "not there" };
+            return Err(format!("classifier_bias says otherwise: head.dense.bias is {is}"));
+        }
+        let gelu = ["gelu", "gelu_erf", "gelu_python"];
+        let problem = other("classifier_activation", &gelu);
+        problem.or_else(|| other("classifier_pooling", &["cls", "mean"])).map_or(Ok(()), Err)
+    }
+
+    /// The pooler of BERT, or of ALBERT: with tanh, whatever the fields say.
+    fn pooler(&self) -> Option<Stage> {
         let weight = ["pooler.dense.weight", "pooler.weight"];
         let is_pooler = |name: &&String| {
             weight.iter().any(|end| *name == end || name.ends_with(&format!(".{end}")))
         };
-        let Some(name) = self.unused.iter().find(is_pooler) else { return Ok(None) };
-        let field = ["pooler_hidden_act", "pooler_act"]
-            .into_iter()
-            .find_map(|field| Some((field, self.json.get(field)?.as_str()?)));
-        let activation = match field {
-            None => StageActivation::Tanh,
-            Some((field, found)) => StageActivation::from_name(found)
-                .ok_or_else(|| format!("{field} = {found} is not supported"))?,
-        };
+        let name = self.unused.iter().find(is_pooler)?;
         let name = name.trim_end_matches(".weight").to_owned();
-        Ok(Some(Stage { name, activation }))
+        Some(Stage { name, activation: StageActivation::Tanh })
     }
 
     /// A classifier of each token's vector.
@@ -259,9 +279,26 @@ impl Source<'_> {
             let rows = rows.first().copied().unwrap_or(0);
             self.add(&mut found, FIRST_STAGE, &name, [rows, width])?;
             width = rows;
+            if activation.has_norm() {
+                self.add_norm(&mut found)?;
+            }
         }
         self.add(&mut found, HEAD, classifier, [labels, width])?;
         Ok(found)
+    }
+
+    /// The norm of a stage, whose bias may be absent.
+    fn add_norm(&self, found: &mut FoundHead) -> Result<(), SourceError> {
+        let shape = [1, self.config.hidden];
+        let weight = self.file.matrix(NORM, shape)?;
+        let name = "head.norm.bias";
+        let bias = match self.file.contains(name) {
+            true => self.file.matrix(name, shape)?,
+            false => FloatTensor { shape: shape.to_vec(), values: vec![0.0; shape[1]] },
+        };
+        found.tensors.push((POOLED_NORM.weight, NORM.to_owned(), weight));
+        found.tensors.push((POOLED_NORM.bias, name.to_owned(), bias));
+        Ok(())
     }
 
     /// A linear map whose bias may be absent.
@@ -285,6 +322,9 @@ impl Source<'_> {
     fn pooling(&self, reads: usize, staged: bool) -> Poolings {
         if self.normed {
             return Pooling::MeanOfRest.alone().with_norm();
+        }
+        if self.has(NORM) && self.json.get("classifier_pooling").is_some_and(|own| own == "mean") {
+            return Pooling::Mean.alone();
         }
         let first = first_token(self.config).alone();
         let both =

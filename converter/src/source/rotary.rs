@@ -14,19 +14,62 @@ pub(super) struct Angles {
     pub(super) places: Places,
 }
 
-/// How fast pairs turn: pair i of n by `1 / (theta factor)^(i / n)`, and that by a root of the factor.
-#[derive(Clone, Copy, Debug)]
+/// How fast pairs turn: pair i of n by `1 / theta^(i / n)`, scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rates {
     /// The largest wave length is about so many positions.
     pub(super) theta: f64,
-    /// How many times longer texts may be than those of the training (NTK); 1 for as long.
-    pub(super) factor: f64,
+    pub(super) scaling: Scaling,
 }
 
 impl Rates {
     /// Those of the training.
     pub(super) const fn plain(theta: f64) -> Self {
-        Self { theta, factor: 1.0 }
+        Self { theta, scaling: Scaling::None }
+    }
+}
+
+/// What makes pairs turn more slowly, so that texts may be `factor` times longer than those of the training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scaling {
+    /// Nothing.
+    None,
+    /// A base that is longer by the factor, and a root of it (GTE).
+    Ntk { factor: f64 },
+    /// All by the factor.
+    Linear { factor: f64 },
+    /// Wave lengths above `original / low` by the factor, those below `original / high` not at all.
+    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+    /// Pairs from `last` on by the factor, those up to `first` not at all; cosines and sines are multiplied by
+    /// `length` (`YaRN`).
+    Yarn { factor: f64, first: f64, last: f64, length: f64 },
+}
+
+impl Scaling {
+    /// The rate of pair `index`, from what it was in the training.
+    fn applied(self, rate: f32, index: usize) -> f32 {
+        match self {
+            Self::None | Self::Ntk { .. } => rate,
+            Self::Linear { factor } => rate / factor as f32,
+            Self::Llama3 { factor, low, high, original } => {
+                let turns = original as f32 / (TAU / rate);
+                let share = ((turns - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                (1.0 - share) * rate / factor as f32 + share * rate
+            }
+            Self::Yarn { factor, first, last, .. } => {
+                let steps = if first == last { 0.001 } else { last - first };
+                let share = (((index as f64 - first) / steps) as f32).clamp(0.0, 1.0);
+                rate / factor as f32 * share + rate * (1.0 - share)
+            }
+        }
+    }
+
+    /// What cosines and sines are multiplied by.
+    const fn length(self) -> f64 {
+        match self {
+            Self::Yarn { length, .. } => length,
+            _ => 1.0,
+        }
     }
 }
 
@@ -44,9 +87,11 @@ impl Angles {
     /// the models were trained with.
     pub(super) fn table(&self) -> Vec<f32> {
         let half = self.columns / 2;
+        let length = self.rates.scaling.length();
         let row = |angles: &[f32]| {
-            let exact =
-                |curve: fn(f64) -> f64| angles.iter().map(move |x| curve(f64::from(*x)) as f32);
+            let exact = |curve: fn(f64) -> f64| {
+                angles.iter().map(move |x| (curve(f64::from(*x)) * length) as f32)
+            };
             exact(f64::cos).chain(exact(f64::sin)).collect::<Vec<_>>()
         };
         match self.places {
@@ -74,11 +119,12 @@ impl Angles {
 
     /// The rate of each of `count` pairs.
     fn rates(&self, count: usize) -> Vec<f32> {
-        let Rates { theta, factor } = self.rates;
+        let Rates { theta, scaling } = self.rates;
+        let factor = if let Scaling::Ntk { factor } = scaling { factor } else { 1.0 };
         let base = f64::from((theta * factor) as f32);
         let slower = factor.powf(2.0 / self.columns as f64) as f32;
         let power = |i: usize| base.powf(f64::from((i as f64 / count as f64) as f32)) as f32;
-        (0..count).map(|i| 1.0 / power(i) / slower).collect()
+        (0..count).map(|i| scaling.applied(1.0 / power(i) / slower, i)).collect()
     }
 }
 

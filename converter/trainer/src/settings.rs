@@ -2,7 +2,7 @@
 
 use crate::data::Augmentation;
 use crate::loss::LossWeights;
-use crate::model::{Method, Selector, TaskSpec};
+use crate::model::{Method, Selector, TaskSpec, untrained};
 use crate::number::number;
 use crate::ops::SoftTopK;
 use crate::optimizer::AdamW;
@@ -363,14 +363,9 @@ impl Settings {
     }
 
     fn check_base(&self, base: &Base) -> Result<()> {
-        ensure!(
-            !base.config.layer_bias && !base.config.grid_bias,
-            "a base whose layers have a relative bias each, or one over patches, is not trained"
-        );
-        ensure!(
-            !base.config.causal,
-            "a base whose tokens see those before them alone is not trained"
-        );
+        if let Some(why) = untrained(&base.config) {
+            bail!("{}: {why}", base.path.display());
+        }
         let layers = base.config.layers;
         if let Some(layer) = self.routing.dense_layers.iter().find(|layer| **layer >= layers) {
             bail!("--dense-layers names layer {layer}, the base has {layers}");

@@ -34,14 +34,18 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, head: Option<Head>) {
     } else {
         pool(context.config, vector, hidden, head.pooling.plain());
     }
-    for weights in pass.globals.pooled_norm.iter().flatten() {
-        let rows = &mut MatrixMut::new(&mut *vector, d);
-        norm_rows(&context, rows, pass.scratch.tile.floats, *weights);
-    }
+    let floats = &mut *pass.scratch.tile.floats;
+    let mut norm = |vector: &mut [f32], on: bool| {
+        for weights in pass.globals.pooled_norm.iter().flatten().filter(|_| on) {
+            norm_rows(&context, &mut MatrixMut::new(&mut *vector, d), floats, *weights);
+        }
+    };
+    norm(vector, head.pooling.has_norm());
     for stage in pass.globals.stages.iter().flatten() {
         let (next, behind) = rest.parts_mut(stage.map.outputs);
         map_vector(context.kernels, next, vector, &stage.map);
         activate(next, stage.activation);
+        norm(next, stage.activation.has_norm());
         (vector, rest) = (next, behind);
     }
     vector.iter_mut().zip(residual).for_each(|(x, p)| *x += *p);
@@ -98,7 +102,7 @@ fn activate(values: &mut [f32], activation: StageActivation) {
     let function = match activation {
         StageActivation::Identity => return,
         StageActivation::Relu => math::relu,
-        StageActivation::GeluErf => math::gelu_erf,
+        StageActivation::GeluErf | StageActivation::GeluErfNormed => math::gelu_erf,
         StageActivation::GeluTanh => math::gelu_tanh,
         StageActivation::Tanh => math::tanh,
     };

@@ -225,9 +225,10 @@ fn larger_magnitude(x: f32, y: f32) -> f32 {
     f32::from_bits(x.abs().to_bits().max(y.abs().to_bits()))
 }
 
-/// The scale of a row and its inverse; both 0 where the row must become zeros.
+/// The scale of a row and its inverse, which is 0 where the row must become zeros.
 fn scale_of(largest: f32) -> (f32, f32) {
-    scalar::inverse_scale(largest).map_or((0.0, 0.0), |inverse| (largest / 127.0, inverse))
+    let of_zeros = (scalar::scale_of_zeros(largest), 0.0);
+    scalar::inverse_scale(largest).map_or(of_zeros, |inverse| (largest / 127.0, inverse))
 }
 
 /// Adding it rounds to an integer in the low bits, ties to even, as [`math::round_ties_even`] does.

@@ -170,7 +170,8 @@ fn store(
 /// the value times its factor; no factors are ones.
 ///
 /// `out` may be longer than the row; its rest is set to zero. Returns the scale; 0 for a row of
-/// zeros. A row whose largest magnitude is subnormal, infinite or NaN becomes zeros with scale 0.
+/// zeros. A row whose largest magnitude is subnormal becomes zeros with scale 0; one with an infinity
+/// or a NaN becomes zeros with scale NaN, so that all that is made of it is NaN too.
 pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     let factored = |index, x: f32| factors.get(index).map_or(x, |factor| x * factor);
     // Magnitudes order as their bits do, NaN above all.
@@ -181,7 +182,7 @@ pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
     let largest = f32::from_bits(largest);
     let Some(inverse) = inverse_scale(largest) else {
         out.fill(0);
-        return 0.0;
+        return scale_of_zeros(largest);
     };
     for (index, slot) in out.iter_mut().enumerate() {
         let x = row.get(index).map_or(0.0, |x| factored(index, *x));
@@ -194,6 +195,11 @@ pub fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 {
 pub(super) fn inverse_scale(largest: f32) -> Option<f32> {
     let inverse = 127.0 / largest;
     (largest.is_normal() && inverse.is_normal()).then_some(inverse)
+}
+
+/// The scale of what becomes zeros: 0, or NaN if its largest magnitude is infinite or NaN.
+pub(super) fn scale_of_zeros(largest: f32) -> f32 {
+    largest * 0.0
 }
 
 /// Quantises each row of a matrix as an output channel of `Panel8x8`, as [`quantize_row`] does.
@@ -225,7 +231,7 @@ fn pack<'m>(
         let largest = (0..inputs).map(|input| value(input).abs().to_bits()).fold(0, u32::max);
         let largest = f32::from_bits(largest);
         let inverse = inverse_scale(largest);
-        *scale = if inverse.is_some() { largest / 127.0 } else { 0.0 };
+        *scale = if inverse.is_some() { largest / 127.0 } else { scale_of_zeros(largest) };
         for input in 0..blocks * PANEL {
             let block = channel / PANEL * blocks + input / PANEL;
             let place = block * PANEL * PANEL + channel % PANEL * PANEL + input % PANEL;

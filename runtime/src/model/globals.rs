@@ -101,7 +101,8 @@ impl<'a> Globals<'a> {
         if head.is_of_each_token() {
             columns = packages.config.hidden;
         }
-        for slot in self.pooled_norm.iter_mut().filter(|_| head.pooling.has_norm()) {
+        let normed = head.pooling.has_norm() || head.stages.has_norm();
+        for slot in self.pooled_norm.iter_mut().filter(|_| normed) {
             let roles = (Role::PooledNormWeight, Role::PooledNormBias);
             *slot = Some(packages.norm(roles.0, roles.1, GLOBAL_LAYER)?);
         }

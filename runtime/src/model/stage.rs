@@ -28,7 +28,12 @@ impl<'a> Stage<'a> {
         let (Some(activation), Some((weight, bias))) = (stages.get(index), ROLES.get(index)) else {
             return Ok(None);
         };
-        let rows = packages.required(*weight, GLOBAL_LAYER)?.rows;
+        let d = packages.config.hidden;
+        // The norm of a stage is one of d columns.
+        let rows = match activation.has_norm() {
+            true => d,
+            false => packages.required(*weight, GLOBAL_LAYER)?.rows,
+        };
         let map = packages.float_linear(*weight, *bias, Shape { rows, columns })?;
         Ok(Some(Self { map, activation }))
     }

@@ -92,11 +92,35 @@ impl RowCase {
             self.compare("quantize_row").floats(&[scale], &[expected_scale])?;
             self.compare("quantize_row").int8(found, expected)?;
         }
+        self.not_finite(workspace)?;
+        let row = &workspace.operands.lhs[SHIFT..SHIFT + self.length];
+        let found = &mut workspace.operands.rows[SHIFT..SHIFT + padded];
+        let expected = &mut workspace.operands.panels[SHIFT..SHIFT + padded];
         let scale = (table.softmax_int8)(found, row);
         let expected_scale = scalar::softmax_int8(expected, row);
         let [scale, expected_scale] = [scale, expected_scale].map(|own| [own.scale, own.offset]);
         self.compare("softmax_int8").floats(&scale, &expected_scale)?;
         self.compare("softmax_int8").int8(found, expected)
+    }
+
+    /// Rows with one value that is not finite become zeros of scale NaN.
+    fn not_finite(self, workspace: &mut Workspace) -> Result<(), Difference> {
+        let Some(last) = self.length.checked_sub(1) else { return Ok(()) };
+        let row = &mut workspace.found[..self.length];
+        let out = &mut workspace.operands.rows[SHIFT..SHIFT + self.length.next_multiple_of(8)];
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in [0, last / 2, last] {
+                row.fill(0.5);
+                row[place] = bad;
+                for factors in [&[], &workspace.operands.bias[..self.length.min(64)]] {
+                    out.fill(1);
+                    let scale = (self.table.quantize_row)(out, row, factors);
+                    self.compare("quantize_row").floats(&[scale], &[f32::NAN])?;
+                    out.iter().try_for_each(|x| self.compare("quantize_row").int8(&[*x], &[0]))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Some rows together; some columns stand between them.

@@ -91,6 +91,12 @@ impl Operands {
         for values in [&mut self.bias, &mut self.scale, &mut self.row_scales] {
             values.iter_mut().for_each(|x| *x = random.tame());
         }
+        if wild {
+            // A row or channel that held an infinity or a NaN.
+            for scales in [&mut self.scale, &mut self.row_scales] {
+                scales[random.bits() as usize % 16] = f32::NAN;
+            }
+        }
     }
 
     /// int8 rows with zeros up to a multiple of 8 inputs, and anything after them.

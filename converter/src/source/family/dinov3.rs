@@ -6,6 +6,7 @@ use super::entries::LayerNames;
 use super::rope;
 use super::vit::{self, CLASS_TOKEN, ImageNames, REGISTERS};
 use crate::source::error::SourceError;
+use crate::source::rotary::Scaling;
 use coda_runtime::config::{Config, Pooling, Rotary};
 use coda_runtime::format::Role;
 use serde_json::json;
@@ -18,7 +19,12 @@ pub(super) const FAMILY: Family = Family {
     tensors: |checkpoint, entries| {
         vit::tensors(checkpoint, entries, &NAMES)?;
         let otherwise = checkpoint.get("rope_theta")?.unwrap_or(100.0);
-        let rates = rope::rates(checkpoint, None, otherwise)?;
+        let columns = entries.config().rotary.columns;
+        let rates = rope::rates(checkpoint, None, otherwise, columns)?;
+        if rates.scaling != Scaling::None {
+            let supported = "supported are angles that are not scaled";
+            return Err(checkpoint.refuse("rope_parameters", "scaled", supported));
+        }
         if let Some(places) = vit::places(entries.config()) {
             entries.rotary(Role::Rotary, rates, places);
         }

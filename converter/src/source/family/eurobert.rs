@@ -66,6 +66,7 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     entries.global_norm(FINAL_NORM, "norm");
     entries.layers("layers", &LAYER);
     let otherwise = checkpoint.get("rope_theta")?.unwrap_or(10_000.0);
-    rope::table(entries, Role::Rotary, rope::rates(checkpoint, None, otherwise)?);
+    let columns = entries.config().rotary.columns;
+    rope::table(entries, Role::Rotary, rope::rates(checkpoint, None, otherwise, columns)?);
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::entries::{Entries, LayerNames};
 use super::rope;
 use crate::source::error::SourceError;
 use crate::source::roles::{EMBEDDING_NORM, EXPAND, GATE};
-use crate::source::rotary::Rates;
+use crate::source::rotary::{Rates, Scaling};
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::Role;
 use serde_json::Value;
@@ -59,7 +59,7 @@ fn rates(checkpoint: &Checkpoint<'_>) -> Result<Rates, SourceError> {
     let factor = of("factor").and_then(Value::as_f64).filter(|factor| (1.0..=1e6).contains(factor));
     match factor {
         Some(factor) if of("type").is_some_and(|kind| kind == "ntk") && of("mixed_b").is_none() => {
-            Ok(Rates { theta, factor })
+            Ok(Rates { theta, scaling: Scaling::Ntk { factor } })
         }
         _ => {
             let supported = "supported is the type ntk with a factor of at least 1";

@@ -25,6 +25,7 @@ mod prenorm;
 mod refused;
 mod roberta;
 mod rope;
+mod scaling;
 mod siglip;
 mod t5;
 mod text_tower;
@@ -133,7 +134,7 @@ impl Encoder {
         let entries = entries.finish();
         let normed = entries.iter().any(|entry| entry.place.1 == Role::PooledNormWeight);
         let by_attention = entries.iter().any(|entry| entry.place.1 == Role::Probe);
-        check_biases(&checkpoint, &entries, file)?;
+        check_grants(&checkpoint, &entries, file)?;
         Ok(Self {
             entries,
             config,
@@ -178,17 +179,39 @@ fn check_sizes(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), Sourc
     }
 }
 
-/// A file that has biases of queries, which its configuration denies, is of another model.
-fn check_biases(
+/// Fields that say whether a file has tensors that it may lack: true, or above zero, for some of them.
+static GRANTS: [(&str, &[Role]); 11] = [
+    ("qkv_bias", &[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
+    ("qkv_proj_bias", &[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
+    ("query_bias", &[Role::QueryBias]),
+    ("key_bias", &[Role::KeyBias]),
+    ("value_bias", &[Role::ValueBias]),
+    ("proj_bias", &[Role::AttentionOutputBias]),
+    ("attention_bias", &[Role::QueryBias, Role::AttentionOutputBias]),
+    ("mlp_bias", &[Role::FeedForwardInBias, Role::FeedForwardOutBias]),
+    ("mlp_fc1_bias", &[Role::FeedForwardInBias]),
+    ("mlp_fc2_bias", &[Role::FeedForwardOutBias]),
+    ("layer_scale_init_value", &[Role::AttentionScale, Role::FeedForwardScale]),
+];
+
+/// A file that has what its configuration denies, or lacks what it grants, is of another model.
+fn check_grants(
     checkpoint: &Checkpoint<'_>,
     entries: &[Entry],
     file: Option<&TensorFile>,
 ) -> Result<(), SourceError> {
-    let is_there = |entry: &Entry| {
-        entry.place.1 == Role::QueryBias && file.is_some_and(|file| file.contains(&entry.name))
-    };
-    if checkpoint.get("qkv_bias")? == Some(false) && entries.iter().any(is_there) {
-        return Err(checkpoint.refuse("qkv_bias", false, "model.safetensors has such biases"));
+    let Some(file) = file else { return Ok(()) };
+    for (field, roles) in GRANTS {
+        let Some(value) = checkpoint.get::<Value>(field)? else { continue };
+        let mut own = entries.iter().filter(|entry| roles.contains(&entry.place.1));
+        let granted = value.as_bool().or(value.as_f64().map(|number| number > 0.0));
+        let supported = match (granted, own.any(|entry| file.contains(&entry.name))) {
+            (Some(false), true) => "model.safetensors has such tensors",
+            (Some(true), false) => "model.safetensors has no such tensors",
+            (Some(_), _) => continue,
+            (None, _) => "supported are true and false, or a number",
+        };
+        return Err(checkpoint.refuse(field, value, supported));
     }
     Ok(())
 }

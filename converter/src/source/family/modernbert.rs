@@ -44,8 +44,8 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
     };
     let config = rope::turned(checkpoint, checkpoint.encoder(embedding, &bert::SIZES)?)?;
     let local = local(checkpoint)?;
-    let [global, near] = rates(checkpoint)?;
-    let own_of_local = local.distance > 0 && global.theta != near.theta;
+    let [global, near] = rates(checkpoint, config.rotary.columns)?;
+    let own_of_local = local.distance > 0 && global != near;
     Ok(Config {
         norm_eps: checkpoint.get("norm_eps")?.unwrap_or(1e-5_f64) as f32,
         placement: NormPlacement::Pre,
@@ -60,11 +60,11 @@ fn config(checkpoint: &Checkpoint<'_>) -> Result<Config, SourceError> {
 }
 
 /// How fast pairs turn where layers attend to all, and locally.
-fn rates(checkpoint: &Checkpoint<'_>) -> Result<[Rates; 2], SourceError> {
+fn rates(checkpoint: &Checkpoint<'_>, columns: usize) -> Result<[Rates; 2], SourceError> {
     let otherwise = checkpoint.get("global_rope_theta")?.unwrap_or(160_000.0);
-    let global = rope::rates(checkpoint, Some("full_attention"), otherwise)?;
+    let global = rope::rates(checkpoint, Some("full_attention"), otherwise, columns)?;
     let otherwise = checkpoint.get("local_rope_theta")?.unwrap_or(10_000.0);
-    Ok([global, rope::rates(checkpoint, Some("sliding_attention"), otherwise)?])
+    Ok([global, rope::rates(checkpoint, Some("sliding_attention"), otherwise, columns)?])
 }
 
 /// Half the window, which both its ends belong to.
@@ -110,7 +110,7 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     entries.global_norm(EMBEDDING_NORM, "embeddings.norm");
     entries.global_norm(FINAL_NORM, "final_norm");
     entries.layers("layers", &LAYER);
-    let [global, near] = rates(checkpoint)?;
+    let [global, near] = rates(checkpoint, config.rotary.columns)?;
     rope::table(entries, Role::Rotary, global);
     if config.rotary.own_of_local {
         rope::table(entries, Role::LocalRotary, near);

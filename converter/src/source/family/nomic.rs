@@ -106,6 +106,7 @@ fn tensors(checkpoint: &Checkpoint<'_>, entries: &mut Entries<'_>) -> Result<(),
     entries.global_norm(EMBEDDING_NORM, "emb_ln");
     entries.layers("encoder.layers", &LAYER);
     let otherwise = checkpoint.get("rope_theta")?.unwrap_or(1000.0);
-    rope::table(entries, Role::Rotary, rope::rates(checkpoint, None, otherwise)?);
+    let columns = entries.config().rotary.columns;
+    rope::table(entries, Role::Rotary, rope::rates(checkpoint, None, otherwise, columns)?);
     Ok(())
 }

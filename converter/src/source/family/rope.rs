@@ -3,6 +3,7 @@
 use super::bert;
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
+use super::scaling::scaling;
 use crate::source::error::SourceError;
 use crate::source::rotary::{Places, Rates};
 use coda_runtime::config::{Config, Embedding, Rotary};
@@ -29,23 +30,29 @@ pub(super) fn table(entries: &mut Entries<'_>, role: Role, rates: Rates) {
     entries.rotary(role, rates, Places::Line(entries.config().rotary.positions));
 }
 
-/// How fast pairs turn, by the base of the wave lengths: that of `rope_parameters`, or of its `part`, else `otherwise`.
+/// How fast the pairs of `columns` columns turn: by the base of the wave lengths, that of `rope_parameters`, or
+/// of its `part`, else `otherwise`, and by what they say of longer texts.
 pub(super) fn rates(
     checkpoint: &Checkpoint<'_>,
     part: Option<&str>,
     otherwise: f64,
+    columns: usize,
 ) -> Result<Rates, SourceError> {
-    for field in ["rope_scaling", "rope_parameters"] {
-        let whole = checkpoint.get::<Value>(field)?.unwrap_or_default();
-        let own = part.and_then(|part| whole.get(part)).unwrap_or(&whole);
-        check_plain(checkpoint, field, own)?;
-    }
+    let theta = theta(checkpoint, part, otherwise)?;
+    Ok(Rates { theta, scaling: scaling(checkpoint, part, columns, theta)? })
+}
+
+fn theta(
+    checkpoint: &Checkpoint<'_>,
+    part: Option<&str>,
+    otherwise: f64,
+) -> Result<f64, SourceError> {
     let whole = checkpoint.get::<Value>("rope_parameters")?.unwrap_or_default();
     let own = part.map_or(Some(&whole), |part| whole.get(part));
     match own.and_then(|own| own.get("rope_theta")).filter(|found| !found.is_null()) {
-        None => checked(checkpoint, "rope_theta", otherwise).map(Rates::plain),
+        None => checked(checkpoint, "rope_theta", otherwise),
         Some(found) => match found.as_f64() {
-            Some(theta) => checked(checkpoint, "rope_parameters", theta).map(Rates::plain),
+            Some(theta) => checked(checkpoint, "rope_parameters", theta),
             None => Err(checkpoint.refuse("rope_parameters", found, THETA)),
         },
     }
@@ -61,23 +68,6 @@ pub(super) fn checked(
 ) -> Result<f64, SourceError> {
     let sensible = (1.0..=1e30).contains(&theta);
     if sensible { Ok(theta) } else { Err(checkpoint.refuse(field, theta, THETA)) }
-}
-
-/// Angles grow evenly with the position, and all columns are turned.
-fn check_plain(
-    checkpoint: &Checkpoint<'_>,
-    field: &'static str,
-    own: &Value,
-) -> Result<(), SourceError> {
-    let kinds = ["rope_type", "type"].into_iter().filter_map(|name| own.get(name));
-    let scaled = kinds.filter(|kind| !kind.is_null()).any(|kind| kind != "default");
-    let share = own.get("partial_rotary_factor").and_then(Value::as_f64).unwrap_or(1.0);
-    if scaled || share != 1.0 {
-        let supported =
-            "supported are angles that are not scaled, of all columns: the type default";
-        return Err(checkpoint.refuse(field, own, supported));
-    }
-    Ok(())
 }
 
 /// A gated BERT with rotary positions; `token_types` if its fields do not say how many.

@@ -38,6 +38,28 @@ pub struct Model {
     frozen: BTreeMap<Place, FrozenMap>,
 }
 
+/// Why an encoder is not trained, and what can be done; `None` if it is.
+#[must_use]
+pub fn untrained(config: &Config) -> Option<&'static str> {
+    let plain = config.rotary == Rotary::default() && config.local == LocalAttention::default();
+    if !plain || config.bare_first_layer {
+        return Some(
+            "the trainer does not compute rotary positions and local attention (rope_parameters, \
+             local_attention): take a base with positions of its own, such as bert, roberta or dinov2",
+        );
+    }
+    if config.layer_bias || config.grid_bias {
+        return Some(
+            "the trainer does not compute a relative bias of each layer or over patches \
+             (use_relative_position_bias, umt5): take a base such as vit, deit, dinov2 or t5",
+        );
+    }
+    config.causal.then_some(
+        "the trainer does not compute causal attention (the text tower of CLIP): take a base whose \
+         tokens see all others, such as bert or the text tower of SigLIP",
+    )
+}
+
 /// The maps of a frozen layer.
 const MAPS: [Affine; 6] = [QUERY, KEY, VALUE, OUTPUT, FEED_FORWARD_IN, FEED_FORWARD_OUT];
 
@@ -53,9 +75,8 @@ impl Model {
         is_trained: impl Fn(Place) -> bool,
         dtype: DType,
     ) -> Result<Self> {
-        let plain = config.rotary == Rotary::default() && config.local == LocalAttention::default();
-        if !plain || config.bare_first_layer {
-            candle_core::bail!("the trainer does not compute rotary positions and local attention");
+        if let Some(why) = untrained(&config) {
+            candle_core::bail!("{why}");
         }
         let mut model = Self {
             config,

@@ -66,6 +66,11 @@ impl<'k> HeadKeys<'k> {
         (kernels.pack_rows)(packed.keys, packed.key_scales, keys.keys.column_range(first, width));
         (kernels.pack_columns)(packed.values, packed.value_scales, values);
         add_rows(packed.value_sums, values);
+        // Softmax gives no weight to a score that is NaN: of such a key the values must be.
+        let squares = (kernels.dot)(packed.key_scales, packed.key_scales);
+        if let Some(scale) = packed.value_scales.first_mut().filter(|_| squares.is_nan()) {
+            *scale = squares;
+        }
         let panels =
             |values, scales, outputs, inputs| PanelsInt8 { values, scales, outputs, inputs };
         Self {

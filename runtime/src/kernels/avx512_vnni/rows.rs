@@ -3,7 +3,7 @@
 use super::registers::{WIDE, first_lanes, load, polynomial};
 use crate::kernels::portable::{self, Block, ROUNDER};
 pub(super) use crate::kernels::portable::{add_f16, add_int8, dot, softmax};
-use crate::kernels::scalar::inverse_scale;
+use crate::kernels::scalar::{inverse_scale, scale_of_zeros};
 use crate::kernels::{NormWeights, PANEL, WEIGHT_STEPS, WeightScale, fold, math};
 use crate::tensor::{Matrix, MatrixMut};
 use core::arch::x86_64::{
@@ -11,7 +11,7 @@ use core::arch::x86_64::{
     _mm256_mask_add_ps, _mm256_maskz_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
     _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
     _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_div_ps,
-    _mm512_fpclass_ps_mask, _mm512_mask_max_ps, _mm512_mask_storeu_ps, _mm512_maskz_div_ps,
+    _mm512_fpclass_ps_mask, _mm512_mask_div_ps, _mm512_mask_max_ps, _mm512_mask_storeu_ps,
     _mm512_maskz_mov_epi32, _mm512_maskz_mov_ps, _mm512_maskz_set1_epi32, _mm512_max_epu32,
     _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutex2var_epi32,
     _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_reduce_max_ps, _mm512_set1_epi32,
@@ -83,7 +83,7 @@ pub(super) fn quantize_row(out: &mut [i8], row: &[f32], factors: &[f32]) -> f32 
     let largest = largest_magnitude(row, factors);
     let Some(inverse) = inverse_scale(largest) else {
         out.fill(0);
-        return 0.0;
+        return scale_of_zeros(largest);
     };
     let inverse = _mm512_set1_ps(inverse);
     let (slots, padding) = out.split_at_mut(row.len().min(out.len()));
@@ -373,7 +373,8 @@ fn largest_of_each(rows: [__m512i; PANEL]) -> __m512i {
     _mm512_max_epu32(pairs, _mm512_shuffle_epi32::<0b10_11_00_01>(pairs))
 }
 
-/// Scales and their inverses by the largest magnitudes; both 0 where [`inverse_scale`] gives none.
+/// Scales and their inverses by the largest magnitudes; as [`scale_of_zeros`] and 0 where
+/// [`inverse_scale`] gives none.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
 fn scales_of(largest: __m512i) -> ([f32; WIDE], [f32; WIDE]) {
@@ -383,7 +384,8 @@ fn scales_of(largest: __m512i) -> ([f32; WIDE], [f32; WIDE]) {
     let inverse = _mm512_div_ps(all, largest);
     let bad = _mm512_fpclass_ps_mask::<NOT_NORMAL>(largest);
     let good = !(bad | _mm512_fpclass_ps_mask::<NOT_NORMAL>(inverse));
-    let scale = _mm512_maskz_div_ps(good, largest, all);
+    let of_zeros = _mm512_mul_ps(largest, _mm512_setzero_ps());
+    let scale = _mm512_mask_div_ps(of_zeros, good, largest, all);
     (bytemuck::must_cast(scale), bytemuck::must_cast(_mm512_maskz_mov_ps(good, inverse)))
 }
 

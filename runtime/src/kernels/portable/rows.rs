@@ -87,12 +87,13 @@ fn largest_magnitude(values: impl Iterator<Item = f32>) -> f32 {
     f32::from_bits(largest)
 }
 
-/// The scale of values of a largest magnitude, and what they are multiplied with: zeros for none.
+/// The scale of values of a largest magnitude, and what they are multiplied with: 0 where they become
+/// zeros.
 #[inline(always)]
 fn scale_and_inverse(largest: f32) -> (f32, f32) {
     match scalar::inverse_scale(largest) {
         Some(inverse) => (largest / 127.0, inverse),
-        None => (0.0, 0.0),
+        None => (scalar::scale_of_zeros(largest), 0.0),
     }
 }
 
