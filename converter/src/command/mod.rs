@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Cpu(cpu::Cpu),
     Keygen(sign::Keygen),
     Sign(sign::Sign),
+    SignKeys(sign::SignKeys),
     VerifySignature(sign::VerifySignature),
 }
 
@@ -56,6 +57,7 @@ impl Command {
             Self::Cpu(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),
             Self::Sign(command) => command.run().map(|()| true),
+            Self::SignKeys(command) => command.run().map(|()| true),
             Self::VerifySignature(command) => command.run(),
         }
     }

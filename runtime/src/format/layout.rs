@@ -205,6 +205,30 @@ pub mod text {
     pub const PROMPTS: usize = 8;
 }
 
+/// Byte ranges of the self-test section.
+#[cfg(feature = "self-test")]
+pub mod self_test {
+    use super::Range;
+    /// Number of cases.
+    pub const COUNT: Range<usize> = 0..4;
+    /// What the inputs are: [`TOKENS`] or [`PIXELS`].
+    pub const INPUT: Range<usize> = 4..8;
+    /// Token ids.
+    pub const TOKENS: u32 = 1;
+    /// Bytes of images.
+    pub const PIXELS: u32 = 2;
+    /// Where the first case begins.
+    pub const CASES: usize = 8;
+    /// Of a case: ids, or bytes of an image.
+    pub const INPUTS: Range<usize> = 0..4;
+    /// Of a case: k, 0 for the task's own budget.
+    pub const SELECTED: Range<usize> = 4..8;
+    /// Of a case: values of the answer.
+    pub const VALUES: Range<usize> = 8..12;
+    /// Bytes of a case before its input.
+    pub const CASE_BYTES: usize = 12;
+}
+
 /// Byte ranges of the image section.
 pub mod image {
     use super::Range;
@@ -285,6 +309,9 @@ pub enum SectionKind {
     Provenance = 9,
     /// [`text`].
     Text = 10,
+    /// [`self_test`]. Skippable.
+    #[cfg(feature = "self-test")]
+    SelfTest = 15,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -310,6 +337,8 @@ impl SectionKind {
             8 => Self::Vocabulary,
             9 => Self::Provenance,
             10 => Self::Text,
+            #[cfg(feature = "self-test")]
+            15 => Self::SelfTest,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -332,6 +361,8 @@ impl SectionKind {
             Self::Vocabulary => "vocabulary",
             Self::Provenance => "provenance",
             Self::Text => "text",
+            #[cfg(feature = "self-test")]
+            Self::SelfTest => "self-test",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -349,6 +380,8 @@ impl SectionKind {
             Self::Head | Self::Labels | Self::Image | Self::Tensors | Self::Data => {
                 !matches!(kind, PackageKind::Bundle)
             }
+            #[cfg(feature = "self-test")]
+            Self::SelfTest => !matches!(kind, PackageKind::Bundle),
             Self::Provenance => true,
         }
     }
@@ -496,6 +529,9 @@ pub mod limits {
     pub const PINNED: usize = 1 << 10;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
+    /// Most cases of a self-test.
+    #[cfg(feature = "self-test")]
+    pub const SELF_TEST_CASES: usize = 64;
 }
 
 #[cfg(test)]

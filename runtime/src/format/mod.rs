@@ -4,6 +4,8 @@ mod codec;
 mod error;
 mod layout;
 mod role;
+#[cfg(feature = "self-test")]
+mod self_test;
 mod strings;
 mod text_rules;
 
@@ -16,7 +18,11 @@ pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
     Version, config, head, header, image, layer, limits, section, task, tensor, text,
 };
+#[cfg(feature = "self-test")]
+pub use layout::self_test as self_test_layout;
 pub use role::Role;
+#[cfg(feature = "self-test")]
+pub use self_test::{CaseInput, SelfTest, SelfTestCase, encode_self_test};
 pub use strings::{StringList, string_list_bytes};
 pub use text_rules::{TextRules, encode_text};
 
@@ -131,6 +137,8 @@ struct Sections<'a> {
     pinned: &'a [u8],
     provenance: &'a str,
     text: &'a [u8],
+    #[cfg(feature = "self-test")]
+    self_test: &'a [u8],
     tensors: &'a [u8],
     data: &'a [u8],
     data_offset: usize,
@@ -324,6 +332,11 @@ impl<'a> Package<'a> {
                 sections.text = body;
             }
             SectionKind::Text => {}
+            #[cfg(feature = "self-test")]
+            SectionKind::SelfTest => {
+                SelfTest::parse(body)?;
+                sections.self_test = body;
+            }
             SectionKind::Layers => sections.layers = check_layers(body)?,
             SectionKind::Pinned => sections.pinned = check_pinned(body)?,
             SectionKind::Tensors if !body.len().is_multiple_of(tensor::ENTRY_BYTES) => {
@@ -471,6 +484,13 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn text(&self) -> TextRules<'a> {
         TextRules::parse(self.sections.text).unwrap_or_default()
+    }
+
+    /// Inputs and their answers, if the package carries them: [`self_test`](crate::self_test) runs them.
+    #[cfg(feature = "self-test")]
+    #[must_use]
+    pub fn self_test(&self) -> Option<SelfTest<'a>> {
+        SelfTest::parse(self.sections.self_test).ok()
     }
 
     /// Where the weights come from; empty if not said.

@@ -3,7 +3,7 @@
 use super::{Files, answers};
 use anyhow::{Context, Result};
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
-use coda_converter::sign::sign;
+use coda_converter::sign::{Stamp, sign};
 use coda_converter::smooth::smooth;
 use coda_converter::source::{FloatTensor, Task};
 use coda_runtime::config::HeadKind;
@@ -51,12 +51,12 @@ pub(super) fn files() -> Result<Files> {
         ("key.bin", key.verifying_key().to_bytes().to_vec()),
         ("images.bin", images.concat()),
         ("garments.bin", logits(&garments)?),
-        ("garments-1.signed", sign(&garments, &key, 1)?),
-        ("garments-3.signed", sign(&garments, &key, 3)?),
+        ("garments-1.signed", sign(&garments, &[&key], Stamp::of(1))?),
+        ("garments-3.signed", sign(&garments, &[&key], Stamp::of(3))?),
         ("kinds.bin", logits(&kinds)?),
-        ("kinds-1.signed", sign(&kinds, &key, 1)?),
-        ("kinds-2.signed", sign(&kinds, &key, 2)?),
-        ("kinds-foreign.signed", sign(&kinds, &foreign, 9)?),
+        ("kinds-1.signed", sign(&kinds, &[&key], Stamp::of(1))?),
+        ("kinds-2.signed", sign(&kinds, &[&key], Stamp::of(2))?),
+        ("kinds-foreign.signed", sign(&kinds, &[&foreign], Stamp::of(9))?),
         ("kinds.coda", kinds.to_vec()),
     ];
     Ok(files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec())
