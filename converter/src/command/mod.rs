@@ -11,6 +11,7 @@ mod pack;
 mod plan;
 mod report;
 mod run;
+mod self_test;
 mod shared;
 mod sign;
 mod table;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Report(report::ReportCommand),
     Bench(bench::Bench),
     Cpu(cpu::Cpu),
+    SelfTest(self_test::SelfTestCommand),
     Keygen(sign::Keygen),
     Sign(sign::Sign),
     SignKeys(sign::SignKeys),
@@ -55,6 +57,7 @@ impl Command {
             Self::Report(command) => command.run().map(|()| true),
             Self::Bench(command) => command.run().map(|()| true),
             Self::Cpu(command) => command.run().map(|()| true),
+            Self::SelfTest(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),
             Self::Sign(command) => command.run().map(|()| true),
             Self::SignKeys(command) => command.run().map(|()| true),

@@ -11,7 +11,7 @@ use coda_converter::sign::{
 use coda_converter::{say, warn};
 use coda_runtime::format::Package;
 use coda_runtime::signature::{
-    Keys, Scope, Signed, SignatureError, SignedKind, Trust, envelope, key_id,
+    Keys, Scope, SignatureError, Signed, SignedKind, Trust, envelope, key_id,
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::path::{Path, PathBuf};
@@ -188,7 +188,7 @@ impl VerifySignature {
         let bytes = read_signed(&self.signed)?;
         let trust = Trust::of(keys, self.scope(kind_of(&bytes)));
         match trust.open(&bytes) {
-            Ok(signed) => self.accepted(&signed, trust.scope().kind),
+            Ok(signed) => self.accepted(&signed, &trust),
             Err(error) => Ok(refused(&self.signed, error)),
         }
     }
@@ -198,8 +198,8 @@ impl VerifySignature {
         Scope { kind, product, component, base: None, minimum }
     }
 
-    fn accepted(&self, signed: &Signed<'_>, kind: SignedKind) -> Result<bool> {
-        let name = self.signed.display();
+    fn accepted(&self, signed: &Signed<'_>, trust: &Trust) -> Result<bool> {
+        let (name, kind) = (self.signed.display(), trust.scope().kind);
         match kind {
             SignedKind::KeyList => {
                 let keys = Keys::parse(signed.package())?;
@@ -214,7 +214,9 @@ impl VerifySignature {
             write_whole(path, signed.package())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        say!("{name}: a {} of release {}, signed", kind.name(), signed.release());
+        let signer = trust.keys().public_keys().get(signed.manifest().signer());
+        let signer = signer.map(|key| hex(&key_id(key))).unwrap_or_default();
+        say!("{name}: a {} of release {}, signed with key {signer}", kind.name(), signed.release());
         Ok(true)
     }
 }

@@ -2,11 +2,13 @@
 //! cannot drift from the reader; every package is parsed before it is handed out.
 
 mod note;
+mod self_test;
 mod storage;
 mod writer;
 
 pub use crate::bytes::PackageBytes;
 pub use note::{ids_only, provenance, similarity};
+pub use self_test::with_self_test;
 pub use storage::WeightType;
 pub use writer::{PackError, TensorReport, content_id, seal};
 

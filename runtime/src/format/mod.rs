@@ -14,12 +14,12 @@ pub use codec::{
     encode_head, encode_image, encode_layer, encode_task,
 };
 pub use error::FormatError;
+#[cfg(feature = "self-test")]
+pub use layout::self_test as self_test_layout;
 pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
     Version, config, head, header, image, layer, limits, section, task, tensor, text,
 };
-#[cfg(feature = "self-test")]
-pub use layout::self_test as self_test_layout;
 pub use role::Role;
 #[cfg(feature = "self-test")]
 pub use self_test::{CaseInput, SelfTest, SelfTestCase, encode_self_test};

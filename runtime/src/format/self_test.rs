@@ -63,8 +63,7 @@ impl<'a> SelfTest<'a> {
     /// The case at the start of `bytes`, and what is behind it.
     fn case(&self, bytes: &'a [u8]) -> Option<(SelfTestCase<'a>, &'a [u8])> {
         let (head, rest) = bytes.split_at_checked(self_test::CASE_BYTES)?;
-        let (inputs, values) =
-            (size_at(head, self_test::INPUTS), size_at(head, self_test::VALUES));
+        let (inputs, values) = (size_at(head, self_test::INPUTS), size_at(head, self_test::VALUES));
         if inputs == 0 || values == 0 {
             return None;
         }

@@ -67,10 +67,7 @@ impl core::error::Error for SelfTestError {}
 ///
 /// # Errors
 /// [`SelfTestError`] for the first case that does not run or answers otherwise.
-pub fn run(
-    executor: &mut Executor<'_, '_>,
-    test: &SelfTest<'_>,
-) -> Result<usize, SelfTestError> {
+pub fn run(executor: &mut Executor<'_, '_>, test: &SelfTest<'_>) -> Result<usize, SelfTestError> {
     let mut count = 0;
     for (case, own) in test.cases().enumerate() {
         let input = match own.input {

@@ -164,7 +164,11 @@ impl SignatureError {
     fn fmt_scope(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AnotherKind { expected, found: 0 } => {
-                write!(f, "the envelope does not say what it is for, a {} is taken", expected.name())
+                write!(
+                    f,
+                    "the envelope does not say what it is for, a {} is taken",
+                    expected.name()
+                )
             }
             Self::AnotherKind { expected, found } => {
                 write!(f, "the envelope is of kind {found}, a {} is taken", expected.name())

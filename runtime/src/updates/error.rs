@@ -38,7 +38,10 @@ impl<E: fmt::Debug> fmt::Display for UpdateError<E> {
             Self::Signature(error) => error.fmt(f),
             Self::Slot(error) => error.fmt(f),
             Self::Exhausted { erases } => {
-                write!(f, "{erases} updates of this key were begun since the start: no more until the next")
+                write!(
+                    f,
+                    "{erases} updates of this key were begun since the start: no more until the next"
+                )
             }
         }
     }
