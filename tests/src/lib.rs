@@ -4,6 +4,7 @@ pub mod bundled;
 pub mod head64;
 pub mod hostile;
 pub mod modules;
+pub mod mutants;
 pub mod nor;
 pub mod source;
 pub mod tiny;

@@ -9,7 +9,7 @@ mod probe;
 mod stage;
 mod view;
 
-pub use cost::Macs;
+pub use cost::{EXPONENTIAL_MACS, Macs};
 pub use error::ModelError;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
