@@ -11,8 +11,8 @@ use coda_runtime::slots::{Slot, SlotError, Slots};
 use coda_runtime::updates::{Incoming, Installed, Trial, UpdateError, Updates};
 use core::ffi::{c_char, c_void};
 use core::fmt;
+use core::mem::offset_of;
 use core::ops::Range;
-use core::ptr::addr_of_mut;
 
 /// Whom a device trusts with what. All of it is stated: nothing has a default.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +87,11 @@ struct Door {
     installed: heapless::Vec<Installed, 2>,
     phase: Phase,
     updates: Updates<Flash>,
+}
+
+/// Where a field of a door is.
+const fn field<T>(door: *mut Door, offset: usize) -> *mut T {
+    door.wrapping_byte_add(offset).cast()
 }
 
 /// A failure with its status: plain, or kept for `coda_updates_error`.
@@ -241,7 +246,9 @@ fn on(memory: *mut c_void, call: impl FnOnce(*mut Door) -> Result<(), Failed>) -
         Err(Failed::Plain(status)) => status,
         Err(Failed::Update(error)) => {
             // SAFETY: the word says that a door is here; nothing borrows this field.
-            unsafe { addr_of_mut!((*door).error).write(error) };
+            unsafe {
+                field::<UpdateError<FlashFailure>>(door, offset_of!(Door, error)).write(error);
+            };
             of_update(&error)
         }
     }
@@ -251,13 +258,13 @@ fn on(memory: *mut c_void, call: impl FnOnce(*mut Door) -> Result<(), Failed>) -
 fn phase<'a>(door: *mut Door) -> &'a mut Phase {
     // SAFETY: `on` has seen that a door is here; one call at a time uses it by the contract, and what the
     // phase borrows is another field.
-    unsafe { &mut *addr_of_mut!((*door).phase) }
+    unsafe { &mut *field(door, offset_of!(Door, phase)) }
 }
 
 /// The slots found by the last `coda_updates_find`.
 fn found<'a>(door: *mut Door) -> &'a mut heapless::Vec<Installed, 2> {
     // SAFETY: as in `phase`.
-    unsafe { &mut *addr_of_mut!((*door).installed) }
+    unsafe { &mut *field(door, offset_of!(Door, installed)) }
 }
 
 /// The updates, dropped first what may borrow them.
@@ -265,7 +272,7 @@ fn idle(door: *mut Door) -> &'static mut Updates<Flash> {
     *phase(door) = Phase::Idle;
     // SAFETY: as in `phase`; nothing borrows this field now. The borrow lasts as long as the memory, which is
     // not moved by the contract; the next call of this function ends it before it makes another.
-    unsafe { &mut *addr_of_mut!((*door).updates) }
+    unsafe { &mut *field(door, offset_of!(Door, updates)) }
 }
 
 fn fill_installed(
@@ -398,7 +405,8 @@ pub unsafe extern "C" fn coda_updates_error(
 ) -> Status {
     on(memory, |door| {
         // SAFETY: as in `phase`; it is only read.
-        let error = unsafe { addr_of_mut!((*door).error).read() };
+        let error =
+            unsafe { field::<UpdateError<FlashFailure>>(door, offset_of!(Door, error)).read() };
         Ok(put_sentence(format_args!("{}", Shown(error)), text, bytes, needed)?)
     })
 }

@@ -500,10 +500,12 @@ impl Encoding {
     /// Bytes of a whole tensor, scales included; `None` as of [`value_bytes`](Self::value_bytes).
     #[must_use]
     pub const fn bytes(self, rows: usize, columns: usize) -> Option<usize> {
-        match (self.value_bytes(rows, columns), self.scales(rows)) {
+        // No scale is counted of more rows than there may be: 32 bits would not hold it.
+        let Some(values) = self.value_bytes(rows, columns) else { return None };
+        match self.scales(rows) {
+            0 => Some(values),
             // The values end below half of the addresses, and 2^24 scales take 2^26 bytes.
-            (Some(values), scales @ 1..) => Some(values.next_multiple_of(ALIGNMENT) + scales * 4),
-            (values, _) => values,
+            scales => Some(values.next_multiple_of(ALIGNMENT) + scales * 4),
         }
     }
 }
