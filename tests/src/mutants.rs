@@ -62,6 +62,7 @@ fn word(bytes: &[u8], at: Range<usize>) -> usize {
 }
 
 /// Every field of a right package, in bytes from its start; those of the parts of a bundle too.
+#[must_use]
 pub fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut fields = vec![header::MAJOR, header::MINOR, header::KIND, header::SECTIONS];
     fields.extend([header::CONTENT_ID, header::BASE_ID].iter().map(|at| at.start..at.start + 4));
@@ -104,7 +105,7 @@ fn of_section(kind: Option<SectionKind>, body: &[u8]) -> Vec<Range<usize>> {
 
 /// Makes the mutant of a choice; `false` if there is none.
 pub fn mutate(bytes: &mut [u8], choice: Choice) -> bool {
-    let places = if choice.field % 8 == 0 { floats(bytes) } else { fields(bytes) };
+    let places = if choice.field.is_multiple_of(8) { floats(bytes) } else { fields(bytes) };
     let Some(at) = places.get((choice.field >> 3) as usize % places.len().max(1)) else {
         return false;
     };
@@ -151,6 +152,7 @@ pub enum Fate {
 ///
 /// # Panics
 /// Two tables answer otherwise.
+#[must_use]
 pub fn exercise(bytes: &[u8]) -> Fate {
     let Ok(package) = Package::parse(bytes) else { return Fate::Refused };
     let model = match package.kind() {

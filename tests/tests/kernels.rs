@@ -1,8 +1,6 @@
 //! Every kernel table gives the bits of the scalar one: the conformance suite on more values and shapes
 //! than it takes to other machines, and what its memory has no room for.
 
-#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
 use coda_conformance::problem::Product;
 use coda_conformance::{Workspace, check_kernels};
 use coda_converter::pack::WeightType;

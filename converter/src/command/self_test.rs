@@ -81,7 +81,13 @@ impl SelfTestCommand {
 
     /// The bits of each answer.
     fn answers(&self, model: &Model<'_>, inputs: &[SampleInput]) -> Result<Vec<Vec<u32>>> {
-        let longest = inputs.iter().map(|input| input.tokens(model)).max().unwrap_or(1);
+        let tokens = || inputs.iter().map(|input| input.tokens(model));
+        let (shortest, longest) = (tokens().min().unwrap_or(1), tokens().max().unwrap_or(1));
+        ensure!(
+            self.selected as usize <= shortest,
+            "--selected {} must be between 1 and the {shortest} tokens of the input",
+            self.selected
+        );
         let mut session = Session::new(model, Capacity::any_budget(longest))?;
         let budget = match self.selected {
             0 => Budget::Task,

@@ -487,12 +487,13 @@ impl Encoding {
         if bytes <= isize::MAX as u64 { Some(bytes as usize) } else { None }
     }
 
-    /// Number of f32 scales that follow the values.
+    /// Number of f32 scales that follow the values; of at most [`limits::EXTENT`] rows.
     #[must_use]
     pub const fn scales(self, rows: usize) -> usize {
         match self {
             Self::RowsInt8 => rows,
-            Self::Panel8x8Int8 => rows.next_multiple_of(PANEL),
+            // It wraps for rows that no tensor may have, which a 32-bit number holds all the same.
+            Self::Panel8x8Int8 => rows.wrapping_add(PANEL - 1) / PANEL * PANEL,
             _ => 0,
         }
     }
@@ -500,12 +501,10 @@ impl Encoding {
     /// Bytes of a whole tensor, scales included; `None` as of [`value_bytes`](Self::value_bytes).
     #[must_use]
     pub const fn bytes(self, rows: usize, columns: usize) -> Option<usize> {
-        // No scale is counted of more rows than there may be: 32 bits would not hold it.
-        let Some(values) = self.value_bytes(rows, columns) else { return None };
-        match self.scales(rows) {
-            0 => Some(values),
+        match (self.value_bytes(rows, columns), self.scales(rows)) {
             // The values end below half of the addresses, and 2^24 scales take 2^26 bytes.
-            scales => Some(values.next_multiple_of(ALIGNMENT) + scales * 4),
+            (Some(values), scales @ 1..) => Some(values.next_multiple_of(ALIGNMENT) + scales * 4),
+            (values, _) => values,
         }
     }
 }
