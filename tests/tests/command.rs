@@ -764,7 +764,7 @@ fn a_self_test_is_packed_and_told_and_a_model_without_answers_has_none() {
     assert!(succeeded(&["inspect", &tested]).contains("2 inputs with their answers"));
     let answers = |package: &str| {
         let shown = succeeded(&["run", package, "--image", &image, "--json"]);
-        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["values"].clone()
+        serde_json::from_str::<Value>(&shown).unwrap()["values"].clone()
     };
     assert_eq!(answers(&tested), answers(&package));
     let refuses = |words: &[&str], arguments: &[&str]| {

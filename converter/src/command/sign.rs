@@ -64,11 +64,11 @@ impl StampArguments {
 
 /// Reads private keys; says which of them others may read.
 fn private_keys(paths: &[PathBuf]) -> Result<Vec<SigningKey>> {
-    let exposed = paths.iter().filter(|path| is_exposed(path));
-    for path in exposed.map(|path| path.display()) {
+    let keys = paths.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>()?;
+    for path in paths.iter().filter(|path| is_exposed(path)).map(|path| path.display()) {
         warn!("warning: others may read the private key {path}: `chmod 600 {path}`");
     }
-    Ok(paths.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?)
+    Ok(keys)
 }
 
 fn write_signed(path: &Path, signed: &[u8], release: u64, keys: &[SigningKey]) -> Result<()> {
