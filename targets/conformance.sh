@@ -7,8 +7,10 @@ cd "$(dirname "$0")"
 . ./env.sh
 built=../target/cross
 
-suite() { # TRIPLE
-  cross_cargo build -q --release --locked --manifest-path ../tests/conformance/Cargo.toml --target "$1" --target-dir $built
+suite() { # TRIPLE OPTION...
+  local triple=$1
+  shift
+  cross_cargo build -q --release --locked --manifest-path ../tests/conformance/Cargo.toml --target "$triple" --target-dir "${checked:-$built}" "$@"
 }
 
 native() {
@@ -36,6 +38,10 @@ done
 suite armv7-unknown-linux-gnueabihf
 echo "== armv7 cortex-a7, emulated"
 qemu-arm -cpu cortex-a7 $built/armv7-unknown-linux-gnueabihf/release/coda-conformance --expect armv7_neon,portable,compact,scalar
+# Sizes of 32 bits with overflow checked: what a hostile package names, and long inputs.
+checked=$built/checked suite armv7-unknown-linux-gnueabihf --config ../.ci/checked.toml
+echo "== armv7 cortex-a7 with overflow checks, emulated"
+qemu-arm -cpu cortex-a7 $built/checked/armv7-unknown-linux-gnueabihf/release/coda-conformance --expect armv7_neon,portable,compact,scalar
 echo "== wasm32 with SIMD, in node"
 cross_cargo build -q --release --locked --manifest-path ../tests/conformance/wasm/Cargo.toml --target wasm32-unknown-unknown --target-dir $built
 node ../tests/conformance/wasm/run.mjs $built/wasm32-unknown-unknown/release/coda_conformance_wasm.wasm simd128,portable,compact,scalar

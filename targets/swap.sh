@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds external-ram and runs it emulated: two tasks over one base, swapped and updated while it
-# runs, an update cut by a reset, and tasks that must be refused:
+# runs, an update cut by a reset, one that hangs on trial and is gone at the next start, and tasks that
+# must be refused:
 #   targets/swap.sh
 # The program compares every logit with this machine's. Counts are emulated instructions.
 set -euo pipefail
@@ -26,7 +27,14 @@ says() { # COUNT PATTERN
   [ "$found" = "$1" ] || { cat "$lines/external-ram.txt"; echo "swap.sh: \"$2\" stands $found times, not $1" >&2; exit 1; }
 }
 says 3 '^start '
-says 2 '^power cut$'
+says 1 '^power cut$'
+says 1 '^the task on trial hangs: watchdog$'
+says 1 '^start 2 slots Some((3, '
+says 1 '^update of the task in use: nothing to do$'
+says 1 '^update refused: another package has release '
+says 1 '^update refused: the envelope is of kind 1, '
+says 5 '^update refused: case 0 of the self-test: value 0 is '
+says 1 '^update refused: 4 updates of this key were begun since the start$'
 says 2 '^update taken: '
 says 1 '^update refused: the package is not signed$'
 says 2 '^update refused: release [0-9]* is older than '

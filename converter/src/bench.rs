@@ -70,8 +70,8 @@ pub fn macs(model: &Model<'_>, tokens: usize, reduction: f32) -> Result<Macs> {
 pub fn macs_of(model: &Model<'_>, tokens: usize, routed: usize) -> Result<Macs> {
     let layers = 0..model.config().layers;
     let layers = layers.map(|index| -> Result<Macs> {
-        let layer = model.layer(index);
-        Ok(layer.macs(tokens, if layer.routing.is_some() { routed } else { tokens }))
+        let routes = model.layer(index).routing.is_some();
+        Ok(model.layer_macs(index, tokens, if routes { routed } else { tokens }))
     });
     layers.sum()
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The most bytes that gzip may unpack to.
-const LARGEST: u64 = 1 << 32;
+const LARGEST: u64 = 1 << 30;
 
 /// One input with its label.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,18 +155,22 @@ fn read_from(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<Lab
 /// A file, unpacked if it is gzip.
 ///
 /// # Errors
-/// It cannot be read, is damaged gzip, or unpacks to more than 4 GiB.
+/// It cannot be read, is damaged gzip, or unpacks to more than 1 GiB, which is not unpacked further.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }
+    unpack(&bytes, LARGEST).with_context(|| path.display().to_string())
+}
+
+/// Unpacks gzip to at most `most` bytes.
+fn unpack(bytes: &[u8], most: u64) -> Result<Vec<u8>> {
     let mut unpacked = Vec::new();
-    GzDecoder::new(&*bytes)
-        .take(LARGEST + 1)
-        .read_to_end(&mut unpacked)
-        .with_context(|| format!("{} is damaged gzip", path.display()))?;
-    ensure!(unpacked.len() as u64 <= LARGEST, "{} unpacks to more than 4 GiB", path.display());
+    let mut reader = GzDecoder::new(bytes).take(most + 1);
+    reader.read_to_end(&mut unpacked).context("damaged gzip")?;
+    let found = unpacked.len() as u64;
+    ensure!(found <= most, "it unpacks to more than {most} bytes: give the file unpacked");
     Ok(unpacked)
 }
 
@@ -430,6 +434,19 @@ fn tokenizer<'m>(model: &Model<'m>) -> Result<Tokenizer<'m>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_is_unpacked_as_far_as_is_allowed_and_no_further() {
+        use std::io::Write as _;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(&[0; 1 << 20]).unwrap();
+        let packed = packed.finish().unwrap();
+        assert!(packed.len() < 2048);
+        assert_eq!(unpack(&packed, 1 << 20).unwrap(), [0; 1 << 20]);
+        let error = unpack(&packed, (1 << 20) - 1).unwrap_err().to_string();
+        assert!(error.contains("more than 1048575 bytes"), "{error}");
+        assert!(unpack(&packed[..packed.len() - 9], 1 << 20).is_err());
+    }
 
     #[test]
     fn each_channel_reads_a_gray_image() {

@@ -4,7 +4,7 @@ use crate::preparation::{Pixels, Preparation};
 use anyhow::{Context, Result, bail, ensure};
 use coda_runtime::image::PatchGrid;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -37,6 +37,8 @@ pub fn is_picture(path: &Path) -> Result<bool> {
 /// than the model reads. The error names the file.
 pub fn read(path: &Path, grid: PatchGrid, how: Option<&Preparation>) -> Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
+    let packed = std::fs::metadata(path).with_context(cannot)?.len();
+    ensure!(packed <= LARGEST, "{} has {packed} bytes, too many for a picture", path.display());
     let bytes = std::fs::read(path).with_context(cannot)?;
     let mut picture = decode(&bytes, grid.channels).with_context(cannot)?;
     let (width, height) = (grid.columns * grid.side, grid.rows * grid.side);
@@ -65,7 +67,11 @@ fn decode(bytes: &[u8], channels: usize) -> Result<Pixels> {
         ImageFormat::Png | ImageFormat::Pnm => {}
         other => bail!("a {other:?} picture; {supported}"),
     }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(LARGEST);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     ensure!(decoder.total_bytes() <= LARGEST, "{width} by {height} pixels are too large");
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);

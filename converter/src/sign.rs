@@ -1,9 +1,10 @@
 //! Signs packages: the writer of `coda_runtime::signature`.
 
 use crate::output::{file_for, write_whole};
-use coda_runtime::format::{FormatError, Package};
+use coda_runtime::format::{ContentId, FormatError, Package};
 use coda_runtime::signature::{
-    MAGIC, MAJOR, MINOR, SignatureError, Trust, digest, envelope, key_id,
+    Keys, MAGIC, MAJOR, MINOR, Scope, SignatureError, SignedKind, Trust, base_of, digest, envelope,
+    key_id, key_list,
 };
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{
@@ -147,26 +148,94 @@ pub fn read_public_key(path: &Path) -> Result<VerifyingKey, SignError> {
     public.or_else(of_private)
 }
 
-/// Puts `package` behind an envelope that `key` signs.
+/// What the owner of a key says about a package beside the package itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Rises with every release.
+    pub release: u64,
+    /// The owner's number of the product.
+    pub product: u64,
+    /// Which of several of its kind in a device.
+    pub component: u16,
+}
+
+impl Stamp {
+    /// A release of product 0, component 0.
+    #[must_use]
+    pub const fn of(release: u64) -> Self {
+        Self { release, product: 0, component: 0 }
+    }
+
+    /// What a device takes that takes this and nothing else.
+    #[must_use]
+    pub const fn scope(&self, kind: SignedKind, base: ContentId) -> Scope {
+        let Self { release: minimum, product, component } = *self;
+        Scope { kind, product, component, base: Some(base), minimum }
+    }
+}
+
+/// Puts `package` behind an envelope of each key. A device that trusts one key takes a package with one
+/// envelope.
 ///
 /// # Errors
-/// [`SignError::Format`] if it is no package.
-pub fn sign(package: &[u8], key: &SigningKey, release: u64) -> Result<Vec<u8>, SignError> {
-    let length = Package::parse(package)?.bytes().len() as u32;
-    let mut bytes = vec![0; envelope::LENGTH_BYTES];
-    let mut put = |at: Range<usize>, value: &[u8]| bytes[at].copy_from_slice(value);
+/// [`SignError::Format`] if it is no package, [`SignError::Verify`] if the keys are no keys of a list: none
+/// or too many, or the same twice.
+pub fn sign(package: &[u8], keys: &[&SigningKey], stamp: Stamp) -> Result<Vec<u8>, SignError> {
+    let parsed = Package::parse(package)?;
+    let scope = stamp.scope(SignedKind::of(parsed.kind()), base_of(&parsed));
+    Ok(enclose(package, keys, scope)?)
+}
+
+/// A key list that `roots` sign: from then on `threshold` of `public_keys` must sign.
+///
+/// # Errors
+/// [`SignError::Verify`] if `public_keys` or `roots` are no keys of a list.
+pub fn sign_key_list(
+    public_keys: &[VerifyingKey],
+    threshold: usize,
+    roots: &[&SigningKey],
+    stamp: Stamp,
+) -> Result<Vec<u8>, SignError> {
+    let mut keys: Vec<[u8; 32]> = public_keys.iter().map(VerifyingKey::to_bytes).collect();
+    keys.sort_unstable();
+    Keys::new(&keys, threshold)?;
+    let mut list = vec![0; key_list::LENGTH_BYTES];
+    list[key_list::MAGIC_AT].copy_from_slice(&key_list::MAGIC);
+    list[key_list::VERSION_AT].copy_from_slice(&key_list::VERSION.to_le_bytes());
+    list[key_list::COUNT_AT].copy_from_slice(&(keys.len() as u16).to_le_bytes());
+    list[key_list::THRESHOLD_AT].copy_from_slice(&(threshold as u16).to_le_bytes());
+    list.extend(keys.concat());
+    Ok(enclose(&list, roots, stamp.scope(SignedKind::KeyList, ContentId::default()))?)
+}
+
+/// Puts bytes behind envelopes, and reads them back as a device does.
+fn enclose(bytes: &[u8], keys: &[&SigningKey], scope: Scope) -> Result<Vec<u8>, SignatureError> {
+    let public: Vec<[u8; 32]> = keys.iter().map(|key| key.verifying_key().to_bytes()).collect();
+    let trust = Trust::of(Keys::new(&public, public.len())?, scope);
+    let mut file = Vec::new();
+    keys.iter().for_each(|key| file.extend(envelope_for(bytes, key, &scope)));
+    file.extend_from_slice(bytes);
+    trust.open(&file)?;
+    Ok(file)
+}
+
+fn envelope_for(bytes: &[u8], key: &SigningKey, scope: &Scope) -> [u8; envelope::LENGTH_BYTES] {
+    let mut head = [0; envelope::LENGTH_BYTES];
+    let mut put = |at: Range<usize>, value: &[u8]| head[at].copy_from_slice(value);
     put(envelope::MAGIC, &MAGIC);
     put(envelope::MAJOR, &MAJOR.to_le_bytes());
     put(envelope::MINOR, &MINOR.to_le_bytes());
-    put(envelope::PACKAGE_LENGTH, &length.to_le_bytes());
-    put(envelope::RELEASE, &release.to_le_bytes());
+    put(envelope::PACKAGE_LENGTH, &(bytes.len() as u32).to_le_bytes());
+    put(envelope::RELEASE, &scope.minimum.to_le_bytes());
     put(envelope::KEY_ID, &key_id(key.verifying_key().as_bytes()));
-    put(envelope::DIGEST, &digest(package));
-    let signature = key.sign(&bytes[envelope::SIGNED]);
-    bytes[envelope::SIGNATURE].copy_from_slice(&signature.to_bytes());
-    bytes.extend_from_slice(package);
-    Trust::new(key.verifying_key().as_bytes())?.at_least(release).open(&bytes)?;
-    Ok(bytes)
+    put(envelope::KIND, &(scope.kind as u16).to_le_bytes());
+    put(envelope::COMPONENT, &scope.component.to_le_bytes());
+    put(envelope::PRODUCT, &scope.product.to_le_bytes());
+    put(envelope::BASE_ID, &scope.base.unwrap_or_default());
+    put(envelope::DIGEST, &digest(bytes));
+    let signature = key.sign(&head[envelope::SIGNED]);
+    head[envelope::SIGNATURE].copy_from_slice(&signature.to_bytes());
+    head
 }
 
 #[cfg(test)]
@@ -195,6 +264,6 @@ mod tests {
     #[test]
     fn what_is_no_package_is_not_signed() {
         let key = generate_key().unwrap();
-        assert!(matches!(sign(b"no package", &key, 1), Err(SignError::Format(_))));
+        assert!(matches!(sign(b"no package", &[&key], Stamp::of(1)), Err(SignError::Format(_))));
     }
 }

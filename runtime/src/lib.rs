@@ -37,14 +37,17 @@
 //! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
 //! | [`format`] | bytes to a checked view of a package |
 //! | `signature` | packages that a device takes only from one sender, and none older than the one it has |
+//! | `updates` | signed updates over slots: refused before an erase, or tried before they count |
 //! | [`memory`] | the exact size of the scratch buffer, and its division |
 //! | [`model`] | a view to layers with a meaning |
 //! | [`routing`] | budgets, scores, soft top-k, selection |
 //! | `block` | what layers are made of: rows into maps, attention over given keys, feed-forward |
 //! | [`executor`] | one inference |
 //! | `decoder` | an answer of many tokens: text out |
+//! | `self_test` | inputs and answers that a task carries, compared to the bit |
 //!
-//! `slots` and `signature` are off unless a feature asks for them, `decoder` is on; `block` is not public.
+//! `slots`, `signature`, `updates` and `self_test` are off unless a feature asks for them, `decoder` is on; `block` is
+//! not public.
 //!
 //! # Numbers
 //!
@@ -74,12 +77,16 @@ pub mod memory;
 pub mod model;
 pub mod panel;
 pub mod routing;
+#[cfg(feature = "self-test")]
+pub mod self_test;
 #[cfg(feature = "signature")]
 pub mod signature;
 #[cfg(feature = "slots")]
 pub mod slots;
 pub mod tensor;
 pub mod text;
+#[cfg(feature = "updates")]
+pub mod updates;
 
 #[cfg(feature = "decoder")]
 pub use decoder::{Generation, Generator, Search};

@@ -7,10 +7,12 @@ seconds=${1:-60}
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
-mkdir -p corpus/parse corpus/bind_and_run corpus/update corpus/tokenizer corpus/directory
+mkdir -p corpus/parse corpus/bind_and_run corpus/mutant corpus/update corpus/tokenizer corpus/directory
 for file in ../golden/*.coda; do
     name=$(basename "$file" .coda)
     cp "$file" "corpus/parse/$name"
+    # mutant reads 8 bytes of choice before it.
+    { printf 'field123'; cat "$file"; } >"corpus/mutant/$name"
     for kind in 0 1 2 3 4; do
         { printf "\\00$kind\\020\\000\\00$kind\\007abcdefghijk"; cat "$file"; } \
             >"corpus/bind_and_run/$name-$kind"
@@ -31,7 +33,7 @@ cp seeds/directory-* corpus/directory/
 
 passed=0
 failed=0
-for target in parse bind_and_run update tokenizer directory; do
+for target in parse bind_and_run mutant update tokenizer directory; do
     echo "== $target, $seconds s"
     if cargo +nightly fuzz run --fuzz-dir . "$target" -- \
         -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \

@@ -5,6 +5,7 @@ pub mod charsmap;
 pub mod head64;
 pub mod hostile;
 pub mod modules;
+pub mod mutants;
 pub mod nor;
 pub mod seq2seq;
 pub mod source;

@@ -399,7 +399,35 @@ impl Tiny {
         Self::t5_of(true)
     }
 
-    /// The same with a plain feed-forward layer.
+    /// Tokens without positions, so of any length: k-to-all, and low-rank keys of the model's attention width,
+    /// whose rule counts beyond 32 bits on long inputs.
+    #[must_use]
+    pub fn long() -> Self {
+        let config = Config {
+            hidden: 16,
+            heads: 16,
+            head_dim: 8,
+            norm: Norm::RmsNorm,
+            attention_scale: 0.35,
+            ..ENCODER
+        };
+        let settings = TaskConfig {
+            adapter_activation: Activation::Relu,
+            router_input: RouterInput::Norm,
+            gate: Gate::Exact { eps: 0.05 },
+            reduction: 2.0,
+            max_tokens: 0,
+        };
+        let modes = [AttentionMode::KToLowRank, AttentionMode::KToAll];
+        let layers = modes.map(|mode| Some(routing(mode)));
+        let base = base(config, Extras { biases: false, layer_scale: false }, 14);
+        let sizes = TaskSizes { adapter: 4, low_rank: 128 };
+        let task = task(&config, settings, &layers, sizes, Pooling::Mean, 15);
+        let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
+        Self { name: "long", base, task, input, tokens: 9 }
+    }
+
+    /// The same as [`Self::t5`] with a plain feed-forward layer.
     #[must_use]
     pub fn t5_plain() -> Self {
         Self::t5_of(false)

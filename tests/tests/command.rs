@@ -4,6 +4,7 @@
 
 use coda_converter::pack::seal;
 use coda_runtime::format::header;
+use coda_tests::source::root;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -776,6 +777,62 @@ fn a_package_is_signed_and_another_key_release_or_content_is_refused() {
     refused(&["sign", &key, "--key", &key, "--release", "1", "-o", &back], INPUT, &["packages"]);
     let arguments = ["sign", &package, "--key", &public, "--release", "1", "-o", &back];
     refused(&arguments, INPUT, &["private key"]);
+}
+
+#[test]
+fn a_self_test_is_packed_and_told_and_a_model_without_answers_has_none() {
+    let bench = Bench::new();
+    let package = bench.packed("model.coda", &[]);
+    let image = text(&root().join("converter/default/images/7.png"));
+    let tested = bench.output();
+    let arguments = ["self-test", &package, "--image", &image, "--image", &image, "-o", &tested];
+    assert!(succeeded(&arguments).contains("a self-test of 2 inputs"));
+    assert!(succeeded(&["inspect", &tested]).contains("2 inputs with their answers"));
+    let answers = |package: &str| {
+        let shown = succeeded(&["run", package, "--image", &image, "--json"]);
+        serde_json::from_str::<Value>(&shown).unwrap()["values"].clone()
+    };
+    assert_eq!(answers(&tested), answers(&package));
+    let refuses = |words: &[&str], arguments: &[&str]| {
+        let all = [&["self-test", &package, "-o", &tested], arguments].concat();
+        refused(&all, INPUT, words);
+    };
+    refuses(&["reads images"], &["--text", "a text"]);
+    refuses(&["reads images"], &["--ids", "1,2"]);
+    refuses(&["--selected 9999", "50 tokens"], &["--image", &image, "--selected", "9999"]);
+}
+
+#[test]
+fn a_list_of_keys_is_signed_and_a_key_that_is_left_out_is_revoked() {
+    let bench = Bench::new();
+    let package = bench.packed("model.coda", &[]);
+    let at = |name: &str| text(&bench.input(name));
+    let keys = ["root", "first", "second"].map(at);
+    keys.iter().for_each(|key| drop(succeeded(&["keygen", "-o", key])));
+    let [root, first, second] = &keys;
+    let public = [first, second].map(|key| format!("{key}.pub"));
+    let (list, signed, root_public) = (at("list"), at("signed"), format!("{root}.pub"));
+    let sign_keys = |keys: &[&str], threshold: &str, release: &str| {
+        let options = ["--key", root, "--threshold", threshold, "--release", release, "-o", &list];
+        succeeded(&[&["sign-keys"], keys, &options].concat());
+    };
+    let verify = ["verify-signature", &signed, "--keys", &list, "--key", &root_public];
+    sign_keys(&[&public[0], &public[1]], "1", "1");
+    let shown = succeeded(&["verify-signature", &list, "--key", &root_public]);
+    assert!(shown.contains("1 of them must sign") && shown.contains("a key list of release 1"));
+    succeeded(&["sign", &package, "--key", first, "--release", "1", "-o", &signed]);
+    assert!(succeeded(&verify).contains("a bundle of release 1"));
+    sign_keys(&[&public[1]], "1", "2");
+    refused(&verify, VERIFICATION, &["signed with key"]);
+    // Two of two.
+    sign_keys(&[&public[0], &public[1]], "2", "3");
+    refused(&verify, VERIFICATION, &[]);
+    let both = ["sign", &package, "--key", first, "--key", second, "--release", "1", "-o", &signed];
+    succeeded(&both);
+    assert!(succeeded(&verify).contains("a bundle of release 1"));
+    refused(&[&verify[..], &["--product", "1"]].concat(), VERIFICATION, &["product 0"]);
+    let threshold = ["sign-keys", &public[0], "--key", root, "--threshold", "2", "--release", "1"];
+    refused(&[&threshold[..], &["-o", &list]].concat(), INPUT, &["list of keys"]);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::WeightType;
+use coda_runtime::config::Gate;
 use coda_runtime::executor::{Executor, Input, RunError};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
-use coda_runtime::model::{Macs, Model};
+use coda_runtime::model::{EXPONENTIAL_MACS, Macs, Model};
 use coda_runtime::routing::{Budget, CostModel, DeadlineError, token_step};
 use coda_tests::tiny::{Tiny, TinyInput};
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn with_bert(test: impl FnOnce(&Model<'_>, &[u32], &[u8])) {
 fn time(model: &Model<'_>, tokens: usize, k: usize, layers: usize) -> f32 {
     let macs = (0..model.config().layers).map(|index| {
         let more = if index < layers { token_step(k) } else { 0 };
-        model.layer(index).macs(tokens, (k + more).min(tokens))
+        model.layer_macs(index, tokens, (k + more).min(tokens))
     });
     COSTS.predict(tokens, &macs.sum::<Macs>()) * (1.0 + COSTS.margin)
 }
@@ -111,4 +112,31 @@ fn senseless_costs_choose_something_that_runs() {
             }
         }
     });
+}
+
+#[test]
+fn sweeps_of_the_iterated_gate_are_counted() {
+    let tiny =
+        Tiny::all().into_iter().find(|tiny| matches!(tiny.task.config.gate, Gate::Iterated { .. }));
+    let mut tiny = tiny.expect("a family of the iterated gate");
+    let mut of = |sweeps: u32| {
+        let Gate::Iterated { sweeps: own, .. } = &mut tiny.task.config.gate else { unreachable!() };
+        *own = sweeps;
+        let packed = tiny.pack(WeightType::Int8).unwrap();
+        let model = packed.model().unwrap();
+        let routed = (0..model.config().layers).find(|index| model.layer(*index).routing.is_some());
+        let index = routed.unwrap();
+        assert_eq!(model.layer_macs(index, 9, 9), model.layer(index).macs(9, 9));
+        let (all, macs) = (model.layer_macs(index, 9, 3), model.layer(index).macs(9, 3));
+        let choice = COSTS.choose(&model, 9, 9, Duration::from_secs(1)).unwrap();
+        assert_eq!(choice.tokens, 9);
+        (all.task - macs.task, COSTS.choose(&model, 9, 9, Duration::from_micros(1)).unwrap_err())
+    };
+    let ((few, short), (many, long)) = (of(20), of(1000));
+    assert_eq!((few, many), (20 * 9 * EXPONENTIAL_MACS, 1000 * 9 * EXPONENTIAL_MACS));
+    let needed = |error| match error {
+        DeadlineError::TooShort { needed, .. } => needed,
+        other => panic!("{other}"),
+    };
+    assert!(needed(long) > needed(short) + Duration::from_micros(100));
 }

@@ -3,10 +3,12 @@
 
 use coda_conformance::problem::Product;
 use coda_conformance::{Workspace, check_kernels};
+use coda_converter::pack::WeightType;
 use coda_runtime::kernels::{
     Epilogue, INT8_PRODUCTS, Kernels, PANEL, Panels, PanelsInt8, RowsInt8, scalar,
 };
 use coda_runtime::tensor::{Matrix, MatrixMut};
+use coda_tests::tiny::Tiny;
 use half::f16;
 
 /// Every table but the scalar one; a test that would compare nothing fails.
@@ -136,4 +138,10 @@ fn a_sum_of_as_many_int8_products_as_there_may_be_is_exact_in_every_table() {
             assert_eq!(out, [exact as f32; PANEL], "{}: {x} times {weight}", kernels.name);
         }
     }
+}
+
+#[test]
+fn the_long_package_of_the_suite_is_that_of_the_tests() {
+    let packed = Tiny::long().pack(WeightType::Int8).unwrap();
+    assert_eq!(&packed.bundle[..], std::fs::read("conformance/long.coda").unwrap());
 }

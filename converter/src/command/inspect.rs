@@ -203,6 +203,9 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
     if let Some(why) = ids_only(part) {
         facts.push(("texts", format!("give token ids instead: {why}")));
     }
+    if let Some(test) = part.self_test() {
+        facts.push(("self-test", format!("{} inputs with their answers", test.cases().count())));
+    }
     let provenance = provenance(part);
     if !provenance.is_empty() {
         facts.push((PROVENANCE, provenance));

@@ -11,6 +11,7 @@ mod pack;
 mod plan;
 mod report;
 mod run;
+mod self_test;
 mod shared;
 mod sign;
 mod table;
@@ -35,8 +36,10 @@ pub(crate) enum Command {
     Report(report::ReportCommand),
     Bench(bench::Bench),
     Cpu(cpu::Cpu),
+    SelfTest(self_test::SelfTestCommand),
     Keygen(sign::Keygen),
     Sign(sign::Sign),
+    SignKeys(sign::SignKeys),
     VerifySignature(sign::VerifySignature),
 }
 
@@ -55,8 +58,10 @@ impl Command {
             Self::Report(command) => command.run().map(|()| true),
             Self::Bench(command) => command.run().map(|()| true),
             Self::Cpu(command) => command.run().map(|()| true),
+            Self::SelfTest(command) => command.run().map(|()| true),
             Self::Keygen(command) => command.run().map(|()| true),
             Self::Sign(command) => command.run().map(|()| true),
+            Self::SignKeys(command) => command.run().map(|()| true),
             Self::VerifySignature(command) => command.run(),
         }
     }

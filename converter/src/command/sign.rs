@@ -1,17 +1,20 @@
-//! `coda keygen`, `coda sign`, `coda verify-signature`.
+//! `coda keygen`, `coda sign`, `coda sign-keys`, `coda verify-signature`.
 
 use super::table::{grouped, hex};
 use anyhow::{Context, Result};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::PackageBytes;
 use coda_converter::sign::{
-    generate_key, is_exposed, public_path, read_key, read_public_key, sign, write_key,
+    Stamp, generate_key, is_exposed, public_path, read_key, read_public_key, sign, sign_key_list,
+    write_key,
 };
 use coda_converter::{say, warn};
 use coda_runtime::format::Package;
-use coda_runtime::signature::{Trust, key_id};
-use ed25519_dalek::VerifyingKey;
-use std::path::PathBuf;
+use coda_runtime::signature::{
+    Keys, Scope, SignatureError, Signed, SignedKind, Trust, envelope, key_id,
+};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use std::path::{Path, PathBuf};
 
 /// Make a key to sign packages with: a private key for you, a public one for your devices
 #[derive(Debug, clap::Args)]
@@ -38,17 +41,55 @@ fn print_key(key: &VerifyingKey) {
     say!("pub const KEY: [u8; 32] = {:?};", key.as_bytes());
 }
 
+/// What is signed beside the package.
+#[derive(Debug, clap::Args)]
+struct StampArguments {
+    /// A number that rises with every release: devices refuse a lower one than they have
+    #[arg(long, value_name = "N")]
+    release: u64,
+    /// Your number of the product: devices refuse what is for another
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    product: u64,
+    /// Which of several of its kind in a device, each with releases of its own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    component: u16,
+}
+
+impl StampArguments {
+    const fn stamp(&self) -> Stamp {
+        let Self { release, product, component } = *self;
+        Stamp { release, product, component }
+    }
+}
+
+/// Reads private keys; says which of them others may read.
+fn private_keys(paths: &[PathBuf]) -> Result<Vec<SigningKey>> {
+    let keys = paths.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>()?;
+    for path in paths.iter().filter(|path| is_exposed(path)).map(|path| path.display()) {
+        warn!("warning: others may read the private key {path}: `chmod 600 {path}`");
+    }
+    Ok(keys)
+}
+
+fn write_signed(path: &Path, signed: &[u8], release: u64, keys: &[SigningKey]) -> Result<()> {
+    write_whole(path, signed).with_context(|| format!("cannot write {}", path.display()))?;
+    say!("wrote {}: release {release}, {} bytes", path.display(), grouped(signed.len()));
+    for key in keys {
+        say!("key id {}", hex(&key_id(key.verifying_key().as_bytes())));
+    }
+    Ok(())
+}
+
 /// Sign a package, so that devices which trust the key take it and no older one
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sign {
     /// A base, a task or a bundle
     package: PathBuf,
-    /// The private key
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
-    /// A number that rises with every release: devices refuse a lower one than they have
-    #[arg(long, value_name = "N")]
-    release: u64,
+    /// The private key; several for devices that want the signatures of several keys
+    #[arg(long, value_name = "KEY", required = true)]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    stamp: StampArguments,
     /// The signed package to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -56,36 +97,72 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(super) fn run(&self) -> Result<()> {
-        check_output(&self.output, &[&self.package, &self.key])?;
-        let key = read_key(&self.key)?;
-        if is_exposed(&self.key) {
-            let path = self.key.display();
-            warn!("warning: others may read the private key {path}: `chmod 600 {path}`");
-        }
+        let inputs = [&self.package].into_iter().chain(&self.key).map(PathBuf::as_path);
+        check_output(&self.output, &inputs.collect::<Vec<_>>())?;
+        let keys = private_keys(&self.key)?;
         let package = PackageBytes::read(&self.package);
         let package = package.with_context(|| format!("cannot read {}", self.package.display()))?;
-        let signed = sign(&package, &key, self.release);
+        let signed = sign(&package, &keys.iter().collect::<Vec<_>>(), self.stamp.stamp());
         let signed = signed.with_context(|| format!("{}", self.package.display()))?;
-        write_whole(&self.output, &signed)
-            .with_context(|| format!("cannot write {}", self.output.display()))?;
-        let (bytes, release) = (grouped(signed.len()), self.release);
-        say!("wrote {}: release {release}, {bytes} bytes", self.output.display());
-        say!("key id {}", hex(&key_id(key.verifying_key().as_bytes())));
-        Ok(())
+        write_signed(&self.output, &signed, self.stamp.release, &keys)
+    }
+}
+
+/// Sign a list of public keys, which devices then trust in place of the list before
+///
+/// A key that is not in the list is revoked; a new one is trusted from then on. Devices take a list only
+/// from the root key that they were built with, and none of an older release than the one they have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignKeys {
+    /// The public keys that may sign from now on, at most 8
+    #[arg(required = true, value_name = "PUB")]
+    public: Vec<PathBuf>,
+    /// How many of them must sign a package
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threshold: usize,
+    /// The root's private key; several if several must sign
+    #[arg(long, value_name = "KEY", required = true)]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    stamp: StampArguments,
+    /// The signed list to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+impl SignKeys {
+    pub(super) fn run(&self) -> Result<()> {
+        let inputs = self.public.iter().chain(&self.key).map(PathBuf::as_path);
+        check_output(&self.output, &inputs.collect::<Vec<_>>())?;
+        let public = self.public.iter().map(|path| read_public_key(path));
+        let public = public.collect::<Result<Vec<_>, _>>()?;
+        let keys = private_keys(&self.key)?;
+        let roots: Vec<&SigningKey> = keys.iter().collect();
+        let signed = sign_key_list(&public, self.threshold, &roots, self.stamp.stamp())?;
+        write_signed(&self.output, &signed, self.stamp.release, &keys)
     }
 }
 
 /// Check a signed package as a device does
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifySignature {
-    /// A signed package
+    /// A signed package or a signed list of keys
     signed: PathBuf,
-    /// The public key (or the private one)
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
+    /// The public key (or the private one); several if all of them must have signed
+    #[arg(long, value_name = "KEY", required = true)]
+    key: Vec<PathBuf>,
+    /// A signed list: its keys must have signed, and --key is the root that signed the list
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// The oldest release to take
     #[arg(long, value_name = "N", default_value_t = 0)]
     at_least: u64,
+    /// The product of the device
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    product: u64,
+    /// The component
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    component: u16,
     /// Write the package without its signature
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -94,32 +171,69 @@ pub(crate) struct VerifySignature {
 impl VerifySignature {
     /// False if the package is refused.
     pub(super) fn run(&self) -> Result<bool> {
-        let inputs = [&*self.signed, &self.key];
+        let inputs = [&self.signed].into_iter().chain(&self.key).chain(&self.keys);
+        let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
         self.output.iter().try_for_each(|path| check_output(path, &inputs))?;
-        let key = read_public_key(&self.key)?;
-        let trust = Trust::new(key.as_bytes())?.at_least(self.at_least);
-        let bytes = PackageBytes::read(&self.signed);
-        let bytes = bytes.with_context(|| format!("cannot read {}", self.signed.display()))?;
-        let signed = match trust.open(&bytes) {
-            Ok(signed) => signed,
-            Err(error) => {
-                warn!("error: {}: {error}", self.signed.display());
-                return Ok(false);
+        let public = self.key.iter().map(|path| Ok(read_public_key(path)?.to_bytes()));
+        let public = public.collect::<Result<Vec<_>>>()?;
+        let mut keys = Keys::new(&public, public.len())?;
+        if let Some(path) = &self.keys {
+            let list = read_signed(path)?;
+            let scope = Scope { minimum: 0, ..self.scope(SignedKind::KeyList) };
+            keys = match Trust::of(keys, scope).keys_of(&list) {
+                Ok((keys, _)) => keys,
+                Err(error) => return Ok(refused(path, error)),
+            };
+        }
+        let bytes = read_signed(&self.signed)?;
+        let trust = Trust::of(keys, self.scope(kind_of(&bytes)));
+        match trust.open(&bytes) {
+            Ok(signed) => self.accepted(&signed, &trust),
+            Err(error) => Ok(refused(&self.signed, error)),
+        }
+    }
+
+    fn scope(&self, kind: SignedKind) -> Scope {
+        let Self { product, component, at_least: minimum, .. } = *self;
+        Scope { kind, product, component, base: None, minimum }
+    }
+
+    fn accepted(&self, signed: &Signed<'_>, trust: &Trust) -> Result<bool> {
+        let (name, kind) = (self.signed.display(), trust.scope().kind);
+        match kind {
+            SignedKind::KeyList => {
+                let keys = Keys::parse(signed.package())?;
+                for key in keys.public_keys() {
+                    say!("key id {}", hex(&key_id(key)));
+                }
+                say!("{} of them must sign", keys.threshold());
             }
-        };
-        let package = Package::parse(signed.package());
-        let package = package.with_context(|| format!("{}", self.signed.display()))?;
+            _ => drop(Package::parse(signed.package()).with_context(|| format!("{name}"))?),
+        }
         if let Some(path) = &self.output {
-            write_whole(path, package.bytes())
+            write_whole(path, signed.package())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        say!(
-            "{}: a {} of release {}, signed with key {}",
-            self.signed.display(),
-            package.kind().name(),
-            signed.release(),
-            hex(&key_id(key.as_bytes()))
-        );
+        let signer = trust.keys().public_keys().get(signed.manifest().signer());
+        let signer = signer.map(|key| hex(&key_id(key))).unwrap_or_default();
+        say!("{name}: a {} of release {}, signed with key {signer}", kind.name(), signed.release());
         Ok(true)
     }
+}
+
+fn read_signed(path: &Path) -> Result<PackageBytes> {
+    PackageBytes::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What an envelope says it is; a device knows what it wants.
+fn kind_of(bytes: &[u8]) -> SignedKind {
+    let all = [SignedKind::Base, SignedKind::Task, SignedKind::Bundle, SignedKind::KeyList];
+    let code = bytes.get(envelope::KIND).unwrap_or_default();
+    let found = all.into_iter().find(|kind| (*kind as u16).to_le_bytes() == code);
+    found.unwrap_or(SignedKind::Task)
+}
+
+fn refused(path: &Path, error: SignatureError) -> bool {
+    warn!("error: {}: {error}", path.display());
+    false
 }

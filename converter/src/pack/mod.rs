@@ -3,11 +3,13 @@
 
 mod decoder;
 mod note;
+mod self_test;
 mod storage;
 mod writer;
 
 pub use crate::bytes::PackageBytes;
 pub use note::{ids_only, provenance, similarity};
+pub use self_test::with_self_test;
 pub use storage::WeightType;
 pub use writer::{PackError, Packed, TensorReport, content_id, seal};
 

@@ -103,7 +103,7 @@ pub struct Packed {
 pub(super) struct Writer {
     kind: PackageKind,
     base_id: ContentId,
-    sections: Vec<(u16, Vec<u8>)>,
+    sections: Vec<(u16, bool, Vec<u8>)>,
 }
 
 impl Writer {
@@ -112,7 +112,13 @@ impl Writer {
     }
 
     pub(super) fn section(&mut self, kind: SectionKind, bytes: Vec<u8>) {
-        self.sections.push((kind as u16, bytes));
+        let skippable = [SectionKind::Provenance, SectionKind::SelfTest].contains(&kind);
+        self.raw(kind as u16, skippable, bytes);
+    }
+
+    /// A section of any kind.
+    pub(super) fn raw(&mut self, kind: u16, skippable: bool, bytes: Vec<u8>) {
+        self.sections.push((kind, skippable, bytes));
     }
 
     pub(super) fn head(&mut self, head: Option<Head>, labels: &[String]) {
@@ -126,7 +132,9 @@ impl Writer {
 
     /// How pictures are prepared: for hosts, devices skip it.
     pub(super) fn preparation(&mut self, preparation: &Preparation) {
-        self.sections.extend(preparation.section().map(|bytes| (preparation::SECTION, bytes)));
+        if let Some(bytes) = preparation.section() {
+            self.raw(preparation::SECTION, true, bytes);
+        }
     }
 
     pub(super) fn provenance(&mut self, text: &str) {
@@ -170,12 +178,11 @@ impl Writer {
     pub(super) fn finish(self) -> Result<PackageBytes, PackError> {
         let table_end = header::LENGTH_BYTES + self.sections.len() * section::ENTRY_BYTES;
         let mut bytes = vec![0; table_end];
-        for (index, (kind, body)) in self.sections.iter().enumerate() {
+        for (index, (kind, skippable, body)) in self.sections.iter().enumerate() {
             bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
             let (offset, length) = (size_u32(bytes.len())?, size_u32(body.len())?);
             let entry = &mut bytes[header::LENGTH_BYTES + index * section::ENTRY_BYTES..];
-            let skippable = [SectionKind::Provenance as u16, preparation::SECTION].contains(kind);
-            let flags = if skippable { section::SKIPPABLE } else { 0 };
+            let flags = if *skippable { section::SKIPPABLE } else { 0 };
             entry[section::KIND].copy_from_slice(&kind.to_le_bytes());
             entry[section::FLAGS].copy_from_slice(&flags.to_le_bytes());
             entry[section::OFFSET].copy_from_slice(&offset.to_le_bytes());

@@ -18,6 +18,25 @@ const STAND_INS: [(&[u8], &str); 7] = [
     (b"GGUF", "a GGUF file under another name: save the model as safetensors"),
 ];
 
+/// The largest file of text that is read: the tokenizers of a million tokens have some 30 MiB.
+pub(super) const LARGEST_TEXT: u64 = 256 << 20;
+
+/// The bytes of a file of text: JSON, or a vocabulary. A larger one than any of these is refused before it is
+/// read.
+pub(super) fn read_text(path: &Path) -> Result<Vec<u8>, SourceError> {
+    text_below(path, LARGEST_TEXT)
+}
+
+fn text_below(path: &Path, most: u64) -> Result<Vec<u8>, SourceError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() && found.len() > most => {
+            let problem = format!("{} bytes are too many for a file of text", found.len());
+            Err(SourceError::Container { path: path.to_owned(), problem })
+        }
+        _ => read(path),
+    }
+}
+
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
     let read = |source| SourceError::Read { path: path.to_owned(), source };
@@ -42,6 +61,24 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, SourceError>
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        _ => read(path).map(Some),
+        _ => read_text(path).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_text_that_is_too_large_is_refused_before_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        std::fs::write(&path, "{\"a\": 1}").unwrap();
+        assert_eq!(text_below(&path, 8).unwrap(), b"{\"a\": 1}");
+        let error = text_below(&path, 7).unwrap_err().to_string();
+        assert!(error.contains("8 bytes") && error.contains("config.json"), "{error}");
+        // As large as a disk may say, without a byte of it.
+        std::fs::File::create(&path).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
+        assert!(read_text(&path).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A JSON file.
 pub(super) fn read_json(path: &Path) -> Result<Value, SourceError> {
-    parse(path, &file::read(path)?)
+    parse(path, &file::read_text(path)?)
 }
 
 /// A JSON file; `None` if there is none.
@@ -85,7 +85,7 @@ impl Document {
         name: &'static str,
         notes: &mut Vec<String>,
     ) -> Result<Self, SourceError> {
-        file::read(&path)?;
+        file::read_text(&path)?;
         Self::open(path, name, notes)
     }
 

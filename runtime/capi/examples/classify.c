@@ -36,7 +36,7 @@ static int print(size_t image, float reduction, const coda_output *output) {
 
 int main(void) {
   static const float reductions[] = {1, 4, 8};
-  coda_info info;
+  coda_info info = {.bytes = sizeof info};
   if (failed(coda_init(&context, sizeof context, model, (size_t)(model_end - model), NULL, 0))) return 1;
   if (failed(coda_get_info(&context, &info))) return 1;
   if (failed(coda_start(&context, CODA_MAX_TOKENS, CODA_MAX_SELECTED, arena, sizeof arena))) return 1;
@@ -45,7 +45,7 @@ int main(void) {
     coda_budget budget = coda_reduction(reductions[r]);
     const unsigned char *image = images;
     for (size_t i = 0; image < images_end; i++, image += info.image_bytes) {
-      coda_output output;
+      coda_output output = {.bytes = sizeof output};
       if (failed(coda_run_pixels(&context, image, info.image_bytes, &budget, &output))) return 1;
       if (print(i, reductions[r], &output)) return 1;
     }

@@ -9,7 +9,7 @@
  *   coda_plan(&context, 0, 0, &needed);                                        // exact
  *   coda_start(&context, 0, 0, arena, sizeof arena);
  *   coda_budget budget = coda_reduction(4);
- *   coda_output output;
+ *   coda_output output = {.bytes = sizeof output};
  *   coda_run_pixels(&context, pixels, sizeof pixels, &budget, &output);
  *   coda_swap_task(&context, other_task, other_task_bytes);                    // same base, same arena
  *
@@ -18,6 +18,12 @@
  * Null and misaligned pointers, a context that was not initialised, damaged packages, overlapping buffers
  * and senseless numbers all come back as a status. What no library can check stays the caller's duty: that
  * memory of the given length is there, and that packages do not change while they are used.
+ *
+ * Sizes. A structure begins with its size, which the program sets before a call: a program and a library of
+ * other sizes find out (CODA_STATUS_STRUCTURE_SIZE) before anything is written.
+ *
+ * Updates. The coda_open_signed and coda_updates functions are in a library that was built with the feature
+ * `updates` (CMake: CODA_UPDATES). Memory for updates is asked for by coda_updates_bytes and stays in place.
  *
  * Ownership. Packages must outlive their use by a context. The arena belongs to a context from coda_start
  * to the next coda_start or the last use. Pointers in a coda_output lead into the arena and hold until the
@@ -156,6 +162,18 @@ enum coda_status
   /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
   /// the weights are damaged. The output is as it was: there is no answer and no label.
   CODA_STATUS_NOT_FINITE = 38,
+  /// A structure says another size than this library's, or memory is smaller than was asked for.
+  CODA_STATUS_STRUCTURE_SIZE = 50,
+  /// A package is not signed as the trust says, or is not the one that was signed.
+  CODA_STATUS_SIGNATURE = 51,
+  /// A function of the flash returned an error.
+  CODA_STATUS_FLASH = 52,
+  /// The slots do not fit the flash, a package does not fit a slot, or a slot cannot be kept.
+  CODA_STATUS_SLOT = 53,
+  /// A key has begun as many updates as it may until the next start.
+  CODA_STATUS_UPDATES_EXHAUSTED = 54,
+  /// There is no update for this call: it was not offered, not finished, or given up.
+  CODA_STATUS_UPDATE_ORDER = 55,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -245,6 +263,8 @@ typedef struct coda_context {
 
 /// What is known of a model once it is bound.
 typedef struct coda_info {
+  /// `sizeof` of this structure, set before the call.
+  size_t bytes;
   /// What it reads.
   coda_input input;
   /// What it answers.
@@ -282,6 +302,8 @@ typedef struct coda_info {
 /// What an inference costs on this machine, in nanoseconds, as `coda bench --calibrate` measures
 /// it.
 typedef struct coda_costs {
+  /// `sizeof` of this structure.
+  size_t bytes;
   /// One inference.
   float fixed;
   /// One token of the input.
@@ -299,6 +321,8 @@ typedef struct coda_costs {
 /// How many of n tokens pass each routed layer. All zero is the task's own budget; `coda_reduction`
 /// and the other functions at the end of the header make one.
 typedef struct coda_budget {
+  /// `sizeof` of this structure, as `coda_reduction` and the others set it; 0 in one that is all zero.
+  size_t bytes;
   /// A `coda_budget_kind`.
   int32_t kind;
   /// The reduction (at least 1) or the fraction (above 0, at most 1).
@@ -318,6 +342,8 @@ typedef struct coda_budget {
 /// The answer of one inference. The pointers lead into the arena: they hold until the next call
 /// with the same context that runs, starts or swaps.
 typedef struct coda_output {
+  /// `sizeof` of this structure, set before the call.
+  size_t bytes;
   /// Logits or the embedding, `[count]`; logits of each token `[tokens, count / tokens]`, row by row.
   const float *values;
   /// How many; 0 without a head.
@@ -334,6 +360,71 @@ typedef struct coda_output {
   /// k of the routed layers under a deadline, at least; 0 under another budget.
   size_t deadline_tokens;
 } coda_output;
+
+/// Whom a device trusts with what. All of it is stated: nothing has a default.
+typedef struct coda_trust {
+  /// `sizeof` of this structure.
+  size_t bytes;
+  /// Public keys of 32 bytes each, one behind the other.
+  const uint8_t *keys;
+  /// How many, 1 to 8.
+  size_t key_count;
+  /// How many of them must have signed; 1 is usual.
+  size_t threshold;
+  /// What is taken: 1 bases, 2 tasks, 3 bundles, 4 key lists.
+  uint16_t kind;
+  /// Which of several of its kind in the device; 0 if there is one.
+  uint16_t component;
+  /// The owner's number of the product.
+  uint64_t product;
+  /// The oldest release that is taken.
+  uint64_t minimum;
+  /// 16 bytes: content id of the base (`coda_info.base_id`), zero for key lists; null takes any.
+  const uint8_t *base_id;
+} coda_trust;
+
+/// A signed package.
+typedef struct coda_signed {
+  /// `sizeof` of this structure, set before the call.
+  size_t bytes;
+  /// Its release.
+  uint64_t release;
+  /// Where the package begins: in the file, or from the start of the flash.
+  size_t offset;
+  /// Bytes of the package.
+  size_t length;
+} coda_signed;
+
+/// Flash of the caller. Each function returns 0, or a number of its own, which ends the call with
+/// `CODA_STATUS_FLASH`. Offsets are bytes from the start of the flash.
+typedef struct coda_flash {
+  /// `sizeof` of this structure.
+  size_t bytes;
+  /// Handed to the functions.
+  void *user;
+  /// Reads any bytes.
+  int32_t (*read)(void *user, uint32_t offset, void *to, size_t bytes);
+  /// Writes a multiple of 64 bytes at a multiple of 64.
+  int32_t (*write)(void *user, uint32_t offset, const void *from, size_t bytes);
+  /// Erases from one offset to another, both multiples of `erase_bytes`.
+  int32_t (*erase)(void *user, uint32_t from, uint32_t to);
+  /// Bytes of the flash.
+  uint32_t capacity;
+  /// Bytes of a sector: a multiple of 64.
+  uint32_t erase_bytes;
+} coda_flash;
+
+/// Where two slots are, and how often a key may begin an update between two starts of the device.
+typedef struct coda_slots {
+  /// `sizeof` of this structure.
+  size_t bytes;
+  /// Offset of each slot in the flash.
+  uint32_t starts[2];
+  /// Bytes of each: whole sectors.
+  uint32_t slot_bytes;
+  /// Updates that each key may begin.
+  uint8_t erases;
+} coda_slots;
 
 #ifdef __cplusplus
 extern "C" {
@@ -491,6 +582,75 @@ coda_status coda_tokenize_pair(const struct coda_context *context,
                                size_t *count,
                                size_t *needed);
 
+/// Checks a signed package that lies in memory, as a whole, and says where in it the package is.
+/// `CODA_STATUS_SIGNATURE` if it is not what `trust` takes.
+CODA_MUST_USE
+coda_status coda_open_signed(const struct coda_trust *trust,
+                             const void *file,
+                             size_t file_bytes,
+                             struct coda_signed *signed_);
+
+/// Bytes of memory that updates need.
+size_t coda_updates_bytes(void);
+
+/// Alignment of that memory.
+size_t coda_updates_alignment(void);
+
+/// Prepares updates of what `trust` takes, in `memory` of at least `coda_updates_bytes()` bytes, which must not
+/// be moved from then on. Nothing is read or written of the flash.
+CODA_MUST_USE
+coda_status coda_updates_init(void *memory,
+                              size_t memory_bytes,
+                              const struct coda_flash *flash,
+                              const struct coda_slots *slots,
+                              const struct coda_trust *trust);
+
+/// Looks for the packages in the slots, the newest first: `index` 0, then 1. Each byte is read and checked, and
+/// an update that is under way is given up. `CODA_STATUS_OUT_OF_RANGE` if there are not so many. Whether one is
+/// a package for the device is for the caller to say, who takes the first that is.
+CODA_MUST_USE
+coda_status coda_updates_find(void *memory,
+                              size_t index,
+                              struct coda_signed *signed_);
+
+/// Reads the envelopes at the start of an update, 192 bytes for each key that must have signed. `in_use` is the
+/// index of the package that the device runs, as of the last `coda_updates_find`; `SIZE_MAX` if it runs none of
+/// them, which lets an update overwrite the first slot.
+///
+/// `begun` becomes 1 if an update has begun, whose package is to come by `coda_updates_write`; 0 if the
+/// envelopes are those of the package in use: there is nothing to do. Everything that can be refused is refused
+/// before the first erase.
+CODA_MUST_USE
+coda_status coda_updates_offer(void *memory,
+                               size_t in_use,
+                               const void *envelopes,
+                               size_t envelope_bytes,
+                               int32_t *begun);
+
+/// Takes the next piece of the package, of any length.
+CODA_MUST_USE coda_status coda_updates_write(void *memory, const void *piece, size_t bytes);
+
+/// Reads the package back from the flash, checks that it is the one that was signed, and says where it is. It
+/// is on trial then: bind it, run its self-test, and confirm it. On an error the update is given up.
+CODA_MUST_USE
+coda_status coda_updates_finish(void *memory,
+                                struct coda_signed *signed_);
+
+/// Makes the package on trial the newest. Without it the package before is in use at the next start.
+CODA_MUST_USE
+coda_status coda_updates_confirm(void *memory);
+
+/// Gives up an update or a trial.
+CODA_MUST_USE coda_status coda_updates_cancel(void *memory);
+
+/// The last error of updates as a sentence, as `coda_error_message` gives that of a context. It speaks of
+/// signatures, slots and the flash; other statuses have a short text only.
+CODA_MUST_USE
+coda_status coda_updates_error(void *memory,
+                               char *text,
+                               size_t bytes,
+                               size_t *needed);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -499,6 +659,7 @@ coda_status coda_tokenize_pair(const struct coda_context *context,
 
 static inline coda_budget coda_budget_of(coda_budget_kind kind) {
   coda_budget budget;
+  budget.bytes = sizeof budget;
   budget.kind = (int32_t)kind;
   budget.value = 0.0f;
   budget.tokens = 0;

@@ -92,6 +92,7 @@ class Model {
 
   Result<coda_info> info() const {
     coda_info info{};
+    info.bytes = sizeof info;
     coda_status status = coda_get_info(&context_, &info);
     return {status, info};
   }
@@ -112,12 +113,14 @@ class Model {
 
   Result<Answer> run_pixels(const std::uint8_t *pixels, std::size_t bytes, const coda_budget &budget = {}) {
     Answer answer{};
+    answer.bytes = sizeof(coda_output);
     coda_status status = coda_run_pixels(&context_, pixels, bytes, &budget, &answer);
     return {status, answer};
   }
   Result<Answer> run_tokens(const std::uint32_t *ids, std::size_t count, const coda_budget &budget = {},
                             const std::uint8_t *types = nullptr) {
     Answer answer{};
+    answer.bytes = sizeof(coda_output);
     coda_status status = coda_run_tokens(&context_, ids, types, count, &budget, &answer);
     return {status, answer};
   }

@@ -3,7 +3,8 @@
 #![expect(clippy::missing_safety_doc, reason = "one contract for all, at the top of coda.h")]
 
 use crate::pointers::{
-    self, new_state, optional, region_of, slice, slice_mut, state, state_mut, writable, write,
+    self, check_size, new_state, optional, region_of, slice, slice_mut, state, state_mut, writable,
+    write,
 };
 use crate::state::{Region, Started, State, fits};
 use crate::status::{Error, Status};
@@ -98,10 +99,19 @@ fn message(
     bytes: usize,
     needed: *mut usize,
 ) -> Result<(), Status> {
-    let error = state(context)?.error;
+    put_sentence(format_args!("{}", state(context)?.error), text, bytes, needed)
+}
+
+/// Writes as much of a sentence as fits, and how long it is.
+pub(crate) fn put_sentence(
+    sentence: core::fmt::Arguments<'_>,
+    text: *mut c_char,
+    bytes: usize,
+    needed: *mut usize,
+) -> Result<(), Status> {
     let mut writer = Sentence { text: slice_mut(text.cast::<u8>(), bytes)?, length: 0 };
     // It never fails: what does not fit is counted only.
-    let _ = write!(writer, "{error}");
+    let _ = writer.write_fmt(sentence);
     let length = writer.length;
     if let Some(last) = bytes.checked_sub(1) {
         writer.text[length.min(last)] = 0;
@@ -185,7 +195,10 @@ fn task_bytes_of(task: *const c_void, bytes: usize) -> Result<Option<&'static [u
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_get_info(context: *const Context, info: *mut Info) -> Status {
-    plain(state(context).and_then(State::model).and_then(|model| write(info, Info::of(model))))
+    plain(state(context).and_then(State::model).and_then(|model| {
+        check_size(info)?;
+        write(info, Info::of(model))
+    }))
 }
 
 /// Bytes of the arena, exactly, for inputs of up to `max_tokens` tokens of which up to
@@ -353,6 +366,7 @@ fn run(
         input.apart_from(started.region(), "the input and the arena")?;
     }
     result.apart_from(started.region(), "the output and the arena")?;
+    check_size(output)?;
     let budget = checked_budget(budget, started.region())?;
     let arena = slice_mut(started.arena, started.bytes)?;
     let mut executor = Executor::new(&model, state.kernels, started.plan, arena)?;

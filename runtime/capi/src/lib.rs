@@ -6,7 +6,9 @@
 //! | `types` | structures that cross the border |
 //! | `status` | statuses, their texts, the error behind one |
 //! | `state` | a context, in safe Rust |
-//! | `pointers` | the only file that reads through a pointer |
+//! | `pointers` | the only file that reads through a pointer of a context |
+//! | `updates` | signed packages and updates over two slots, with the feature of that name |
+//! | `flash` | the flash of a C program |
 //!
 //! Nothing allocates; with the profile `capi` nothing unwinds. `tests/header.rs` keeps the header
 //! equal to what cbindgen makes of this crate.
@@ -14,15 +16,27 @@
 #![deny(unsafe_code)]
 
 mod abi;
+#[cfg(feature = "updates")]
+mod flash;
 #[cfg(all(feature = "panic-handler", not(feature = "std")))]
 mod panic;
 mod pointers;
 mod state;
 mod status;
 mod types;
+#[cfg(feature = "updates")]
+mod updates;
 
 pub use abi::*;
+#[cfg(feature = "updates")]
+pub use flash::{Flash, FlashFailure};
 pub use status::Status;
 pub use types::{
     Budget, BudgetKind, CODA_CONTEXT_WORDS, Context, Costs, HeadType, Info, InputKind, Output,
+};
+#[cfg(feature = "updates")]
+pub use updates::{
+    Signed, SlotsConfig, TrustConfig, coda_open_signed, coda_updates_alignment, coda_updates_bytes,
+    coda_updates_cancel, coda_updates_confirm, coda_updates_error, coda_updates_find,
+    coda_updates_finish, coda_updates_init, coda_updates_offer, coda_updates_write,
 };

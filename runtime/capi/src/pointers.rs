@@ -64,6 +64,15 @@ pub(crate) fn write<T>(pointer: *mut T, value: T) -> Result<(), Status> {
     Ok(())
 }
 
+/// A structure of the caller for a result, whose first word says its size.
+pub(crate) fn check_size<T>(pointer: *const T) -> Result<(), Status> {
+    check(pointer, 1)?;
+    // SAFETY: not null and aligned by the check above; every structure of the interface that says its size
+    // begins with it, and any bits are a word.
+    let bytes = unsafe { pointer.cast::<usize>().read() };
+    if bytes == size_of::<T>() { Ok(()) } else { Err(Status::StructureSize) }
+}
+
 /// A place for a result is there.
 pub(crate) fn writable<T>(pointer: *mut T) -> Result<(), Status> {
     check(pointer, 1)

@@ -93,22 +93,35 @@ pub enum Status {
     /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
     /// the weights are damaged. The output is as it was: there is no answer and no label.
     NotFinite = 38,
+    /// A structure says another size than this library's, or memory is smaller than was asked for.
+    StructureSize = 50,
+    /// A package is not signed as the trust says, or is not the one that was signed.
+    Signature = 51,
+    /// A function of the flash returned an error.
+    Flash = 52,
+    /// The slots do not fit the flash, a package does not fit a slot, or a slot cannot be kept.
+    Slot = 53,
+    /// A key has begun as many updates as it may until the next start.
+    UpdatesExhausted = 54,
+    /// There is no update for this call: it was not offered, not finished, or given up.
+    UpdateOrder = 55,
 }
 
 impl Status {
     /// The status of a number; `None` for others.
     pub(crate) fn from_code(code: i32) -> Option<Self> {
-        ALL.get(usize::try_from(code).ok()?).map(|(status, _)| *status)
+        ALL.iter().map(|(status, _)| *status).find(|status| *status as i32 == code)
     }
 
     /// A short text.
-    pub(crate) const fn text(self) -> &'static CStr {
-        ALL[self as usize].1
+    pub(crate) fn text(self) -> &'static CStr {
+        let own = ALL.iter().find(|(status, _)| *status == self);
+        own.map_or(c"", |(_, text)| text)
     }
 }
 
-/// Every status with its text, by number.
-const ALL: [(Status, &CStr); 39] = [
+/// Every status with its text, by ascending number.
+const ALL: [(Status, &CStr); 45] = [
     (Status::Ok, c"ok"),
     (Status::NullPointer, c"a pointer is null"),
     (Status::BadPointer, c"a pointer is misaligned or its memory wraps around"),
@@ -151,12 +164,18 @@ const ALL: [(Status, &CStr); 39] = [
         Status::NotFinite,
         c"the answer is not finite: activations overflowed, or weights are damaged",
     ),
+    (Status::StructureSize, c"a structure or memory has another size"),
+    (Status::Signature, c"the package is not signed as it must be"),
+    (Status::Flash, c"the flash reports an error"),
+    (Status::Slot, c"the slots do not take the package"),
+    (Status::UpdatesExhausted, c"no more updates of this key until the next start"),
+    (Status::UpdateOrder, c"there is no update for this call"),
 ];
 
 const _: () = {
-    let mut number = 0;
+    let mut number = 1;
     while number < ALL.len() {
-        assert!(ALL[number].0 as usize == number);
+        assert!((ALL[number - 1].0 as i32) < ALL[number].0 as i32);
         number += 1;
     }
 };

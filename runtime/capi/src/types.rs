@@ -62,6 +62,8 @@ impl HeadType {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Info {
+    /// `sizeof` of this structure, set before the call.
+    pub bytes: usize,
     /// What it reads.
     pub input: InputKind,
     /// What it answers.
@@ -102,6 +104,7 @@ impl Info {
         let grid = model.patch_grid();
         let head = model.head().map(|head| head.kind);
         Self {
+            bytes: size_of::<Self>(),
             input: if grid.is_some() { InputKind::Pixels } else { InputKind::Tokens },
             head: HeadType::of(head),
             max_tokens: model.max_tokens().unwrap_or(0),
@@ -149,6 +152,8 @@ pub enum BudgetKind {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Budget {
+    /// `sizeof` of this structure, as `coda_reduction` and the others set it; 0 in one that is all zero.
+    pub bytes: usize,
     /// A `coda_budget_kind`.
     pub kind: i32,
     /// The reduction (at least 1) or the fraction (above 0, at most 1).
@@ -179,6 +184,9 @@ impl Budget {
         const PER_LAYER: i32 = BudgetKind::PerLayer as i32;
         const DEADLINE: i32 = BudgetKind::Deadline as i32;
         const TOKENS_PER_LAYER: i32 = BudgetKind::TokensPerLayer as i32;
+        if self.bytes != size_of::<Self>() && (self.bytes, self.kind) != (0, TASK) {
+            return Err(Status::StructureSize);
+        }
         Ok(match self.kind {
             TASK => Tokens::Task,
             REDUCTION => Tokens::Reduction(self.value),
@@ -197,6 +205,8 @@ impl Budget {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Costs {
+    /// `sizeof` of this structure.
+    pub bytes: usize,
     /// One inference.
     pub fixed: f32,
     /// One token of the input.
@@ -213,7 +223,10 @@ pub struct Costs {
 
 impl Costs {
     pub(crate) fn checked(&self) -> Result<CostModel, Status> {
-        let Self { fixed, token, frozen, attention, task, margin } = *self;
+        let Self { bytes, fixed, token, frozen, attention, task, margin } = *self;
+        if bytes != size_of::<Self>() {
+            return Err(Status::StructureSize);
+        }
         let all = [fixed, token, frozen, attention, task, margin];
         if all.iter().any(|value| !value.is_finite() || *value < 0.0) {
             return Err(Status::BadArgument);
@@ -227,6 +240,8 @@ impl Costs {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Output {
+    /// `sizeof` of this structure, set before the call.
+    pub bytes: usize,
     /// Logits or the embedding, `[count]`; logits of each token `[tokens, count / tokens]`, row by row.
     pub values: *const f32,
     /// How many; 0 without a head.
@@ -247,6 +262,7 @@ pub struct Output {
 impl Output {
     pub(crate) fn of(answer: &Answer<'_>, classifies: bool) -> Self {
         Self {
+            bytes: size_of::<Self>(),
             values: answer.values.as_ptr(),
             count: answer.values.len(),
             label: answer.label().filter(|_| classifies).unwrap_or(usize::MAX),

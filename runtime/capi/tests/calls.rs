@@ -70,9 +70,12 @@ fn static_text(text: *const c_char) -> &'static CStr {
 
 /// An `Info` or `Output` before a function fills it.
 fn blank<T>() -> T {
-    // SAFETY: every field of `Info` and `Output` may be zero: numbers, null pointers and enumerations that
-    // begin at 0.
-    unsafe { MaybeUninit::zeroed().assume_init() }
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: both begin with their size, a word.
+    unsafe { value.as_mut_ptr().cast::<usize>().write(size_of::<T>()) };
+    // SAFETY: every other field of `Info` and `Output` may be zero: numbers, null pointers and enumerations
+    // that begin at 0.
+    unsafe { value.assume_init() }
 }
 
 /// Bytes that start at a multiple of 64.
@@ -149,6 +152,7 @@ fn start(context: &mut Context, tokens: usize, selected: usize) -> Bytes {
 
 fn budget(kind: BudgetKind, value: f32) -> Budget {
     Budget {
+        bytes: size_of::<Budget>(),
         kind: kind as i32,
         value,
         tokens: 0,
@@ -542,8 +546,15 @@ fn senseless_budgets_come_back_as_a_status() {
 fn a_deadline_needs_costs_and_time() {
     let bundle = Bytes::golden("bert-int8-v1.1.coda");
     let (mut context, _arena) = started(&bundle, None);
-    let costs =
-        Costs { fixed: 5e3, token: 0.0, frozen: 1e-3, attention: 1e-3, task: 1e-3, margin: 0.1 };
+    let costs = Costs {
+        bytes: size_of::<Costs>(),
+        fixed: 5e3,
+        token: 0.0,
+        frozen: 1e-3,
+        attention: 1e-3,
+        task: 1e-3,
+        margin: 0.1,
+    };
     for broken in [Costs { fixed: f32::NAN, ..costs }, Costs { margin: -1.0, ..costs }] {
         let status = call!(coda_set_costs(&mut *context, &raw const broken));
         assert_eq!(status, Status::BadArgument);
@@ -742,4 +753,40 @@ fn nothing_is_allocated() {
         coda_error_message(own, text.as_mut_ptr().cast(), 100, null_mut()) => Ok,
     }
     assert_eq!(ALLOCATIONS.get(), before);
+}
+
+#[test]
+fn a_structure_of_another_size_is_refused_before_anything_is_written() {
+    let bundle = Bytes::golden("bert-int8-v1.1.coda");
+    let (mut context, _arena) = started(&bundle, None);
+    for change in [1usize, usize::MAX, 0usize.wrapping_sub(size_of::<Info>())] {
+        let (mut info, mut out): (Info, Output) = (blank(), blank());
+        info.bytes = info.bytes.wrapping_add(change);
+        out.bytes = out.bytes.wrapping_add(change);
+        let (at, ids) = (&raw mut *context, IDS.as_ptr());
+        let costs = Costs {
+            bytes: size_of::<Costs>().wrapping_add(change),
+            fixed: 1.0,
+            token: 1.0,
+            frozen: 1.0,
+            attention: 1.0,
+            task: 1.0,
+            margin: 0.0,
+        };
+        let mut odd = budget(BudgetKind::Reduction, 2.0);
+        odd.bytes = odd.bytes.wrapping_add(change);
+        let mut right = blank();
+        statuses! {
+            coda_get_info(at, &raw mut info) => StructureSize,
+            coda_run_tokens(at, ids, null(), 4, null(), &raw mut out) => StructureSize,
+            coda_run_tokens(at, ids, null(), 4, &raw const odd, &raw mut right) => StructureSize,
+            coda_set_costs(at, &raw const costs) => StructureSize,
+        }
+        assert_eq!((info.layers, out.count, right.count), (0, 0, 0));
+    }
+    // A budget that is all zero is the task's own.
+    let zero = Budget { bytes: 0, ..budget(BudgetKind::Task, 0.0) };
+    assert_eq!(run_tokens(&mut context, &raw const zero), run_tokens(&mut context, null()));
+    let odd = Budget { bytes: 0, ..budget(BudgetKind::Reduction, 2.0) };
+    assert_eq!(run_tokens(&mut context, &raw const odd).0, Status::StructureSize);
 }

@@ -226,6 +226,30 @@ pub mod generation {
     pub const IDS: usize = 40;
 }
 
+/// Byte ranges of the self-test section.
+#[cfg(feature = "self-test")]
+pub mod self_test {
+    use super::Range;
+    /// Number of cases.
+    pub const COUNT: Range<usize> = 0..4;
+    /// What the inputs are: [`TOKENS`] or [`PIXELS`].
+    pub const INPUT: Range<usize> = 4..8;
+    /// Token ids.
+    pub const TOKENS: u32 = 1;
+    /// Bytes of images.
+    pub const PIXELS: u32 = 2;
+    /// Where the first case begins.
+    pub const CASES: usize = 8;
+    /// Of a case: ids, or bytes of an image.
+    pub const INPUTS: Range<usize> = 0..4;
+    /// Of a case: k, 0 for the task's own budget.
+    pub const SELECTED: Range<usize> = 4..8;
+    /// Of a case: values of the answer.
+    pub const VALUES: Range<usize> = 8..12;
+    /// Bytes of a case before its input.
+    pub const CASE_BYTES: usize = 12;
+}
+
 /// Byte ranges of the image section.
 pub mod image {
     use super::Range;
@@ -313,6 +337,9 @@ pub enum SectionKind {
     /// Byte pairs or Unigram: [`crate::text::pieces::layout`].
     #[cfg(feature = "pieces")]
     Tokenizer = 13,
+    /// [`self_test`]. Skippable.
+    #[cfg(feature = "self-test")]
+    SelfTest = 15,
     /// [`tensor`] entries.
     Tensors = 16,
     /// The bytes of the tensors.
@@ -343,6 +370,8 @@ impl SectionKind {
             12 => Self::Generation,
             #[cfg(feature = "pieces")]
             13 => Self::Tokenizer,
+            #[cfg(feature = "self-test")]
+            15 => Self::SelfTest,
             16 => Self::Tensors,
             17 => Self::Data,
             32 => Self::BasePackage,
@@ -369,6 +398,8 @@ impl SectionKind {
             Self::Generation => "generation",
             #[cfg(feature = "pieces")]
             Self::Tokenizer => "tokenizer",
+            #[cfg(feature = "self-test")]
+            Self::SelfTest => "self-test",
             Self::Tensors => "tensors",
             Self::Data => "data",
             Self::BasePackage => "base package",
@@ -392,6 +423,8 @@ impl SectionKind {
             | Self::Data
             | Self::Decoder
             | Self::Generation => !matches!(kind, PackageKind::Bundle),
+            #[cfg(feature = "self-test")]
+            Self::SelfTest => !matches!(kind, PackageKind::Bundle),
             Self::Provenance => true,
         }
     }
@@ -497,12 +530,13 @@ impl Encoding {
         if bytes <= isize::MAX as u64 { Some(bytes as usize) } else { None }
     }
 
-    /// Number of f32 scales that follow the values.
+    /// Number of f32 scales that follow the values; of at most [`limits::EXTENT`] rows.
     #[must_use]
     pub const fn scales(self, rows: usize) -> usize {
         match self {
             Self::RowsInt8 => rows,
-            Self::Panel8x8Int8 => rows.next_multiple_of(PANEL),
+            // It wraps for rows that no tensor may have, which a 32-bit number holds all the same.
+            Self::Panel8x8Int8 => rows.wrapping_add(PANEL - 1) / PANEL * PANEL,
             _ => 0,
         }
     }
@@ -543,6 +577,9 @@ pub mod limits {
     pub const IDS: usize = 1 << 10;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
+    /// Most cases of a self-test.
+    #[cfg(feature = "self-test")]
+    pub const SELF_TEST_CASES: usize = 64;
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ mod error;
 mod generation;
 mod layout;
 mod role;
+#[cfg(feature = "self-test")]
+mod self_test;
 mod strings;
 mod text_rules;
 
@@ -16,12 +18,16 @@ pub use codec::{
 pub use error::FormatError;
 #[cfg(feature = "decoder")]
 pub use generation::{GenerationRules, IdList, encode_generation};
+#[cfg(feature = "self-test")]
+pub use layout::self_test as self_test_layout;
 pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
     Version, config, generation as generation_fields, head, header, image, layer, limits, section,
     task, tensor, text,
 };
 pub use role::Role;
+#[cfg(feature = "self-test")]
+pub use self_test::{CaseInput, SelfTest, SelfTestCase, encode_self_test};
 pub use strings::{StringList, string_list_bytes};
 pub use text_rules::{TextRules, encode_text};
 
@@ -140,6 +146,8 @@ struct Sections<'a> {
     text: &'a [u8],
     #[cfg(feature = "pieces")]
     tokenizer: &'a [u8],
+    #[cfg(feature = "self-test")]
+    self_test: &'a [u8],
     tensors: &'a [u8],
     data: &'a [u8],
     data_offset: usize,
@@ -369,6 +377,11 @@ impl<'a> Package<'a> {
                 Pieces::parse_unordered(body).map_err(damaged_tokenizer)?;
                 sections.tokenizer = body;
             }
+            #[cfg(feature = "self-test")]
+            SectionKind::SelfTest => {
+                SelfTest::parse(body)?;
+                sections.self_test = body;
+            }
             SectionKind::Layers => sections.layers = check_layers(body)?,
             SectionKind::Pinned => sections.pinned = check_pinned(body)?,
             SectionKind::Tensors if !body.len().is_multiple_of(tensor::ENTRY_BYTES) => {
@@ -545,6 +558,13 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn text(&self) -> TextRules<'a> {
         TextRules::parse(self.sections.text).unwrap_or_default()
+    }
+
+    /// Inputs and their answers, if the package carries them: [`self_test`](crate::self_test) runs them.
+    #[cfg(feature = "self-test")]
+    #[must_use]
+    pub fn self_test(&self) -> Option<SelfTest<'a>> {
+        SelfTest::parse(self.sections.self_test).ok()
     }
 
     /// Where the weights come from; empty if not said.

@@ -1,7 +1,10 @@
 //! Multiply-accumulates of a layer, counted on paper (`docs/method.md`, "Cost of one layer").
 
-use super::{Layer, Linear};
-use crate::config::AttentionMode;
+use super::{Layer, Linear, Model};
+use crate::config::{AttentionMode, Gate};
+
+/// What an exponential of the iterated gate counts for: its polynomial and its scaling.
+pub const EXPONENTIAL_MACS: u64 = 16;
 
 /// Multiply-accumulates, by what they run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,7 +13,7 @@ pub struct Macs {
     pub frozen: u64,
     /// Attention scores and the mix of values.
     pub attention: u64,
-    /// Task parts: adapter, router, low-rank keys and values.
+    /// Task parts: adapter, router, low-rank keys and values, sweeps of the gate.
     pub task: u64,
 }
 
@@ -40,7 +43,8 @@ impl Linear<'_> {
 }
 
 impl Layer<'_> {
-    /// Multiply-accumulates for `tokens` tokens of which `selected` pass the layer.
+    /// Multiply-accumulates for `tokens` tokens of which `selected` pass the layer, without those of the
+    /// gate: [`Model::layer_macs`] has them too.
     #[must_use]
     pub fn macs(&self, tokens: usize, selected: usize) -> Macs {
         let (maps, wide) = (&self.block.attention, &self.block.feed_forward);
@@ -64,5 +68,22 @@ impl Layer<'_> {
             attention: 2 * k * key_rows * maps.query.outputs as u64,
             task: n * (adapter + self.router.len() as u64) + (n - k.min(n)) * low_rank,
         }
+    }
+}
+
+impl Model<'_> {
+    /// Multiply-accumulates of layer `index` for `tokens` tokens of which `selected` pass it, with the sweeps
+    /// of the iterated gate: an exponential for each token and sweep, [`EXPONENTIAL_MACS`] each.
+    #[must_use]
+    pub fn layer_macs(&self, index: usize, tokens: usize, selected: usize) -> Macs {
+        let layer = self.layer(index);
+        let macs = layer.macs(tokens, selected);
+        let sweeps = match self.task_config().map(|task| task.gate) {
+            Some(Gate::Iterated { sweeps, .. }) if layer.routing.is_some() && selected < tokens => {
+                u64::from(sweeps)
+            }
+            _ => 0,
+        };
+        Macs { task: macs.task + sweeps * tokens as u64 * EXPONENTIAL_MACS, ..macs }
     }
 }

@@ -11,7 +11,7 @@ mod probe;
 mod stage;
 mod view;
 
-pub use cost::Macs;
+pub use cost::{EXPONENTIAL_MACS, Macs};
 #[cfg(feature = "decoder")]
 pub(crate) use decoder::DecoderGlobals;
 #[cfg(feature = "decoder")]

@@ -18,7 +18,7 @@ pub const fn token_step(k: usize) -> usize {
 /// `coda bench --calibrate`, which prints it as a constant for a firmware too.
 ///
 /// `time = fixed + token n + sum over layers of (frozen, attention and task multiply-accumulates, each
-/// times its cost)`, for n tokens; [`Layer::macs`](crate::model::Layer::macs) counts them for a k.
+/// times its cost)`, for n tokens; [`Model::layer_macs`] counts them for a k.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CostModel {
     /// One inference.
@@ -29,7 +29,7 @@ pub struct CostModel {
     pub frozen: f32,
     /// One multiply-accumulate of attention scores and context.
     pub attention: f32,
-    /// One multiply-accumulate of an adapter, a router or low-rank keys.
+    /// One multiply-accumulate of an adapter, a router, low-rank keys or a sweep of the gate.
     pub task: f32,
     /// What a deadline sets aside for the error of the prediction and the noise of the machine, as a
     /// share of the prediction.
@@ -158,7 +158,7 @@ impl Curve {
             let layer = model.layer(index);
             let of = |k: usize| {
                 let selected = if layer.routing.is_some() { k.min(tokens) } else { tokens };
-                layer.macs(tokens, selected)
+                model.layer_macs(index, tokens, selected)
             };
             for (slot, k) in least.iter_mut().zip(first..) {
                 *slot = [*slot, of(k)].into_iter().sum();
@@ -200,7 +200,7 @@ fn layer_macs(model: &Model<'_>, index: usize, tokens: usize, k: usize) -> Macs 
     let layer = model.layer(index);
     let pinned = model.pinned().filter(|position| *position < tokens).count();
     let selected = if layer.routing.is_some() { k.max(pinned).min(tokens) } else { tokens };
-    layer.macs(tokens, selected)
+    model.layer_macs(index, tokens, selected)
 }
 
 fn nanoseconds(value: f32) -> Duration {

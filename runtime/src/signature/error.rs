@@ -1,5 +1,6 @@
 //! Why a signed package is refused.
 
+use super::kind::SignedKind;
 use core::fmt;
 
 /// Names a public key: the first 8 bytes of its SHA-512.
@@ -9,8 +10,10 @@ pub type KeyId = [u8; 8];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// Fewer bytes than an envelope.
+    /// Fewer bytes than the envelopes.
     TooShort {
+        /// Bytes of the envelopes.
+        needed: usize,
         /// Bytes found.
         found: usize,
     },
@@ -55,6 +58,38 @@ pub enum SignatureError {
     Altered,
     /// The trusted key is no public key.
     BadKey,
+    /// It is of another kind than the device takes here; 0 in an envelope of version 1.0.
+    AnotherKind {
+        /// What is taken.
+        expected: SignedKind,
+        /// The code found.
+        found: u16,
+    },
+    /// It is for another product.
+    AnotherProduct {
+        /// The product of the device.
+        expected: u64,
+        /// The product named.
+        found: u64,
+    },
+    /// It is for another component of the device.
+    AnotherComponent {
+        /// The component.
+        expected: u16,
+        /// The component named.
+        found: u16,
+    },
+    /// It belongs to another base.
+    AnotherBase,
+    /// Two envelopes that must say the same do not, or are of one key.
+    Signers,
+    /// A key list that is none.
+    BadKeyList,
+    /// Another package with the release number of the one in use.
+    SameRelease {
+        /// The release.
+        release: u64,
+    },
 }
 
 impl SignatureError {
@@ -73,6 +108,13 @@ impl SignatureError {
             Self::WrongLength { .. } => 9,
             Self::Altered => 10,
             Self::BadKey => 11,
+            Self::AnotherKind { .. } => 12,
+            Self::AnotherProduct { .. } => 13,
+            Self::AnotherComponent { .. } => 14,
+            Self::AnotherBase => 15,
+            Self::Signers => 16,
+            Self::BadKeyList => 17,
+            Self::SameRelease { .. } => 18,
         }
     }
 }
@@ -90,8 +132,8 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned => f.write_str("the package is not signed"),
-            Self::TooShort { found } => {
-                write!(f, "{found} bytes are fewer than the 192 of a signature's envelope")
+            Self::TooShort { needed, found } => {
+                write!(f, "{found} bytes are fewer than the {needed} before a signed package")
             }
             Self::BadMagic => f.write_str("neither a signed package nor a package: wrong magic"),
             Self::UnsupportedVersion { found } => {
@@ -112,6 +154,37 @@ impl fmt::Display for SignatureError {
             }
             Self::Altered => f.write_str("the package is not the one that was signed"),
             Self::BadKey => f.write_str("the trusted key is no Ed25519 public key"),
+            _ => self.fmt_scope(f),
+        }
+    }
+}
+
+impl SignatureError {
+    /// The sentences about what is taken.
+    fn fmt_scope(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnotherKind { expected, found: 0 } => {
+                write!(
+                    f,
+                    "the envelope does not say what it is for, a {} is taken",
+                    expected.name()
+                )
+            }
+            Self::AnotherKind { expected, found } => {
+                write!(f, "the envelope is of kind {found}, a {} is taken", expected.name())
+            }
+            Self::AnotherProduct { expected, found } => {
+                write!(f, "the envelope is for product {found}, this is {expected}")
+            }
+            Self::AnotherComponent { expected, found } => {
+                write!(f, "the envelope is for component {found}, this is {expected}")
+            }
+            Self::AnotherBase => f.write_str("the envelope is for another base"),
+            Self::Signers => f.write_str("the envelopes differ, or are of one key"),
+            Self::SameRelease { release } => {
+                write!(f, "another package has release {release}, which is in use")
+            }
+            _ => f.write_str("the list of keys is none"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Two tasks over one base on a Cortex-M7: swapped between two inferences, one of them updated in
-//! pieces over two slots, only with a signature and never to an older release. The arena is on a
-//! heap in external RAM.
+//! pieces over two slots, only with a signature, never to an older release, and only if its self-test
+//! answers to the bit. A task that hangs on trial is gone at the next start. The arena is on a heap in
+//! external RAM.
 #![no_std]
 #![no_main]
 
@@ -13,6 +14,7 @@ mod flash;
 mod stack;
 #[path = "../../firmware/src/ticks_arm.rs"]
 mod ticks;
+mod trial;
 mod world;
 
 use coda_runtime::executor::{Executor, Input};
@@ -20,7 +22,6 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
-use coda_runtime::signature::envelope;
 use core::fmt;
 use cortex_m::Peripherals;
 use cortex_m::peripheral::SCB;
@@ -91,7 +92,9 @@ fn run() -> Result<(), Failure> {
     }
     stack::paint();
     let mut device = Device::start(flash)?;
-    let installed = device.installed.as_ref().map(|(task, slot)| (task.release, slot.sequence()));
+    let installed = device.installed.as_ref();
+    let installed =
+        installed.map(|(task, place)| (task.manifest.release(), place.slot().sequence()));
     hprintln!("start {} slots {:?}", started, installed);
     let mut queue: Queue<Request, 8> = Queue::new();
     let (sender, receiver) = queue.split();
@@ -129,7 +132,7 @@ fn serve(
     hprintln!(
         "use {:?} release={} heap={} count-swap={}",
         source,
-        task.release,
+        task.manifest.release(),
         external::used(),
         swap
     );
@@ -158,21 +161,35 @@ fn answer(
             }
             // Of an update that was refused: its sender does not know yet.
             Request::Piece(_) => {}
-            Request::PowerCut => reset(),
+            Request::PowerCut => reset("power cut"),
         }
     }
 }
 
 /// Takes an update or refuses it, as expected; whether it was taken.
 fn update(device: &mut Device, world: &mut World<'_>, expected: Outcome) -> Result<bool, Failure> {
-    let found = match device.update(|| next_or_reset(world)) {
-        Ok(release) => {
+    let found = device.update(
+        || next_or_reset(world),
+        |base, task| {
+            trial::self_test(base, task)?;
+            if expected == Outcome::Hangs {
+                reset("the task on trial hangs: watchdog");
+            }
+            Ok(())
+        },
+    );
+    let found = match found {
+        Ok(Some(release)) => {
             hprintln!("update taken: release {}", release);
             Outcome::Taken(release)
         }
+        Ok(None) => {
+            hprintln!("update of the task in use: nothing to do");
+            Outcome::InUse
+        }
         Err(refusal) => {
             hprintln!("update refused: {}", refusal);
-            Outcome::Refused(number(refusal))
+            outcome(refusal)
         }
     };
     if found == expected { Ok(matches!(found, Outcome::Taken(_))) } else { Err(Failure::Outcome) }
@@ -181,20 +198,22 @@ fn update(device: &mut Device, world: &mut World<'_>, expected: Outcome) -> Resu
 /// The next request; power may fail instead.
 fn next_or_reset(world: &mut World<'_>) -> Request {
     match world.next() {
-        Request::PowerCut => reset(),
+        Request::PowerCut => reset("power cut"),
         request => request,
     }
 }
 
-fn number(refusal: Refusal) -> u8 {
+fn outcome(refusal: Refusal) -> Outcome {
     match refusal {
-        Refusal::Signature(error) => error.number(),
-        _ => 0,
+        Refusal::Signature(error) => Outcome::Refused(error.number()),
+        Refusal::SelfTest(_) => Outcome::Fails,
+        Refusal::Exhausted(_) => Outcome::Exhausted,
+        _ => Outcome::Refused(0),
     }
 }
 
-fn reset() -> ! {
-    hprintln!("power cut");
+fn reset(why: &str) -> ! {
+    hprintln!("{}", why);
     SCB::sys_reset()
 }
 
@@ -238,7 +257,7 @@ fn count_verification(device: &Device) -> Result<(), Failure> {
     let before = ticks::now();
     let manifest = trust.manifest(file).map_err(Refusal::from)?;
     let signature = ticks::now() - before;
-    let package = file.get(envelope::LENGTH_BYTES..).unwrap_or_default();
+    let package = file.get(manifest.envelope_bytes()..).unwrap_or_default();
     let before = ticks::now();
     manifest.check(package).map_err(Refusal::from)?;
     let digest = ticks::now() - before;

@@ -20,8 +20,16 @@ pub(crate) enum Source {
 pub(crate) enum Outcome {
     /// It is the newest task, of this release.
     Taken(u64),
+    /// It is the task in use.
+    InUse,
     /// It is refused, with this number of `SIGNED.md`.
     Refused(u8),
+    /// Its self-test answers otherwise.
+    Fails,
+    /// It hangs after its self-test, until the watchdog resets the device.
+    Hangs,
+    /// Its key has begun too many updates.
+    Exhausted,
     /// Power fails before it is complete.
     Cut,
 }
@@ -49,7 +57,6 @@ enum Step {
     Classify(usize),
     /// A file, the byte of it that is flipped, the piece before which power fails, the outcome.
     Update(&'static [u8], Option<usize>, Option<usize>, Outcome),
-    PowerCut,
 }
 
 macro_rules! file {
@@ -58,14 +65,20 @@ macro_rules! file {
     };
 }
 
-use Outcome::{Cut, Refused, Taken};
-use Step::{Classify, PowerCut, Update, Use};
+use Outcome::{Cut, Exhausted, Fails, Hangs, InUse, Refused, Taken};
+use Step::{Classify, Update, Use};
 
 static KINDS: &[u8] = file!("kinds-2.signed");
-static KINDS_OLD: &[u8] = file!("kinds-1.signed");
+static GARMENTS_OLD: &[u8] = file!("garments-1.signed");
 static KINDS_FOREIGN: &[u8] = file!("kinds-foreign.signed");
 static KINDS_UNSIGNED: &[u8] = file!("kinds.coda");
 const GARMENTS: &[u8] = file!("garments-3.signed");
+static GARMENTS_BAD: &[u8] = file!("garments-bad-4.signed");
+static KINDS_HANG: &[u8] = file!("kinds-5.signed");
+/// Another package of the release of [`KINDS`].
+static GARMENTS_SAME: &[u8] = file!("garments-2.signed");
+/// The envelope of a base, which is no task however late its release.
+static BASE: &[u8] = file!("base-1000.envelope");
 /// A byte of its tensors.
 const MIDDLE: usize = GARMENTS.len() / 2;
 
@@ -89,11 +102,15 @@ static SCRIPT: [&[Step]; 3] = [
         Classify(8),
         Use(Source::Slot),
         Classify(8),
+        Update(KINDS, None, None, InUse),
+        Update(GARMENTS_SAME, None, None, Refused(18)),
+        Update(BASE, None, None, Refused(12)),
         Update(KINDS_UNSIGNED, None, None, Refused(1)),
-        Update(KINDS_OLD, None, None, Refused(8)),
+        Update(GARMENTS_OLD, None, None, Refused(8)),
         Update(KINDS_FOREIGN, None, None, Refused(6)),
         Update(GARMENTS, Some(20), None, Refused(7)),
         Update(GARMENTS, Some(MIDDLE), None, Refused(10)),
+        Update(GARMENTS_BAD, None, None, Fails),
         Classify(9),
         Update(GARMENTS, None, Some(MIDDLE / PIECE), Cut),
     ],
@@ -103,12 +120,17 @@ static SCRIPT: [&[Step]; 3] = [
         Update(GARMENTS, None, None, Taken(3)),
         Classify(9),
         Classify(2),
-        PowerCut,
+        Update(KINDS_HANG, None, None, Hangs),
     ],
     &[
         Classify(9),
         Classify(5),
         Update(KINDS, None, None, Refused(8)),
+        Update(GARMENTS_BAD, None, None, Fails),
+        Update(GARMENTS_BAD, None, None, Fails),
+        Update(GARMENTS_BAD, None, None, Fails),
+        Update(GARMENTS_BAD, None, None, Fails),
+        Update(GARMENTS_BAD, None, None, Exhausted),
         Use(Source::Factory),
         Classify(5),
     ],
@@ -148,7 +170,6 @@ impl<'q> World<'q> {
         let request = match step {
             Use(source) => Request::Use(*source),
             Classify(image) => Request::Classify(*image),
-            PowerCut => Request::PowerCut,
             Update(file, flip, cut, outcome) => {
                 let Some(offset) = self.offset else {
                     self.offset = Some(0);

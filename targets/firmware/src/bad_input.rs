@@ -10,7 +10,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Arena, Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
-use coda_runtime::signature::{Trust, envelope};
+use coda_runtime::signature::{Scope, SignedKind, Trust, envelope};
 use core::fmt::Display;
 
 /// Small packages of the tests: a base and a task of tokens, and of pixels.
@@ -24,13 +24,16 @@ static PICTURES: &[u8] =
 /// A signed package of the tests, its key and its release.
 static SIGNED: &[u8] = include_package!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/golden/bert-int8-v1.0.signed"
+    "/../../tests/golden/bert-int8-v1.0-named.signed"
 ));
 const KEY: [u8; 32] = [
     0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
     0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
 ];
 const RELEASE: u64 = 7;
+/// What the device takes.
+const SCOPE: Scope =
+    Scope { kind: SignedKind::Bundle, product: 1, component: 0, base: None, minimum: RELEASE };
 /// Another key: that of RFC 8032, section 7.1, test 2.
 const OTHER_KEY: [u8; 32] = [
     0x3d, 0x40, 0x17, 0xc3, 0xe8, 0x43, 0x89, 0x5a, 0x92, 0xb7, 0x0a, 0xa7, 0x4d, 0x1b, 0x7e, 0xbc,
@@ -161,7 +164,7 @@ fn foreign_packages(console: &mut impl Console) -> Result<(), Failure> {
 
 /// A device with a key takes what is signed with it and nothing else.
 fn signatures(memory: &mut Memory, console: &mut impl Console) -> Result<(), Failure> {
-    let trust = Trust::new(&KEY).map_err(|_| Failure::Parse)?.at_least(RELEASE);
+    let trust = Trust::new(&KEY, SCOPE).map_err(|_| Failure::Parse)?;
     let signed = trust.open(SIGNED).map_err(|_| Failure::Parse)?;
     Package::parse(signed.package()).map_err(|_| Failure::Parse)?;
     line!(console, "opened a signed package of release {}", signed.release());
@@ -183,9 +186,12 @@ fn signatures(memory: &mut Memory, console: &mut impl Console) -> Result<(), Fai
     }
     let newer = trust.clone().at_least(RELEASE + 1);
     refused(console, "an older release", newer.open(SIGNED))?;
-    let other = Trust::new(&OTHER_KEY).map_err(|_| Failure::Parse)?;
+    let product = Scope { product: 2, ..SCOPE };
+    let elsewhere = Trust::new(&KEY, product).map_err(|_| Failure::Parse)?;
+    refused(console, "a package for another product", elsewhere.open(SIGNED))?;
+    let other = Trust::new(&OTHER_KEY, SCOPE).map_err(|_| Failure::Parse)?;
     refused(console, "a package that is signed with another key", other.open(SIGNED))?;
-    refused(console, "a key that is none", Trust::new(&[0; 32]))
+    refused(console, "a key that is none", Trust::new(&[0; 32], SCOPE))
 }
 
 /// Cuts a package at every byte and flips a bit in every byte, each of which the length or the

@@ -23,7 +23,7 @@ pub struct GoldenError {
 }
 
 /// A golden package with the text of its answers.
-type Golden = (&'static str, &'static [u8], &'static str);
+pub(crate) type Golden = (&'static str, &'static [u8], &'static str);
 
 macro_rules! golden {
     ($name:literal) => {
@@ -35,7 +35,7 @@ macro_rules! golden {
     };
 }
 
-fn all() -> [Golden; 12] {
+pub(crate) fn all() -> [Golden; 12] {
     [
         golden!("bert-int8-v1.0"),
         golden!("bert-int8-scaled-v1.0"),

@@ -6,6 +6,8 @@
 
 mod cases;
 mod golden;
+mod long;
+mod parse;
 pub mod problem;
 mod random;
 mod rows;
@@ -14,6 +16,8 @@ mod writers;
 
 pub use cases::{Difference, Shape, check_kernels};
 pub use golden::GoldenError;
+pub use long::{check_long, long_arena_bytes};
+pub use parse::check_parse;
 pub use workspace::Workspace;
 
 use coda_runtime::kernels::Kernels;

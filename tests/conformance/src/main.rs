@@ -3,9 +3,11 @@
 //! `coda-conformance [--expect TABLE,TABLE,...]`: prints a line for each table, and fails if one
 //! differs or if the tables are not exactly the expected ones.
 
-use coda_conformance::{ARENA_BYTES, Summary, Workspace, check};
+use coda_conformance::{
+    ARENA_BYTES, Summary, Workspace, check, check_long, check_parse, long_arena_bytes,
+};
 use coda_runtime::kernels::Kernels;
-use coda_runtime::memory::Arena;
+use coda_runtime::memory::{ARENA_ALIGNMENT, Arena};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,9 +22,13 @@ fn main() -> ExitCode {
     };
     let mut workspace = Box::new(Workspace::new());
     let mut arena = Box::new(Arena::<ARENA_BYTES>::new());
+    let mut long = vec![0; long_arena_bytes() + ARENA_ALIGNMENT];
+    let start = long.as_ptr().align_offset(ARENA_ALIGNMENT);
+    let mutants = check_parse();
+    println!("{mutants} packages of hostile sizes: none panics, sizes have {} bits", usize::BITS);
     let mut ran = Vec::new();
     for table in Kernels::available() {
-        if !conforms(table, &mut workspace, &mut arena) {
+        if !conforms(table, &mut workspace, &mut arena) || !is_long(table, &mut long[start..]) {
             return ExitCode::from(3);
         }
         ran.push(table.name);
@@ -50,6 +56,18 @@ fn conforms(
         ),
         Err(failure) => {
             eprintln!("{name}: {failure:?}");
+            return false;
+        }
+    }
+    true
+}
+
+/// Runs the long inputs and prints a line.
+fn is_long(table: &'static Kernels, arena: &mut [u8]) -> bool {
+    match check_long(table, arena) {
+        Ok(inputs) => println!("{}: {inputs} long inputs have the written bits", table.name),
+        Err(failure) => {
+            eprintln!("{failure:?}");
             return false;
         }
     }

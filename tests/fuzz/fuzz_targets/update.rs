@@ -5,7 +5,7 @@
 use coda_fuzz::Aligned;
 use coda_fuzz::nor::{Cut, Nor, Tear};
 use coda_runtime::format::Package;
-use coda_runtime::signature::Trust;
+use coda_runtime::signature::{Keys, Scope, SignedKind, Trust};
 use coda_runtime::slots::{Slot, SlotError, Slots};
 use embedded_storage::nor_flash::NorFlashErrorKind;
 use libfuzzer_sys::fuzz_target;
@@ -17,6 +17,9 @@ const KEY: [u8; 32] = [
 ];
 /// Release of the golden package.
 const RELEASE: u64 = 7;
+/// What takes it.
+const SCOPE: Scope =
+    Scope { kind: SignedKind::Bundle, product: 1, component: 0, base: None, minimum: 0 };
 /// Bytes of a slot.
 const SLOT: u32 = 2048;
 
@@ -65,10 +68,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&[low, high, torn], bytes)) = bytes.split_first_chunk() else { return };
     let step = u64::from(u16::from_le_bytes([low, high]) % 1024);
     let cut = Cut { step, tear: Tear::ALL[usize::from(torn) % Tear::ALL.len()] };
-    let trust = Trust::new(&KEY).expect("a public key");
+    let trust = Trust::new(&KEY, SCOPE).expect("a public key");
     check(&trust, bytes);
+    let _ = Keys::parse(bytes).map(|keys| Trust::of(keys, SCOPE).manifest(bytes).is_ok());
     if let Some(key) = bytes.first_chunk() {
-        let _ = Trust::new(key).map(|trust| trust.open(bytes).is_ok());
+        let _ = Trust::new(key, SCOPE).map(|trust| trust.open(bytes).is_ok());
     }
 
     // Whatever the flash holds is read without a fault, and what counts as whole is in its slot.

@@ -3,6 +3,8 @@
 
 #[path = "../../src/hostile.rs"]
 pub mod hostile;
+#[path = "../../src/mutants.rs"]
+pub mod mutants;
 #[path = "../../src/nor.rs"]
 pub mod nor;
 

@@ -1,7 +1,8 @@
 //! An update through two slots, with a signature, where there is no allocator.
 
-use coda_runtime::signature::{SignatureError, Trust};
+use coda_runtime::signature::{Scope, SignatureError, SignedKind, Trust};
 use coda_runtime::slots::Slots;
+use coda_runtime::updates::Updates;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
@@ -12,7 +13,7 @@ const KEY: [u8; 32] = [
     0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
 ];
 /// Release 7 of a task, signed with the key above; the bytes are those of `SIGNED.md`.
-static SIGNED: &[u8] = include_bytes!("../../golden/bert-int8-v1.0.signed");
+static SIGNED: &[u8] = include_bytes!("../../golden/bert-int8-v1.0-named.signed");
 const SLOT: u32 = 12_288;
 
 /// Flash in RAM.
@@ -53,20 +54,30 @@ impl NorFlash for Ram {
     }
 }
 
+/// What the device takes.
+const SCOPE: Scope =
+    Scope { kind: SignedKind::Bundle, product: 1, component: 0, base: None, minimum: 7 };
+
 /// `None` if anything is not as it should be.
 pub(crate) fn run() -> Option<()> {
     let signed = core::hint::black_box(SIGNED);
-    let trust = Trust::new(&KEY).ok()?.at_least(7);
-    let mut slots = Slots::new(Ram([0; 2 * SLOT as usize]), [0, SLOT], SLOT).ok()?;
-    let manifest = trust.manifest(signed).ok()?;
-    let mut update = slots.update(None, 192 + manifest.package_length()).ok()?;
-    signed.chunks(100).try_for_each(|piece| update.write(piece)).ok()?;
-    let slot = update.finish().ok()?.commit().ok()?;
-    if slots.whole().ok()?.first() != Some(&slot) {
+    let trust = Trust::new(&KEY, SCOPE).ok()?;
+    let slots = Slots::new(Ram([0; 2 * SLOT as usize]), [0, SLOT], SLOT).ok()?;
+    let mut updates = Updates::new(slots, trust.clone(), 1);
+    let (envelope, package) = signed.split_at_checked(trust.envelope_bytes())?;
+    let mut incoming = updates.offer(envelope, None, None).ok()??;
+    package.chunks(100).try_for_each(|piece| incoming.write(piece)).ok()?;
+    let installed = incoming.finish().ok()?.confirm().ok()?;
+    if updates.installed().ok()?.first() != Some(&installed) {
         return None;
     }
-    let flash = slots.into_flash();
-    let payload = slot.payload();
+    let in_use = installed.manifest();
+    let again = updates.offer(envelope, Some(in_use), Some(installed.slot()));
+    if !matches!(again, Ok(None)) {
+        return None;
+    }
+    let flash = updates.into_flash();
+    let payload = installed.slot().payload();
     let opened = trust.open(&flash.0[payload.start as usize..payload.end as usize]).ok()?;
     let older = trust.clone().at_least(8).open(signed).err();
     let unsigned = trust.open(opened.package()).err();

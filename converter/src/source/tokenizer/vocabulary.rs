@@ -35,7 +35,7 @@ pub(super) fn vocabulary(files: &Files) -> Result<Vec<String>, Problem> {
 
 /// A token a line. Empty lines at the end count as one.
 fn from_list(files: &Files) -> Result<Vec<String>, Problem> {
-    let bytes = file::read(&files.path(LIST))?;
+    let bytes = file::read_text(&files.path(LIST))?;
     let Ok(text) = String::from_utf8(bytes) else {
         return files.damaged(LIST, "it is not UTF-8 text");
     };

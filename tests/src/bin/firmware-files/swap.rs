@@ -2,13 +2,18 @@
 
 use super::{Files, answers};
 use anyhow::{Context, Result};
-use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
-use coda_converter::sign::sign;
+use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task, with_self_test};
+use coda_converter::session::Session;
+use coda_converter::sign::{Stamp, sign};
 use coda_converter::smooth::smooth;
 use coda_converter::source::{FloatTensor, Task};
 use coda_runtime::config::HeadKind;
-use coda_runtime::format::{GLOBAL_LAYER, Role};
+use coda_runtime::executor::Input;
+use coda_runtime::format::{CaseInput, GLOBAL_LAYER, Role, SelfTestCase};
+use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
+use coda_runtime::routing::Budget;
+use coda_runtime::signature::envelope;
 use coda_tests::bundled;
 use ed25519_dalek::SigningKey;
 
@@ -29,8 +34,12 @@ const KINDS: [(&str, &[usize]); 4] =
     [("upper body", &[0, 2, 3, 4, 6]), ("trousers", &[1]), ("shoes", &[5, 7, 9]), ("bag", &[8])];
 
 const REDUCTION: f32 = 4.0;
+/// The number of the product that `targets/external-ram` is.
+const PRODUCT: u64 = 7;
 
-/// `base.coda`; `garments-N.signed` and `kinds-N.signed` of release N; `kinds.coda`, unsigned;
+/// `base.coda`; `garments-N.signed` and `kinds-N.signed` of release N, with a self-test; of
+/// `garments-bad-4.signed` one bit of the self-test's answer differs; `base-1000.envelope`, that of the base;
+/// `kinds.coda`, unsigned;
 /// `kinds-foreign.signed`, of a key that the device does not trust; `key.bin`, the one it trusts;
 /// `images.bin`; `garments.bin` and `kinds.bin`, this machine's logits at r = 4 as little-endian f32.
 pub(super) fn files() -> Result<Files> {
@@ -45,21 +54,66 @@ pub(super) fn files() -> Result<Files> {
         answers(&Model::bind(&base, &task)?, &images, &[REDUCTION])
     };
     let (garments, kinds) = (pack(&trained)?, pack(&kinds(&trained)?)?);
-    let (key, foreign) = (SigningKey::from_bytes(&TRUSTED), SigningKey::from_bytes(&FOREIGN));
-    let files = [
+    let tested = |task: &PackageBytes, flip| tested(&base, task, &images[0], flip);
+    let (bad, garments) = (tested(&garments, 1)?, tested(&garments, 0)?);
+    let kinds = tested(&kinds, 0)?;
+    let mut files = vec![
         ("base.coda", base.to_vec()),
-        ("key.bin", key.verifying_key().to_bytes().to_vec()),
         ("images.bin", images.concat()),
         ("garments.bin", logits(&garments)?),
-        ("garments-1.signed", sign(&garments, &key, 1)?),
-        ("garments-3.signed", sign(&garments, &key, 3)?),
         ("kinds.bin", logits(&kinds)?),
-        ("kinds-1.signed", sign(&kinds, &key, 1)?),
-        ("kinds-2.signed", sign(&kinds, &key, 2)?),
-        ("kinds-foreign.signed", sign(&kinds, &foreign, 9)?),
         ("kinds.coda", kinds.to_vec()),
     ];
-    Ok(files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec())
+    files.extend(signed(&base, [&garments, &kinds, &bad])?);
+    Ok(files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect())
+}
+
+/// The base and the tasks as they are sent, and the key that is trusted.
+fn signed(
+    base: &PackageBytes,
+    [garments, kinds, bad]: [&PackageBytes; 3],
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let (key, foreign) = (SigningKey::from_bytes(&TRUSTED), SigningKey::from_bytes(&FOREIGN));
+    let of_base = sign(base, &[&key], stamp(1000))?;
+    let mut files = vec![
+        ("key.bin", key.verifying_key().to_bytes().to_vec()),
+        ("base-1000.envelope", of_base[..envelope::LENGTH_BYTES].to_vec()),
+        ("kinds-foreign.signed", sign(kinds, &[&foreign], stamp(9))?),
+    ];
+    for (name, task, release) in [
+        ("garments-1.signed", garments, 1),
+        ("garments-2.signed", garments, 2),
+        ("garments-3.signed", garments, 3),
+        ("garments-bad-4.signed", bad, 4),
+        ("kinds-2.signed", kinds, 2),
+        ("kinds-5.signed", kinds, 5),
+    ] {
+        files.push((name, sign(task, &[&key], stamp(release))?));
+    }
+    Ok(files)
+}
+
+const fn stamp(release: u64) -> Stamp {
+    Stamp { release, product: PRODUCT, component: 0 }
+}
+
+/// The task with a self-test of one image, whose first value has `flip` as its last bit changed.
+fn tested(
+    base: &PackageBytes,
+    task: &PackageBytes,
+    image: &[u8],
+    flip: u32,
+) -> Result<PackageBytes> {
+    let (base, task) = (base.parse()?, task.parse()?);
+    let model = Model::bind(&base, &task)?;
+    let mut session = Session::new(&model, Capacity::any_budget(model.max_tokens().unwrap_or(1)))?;
+    let mut values: Vec<u32> =
+        session.run(Input::Pixels(image), Budget::Task, &mut (), |output| {
+            output.values.iter().map(|value| value.to_bits()).collect()
+        })?;
+    values[0] ^= flip;
+    let case = SelfTestCase { input: CaseInput::Pixels(image), selected: 0, values: &values };
+    Ok(with_self_test(&task, &[case])?)
 }
 
 /// The task with the head of [`KINDS`].
