@@ -1,4 +1,8 @@
-//! WordPiece: a text to token ids, as Hugging Face `tokenizers` makes them for BERT.
+//! Texts to token ids, as Hugging Face `tokenizers` makes them, and back.
+//!
+//! [`Tokenizer`] is the door to every kind: WordPiece, and with the features `bpe` and `unigram` byte pairs
+//! and Unigram, whose pieces are a section of their own (`PieceTokenizer`). [`Detokenizer`] writes the text
+//! of ids as they come. For WordPiece:
 //!
 //! | step | `tokenizers` | here |
 //! |---|---|---|
