@@ -758,7 +758,7 @@ fn a_directory_with_a_decoder_is_packed_and_answers_as_the_reference() {
     assert!(answers.contains("begin with"), "{answers}");
     let plan = object(&["plan", &package, "--max-tokens", "12", "--longest", "7", "--beams", "2"]);
     assert_eq!((&plan["positions"], &plan["beams"]), (&json!(8), &json!(2)));
-    let phases = plan["phases"].as_object().unwrap().values().map(|bytes| bytes.as_u64());
+    let phases = plan["phases"].as_object().unwrap().values().map(Value::as_u64);
     assert_eq!(phases.max().unwrap(), plan["arena_bytes"].as_u64());
 }
 

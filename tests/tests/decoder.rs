@@ -1,5 +1,7 @@
 //! Models that write: the reference vectors, the laws of the decoder, and its refusals.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
 use coda_converter::source::Task;
 use coda_runtime::decoder::{GenerateError, LogitObserver, Search};

@@ -22,6 +22,7 @@ impl<'a> IdList<'a> {
     }
 
     /// Every id, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
         self.0.iter().map(|id| u32::from_le_bytes(*id))
     }

@@ -56,7 +56,7 @@ const fn unsupported(config: &Config) -> Option<&'static str> {
         _ if config.shared_layers => "shares its layers",
         _ if config.bare_first_layer => "has a layer without a norm",
         _ if config.causal => "is said to be causal, which all are",
-        _ => return None,
+        Embedding::Tokens { .. } => return None,
     })
 }
 

@@ -9,8 +9,11 @@ use coda_tests::vectors::{Vectors, directories};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The result of every check of a directory; `None` for a kind that the runtime has not.
-fn check(directory: &Path) -> Result<Option<Vec<(String, Result<()>)>>> {
+/// Checks by their names, and what came of each.
+type Checks = Vec<(String, Result<()>)>;
+
+/// Every check of a directory; `None` for a kind that the runtime has not.
+fn check(directory: &Path) -> Result<Option<Checks>> {
     if seq2seq::is_one(directory) {
         let vectors = seq2seq::Vectors::open(directory)?;
         let all =
