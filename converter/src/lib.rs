@@ -30,12 +30,14 @@
 
 pub mod answer;
 pub mod bench;
+pub mod bench_writer;
 pub mod bytes;
 pub mod calibrate;
 pub mod classes;
 pub mod dataset;
 pub mod draw;
 pub mod evaluate;
+pub mod evaluate_writer;
 pub mod firmware;
 pub mod folder;
 #[allow(unsafe_code, reason = "the one file that maps files to memory")]

@@ -823,6 +823,40 @@ fn a_text_goes_in_and_the_answers_text_comes_out() {
 }
 
 #[test]
+fn answers_are_evaluated_by_characters_and_words_and_timed_beside_the_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tokenizer.json"), unigram().to_string()).unwrap();
+    let (_, package) = written(directory.path(), "int8");
+    let answer = |text: &str| {
+        let found = object(&["run", &package, "--text", text, "--beams", "1"]);
+        found["text"].as_str().unwrap().trim().to_owned()
+    };
+    let (first, second) = (answer("so it is"), answer("it was"));
+    assert!(!first.is_empty() && !second.is_empty());
+    // The second answer lacks its last character.
+    let short: String = second.chars().take(second.chars().count() - 1).collect();
+    let data = directory.path().join("questions.tsv");
+    std::fs::write(&data, format!("{first}\tso it is\n{short}\tit was\n")).unwrap();
+    let data = data.display().to_string();
+    let eval = ["eval", &package, "--data", &data, "--beams", "1"];
+    let found = object(&eval);
+    let line = &found["reductions"][0];
+    assert_eq!((&found["samples"], &line["exact"]), (&json!(2), &json!(50.0)));
+    let characters = (first.chars().count() + short.chars().count()) as f64;
+    let error = line["character_error"].as_f64().unwrap();
+    assert!((error - 100.0 / characters).abs() < 1e-9, "{error}");
+    assert!(line["word_error"].as_f64().unwrap() > 0.0);
+    assert!(succeeded(&eval).contains("word errors"));
+    let bench = object(&["bench", &package, "--tokens", "8", "--runs", "2", "--longest", "4"]);
+    let line = &bench["reductions"][0];
+    assert!(line["first_token_ms"].as_f64() >= line["encoder_ms"].as_f64());
+    assert!(line["tokens_per_second"].as_f64().unwrap() > 0.0);
+    assert!(line["bandwidth_share"].as_f64().unwrap() > 0.0);
+    assert!(bench["bandwidth"]["step_bytes"].as_u64().unwrap() > 10_000);
+    refused(&["eval", &package, "--data", &package], INPUT, &["t5.coda"]);
+}
+
+#[test]
 fn the_decoder_is_left_out_where_it_is_not_wanted_and_other_models_have_none() {
     let directory = tempfile::tempdir().unwrap();
     let (_, package) = written(directory.path(), "int8");

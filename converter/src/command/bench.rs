@@ -5,13 +5,17 @@ use super::shared::{
     threads,
 };
 use super::table::{grouped, table};
+use super::write::WriteArguments;
 use anyhow::{Context, Result, ensure};
+use coda_converter::answer::Writer;
 use coda_converter::bench::{self, ReductionTiming};
+use coda_converter::bench_writer::{self, Bandwidth, WritingTiming};
 use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted};
+use coda_converter::dataset::SampleInput;
 use coda_converter::output::write_whole;
 use coda_converter::say;
 use coda_runtime::memory::{Capacity, Plan};
-use coda_runtime::model::Model;
+use coda_runtime::model::{Decoder, Model};
 use coda_runtime::routing::{CostModel, token_step};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -29,6 +33,9 @@ const BEYOND_MACS: f64 = 1.25;
 /// all of them; a speed-up is the ratio of two medians. The input is made up. Kernels take the same
 /// time whatever the values are, with one exception: int8 products of avx2 take up to a third longer
 /// where the values of a row are spread evenly, which those of a model are not.
+///
+/// Of a model that writes, whole answers are measured: the time to the first token, tokens a second, and
+/// the share of the memory's bandwidth that its steps use, which is above 100 % where caches hold weights.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     #[command(flatten)]
@@ -54,6 +61,8 @@ pub(crate) struct Bench {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    writing: WriteArguments,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -73,12 +82,70 @@ impl Bench {
         let dense = no_routing(&model, "--reductions");
         let reductions = if dense.is_some() { &[1.0] } else { &self.reductions[..] };
         let notes: Vec<String> = self.compute.note().into_iter().chain(dense).collect();
+        if let Some(decoder) = model.decoder() {
+            return self.run_writer(&model, &decoder, &input, reductions, &notes);
+        }
+        self.writing.refuse_without_decoder()?;
         let mut session = self.compute.session(&model, Capacity::any_budget(tokens))?;
         let runs = self.runs.get();
         let bar = progress("timing", runs as u64);
         let lines = bench::measure(&mut session, &input, reductions, runs, || bar.inc(1))?;
         bar.finish_and_clear();
         self.print_lines(&lines, session.plan(), load_ms, notes)
+    }
+
+    /// Answers in place of inferences, and the share of the memory's bandwidth that a step has.
+    fn run_writer(
+        &self,
+        model: &Model<'_>,
+        decoder: &Decoder<'_>,
+        input: &SampleInput,
+        reductions: &[f32],
+        notes: &[String],
+    ) -> Result<()> {
+        let (kernels, answer) = (self.compute.kernels()?, self.writing.capacity(decoder)?);
+        let (tokens, used) = (input.tokens(model), self.compute.threads());
+        let mut writer = Writer::new(model, kernels, Capacity::any_budget(tokens), answer, used)?;
+        let bandwidth = Bandwidth::measure(model)?;
+        let (runs, search) = (self.runs.get(), self.writing.search());
+        let bar = progress("timing", runs as u64);
+        let lines =
+            bench_writer::measure(&mut writer, input, reductions, &search, runs, || bar.inc(1))?;
+        bar.finish_and_clear();
+        let (arena, beams) = (writer.plan().arena_bytes(), answer.beams);
+        if self.json {
+            let timings = lines.iter().map(|line| {
+                let mut fields = json!(line);
+                fields["bandwidth_share"] = json!(bandwidth.share(line.step_ms));
+                fields
+            });
+            say!(
+                "{}",
+                json!({
+                    "tokens": tokens, "threads": used, "kernels": kernels.name, "cpu": cpu_name(),
+                    "runs": self.runs, "arena_bytes": arena, "beams": beams,
+                    "bandwidth": bandwidth, "reductions": timings.collect::<Vec<_>>(),
+                    "notes": notes,
+                })
+            );
+            return Ok(());
+        }
+        print_writing(&lines, &bandwidth);
+        say!(
+            "{} rounds of {tokens} tokens, {beams} hypotheses, {}, arena {} bytes, {} kernels on {}",
+            self.runs,
+            threads(used),
+            grouped(arena),
+            kernels.name,
+            cpu_name()
+        );
+        say!(
+            "a step reads {} bytes of weights; one thread reads {:.1} GB a second from memory",
+            grouped(bandwidth.step_bytes),
+            bandwidth.bytes_per_second / 1e9
+        );
+        print_notes(notes);
+        Ok(())
     }
 
     fn print_lines(
@@ -221,6 +288,22 @@ fn disturbed(lines: &[ReductionTiming]) -> Option<String> {
          first reduction down; measure again on a quiet machine",
         odd.speed_up, odd.reduction, odd.predicted_speed_up
     ))
+}
+
+fn print_writing(lines: &[WritingTiming], bandwidth: &Bandwidth) {
+    let rows = lines.iter().map(|line| {
+        [
+            line.reduction.to_string(),
+            format!("{:.2} ms", line.encoder_ms),
+            format!("{:.2} ms", line.first_token_ms),
+            format!("{:.3} ms", line.step_ms),
+            format!("{:.1}", line.tokens_per_second),
+            format!("{:.0} %", 100.0 * bandwidth.share(line.step_ms)),
+            line.tokens.to_string(),
+        ]
+    });
+    let header = ["reduction", "encoder", "first token", "step", "tokens/s", "of memory", "tokens"];
+    say!("{}", table(header, rows.collect()));
 }
 
 fn print_table(lines: &[ReductionTiming]) {

@@ -2,13 +2,17 @@
 
 use super::shared::{Compute, PackageFiles, cpu_name, no_routing, print_notes, progress};
 use super::table::{grouped, table};
+use super::write::WriteArguments;
 use anyhow::{Result, ensure};
+use coda_converter::answer::Writer;
 use coda_converter::dataset::{self, Labelled, Reading};
 use coda_converter::evaluate::{Evaluation, ReductionResult, Settings, evaluate};
+use coda_converter::evaluate_writer::{self, Questions, WritingResult};
 use coda_converter::preparation::Preparation;
 use coda_converter::rows::Header;
 use coda_converter::say;
-use coda_runtime::model::Model;
+use coda_runtime::memory::Capacity;
+use coda_runtime::model::{Decoder, Model};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +53,27 @@ impl Data {
         };
         dataset::read(&self.data, reading, model)
     }
+
+    /// Answers and what is asked, for a model that writes.
+    fn questions(&self, model: &Model<'_>, preparation: &Preparation) -> Result<Questions> {
+        let how = self.resize.then_some(preparation);
+        evaluate_writer::read(&self.data, self.header, self.limit, model, how)
+    }
+}
+
+fn print_writing(lines: &[WritingResult]) {
+    let rows = lines.iter().map(|line| {
+        [
+            line.reduction.map_or("task".to_owned(), |reduction| reduction.to_string()),
+            format!("{:.2} %", line.exact),
+            format!("{:.2} %", line.character_error),
+            format!("{:.2} %", line.word_error),
+            format!("{:.2} ms", line.encoder_ms),
+            format!("{:.2} ms", line.answer_ms),
+        ]
+    });
+    let header = ["reduction", "exact", "character errors", "word errors", "encoder", "answer"];
+    say!("{}", table(header, rows.collect()));
 }
 
 /// Refuses reductions that are none.
@@ -70,6 +95,9 @@ pub(super) fn check_reductions(reductions: &[f32]) -> Result<()> {
 /// text. Labels are the names of the model, or all of them indices. The reductions of one sample are
 /// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
 /// label; from text, the time of the tokenizer comes on top.
+///
+/// Of a model that writes, the data are TSV or CSV of the right answer and the text, or picture file, that is
+/// asked. Answers are right to the character, or have errors of characters and words.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Eval {
     #[command(flatten)]
@@ -89,6 +117,8 @@ pub(crate) struct Eval {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    writing: WriteArguments,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -97,6 +127,10 @@ impl Eval {
         check_reductions(&self.reductions)?;
         let files = self.files.read()?;
         let model = self.files.bind(&files)?;
+        if let Some(decoder) = model.decoder() {
+            return self.run_writer(&model, &decoder, &self.files.preparation(&files)?);
+        }
+        self.writing.refuse_without_decoder()?;
         let set = self.data.read(&model, &self.files.preparation(&files)?)?;
         let dense = no_routing(&model, "--reductions");
         let notes = self.compute.note().into_iter().chain(dense.clone()).chain(set.notes());
@@ -117,6 +151,47 @@ impl Eval {
             print_evaluation(&result);
             print_notes(&notes);
         }
+        Ok(())
+    }
+
+    /// Answers in place of labels.
+    fn run_writer(
+        &self,
+        model: &Model<'_>,
+        decoder: &Decoder<'_>,
+        how: &Preparation,
+    ) -> Result<()> {
+        ensure!(self.layer_factors.is_empty(), "--layer-factors are for models without a decoder");
+        let questions = self.data.questions(model, how)?;
+        let tokens = questions.all.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
+        let dense = no_routing(model, "--reductions");
+        let reductions = if dense.is_some() { vec![Some(1.0)] } else { self.asked() };
+        let cut = (questions.cut > 0)
+            .then(|| format!("{} texts are longer than the model reads", questions.cut));
+        let notes = self.compute.note().into_iter().chain(dense).chain(cut);
+        let notes: Vec<String> = notes.chain(questions.notes.iter().cloned()).collect();
+        let (kernels, answer) = (self.compute.kernels()?, self.writing.capacity(decoder)?);
+        let capacity = Capacity::any_budget(tokens);
+        let mut writer = Writer::new(model, kernels, capacity, answer, self.compute.threads())?;
+        let bar = progress("evaluating", questions.all.len() as u64);
+        let (all, search) = (&questions.all, self.writing.search());
+        let lines =
+            evaluate_writer::evaluate(&mut writer, model, all, &reductions, &search, || {
+                bar.inc(1);
+            })?;
+        bar.finish_and_clear();
+        if self.json {
+            let samples = questions.all.len();
+            say!(
+                "{}",
+                json!({ "samples": samples, "reductions": lines, "cut": questions.cut,
+                    "beams": answer.beams, "notes": notes, "cpu": cpu_name() })
+            );
+            return Ok(());
+        }
+        print_writing(&lines);
+        say!("{} questions, {} kernels on {}", questions.all.len(), kernels.name, cpu_name());
+        print_notes(&notes);
         Ok(())
     }
 

@@ -193,6 +193,9 @@ impl Pack {
         packed.notes.iter().for_each(|note| say!("note: {note}"));
         say!("\nplan for up to {tokens} tokens and any budget (`coda plan` for others):");
         say!("{}", plan_table(&plan));
+        if package.base().is_some_and(|base| base.decoder().is_some()) {
+            say!("this is the encoder's part: `coda plan` adds that of the answer");
+        }
         Ok(())
     }
 }

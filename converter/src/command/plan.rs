@@ -82,10 +82,7 @@ impl PlanCommand {
             let plan = answer::plan(&model, capacity, answer, 1)?;
             return self.print_answer_plan(&plan, files.iter().map(|file| file.len()).sum());
         }
-        ensure!(
-            !self.writing.are_given(),
-            "the model has no decoder: --longest and --beams are for those"
-        );
+        self.writing.refuse_without_decoder()?;
         let plan = Plan::new(&model.dimensions(), capacity)?;
         let flash: usize = files.iter().map(|file| file.len()).sum();
         let board = self.target.as_deref().map(Board::named).transpose()?;

@@ -150,10 +150,7 @@ impl Run {
         if model.decoder().is_some() {
             return self.write(&model, &self.files.preparation(&files)?);
         }
-        ensure!(
-            !self.writing.are_given(),
-            "the model has no decoder: --longest and --beams are for those"
-        );
+        self.writing.refuse_without_decoder()?;
         ensure!(
             model.head().is_some(),
             "the package has no head, so it has no answer: give a task for it, or pack a model with \

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use coda_converter::dataset::{self, Encoder, Reading, SampleInput};
 use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
-use coda_converter::say;
 use coda_converter::session::worse;
 use coda_converter::source::{Base, Opening, Tower};
 use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
+use coda_converter::{say, warn};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde_json::json;
@@ -83,6 +83,11 @@ impl Verify {
     pub(super) fn run(&self) -> Result<bool> {
         let opening = Opening { image_size: self.image_size, tower: self.tower };
         let source = Base::open_as(&self.base, opening)?;
+        if source.decoder.is_some() {
+            warn!(
+                "note: the encoder alone is compared; the decoder is not, for it has no oracle yet"
+            );
+        }
         let task = self.task.as_deref();
         let float = pack_source(&source, task, WeightType::F32, "")?;
         let packed = pack_source(&source, task, self.weights, "")?;

@@ -21,9 +21,13 @@ pub(super) struct WriteArguments {
 }
 
 impl WriteArguments {
-    /// One of them was given.
-    pub(super) const fn are_given(&self) -> bool {
-        self.longest.is_some() || self.beams.is_some()
+    /// They say nothing of a model without a decoder.
+    pub(super) fn refuse_without_decoder(&self) -> Result<()> {
+        ensure!(
+            self.longest.is_none() && self.beams.is_none(),
+            "the model has no decoder: --longest and --beams are for those"
+        );
+        Ok(())
     }
 
     /// The largest answer of a model.

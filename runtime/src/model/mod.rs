@@ -167,6 +167,12 @@ impl<'a> Model<'a> {
         &self.packages.base
     }
 
+    /// The task, if one is bound.
+    #[must_use]
+    pub const fn task(&self) -> Option<&Package<'a>> {
+        self.packages.task.as_ref()
+    }
+
     /// The content id of the base.
     #[must_use]
     pub const fn base_id(&self) -> ContentId {
