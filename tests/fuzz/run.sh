@@ -8,7 +8,7 @@ command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # bind_and_run reads 16 bytes of call before the package: one seed for each kind of budget.
 mkdir -p corpus/parse corpus/bind_and_run corpus/mutant corpus/update corpus/tokenizer corpus/directory
-for file in ../golden/*.coda; do
+for file in ../golden/*.coda ../golden/writers/*.coda; do
     name=$(basename "$file" .coda)
     cp "$file" "corpus/parse/$name"
     # mutant reads 8 bytes of choice before it.

@@ -51,6 +51,12 @@ pub fn read_everything(package: &Package<'_>) {
     assert!(package.pinned().is_sorted());
     assert_eq!(package.layers().count(), package.layers().len());
     let _ = (package.provenance(), package.image(), package.head(), package.task_config());
+    if let Some(rules) = package.generation() {
+        assert!(!rules.start.is_empty() && rules.ids().count() > rules.start.len());
+    }
+    if let Some(decoder) = package.decoder() {
+        read_everything(&decoder);
+    }
     if package.kind() == PackageKind::Bundle {
         read_everything(&package.base().expect("a bundle has a base"));
         read_everything(&package.task().expect("a bundle has a task"));

@@ -2,12 +2,14 @@
 //! rarely come past the checks; one wrong field of a right package does. It needs the runtime alone: the fuzz
 //! target includes this file.
 
+use coda_runtime::Generator;
+use coda_runtime::decoder::Search;
 use coda_runtime::executor::{Executor, Input};
 use coda_runtime::format::{
     Encoding, Package, PackageKind, SectionKind, checksum, header, section, tensor,
 };
 use coda_runtime::kernels::Kernels;
-use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
+use coda_runtime::memory::{ARENA_ALIGNMENT, AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use core::ops::Range;
@@ -16,6 +18,9 @@ use core::ops::Range;
 const MOST_BYTES: usize = 4 << 20;
 /// Most tokens of an input.
 const TOKENS: usize = 6;
+/// Start ids and new tokens of an answer, and its hypotheses.
+const POSITIONS: usize = 4;
+const BEAMS: usize = 2;
 
 /// Numbers by which mutants are chosen.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +88,9 @@ pub fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
 
 fn of_section(kind: Option<SectionKind>, body: &[u8]) -> Vec<Range<usize>> {
     match kind {
-        Some(SectionKind::BasePackage | SectionKind::TaskPackage) => fields(body),
+        Some(SectionKind::BasePackage | SectionKind::TaskPackage | SectionKind::Decoder) => {
+            fields(body)
+        }
         Some(SectionKind::Data | SectionKind::Provenance) => Vec::new(),
         Some(SectionKind::Tensors) => {
             let starts = (0..body.len()).step_by(tensor::ENTRY_BYTES);
@@ -127,7 +134,8 @@ fn floats(bytes: &[u8]) -> Vec<Range<usize>> {
         PackageKind::Bundle => [package.base(), package.task()],
         _ => [Some(package), None],
     };
-    let tensors = parts.iter().flatten().flat_map(Package::tensors);
+    let halves = parts.iter().flatten().flat_map(|part| [Some(*part), part.decoder()]);
+    let tensors = halves.flatten().flat_map(|half| half.tensors());
     let floats =
         tensors.filter(|own| matches!(own.encoding, Encoding::RowsF32 | Encoding::Panel8F32));
     let places = floats.flat_map(|own| {
@@ -172,12 +180,45 @@ pub fn exercise(bytes: &[u8]) -> Fate {
     let image: Vec<u8> = (0..pixels.unwrap_or(0)).map(|index| (index * 37) as u8).collect();
     let ids: Vec<u32> = (0..tokens as u32).map(|index| index % 4).collect();
     let input = if pixels.is_some() { Input::Pixels(&image) } else { Input::tokens(&ids) };
+    if let Some(decoder) = model.decoder() {
+        let answer = AnswerCapacity { positions: POSITIONS, beams: BEAMS };
+        let plan = GenerationPlan::new(plan, &decoder.dimensions(), answer);
+        match plan {
+            Ok(plan) if plan.arena_bytes() <= MOST_BYTES => {
+                let mut answers =
+                    Kernels::available().map(|table| write(&model, table, plan, input));
+                let first = answers.next();
+                let same = answers.all(|other| Some(other) == first);
+                assert!(same, "two tables write otherwise");
+            }
+            Ok(_) => return Fate::Large,
+            Err(_) => {}
+        }
+    }
     for budget in [Budget::Task, Budget::Selected(1)] {
         let mut answers = Kernels::available().map(|table| run(&model, table, plan, input, budget));
         let first = answers.next();
         assert!(answers.all(|other| Some(other) == first), "two tables answer otherwise");
     }
     Fate::Ran
+}
+
+/// What a model writes with several hypotheses, or why there is none.
+fn write(
+    model: &Model<'_>,
+    table: &'static Kernels,
+    plan: GenerationPlan,
+    input: Input<'_>,
+) -> Result<(Vec<u32>, Option<u32>), String> {
+    let mut arena = vec![0xa5u8; plan.arena_bytes() + ARENA_ALIGNMENT];
+    let start = arena.as_ptr().align_offset(ARENA_ALIGNMENT);
+    let mut generator = Generator::new(model, table, plan, &mut arena[start..])
+        .map_err(|error| error.to_string())?;
+    let search = Search { beams: BEAMS, ..Search::OF_PACKAGE };
+    let answer = generator.generate(input, Budget::Task, &search);
+    let mut answer = answer.map_err(|error| error.to_string())?;
+    while answer.step().map_err(|error| error.to_string())? {}
+    Ok((answer.tokens().to_vec(), answer.score().map(f32::to_bits)))
 }
 
 /// The bits of an answer, or why there is none.

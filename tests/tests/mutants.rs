@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 fn goldens() -> Vec<(String, PackageBytes)> {
-    let files = std::fs::read_dir("golden").unwrap().map(|entry| entry.unwrap().path());
+    let directories = ["golden", "golden/writers"].map(|path| std::fs::read_dir(path).unwrap());
+    let files = directories.into_iter().flatten().map(|entry| entry.unwrap().path());
     let packages = files.filter(|path| path.extension().is_some_and(|end| end == "coda"));
     let mut paths: Vec<PathBuf> = packages.collect();
     paths.sort();

@@ -4,10 +4,12 @@
 #![no_main]
 
 use coda_fuzz::Aligned;
+use coda_runtime::Generator;
+use coda_runtime::decoder::Search;
 use coda_runtime::executor::{Executor, Input};
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
-use coda_runtime::memory::{ARENA_ALIGNMENT, Capacity, Plan};
+use coda_runtime::memory::{ARENA_ALIGNMENT, AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::config::Embedding;
 use coda_runtime::routing::Budget;
@@ -67,11 +69,33 @@ fn run(call: &Call, model: &Model<'_>) {
     let (arena, guard) = memory[start..].split_at_mut(plan.arena_bytes());
     let reductions = vec![1.0 + f32::from(call.0[1]); model.config().layers];
     let input = if ids.is_empty() { Input::Pixels(&pixels) } else { Input::tokens(&ids) };
+    write(call, model, plan, input);
     let mut executor = Executor::new(model, call.kernels(), plan, arena)
         .expect("the arena is as planned");
     if let Ok(output) = executor.run(input, call.budget(&reductions)) {
         assert_eq!(output.hidden.rows(), tokens);
         let _ = output.label();
+    }
+    assert!(guard.iter().all(|byte| *byte == 0xa5), "written behind the arena");
+}
+
+/// Some tokens of an answer, of a model that writes.
+fn write(call: &Call, model: &Model<'_>, plan: Plan, input: Input<'_>) {
+    let Some(decoder) = model.decoder() else { return };
+    let positions = usize::from(call.0[3] % 8) + 2;
+    let answer = AnswerCapacity { positions, beams: usize::from(call.0[3] >> 6) + 1 };
+    let Ok(plan) = GenerationPlan::new(plan, &decoder.dimensions(), answer) else { return };
+    if plan.arena_bytes() > LARGEST_ARENA {
+        return;
+    }
+    let mut memory = vec![0xa5; ARENA_ALIGNMENT + plan.arena_bytes() + GUARD];
+    let start = memory.as_ptr().align_offset(ARENA_ALIGNMENT);
+    let (arena, guard) = memory[start..].split_at_mut(plan.arena_bytes());
+    let mut generator = Generator::new(model, call.kernels(), plan, arena)
+        .expect("the arena is as planned");
+    if let Ok(mut answer) = generator.generate(input, Budget::Task, &Search::OF_PACKAGE) {
+        while let Ok(true) = answer.step() {}
+        assert!(answer.tokens().len() < positions);
     }
     assert!(guard.iter().all(|byte| *byte == 0xa5), "written behind the arena");
 }
