@@ -45,6 +45,8 @@ pub enum SampleInput {
     },
     /// Pixels, rows of interleaved channels.
     Pixels(Vec<u8>),
+    /// Values of patches as the projection reads them.
+    Patches(Vec<f32>),
 }
 
 impl SampleInput {
@@ -55,6 +57,7 @@ impl SampleInput {
             Self::Tokens(ids) => coda_runtime::executor::Input::tokens(ids),
             Self::Typed { ids, types } => coda_runtime::executor::Input::typed(ids, types),
             Self::Pixels(pixels) => coda_runtime::executor::Input::Pixels(pixels),
+            Self::Patches(values) => coda_runtime::executor::Input::Patches(values),
         }
     }
 
@@ -63,7 +66,7 @@ impl SampleInput {
     pub fn tokens(&self, model: &Model<'_>) -> usize {
         match self {
             Self::Tokens(ids) | Self::Typed { ids, .. } => ids.len(),
-            Self::Pixels(_) => model.config().max_tokens().unwrap_or(0),
+            Self::Pixels(_) | Self::Patches(_) => model.config().max_tokens().unwrap_or(0),
         }
     }
 }

@@ -114,6 +114,7 @@ fn run_oracle(oracle: &Oracle, model: &Model<'_>, input: &SampleInput) -> Result
         SampleInput::Pixels(pixels) => {
             oracle.run(OracleInput::Patches(&patches(model, pixels)?))?
         }
+        SampleInput::Patches(values) => oracle.run(OracleInput::Patches(values))?,
     };
     let mut states = States::default();
     states.add("embedding".to_owned(), found.embedded);

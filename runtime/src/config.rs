@@ -373,6 +373,9 @@ pub enum Pooling {
     /// The norm of what a learned query gets from attention to all tokens, which is added again behind
     /// the stages; never beside another pooling (`SigLIP`).
     Attention = 512,
+    /// The mean over the prefix tokens (class and distillation token); 0 where there is none. Never beside
+    /// another pooling.
+    MeanOfPrefix = 2048,
 }
 
 impl Pooling {
@@ -411,8 +414,10 @@ impl Poolings {
     pub const fn from_code(code: u32) -> Option<Self> {
         let of_others = code >= 1 && code < 1 << Self::ORDER.len();
         let alone = code & !Self::NORM;
-        let normed = code != alone && alone.is_power_of_two() && alone < 1 << Self::ORDER.len();
-        let valid = of_others || normed || code == Pooling::Attention as u32;
+        let of_prefix = alone == Pooling::MeanOfPrefix as u32;
+        let single = alone.is_power_of_two() && alone < 1 << Self::ORDER.len() || of_prefix;
+        let normed = code != alone && single;
+        let valid = of_others || normed || of_prefix || code == Pooling::Attention as u32;
         if valid { Some(Self(code)) } else { None }
     }
 
@@ -441,7 +446,7 @@ impl Poolings {
 
     /// Each, in the order in which their vectors stand.
     pub fn iter(self) -> impl Iterator<Item = Pooling> {
-        let all = Self::ORDER.into_iter().chain([Pooling::Attention]);
+        let all = Self::ORDER.into_iter().chain([Pooling::Attention, Pooling::MeanOfPrefix]);
         all.filter(move |pooling| self.0 & *pooling as u32 != 0)
     }
 
@@ -656,6 +661,7 @@ impl Named for Pooling {
             Self::MeanOfRest => "mean of all but the first",
             Self::SecondToken => "second token",
             Self::MeanOfPatches => "mean of the patches",
+            Self::MeanOfPrefix => "mean of the prefix tokens",
             Self::Attention => "attention of a learned query",
         }
     }

@@ -47,6 +47,10 @@ fn pooled(base: &Base, pooling: Pooling, rows: &[Vec<f64>]) -> Vec<f64> {
             let first = base.config.prefix_tokens();
             column[first..].iter().sum::<f64>() / (n - first) as f64
         }
+        Pooling::MeanOfPrefix => {
+            let count = base.config.prefix_tokens();
+            column[..count].iter().sum::<f64>() / count as f64
+        }
         // Of all columns together: `attended`.
         Pooling::Attention => f64::NAN,
         Pooling::MeanOfRest => column[1..].iter().sum::<f64>() / (n - 1) as f64,

@@ -64,7 +64,7 @@ pub(crate) struct Run {
     deadline_ms: Option<f64>,
     /// The prompt of the package that is put before each text, by name; "" for none. Given twice, that of
     /// each of two texts that are compared, as of a query and a document
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "ids"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "patches", "ids"])]
     prompt: Vec<String>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long, conflicts_with = "texts")]
@@ -97,6 +97,10 @@ struct InputArguments {
     /// An image file that is resized and cut as the base's `preprocessor_config.json` says
     #[arg(long, value_name = "FILE")]
     image_resized: Option<PathBuf>,
+    /// Values of patches as the model's projection reads them, little-endian f32: those of a spectrogram, or
+    /// of an image that was prepared elsewhere
+    #[arg(long, value_name = "FILE")]
+    patches: Option<PathBuf>,
     /// Token ids
     #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
     ids: Vec<u32>,
@@ -385,7 +389,7 @@ impl Run {
     }
 
     fn to_json(&self, model: &Model<'_>, given: &Given, answer: &Answer) -> Result<Value> {
-        let is_text = !matches!(given.input, SampleInput::Pixels(_));
+        let is_text = !matches!(given.input, SampleInput::Pixels(_) | SampleInput::Patches(_));
         let readings = readings(model, &answer.values);
         let chooses = is_classifier(model) && readings.is_none();
         let label = chooses.then(|| largest(&answer.values)).flatten();
@@ -415,7 +419,7 @@ impl Run {
 impl InputArguments {
     /// The input, resized as `how` says.
     fn read(&self, model: &Model<'_>, prompt: Option<&str>, how: &Preparation) -> Result<Given> {
-        let image = self.image.is_some() || self.image_resized.is_some();
+        let image = self.image.is_some() || self.image_resized.is_some() || self.patches.is_some();
         ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
             let mut texts = vec![prompted(model, first, prompt)?];
@@ -430,12 +434,23 @@ impl InputArguments {
             let pixels = SampleInput::Pixels(read_image(path, model, Some(how))?);
             return Ok(given(pixels, Some(format!("the image was read with {how}"))));
         }
+        if let Some(path) = &self.patches {
+            return Ok(given(SampleInput::Patches(read_patches(path)?), None));
+        }
         if let Some(limit) = model.max_tokens() {
             let found = self.ids.len();
             ensure!(found <= limit, "{found} token ids for a model of at most {limit} tokens");
         }
         Ok(given(SampleInput::Tokens(self.ids.clone()), None))
     }
+}
+
+/// Little-endian f32 values.
+fn read_patches(path: &Path) -> Result<Vec<f32>> {
+    let bytes = read_file(path)?;
+    let (values, rest) = bytes.as_chunks::<4>();
+    ensure!(rest.is_empty(), "{}: {} bytes are no f32 values", path.display(), bytes.len());
+    Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 /// The lines of a file, or of standard input.

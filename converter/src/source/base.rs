@@ -91,7 +91,7 @@ impl Base {
         let (path, json) = read_config(place)?;
         let file = open_weights(place)?;
         let encoder = Encoder::new(&path, json.clone(), Some(&file), opening)?;
-        let plain = encoder.classifier;
+        let (plain, spectrogram) = (encoder.classifier, encoder.spectrogram);
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
         if opening.tower != Some(Tower::Encoder) {
@@ -99,7 +99,9 @@ impl Base {
             let rules = read_optional_json(&generation)?.unwrap_or_default();
             base.set_decoder(read_decoder(&path, &json, (&generation, &rules), &file)?);
         }
-        base.read_preprocessor(place)?;
+        if !spectrogram {
+            base.read_preprocessor(place)?;
+        }
         let files = Files::read(place)?;
         base.read_tokenizer(&files)?;
         base.texts = modules.texts(&files)?;
@@ -154,8 +156,11 @@ impl Base {
         }
         let blank = |entry: &Entry| (entry.place, entry.blank());
         let tensors = encoder.entries.iter().map(blank).collect();
+        let spectrogram = encoder.spectrogram;
         let mut base = Self::of(encoder, tensors, directory);
-        base.read_preprocessor(directory)?;
+        if !spectrogram {
+            base.read_preprocessor(directory)?;
+        }
         base.read_tokenizer(&Files::read(directory)?)?;
         Ok(base)
     }

@@ -103,6 +103,7 @@ pub static FIELDS: &[Fields] = &[
          vision_config text_config vision_use_head projection_size \
          head_dim num_key_value_heads rms_norm_eps pack_qkv \
          layer_norm_type \
+         num_mel_bins frequency_stride time_stride max_length \
          num_decoder_layers tie_word_embeddings encoder decoder decoder_layers decoder_attention_heads \
          decoder_ffn_dim use_learned_position_embeddings layernorm_embedding scale_embedding",
     ),
@@ -178,7 +179,7 @@ pub static FIELDS: &[Fields] = &[
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
          pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
-         use_cls_token projection_dim num_mel_bins frequency_stride time_stride max_length",
+         use_cls_token projection_dim",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),

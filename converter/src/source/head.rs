@@ -55,6 +55,8 @@ const TRAINED: &str = "coda";
 
 /// The norm in `ModernBERT`'s head.
 const NORM: &str = "head.norm.weight";
+/// The norm before the classifier of a spectrogram.
+const SOUND_NORM: &str = "classifier.layernorm.weight";
 
 /// What can be done about a head that cannot be computed.
 const ALONE: &str = "without these tensors the encoder packs alone";
@@ -144,6 +146,7 @@ impl Source<'_> {
             "ForSequenceClassification",
             "ForImageClassification",
             "ForImageClassificationWithTeacher",
+            "ForAudioClassification",
             OF_TOKENS,
         ];
         let other =
@@ -176,6 +179,7 @@ impl Source<'_> {
             ["classifier", "pre_classifier"] => {
                 Ok((stage("pre_classifier", StageActivation::Relu), "classifier"))
             }
+            ["classifier.dense", "classifier.layernorm"] => Ok((None, "classifier.dense")),
             ["classifier.dense", "classifier.out_proj"] => {
                 let kind = self.json.get("model_type").and_then(Value::as_str);
                 let gelu = kind == Some("electra");
@@ -280,24 +284,27 @@ impl Source<'_> {
             self.add(&mut found, FIRST_STAGE, &name, [rows, width])?;
             width = rows;
             if activation.has_norm() {
-                self.add_norm(&mut found)?;
+                self.add_norm(&mut found, NORM)?;
             }
+        }
+        if self.has(SOUND_NORM) {
+            self.add_norm(&mut found, SOUND_NORM)?;
         }
         self.add(&mut found, HEAD, classifier, [labels, width])?;
         Ok(found)
     }
 
-    /// The norm of a stage, whose bias may be absent.
-    fn add_norm(&self, found: &mut FoundHead) -> Result<(), SourceError> {
+    /// The norm of a stage or of the pooled vector, whose bias may be absent.
+    fn add_norm(&self, found: &mut FoundHead, norm: &str) -> Result<(), SourceError> {
         let shape = [1, self.config.hidden];
-        let weight = self.file.matrix(NORM, shape)?;
-        let name = "head.norm.bias";
-        let bias = match self.file.contains(name) {
-            true => self.file.matrix(name, shape)?,
+        let weight = self.file.matrix(norm, shape)?;
+        let name = norm.replace("weight", "bias");
+        let bias = match self.file.contains(&name) {
+            true => self.file.matrix(&name, shape)?,
             false => FloatTensor { shape: shape.to_vec(), values: vec![0.0; shape[1]] },
         };
-        found.tensors.push((POOLED_NORM.weight, NORM.to_owned(), weight));
-        found.tensors.push((POOLED_NORM.bias, name.to_owned(), bias));
+        found.tensors.push((POOLED_NORM.weight, norm.to_owned(), weight));
+        found.tensors.push((POOLED_NORM.bias, name, bias));
         Ok(())
     }
 
@@ -322,6 +329,9 @@ impl Source<'_> {
     fn pooling(&self, reads: usize, staged: bool) -> Poolings {
         if self.normed {
             return Pooling::MeanOfRest.alone().with_norm();
+        }
+        if self.has(SOUND_NORM) {
+            return Pooling::MeanOfPrefix.alone().with_norm();
         }
         if self.has(NORM) && self.json.get("classifier_pooling").is_some_and(|own| own == "mean") {
             return Pooling::Mean.alone();

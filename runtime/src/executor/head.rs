@@ -135,6 +135,10 @@ fn pool_otherwise(config: &Config, out: &mut [f32], rows: Matrix<'_>, pooling: P
         Pooling::WeightedMean => mean(out, rows, position, (0..count).map(position).sum()),
         Pooling::MeanOfRest => mean_from(1, out, rows),
         Pooling::MeanOfPatches => mean_from(config.prefix_tokens(), out, rows),
+        Pooling::MeanOfPrefix => {
+            let prefix = rows.first_rows(config.prefix_tokens());
+            mean(out, prefix, |_| 1.0, config.prefix_tokens().max(1) as f32);
+        }
         Pooling::SecondToken => {
             out.fill(0.0);
             out.iter_mut().zip(rows.row(1)).for_each(|(slot, x)| *slot = *x);

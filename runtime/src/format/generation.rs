@@ -58,6 +58,7 @@ pub struct GenerationRules<'a> {
 
 impl<'a> GenerationRules<'a> {
     /// Checks `bytes` as a generation section.
+    #[inline(never)]
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let kind = SectionKind::Generation;
         let wrong_length = FormatError::SectionLength { kind, found: bytes.len() };

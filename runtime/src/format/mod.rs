@@ -233,7 +233,9 @@ impl<'a> Package<'a> {
     }
 
     /// A decoder is a package of the same kind, without a decoder of its own.
+    // Not a part of the frame of those that hold none.
     #[cfg(feature = "decoder")]
+    #[inline(never)]
     fn check_decoder(&self) -> Result<(), FormatError> {
         let Some(decoder) = self.section(SectionKind::Decoder) else { return Ok(()) };
         let decoder = Self::parse_with(decoder, Checksum::Covered)?;
@@ -494,6 +496,12 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn decoder(&self) -> Option<Package<'a>> {
         Self::parse_with(self.section(SectionKind::Decoder)?, Checksum::Covered).ok()
+    }
+
+    /// There is such a decoder.
+    #[cfg(feature = "decoder")]
+    pub(crate) fn has_decoder(&self) -> bool {
+        self.section(SectionKind::Decoder).is_some()
     }
 
     /// How an answer is generated, if the package says so: one inside another, as

@@ -63,6 +63,15 @@ const fn unsupported(config: &Config) -> Option<&'static str> {
 impl<'a> Decoder<'a> {
     /// The decoder of an encoder's packages, everything in it viewed once.
     pub(super) fn check(encoder: &Packages<'a>) -> Result<(), ModelError> {
+        match encoder.has_decoder() {
+            true => Self::check_found(encoder),
+            false => Ok(()),
+        }
+    }
+
+    // Not a part of the frame of those that have none.
+    #[inline(never)]
+    fn check_found(encoder: &Packages<'a>) -> Result<(), ModelError> {
         let Some(decoder) = Self::view(encoder)? else { return Ok(()) };
         let config = decoder.packages.config;
         if let Some(found) = unsupported(&config) {

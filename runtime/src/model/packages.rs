@@ -18,6 +18,12 @@ pub(super) struct Packages<'a> {
 }
 
 impl<'a> Packages<'a> {
+    /// Base or task speak of a decoder.
+    #[cfg(feature = "decoder")]
+    pub(super) fn has_decoder(&self) -> bool {
+        self.base.has_decoder() || self.task.is_some_and(|task| task.has_decoder())
+    }
+
     /// The task's settings; `None` when the base runs alone.
     pub(super) fn task_config(&self) -> Option<&TaskConfig> {
         self.task.as_ref().and_then(Package::task_config)

@@ -233,6 +233,7 @@ impl<'a> Pieces<'a> {
 
     /// [`Pieces::parse`] but for what grows with the number of pieces ([`Pieces::check_order`]): out of
     /// order, pieces are not found, and nothing else happens.
+    #[inline(never)]
     pub(crate) fn parse_unordered(bytes: &'a [u8]) -> Result<Self, TokenizerError> {
         let mut rest = Reader { bytes, place: 0 };
         let header = rest.take(layout::HEADER_BYTES)?;

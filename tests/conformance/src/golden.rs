@@ -2,7 +2,6 @@
 
 use coda_runtime::executor::{Executor, Input};
 use coda_runtime::format::Package;
-use coda_runtime::include_package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
@@ -25,15 +24,21 @@ pub struct GoldenError {
 /// A golden package with the text of its answers.
 pub(crate) type Golden = (&'static str, &'static [u8], &'static str);
 
+/// A package, with the text of its answers; on a board beside the code, where there is more room.
 macro_rules! golden {
-    ($name:literal) => {
-        (
-            $name,
-            include_package!(concat!("../../golden/", $name, ".coda")),
-            include_str!(concat!("../../golden/", $name, ".json")),
-        )
-    };
+    ($name:literal) => {{
+        use coda_runtime::format::Aligned;
+        const BYTES: &[u8] = include_bytes!(concat!("../../golden/", $name, ".coda"));
+        #[cfg_attr(target_os = "none", unsafe(link_section = ".package"))]
+        static PACKAGE: Aligned<[u8; BYTES.len()]> =
+            Aligned(*include_bytes!(concat!("../../golden/", $name, ".coda")));
+        #[cfg_attr(target_os = "none", unsafe(link_section = ".package"))]
+        static TEXT: [u8; include_bytes!(concat!("../../golden/", $name, ".json")).len()] =
+            *include_bytes!(concat!("../../golden/", $name, ".json"));
+        ($name, &PACKAGE.0, core::str::from_utf8(&TEXT).unwrap_or_default())
+    }};
 }
+pub(crate) use golden;
 
 pub(crate) fn all() -> [Golden; 12] {
     [

@@ -1,11 +1,10 @@
 //! Whole answers: golden packages of models that write, and the tokens and bits that they must give.
 
-use crate::golden::{GoldenError, quoted, read_list, words};
+use crate::golden::{GoldenError, golden, quoted, read_list, words};
 use coda_runtime::Generator;
 use coda_runtime::decoder::{LogitObserver, Search};
 use coda_runtime::executor::Input;
 use coda_runtime::format::Package;
-use coda_runtime::include_package;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
@@ -14,20 +13,10 @@ use coda_runtime::routing::Budget;
 /// Longest input, in token ids or values of patches.
 const LONGEST: usize = 1024;
 
-macro_rules! golden {
-    ($name:literal) => {
-        (
-            $name,
-            include_package!(concat!("../../golden/writers/", $name, ".coda")),
-            include_str!(concat!("../../golden/writers/", $name, ".json")),
-        )
-    };
-}
-
 /// Runs every golden model with `table`; returns the number of answers.
 pub(crate) fn check(table: &'static Kernels, arena: &mut [u8]) -> Result<usize, GoldenError> {
     let all: [(&'static str, &'static [u8], &'static str); 2] =
-        [golden!("t5-int8-v1.2"), golden!("trocr-f16-v1.2")];
+        [golden!("writers/t5-int8-v1.2"), golden!("writers/trocr-f16-v1.2")];
     let mut answers = 0;
     for (model, package, text) in all {
         let problem = |problem| GoldenError { table: table.name, model, problem };

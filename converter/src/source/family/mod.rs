@@ -3,6 +3,7 @@
 //! A family is one file with one value, and one line in [`FAMILIES`].
 
 mod albert;
+mod ast;
 mod beit;
 mod bert;
 mod checkpoint;
@@ -47,7 +48,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 26] = [
+static FAMILIES: [&Family; 27] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -62,6 +63,7 @@ static FAMILIES: [&Family; 26] = [
     &vit::FAMILY,
     &deit::FAMILY,
     &writer::FAMILY,
+    &ast::FAMILY,
     &beit::FAMILY,
     &dinov2::FAMILY,
     &dinov2::WITH_REGISTERS,
@@ -110,6 +112,8 @@ pub(super) struct Encoder {
     pub(super) prefix: String,
     /// Names of fields that are not known.
     pub(super) unknown: Vec<String>,
+    /// Its patches are those of a spectrogram, not of pixels.
+    pub(super) spectrogram: bool,
 }
 
 impl Encoder {
@@ -146,6 +150,7 @@ impl Encoder {
                 _ => family.head,
             },
             unknown: checkpoint.check_fields()?,
+            spectrogram: family.model_types.contains(&ast::MODEL_TYPE),
             prefix: checkpoint.prefix().to_owned(),
         })
     }

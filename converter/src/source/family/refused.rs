@@ -1,7 +1,7 @@
 //! Encoders that are known, and why they are no point in the configuration.
 
 /// Names in `model_type`, and the reason.
-static REFUSED: [(&str, &str); 7] = [
+static REFUSED: [(&str, &str); 6] = [
     (
         "gte neobert roformer esm jina_embeddings_v3",
         "its positions are rotary, in a form that is not read",
@@ -27,7 +27,6 @@ static REFUSED: [(&str, &str); 7] = [
         "convbert convnext convnextv2 resnet segformer mobilevit wav2vec2 hubert wavlm",
         "it has convolutions between its layers, which the runtime does not compute",
     ),
-    ("audio-spectrogram-transformer", "its patches overlap; supported are patches side by side"),
 ];
 
 /// Why a `model_type` is refused, if it is known.
