@@ -53,10 +53,14 @@ impl Bandwidth {
         Ok(Self { step_bytes: step_bytes(model)?, bytes_per_second: bytes_per_second() })
     }
 
-    /// The part of that bandwidth which steps of `milliseconds` use: above 1 where caches hold weights.
+    /// The part of that bandwidth which steps of `milliseconds` use: above 1 where caches hold weights, 0 of no
+    /// step.
     #[must_use]
     pub fn share(&self, milliseconds: f64) -> f64 {
-        self.step_bytes as f64 / (milliseconds / 1000.0) / self.bytes_per_second
+        match milliseconds > 0.0 {
+            true => self.step_bytes as f64 / (milliseconds / 1000.0) / self.bytes_per_second,
+            false => 0.0,
+        }
     }
 }
 
@@ -145,13 +149,17 @@ pub fn measure(
 impl WritingTiming {
     fn of(reduction: f32, answers: &[Answer]) -> Self {
         let of = |time: fn(&Answer) -> f64| median(answers.iter().map(time).collect());
-        let step_ms = of(|own| 1e3 * own.rest.as_secs_f64() / (own.steps.max(2) - 1) as f64);
+        // An answer of one step has none behind the first.
+        let step_ms = of(|own| match own.steps {
+            0 | 1 => 0.0,
+            steps => 1e3 * own.rest.as_secs_f64() / (steps - 1) as f64,
+        });
         Self {
             reduction,
             encoder_ms: of(|own| 1e3 * own.encoding.as_secs_f64()),
             first_token_ms: of(|own| 1e3 * (own.encoding + own.first).as_secs_f64()),
             step_ms,
-            tokens_per_second: 1e3 / step_ms,
+            tokens_per_second: if step_ms > 0.0 { 1e3 / step_ms } else { 0.0 },
             tokens: answers.first().map_or(0, |own| own.tokens.len()),
         }
     }

@@ -3,7 +3,7 @@
 use super::run::read_image;
 use super::shared::{PackageFiles, reads};
 use super::table::grouped;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use coda_converter::dataset::{Encoder, SampleInput};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, bundle, with_self_test};
@@ -52,12 +52,11 @@ impl SelfTestCommand {
         let cases: Vec<SelfTestCase<'_>> = inputs
             .iter()
             .zip(&answers)
-            .map(|(input, values)| SelfTestCase {
-                input: case_input(input),
-                selected: self.selected as usize,
-                values,
+            .map(|(input, values)| {
+                let (input, selected) = (case_input(input)?, self.selected as usize);
+                Ok(SelfTestCase { input, selected, values })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let written = add(&files, &cases)?;
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;
@@ -108,11 +107,12 @@ fn token_ids(ids: &str) -> Result<SampleInput> {
 }
 
 /// A self-test has ids of type 0 only, which those of one text are.
-fn case_input(input: &SampleInput) -> CaseInput<'_> {
-    match input {
+fn case_input(input: &SampleInput) -> Result<CaseInput<'_>> {
+    Ok(match input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => CaseInput::Tokens(ids),
         SampleInput::Pixels(pixels) => CaseInput::Pixels(pixels),
-    }
+        SampleInput::Patches(_) => bail!("a self-test has token ids or images"),
+    })
 }
 
 /// The package that carries the self-test: the task, a bundle with it, or a base that runs alone.

@@ -36,7 +36,7 @@ impl WriteArguments {
         for (option, value) in [("--longest", self.longest), ("--beams", self.beams)] {
             ensure!(value != Some(0), "{option} must be at least 1");
         }
-        let positions = rules.start.len() + self.longest.unwrap_or(rules.longest);
+        let positions = rules.start.len().saturating_add(self.longest.unwrap_or(rules.longest));
         Ok(AnswerCapacity { positions, beams: self.beams.unwrap_or(rules.beams) })
     }
 

@@ -261,7 +261,7 @@ pub static FIELDS: &[Fields] = &[
     not_done("num_beam_groups", "1"),
     not_done("do_sample", "false"),
     not_done(
-        "bad_words_ids force_words_ids forced_decoder_ids sequence_bias guidance_scale \
+        "bad_words_ids force_words_ids forced_decoder_ids sequence_bias guidance_scale stop_strings \
          exponential_decay_length_penalty prompt_lookup_num_tokens watermarking_config",
         "null",
     ),
@@ -271,7 +271,7 @@ pub static FIELDS: &[Fields] = &[
          temperature top_k top_p typical_p min_p epsilon_cutoff eta_cutoff penalty_alpha max_time \
          num_return_sequences output_scores output_logits output_attentions output_hidden_states \
          return_dict_in_generate use_cache cache_implementation remove_invalid_values \
-         renormalize_logits low_memory stop_strings return_legacy_cache",
+         renormalize_logits low_memory return_legacy_cache",
     ),
     read(MODULES, "path type"),
     irrelevant(MODULES, "idx name"),

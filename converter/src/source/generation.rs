@@ -125,6 +125,10 @@ impl Generation {
             start = fields.ids("bos_token_id")?;
         }
         start.extend(fields.ids("forced_bos_token_id")?);
+        if start.len() > limits::IDS {
+            let most = limits::IDS;
+            return Err(fields.problem(1, format!("an answer begins with more than {most} ids")));
+        }
         let ends = fields.ids("eos_token_id")?;
         let (&[_, ..], &[end]) = (&start[..], &ends[..]) else {
             let problem = format!(
@@ -139,13 +143,21 @@ impl Generation {
         let room = room.saturating_sub(start.len()).max(1);
         let longest = match fields.get("max_new_tokens")? {
             Some(longest) => longest,
-            None => fields.get::<usize>("max_length")?.map_or(LONGEST, |all| all.saturating_sub(1)),
+            None => {
+                let all = fields.get::<usize>("max_length")?;
+                all.map_or(LONGEST, |all| all.saturating_sub(start.len()))
+            }
         };
         let beams: usize = fields.get("num_beams")?.unwrap_or(1);
         if !(1..=limits::BEAMS).contains(&beams) {
             let (index, most) =
                 (fields.find("num_beams").map_or(1, |(index, _)| index), limits::BEAMS);
             return Err(fields.problem(index, format!("\"num_beams\" is {beams}, not 1 to {most}")));
+        }
+        let length_penalty: f32 = fields.get("length_penalty")?.unwrap_or(1.0);
+        if !length_penalty.is_finite() {
+            let index = fields.find("length_penalty").map_or(1, |(index, _)| index);
+            return Err(fields.problem(index, "\"length_penalty\" is beyond 32 bits".to_owned()));
         }
         Ok(Self {
             start,
@@ -154,7 +166,7 @@ impl Generation {
             suppressed_first: fields.ascending("begin_suppress_tokens")?,
             longest: longest.clamp(1, room),
             beams,
-            length_penalty: fields.get("length_penalty")?.unwrap_or(1.0),
+            length_penalty,
             embedding_scale: 1.0,
             logit_scale: 1.0,
         })

@@ -128,7 +128,7 @@ pub(crate) fn apply(
             (kernels.gemm_f32_qd8_qc4w)(out, lhs, PanelsInt4 { groups, outputs, inputs }, epilogue);
         }
         // `load` and `stage_rows` ask the map, and maps that share rows are of one type
-        // (`Layer::check_one_type`).
+        // (`Layer::check_one_type`; of cross attention `Decoder::view_layer`).
         _ => debug_assert!(false, "rows of another type than the weights read"),
     }
 }

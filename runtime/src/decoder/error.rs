@@ -3,7 +3,8 @@
 use crate::executor::RunError;
 use core::fmt;
 
-/// Why an answer is refused. Everything is checked before any work.
+/// Why an answer is refused. Everything is checked before any work, but for what the encoder finds at its end
+/// ([`RunError::NotFinite`], [`RunError::NotRun`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum GenerateError {

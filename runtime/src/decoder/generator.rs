@@ -8,14 +8,14 @@ use super::search::Hypotheses;
 use super::step::{Rows, Step};
 use crate::block::Context;
 use crate::executor::{Executor, ExecutorError, Input, Observer, RunError, ThisCore, Workers};
-use crate::format::limits;
 use crate::kernels::Kernels;
 use crate::memory::{
-    ARENA_ALIGNMENT, GenerationPlan, Scratch, Tile, divide_memory, divide_step, typed,
+    ARENA_ALIGNMENT, GenerationPlan, KeyExtent, divide_memory, divide_step, typed,
 };
 use crate::model::{Decoder, Model};
 use crate::routing::{Budget, CostModel, DeadlineChoice};
 use crate::tensor::{Matrix, Part};
+use core::mem::take;
 
 /// How an answer is searched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,6 +35,16 @@ impl Search<'static> {
     pub const OF_PACKAGE: Self = Self { start: &[], longest: 0, beams: 0, length_penalty: None };
     /// As the package says, with one hypothesis.
     pub const GREEDY: Self = Self { beams: 1, ..Self::OF_PACKAGE };
+}
+
+/// What the decoder's stages need to know: they run on one core.
+fn context<'m>(decoder: &'m Decoder<'_>, kernels: &'m Kernels) -> Context<'m> {
+    Context {
+        config: decoder.config(),
+        kernels,
+        workers: &ThisCore,
+        adapter_activation: decoder.adapter_activation(),
+    }
 }
 
 /// A search whose settings are all known and fit the plan.
@@ -137,53 +147,52 @@ impl<'m, 'a> Generator<'m, 'a> {
     ) -> Result<Generation<'_>, GenerateError> {
         let settled = self.settle(search)?;
         let (tokens, choice) = self.encode(input, budget, observer)?;
+        let extent = self.plan.memory_keys(tokens);
+        let (states, buffers) = divide_memory(&self.plan, self.arena);
+        let states = Matrix::new(typed(states), self.plan.dimensions().encoder_hidden);
+        let context = context(&self.decoder, self.kernels);
+        memory::fill(&context, &self.decoder, buffers, states.first_rows(tokens), extent);
+        Ok(self.begin(search.start, &settled, extent, choice))
+    }
+
+    /// An answer of the start ids; the memory is filled.
+    fn begin(
+        &mut self,
+        start: &[u32],
+        settled: &Settled,
+        memory_extent: KeyExtent,
+        choice: Option<DeadlineChoice>,
+    ) -> Generation<'_> {
         let Self { decoder, kernels, plan, arena, .. } = self;
-        let decoder = &*decoder;
-        let context = Context {
-            config: decoder.config(),
-            kernels,
-            workers: &ThisCore,
-            adapter_activation: decoder.adapter_activation(),
-        };
-        let extent = plan.memory_keys(tokens);
-        let (states, buffers) = divide_memory(plan, arena);
-        let states = Matrix::new(typed(states), plan.dimensions().encoder_hidden);
-        memory::fill(&context, decoder, buffers, states.first_rows(tokens), extent);
-        let (buffers, memory) = divide_step(plan, arena);
-        let Settled { longest: left, beams, length_penalty } = settled;
+        let (decoder, beams) = (&*decoder, settled.beams);
+        let (mut buffers, memory) = divide_step(plan, arena);
         let rules = decoder.rules();
-        let own = rules.start.iter().filter(|_| search.start.is_empty());
-        let start = search.start.iter().copied().chain(own);
-        let hypotheses = Hypotheses::new(buffers.ids, beams, start, rules.end, length_penalty);
-        let log_sums = [0.0; limits::BEAMS];
-        let best = Best { logits: buffers.best, ids: buffers.best_ids, most: 2 * beams, log_sums };
-        let tile = Tile {
-            floats: buffers.tile_floats,
-            int8: buffers.tile_int8,
-            scales: buffers.tile_scales,
-        };
-        let rows = Rows {
-            hidden: buffers.rows,
-            queries: buffers.queries,
-            keys: buffers.keys,
-            values: buffers.values,
-            low: buffers.low,
-            scores: buffers.scores,
-        };
+        let own = rules.start.iter().filter(|_| start.is_empty());
+        let start = start.iter().copied().chain(own);
+        let ids = take(&mut buffers.ids);
+        let penalty = settled.length_penalty;
         let step = Step {
-            context,
+            context: context(decoder, kernels),
             decoder,
             globals: decoder.globals(),
-            scratch: Scratch::of_one(tile, buffers.stage),
-            rows,
+            scratch: buffers.take_scratch(),
+            rows: Rows::take(&mut buffers),
             cache: buffers.cache,
             cache_extent: plan.self_keys(),
             beams,
             memory,
-            memory_extent: extent,
+            memory_extent,
         };
-        let logits = buffers.logits;
-        Ok(Generation { step, logits, best, hypotheses, left, done: 0, over: false, choice })
+        Generation {
+            step,
+            logits: buffers.logits,
+            best: Best::new(buffers.best, buffers.best_ids, beams),
+            hypotheses: Hypotheses::new(ids, beams, start, rules.end, penalty),
+            left: settled.longest,
+            done: 0,
+            over: false,
+            choice,
+        }
     }
 
     fn encode(

@@ -13,13 +13,13 @@ use crate::tensor::{Matrix, MatrixMut, Part};
 /// The best continuations of each row, in the arena.
 pub(super) struct Best<'b> {
     /// `[rows, most]`, descending; minus infinity behind the last.
-    pub(super) logits: &'b mut [f32],
+    logits: &'b mut [f32],
     /// Their ids; of equal logits the lower first.
-    pub(super) ids: &'b mut [u32],
+    ids: &'b mut [u32],
     /// Continuations of a row.
-    pub(super) most: usize,
+    most: usize,
     /// ln of the sum of exp of all logits of each row; 0 where nobody asks.
-    pub(super) log_sums: [f32; limits::BEAMS],
+    log_sums: [f32; limits::BEAMS],
 }
 
 /// A sum of exponentials that may grow: `sum * exp(largest)`.
@@ -70,6 +70,13 @@ impl Suppressed<'_> {
     }
 }
 
+impl<'b> Best<'b> {
+    /// Room for the best of `beams` rows: twice as many of each.
+    pub(super) const fn new(logits: &'b mut [f32], ids: &'b mut [u32], beams: usize) -> Self {
+        Self { logits, ids, most: 2 * beams, log_sums: [0.0; limits::BEAMS] }
+    }
+}
+
 impl Best<'_> {
     /// Computes the logits of the first `rows` rows of a step, and keeps the best. False if one is not
     /// finite.
@@ -97,20 +104,24 @@ impl Best<'_> {
             apply(context.kernels, &mut out, prepared, &part, &Epilogue::overwrite(part.bias));
             chunk.iter_mut().for_each(|x| *x *= scale);
             finite &= all_finite(chunk);
-            for (row, values) in chunk.chunks_exact_mut(count).enumerate() {
+            for ((row, values), sum) in chunk.chunks_exact_mut(count).enumerate().zip(&mut sums) {
                 observer.logits(row, first, values);
                 suppressed.apply(values, first);
                 self.keep(row, first, values);
-                // The greedy search asks for no probability.
-                if let (Some(sum), true) = (sums.get_mut(row), self.most > 2) {
+                if self.asks_for_probabilities() {
                     sum.add(values);
                 }
             }
         }
-        for (slot, sum) in self.log_sums.iter_mut().zip(sums).take(rows) {
-            *slot = if self.most > 2 { sum.ln() } else { 0.0 };
+        if self.asks_for_probabilities() {
+            self.log_sums = sums.map(ExpSum::ln);
         }
         finite
+    }
+
+    /// The greedy search does not.
+    const fn asks_for_probabilities(&self) -> bool {
+        self.most > 2
     }
 
     /// Keeps the best of some logits of a row.

@@ -3,7 +3,7 @@
 use crate::block::{CachedKeys, Context, Transform, apply, rows_of};
 use crate::kernels::{Epilogue, ROW_TILE};
 use crate::memory::{KeyExtent, MemoryBuffers, Tile};
-use crate::model::{Decoder, Linear};
+use crate::model::{Attention, Decoder, Linear};
 use crate::tensor::{Matrix, MatrixMut, Part};
 
 /// Fills the memory of every layer from the encoder's states, `[n, d of the encoder]`.
@@ -31,16 +31,29 @@ pub(super) fn fill(
         };
         let layers = memory.chunks_exact_mut(extent.bytes().max(1));
         for (index, bytes) in layers.enumerate().take(decoder.config().layers) {
+            let cached = CachedKeys { bytes, extent };
             let cross = decoder.layer(index).cross;
-            let mut keys = rows_of(keys, 0..count, cross.key.outputs);
-            linear(context, &mut tile, states, &cross.key, &mut keys);
-            let mut values = rows_of(values, 0..count, cross.value.outputs);
-            linear(context, &mut tile, states, &cross.value, &mut values);
-            let mut cached = CachedKeys { bytes, extent };
-            let pairs = keys.as_matrix().iter().zip(values.as_matrix().iter());
-            pairs.enumerate().for_each(|(row, (key, value))| cached.put(first + row, key, value));
+            put(context, &mut tile, [&mut *keys, &mut *values], states, &cross, cached, first);
         }
     }
+}
+
+/// Keys and values of some states, from position `first` on, of one layer.
+fn put(
+    context: &Context<'_>,
+    tile: &mut Tile<'_>,
+    [keys, values]: [&mut [f32]; 2],
+    states: Matrix<'_>,
+    cross: &Attention<'_>,
+    mut cached: CachedKeys<'_>,
+    first: usize,
+) {
+    let mut keys = rows_of(keys, 0..states.rows(), cross.key.outputs);
+    linear(context, tile, states, &cross.key, &mut keys);
+    let mut values = rows_of(values, 0..states.rows(), cross.value.outputs);
+    linear(context, tile, states, &cross.value, &mut values);
+    let pairs = keys.as_matrix().iter().zip(values.as_matrix().iter());
+    pairs.enumerate().for_each(|(row, (key, value))| cached.put(first + row, key, value));
 }
 
 /// `out = rows W^T + b`.

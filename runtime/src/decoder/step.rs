@@ -5,9 +5,10 @@ use crate::block::{
     feed_forward, norm_rows, project_attended, rows_of,
 };
 use crate::kernels::Epilogue;
-use crate::memory::{KeyExtent, Scratch};
+use crate::memory::{KeyExtent, Scratch, StepBuffers};
 use crate::model::{Adapter, Attention, Decoder, DecoderGlobals, DecoderLayer, Linear};
 use crate::tensor::{Matrix, Part};
+use core::mem::take;
 
 /// What a step reads and writes.
 pub(super) struct Step<'p, 'b> {
@@ -35,6 +36,20 @@ pub(super) struct Rows<'b> {
     pub(super) values: &'b mut [f32],
     pub(super) low: &'b mut [f32],
     pub(super) scores: &'b mut [f32],
+}
+
+impl<'b> Rows<'b> {
+    /// Takes them out of the buffers of a step.
+    pub(super) fn take(buffers: &mut StepBuffers<'b>) -> Self {
+        Self {
+            hidden: take(&mut buffers.rows),
+            queries: take(&mut buffers.queries),
+            keys: take(&mut buffers.keys),
+            values: take(&mut buffers.values),
+            low: take(&mut buffers.low),
+            scores: take(&mut buffers.scores),
+        }
+    }
 }
 
 /// One row: the hypothesis whose cache it uses, and the id that enters.
@@ -179,10 +194,11 @@ impl Step<'_, '_> {
         project_attended(context, &mut self.scratch, maps, attended, &mut x);
     }
 
-    /// Copies the cache of a hypothesis, as far as it is filled, to that of another.
+    /// Copies the cache of a hypothesis to that of another.
     pub(super) fn fork(&mut self, from: usize, to: usize) {
         let bytes = self.cache_extent.bytes();
-        for layer in self.cache.chunks_exact_mut((bytes * self.beams).max(1)) {
+        let layers = self.cache.chunks_exact_mut((bytes * self.beams).max(1));
+        for layer in layers.take(self.context.config.layers) {
             layer.copy_within(from * bytes..(from + 1) * bytes, to * bytes);
         }
     }

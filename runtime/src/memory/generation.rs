@@ -10,12 +10,14 @@
 //! step. The arena is as long as the longest phase.
 
 use super::ARENA_ALIGNMENT;
+use super::arena::{Scratch, Tile};
 use super::buffers::{Cutter, buffers, typed};
 use super::plan::{Plan, PlanError};
 use super::size::{largest, panels, product};
 use crate::format::limits;
 use crate::kernels::ROW_TILE;
 use crate::panel::PANEL;
+use core::mem::take;
 
 /// Output channels whose logits are in memory together.
 pub(crate) const LOGITS: usize = 1024;
@@ -311,7 +313,19 @@ impl GenerationPlan {
     }
 }
 
-/// The encoder's states, which are `bytes` long, and what the memory is made with.
+impl<'a> StepBuffers<'a> {
+    /// Takes the scratch of the one core out of the buffers.
+    pub(crate) fn take_scratch(&mut self) -> Scratch<'a> {
+        let tile = Tile {
+            floats: take(&mut self.tile_floats),
+            int8: take(&mut self.tile_int8),
+            scales: take(&mut self.tile_scales),
+        };
+        Scratch::of_one(tile, take(&mut self.stage))
+    }
+}
+
+/// The encoder's states, and what the memory is made with.
 pub(crate) fn divide_memory<'a>(
     plan: &GenerationPlan,
     arena: &'a mut [u8],

@@ -20,7 +20,9 @@ pub(crate) use buffers::{bytes_of, typed};
 #[cfg(feature = "decoder")]
 pub use generation::{AnswerCapacity, DecoderDimensions, GenerationPlan};
 #[cfg(feature = "decoder")]
-pub(crate) use generation::{KeyExtent, LOGITS, MemoryBuffers, divide_memory, divide_step};
+pub(crate) use generation::{
+    KeyExtent, LOGITS, MemoryBuffers, StepBuffers, divide_memory, divide_step,
+};
 pub(crate) use plan::Buffers;
 pub use plan::{Buffer, Capacity, Dimensions, Plan, PlanError};
 

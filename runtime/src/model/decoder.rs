@@ -208,9 +208,16 @@ impl<'a> Decoder<'a> {
         }
         let at = index as u16;
         let cross = Attention::view_cross(&self.packages, at, self.memory_columns())?;
-        let maps = [(Role::CrossValue, cross.value), (Role::CrossKey, cross.key)];
+        // As in `Layer::check_one_type`: rows are prepared for all maps of the layer.
+        let is_integer = layer.block.is_int8();
+        let maps = [
+            (Role::CrossQuery, cross.query),
+            (Role::CrossKey, cross.key),
+            (Role::CrossValue, cross.value),
+            (Role::CrossOutput, cross.output),
+        ];
         for (role, map) in maps {
-            if map.is_integer() != cross.key.is_integer() {
+            if map.is_integer() != is_integer {
                 return Err(ModelError::Encoding { role, layer: at });
             }
         }

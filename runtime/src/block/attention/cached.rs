@@ -114,30 +114,47 @@ fn attend<T: Stored>(
     bias: Option<RelativeBias<'_>>,
     scores: &mut [f32],
 ) {
-    let (extent, keys) = (cached.extent, scores.len());
-    let (gemm, plain) = (T::gemm(context.kernels), Epilogue::overwrite(&[]));
+    let extent = cached.extent;
     let cache: &[T] = typed_shared(cached.bytes);
     let size = extent.keys() + extent.values();
     let heads = HeadColumns::all(context.config).zip(cache.chunks_exact(size.max(1)));
     for (head, cache) in heads {
-        let (own_keys, own_values) = cache.split_at_checked(extent.keys()).unwrap_or_default();
+        let (keys, values) = cache.split_at_checked(extent.keys()).unwrap_or_default();
         let query = queries.part_mut(head.columns.clone());
         query.iter_mut().for_each(|x| *x *= context.config.attention_scale);
-        let panels = keys.div_ceil(PANEL) * PANEL * extent.head_dim;
-        let values = own_keys.part(0..panels);
-        let rhs = Panels { values, outputs: keys, inputs: extent.head_dim };
-        let lhs = Matrix::new(query, extent.head_dim);
-        gemm(&mut MatrixMut::new(&mut *scores, keys), lhs, rhs, &plain);
+        score(context.kernels, query, keys, scores);
         if let Some(bias) = bias {
-            bias.add_to_scores(scores, &head, keys.saturating_sub(1) as u32, None);
+            bias.add_to_scores(scores, &head, scores.len().saturating_sub(1) as u32, None);
         }
         (context.kernels.softmax)(scores);
-        let panels = own_values.chunks_exact((extent.capacity * PANEL).max(1));
-        for (panel, out) in panels.zip(query.chunks_mut(PANEL)) {
-            let (values, outputs) = (panel.part(0..keys * PANEL), out.len());
-            let rhs = Panels { values, outputs, inputs: keys };
-            gemm(&mut MatrixMut::new(out, outputs), Matrix::new(scores, keys), rhs, &plain);
-        }
+        mix(context.kernels, query, values, scores, extent.capacity);
+    }
+}
+
+/// Scores of one head's query with its keys.
+fn score<T: Stored>(kernels: &Kernels, query: &[f32], keys: &[T], scores: &mut [f32]) {
+    let (inputs, outputs) = (query.len(), scores.len());
+    let values = keys.part(0..outputs.div_ceil(PANEL) * PANEL * inputs);
+    let rhs = Panels { values, outputs, inputs };
+    let mut out = MatrixMut::new(scores, outputs);
+    T::gemm(kernels)(&mut out, Matrix::new(query, inputs), rhs, &Epilogue::overwrite(&[]));
+}
+
+/// The mix of one head's values by the softmax of its scores, in place of the query.
+fn mix<T: Stored>(
+    kernels: &Kernels,
+    out: &mut [f32],
+    values: &[T],
+    weights: &[f32],
+    capacity: usize,
+) {
+    let inputs = weights.len();
+    let panels = values.chunks_exact((capacity * PANEL).max(1));
+    for (panel, out) in panels.zip(out.chunks_mut(PANEL)) {
+        let (values, outputs) = (panel.part(0..inputs * PANEL), out.len());
+        let rhs = Panels { values, outputs, inputs };
+        let (mut out, lhs) = (MatrixMut::new(out, outputs), Matrix::new(weights, inputs));
+        T::gemm(kernels)(&mut out, lhs, rhs, &Epilogue::overwrite(&[]));
     }
 }
 
