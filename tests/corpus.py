@@ -47,6 +47,7 @@ T5 = {"d_model": D, "d_kv": 6, "d_ff": 12, "num_layers": 2, "num_heads": 2, "voc
 CLIP_TEXT, CLIP_IDS = TEXT | {"eos_token_id": 3}, [0, 11, 5, 15, 7, 9, 3]
 MODERN = TEXT | {"num_hidden_layers": 4, "local_attention": 4, "pad_token_id": 0}
 EURO = TEXT | {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
+SOUND = SIZES | {"max_length": 8, "num_mel_bins": 6, "patch_size": 4, "frequency_stride": 2, "time_stride": 2}
 MEAN, STD = 0.5, 0.25
 
 
@@ -69,6 +70,12 @@ class Case:
     # The answer is the vector that the model itself pools.
     pooler: bool = False
     options: list = field(default_factory=list)
+    # It reads a spectrogram, of which the command is given the patches.
+    sound: bool = False
+
+
+def sound(name, model, settings=SOUND, **more):
+    return Case(name, model, settings, sound=True, **more)
 
 
 def text(name, model, settings=TEXT, **more):
@@ -238,8 +245,8 @@ CASES = [
     image("clip", "CLIPModel", {"vision_config": IMAGE, "text_config": TEXT}, tower="vision_model",
           post="post_layernorm", class_head=True),
     image("siglip-vision-states", "SiglipVisionModel", IMAGE | {"vision_use_head": False}),
-    text("ast", "ASTModel", SIZES | {"max_length": 16, "num_mel_bins": 16},
-         refused=["audio-spectrogram-transformer", "overlap"]),
+    sound("ast", "ASTModel", pooler=True),
+    sound("ast-classifier", "ASTForAudioClassification", SOUND | {"num_labels": 3}, logits=True),
 ]
 
 
@@ -272,6 +279,16 @@ def pixels_of(config):
     return [i * 37 % 251 for i in range(side * side * 3)], side
 
 
+def spectrogram_of(config):
+    """A spectrogram `[time, mel]`, and its patches as the projection reads them, frequency by frequency."""
+    shape = (config.max_length, config.num_mel_bins)
+    values = ((37 * np.arange(math.prod(shape)) % 251 - 125) / 128).reshape(shape)
+    patches = torch.nn.functional.unfold(
+        torch.from_numpy(values.T[None, None].copy()), config.patch_size,
+        stride=(config.frequency_stride, config.time_stride))
+    return values, patches[0].T.numpy().flatten().tolist()
+
+
 def ids_of(case, directory):
     """The ids that the case reads, of a tokenizer that is saved beside the model if it has one."""
     if not case.words:
@@ -293,6 +310,9 @@ def reference(case, model, ids):
         values = (np.array(pixels).reshape(side, side, 3) / 255 - MEAN) / STD
         values = torch.from_numpy(values.transpose(2, 0, 1)[None])
         out = model(pixel_values=values, **case.runs)
+    elif case.sound:
+        values, pixels = spectrogram_of(model.config)
+        out = model(input_values=torch.from_numpy(values[None]))
     else:
         pixels, out = [], model(input_ids=torch.tensor([ids]), **case.runs)
     states = kept["states"]
@@ -352,6 +372,9 @@ def compare(coda, case, directory):
     if case.vision:
         write_ppm(directory / "image.ppm", pixels, model.config.image_size)
         given = ["--image", directory / "image.ppm"]
+    if case.sound:
+        np.array(pixels, "<f4").tofile(directory / "patches.f32")
+        given = ["--patches", directory / "patches.f32"]
     worst, tables = 0.0, ["scalar", None]
     for table in tables:
         ran = command(coda, "run", package, *given, "--json", *(["--kernels", table] if table else []))
@@ -363,8 +386,10 @@ def compare(coda, case, directory):
         worst = max(worst, np.abs(values - answer).max() / np.abs(answer).max())
     read = ["--images", directory / "image.ppm"] if case.vision else ["--data", write_ids(case, directory)]
     verified = command(coda, "verify", "--base", directory, "--weights", "f32", *read, *case.options)
-    right = worst < 1e-4 and not case.refused and verified.returncode == 0
-    said = "" if verified.returncode == 0 else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
+    # No command reads a spectrogram's patches but `run`.
+    known = verified.returncode == 0 or case.sound
+    right = worst < 1e-4 and not case.refused and known
+    said = "" if known else "; verify: " + (verified.stderr + verified.stdout).strip().splitlines()[-1]
     return f"{worst:.1e} of scale{said}", right
 
 
@@ -394,7 +419,8 @@ def fixtures(names):
         states, logits, pixels = reference(case, model, case.ids)
         plain = lambda values: [float(f"{x:.9g}") for x in values.flatten()]
         fixture = {"config": config, "shapes": {n: list(s) for n, s in shapes.items()},
-                   "ids": [] if case.vision else case.ids, "pixels": pixels,
+                   "ids": [] if case.vision or case.sound else case.ids,
+                   "patches" if case.sound else "pixels": pixels,
                    "hidden": plain(states), "answer": plain(logits)}
         lines.append(f"{json.dumps(case.name)}: {json.dumps(fixture)}")
     print("{\n" + ",\n".join(lines) + "\n}")

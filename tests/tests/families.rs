@@ -33,6 +33,8 @@ struct Case {
     ids: Vec<u32>,
     #[serde(default)]
     pixels: Vec<u8>,
+    #[serde(default)]
+    patches: Vec<f32>,
     hidden: Vec<f64>,
     #[serde(default)]
     answer: Vec<f64>,
@@ -80,9 +82,10 @@ impl Case {
     }
 
     fn input(&self) -> SampleInput {
-        match self.ids.is_empty() {
-            true => SampleInput::Pixels(self.pixels.clone()),
-            false => SampleInput::Tokens(self.ids.clone()),
+        match (self.ids.is_empty(), self.patches.is_empty()) {
+            (false, _) => SampleInput::Tokens(self.ids.clone()),
+            (true, false) => SampleInput::Patches(self.patches.clone()),
+            (true, true) => SampleInput::Pixels(self.pixels.clone()),
         }
     }
 

@@ -60,7 +60,11 @@ impl Builder<'_> {
             Pooling::Attention => self.probed(hidden),
             Pooling::MeanOfRest => self.mean_from(hidden, 1),
             Pooling::MeanOfPatches => self.mean_from(hidden, self.config.prefix_tokens()),
-            Pooling::MeanOfPrefix => self.mean(hidden, 0, self.config.prefix_tokens()),
+            Pooling::MeanOfPrefix => {
+                let count = self.config.prefix_tokens().clamp(1, n);
+                let prefix = self.wire("prefix", Slice::new(0, 0, count), &[hidden])?;
+                self.mean(prefix, 0, count)
+            }
             Pooling::SecondToken if n == 1 => self.scaled_sum(hidden, 0.0),
             Pooling::SecondToken => self.wire("second", Slice::new(0, 1, 2), &[hidden]),
         }

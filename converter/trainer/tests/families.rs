@@ -66,10 +66,16 @@ fn batch(case: &Value, base: &Base) -> Batch {
             (Inputs::Tokens { types: vec![0; tokens], ids }, tokens)
         }
         Some(grid) => {
-            let pixels: Vec<u8> = numbers(&case["pixels"]).into_iter().map(|x| x as u8).collect();
             let mut values = vec![0.0; grid.patches() * grid.inputs()];
-            for (index, slot) in values.chunks_exact_mut(grid.inputs()).enumerate() {
-                grid.read(&pixels, index, &base.image.unwrap(), slot);
+            if let Some(image) = &base.image {
+                let pixels: Vec<u8> =
+                    numbers(&case["pixels"]).into_iter().map(|x| x as u8).collect();
+                for (index, slot) in values.chunks_exact_mut(grid.inputs()).enumerate() {
+                    grid.read(&pixels, index, image, slot);
+                }
+            } else {
+                let given = numbers(&case["patches"]).into_iter().map(|x| x as f32);
+                values = given.collect();
             }
             let shape = (grid.patches(), grid.inputs());
             let patches = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
