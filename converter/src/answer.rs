@@ -2,7 +2,7 @@
 
 use crate::session::Arena;
 use anyhow::{Context, Result};
-use coda_runtime::decoder::{Generator, Search};
+use coda_runtime::decoder::{Generation, Generator, Search};
 use coda_runtime::executor::{Input, Observer, ThreadPool};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
@@ -98,7 +98,7 @@ impl<'m> Writer<'m> {
         budget: Budget<'_>,
         search: &Search<'_>,
         observer: &mut (impl Observer + Send),
-        mut grown: impl FnMut(&[u32]) -> Result<()> + Send,
+        grown: impl FnMut(&[u32]) -> Result<()> + Send,
     ) -> Result<Answer> {
         let Self { model, kernels, plan, arena, pool, costs } = self;
         let pool = pool.as_ref();
@@ -112,32 +112,40 @@ impl<'m> Writer<'m> {
             Some(pool) => generator.with_workers(pool),
             None => generator,
         };
-        let mut work = || {
-            let mut answer = generator.generate_observed(input, budget, search, observer)?;
-            let encoding = start.elapsed();
-            let (mut first, mut steps, mut goes_on) = (None, 0, true);
-            while goes_on {
-                goes_on = answer.step()?;
-                steps += 1;
-                first.get_or_insert_with(|| start.elapsed());
-                grown(answer.tokens())?;
-                goes_on &= !answer.is_over();
-            }
-            let (end, first) = (start.elapsed(), first.unwrap_or(encoding));
-            Ok(Answer {
-                tokens: answer.tokens().to_vec(),
-                ended: answer.has_ended(),
-                score: answer.score(),
-                choice: answer.choice(),
-                encoding,
-                first: first - encoding,
-                rest: end - first,
-                steps,
-            })
+        let work = || {
+            let answer = generator.generate_observed(input, budget, search, observer)?;
+            finish(answer, start, grown)
         };
         match pool {
             Some(pool) => pool.run(work),
             None => work(),
         }
     }
+}
+
+/// Every step of an answer that began at `start`.
+fn finish(
+    mut answer: Generation<'_>,
+    start: Instant,
+    mut grown: impl FnMut(&[u32]) -> Result<()>,
+) -> Result<Answer> {
+    let encoding = start.elapsed();
+    let (mut first, mut steps) = (None, 0);
+    while !answer.is_over() {
+        answer.step()?;
+        steps += 1;
+        first.get_or_insert_with(|| start.elapsed());
+        grown(answer.tokens())?;
+    }
+    let (end, first) = (start.elapsed(), first.unwrap_or(encoding));
+    Ok(Answer {
+        tokens: answer.tokens().to_vec(),
+        ended: answer.has_ended(),
+        score: answer.score(),
+        choice: answer.choice(),
+        encoding,
+        first: first - encoding,
+        rest: end - first,
+        steps,
+    })
 }

@@ -72,17 +72,14 @@ pub fn read(
     let (mut all, mut cut) = (Vec::new(), 0);
     for row in rows.rows.iter().take(limit.unwrap_or(usize::MAX)) {
         let at = || format!("{}: line {}", path.display(), row.line);
-        let input = match (&encoder, grid) {
-            (Some(encoder), _) => {
-                let (input, encoding) = encoder.encode(&row.text, None).with_context(at)?;
-                cut += usize::from(encoding.truncated);
-                input
-            }
-            (None, grid) => {
-                let grid = grid.context("the model reads neither texts nor images")?;
-                let pixels = picture::read(&directory.join(&row.text), grid, how);
-                SampleInput::Pixels(pixels.with_context(at)?)
-            }
+        let input = if let Some(encoder) = &encoder {
+            let (input, encoding) = encoder.encode(&row.text, None).with_context(at)?;
+            cut += usize::from(encoding.truncated);
+            input
+        } else {
+            let grid = grid.context("the model reads neither texts nor images")?;
+            let pixels = picture::read(&directory.join(&row.text), grid, how);
+            SampleInput::Pixels(pixels.with_context(at)?)
         };
         all.push(Question { input, answer: row.label.clone() });
     }

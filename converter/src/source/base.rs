@@ -248,7 +248,8 @@ impl Base {
 
     /// Takes a decoder over.
     fn set_decoder(&mut self, found: Option<FoundDecoder>) {
-        let Some(FoundDecoder { decoder, used }) = found else { return };
+        let Some(FoundDecoder { decoder, used, note }) = found else { return };
+        self.notes.extend(note);
         let used: BTreeSet<String> = used.iter().flat_map(|name| spellings(name)).collect();
         self.unused.retain(|name| !used.contains(name));
         self.decoder = Some(decoder);

@@ -95,6 +95,48 @@ impl Fields<'_> {
         Ok(ids)
     }
 
+    /// What an answer begins with.
+    fn start(&self) -> Result<Vec<u32>, SourceError> {
+        let mut start = self.ids("decoder_start_token_id")?;
+        if start.is_empty() {
+            start = self.ids("bos_token_id")?;
+        }
+        start.extend(self.ids("forced_bos_token_id")?);
+        if start.len() > limits::IDS {
+            let most = limits::IDS;
+            return Err(self.problem(1, format!("an answer begins with more than {most} ids")));
+        }
+        Ok(start)
+    }
+
+    /// Most new tokens; `max_length` counts those that an answer begins with.
+    fn longest(&self, start: usize) -> Result<usize, SourceError> {
+        if let Some(longest) = self.get("max_new_tokens")? {
+            return Ok(longest);
+        }
+        let all = self.get::<usize>("max_length")?;
+        Ok(all.map_or(LONGEST, |all| all.saturating_sub(start)))
+    }
+
+    fn beams(&self) -> Result<usize, SourceError> {
+        let beams = self.get("num_beams")?.unwrap_or(1);
+        if (1..=limits::BEAMS).contains(&beams) {
+            return Ok(beams);
+        }
+        let index = self.find("num_beams").map_or(1, |(index, _)| index);
+        let most = limits::BEAMS;
+        Err(self.problem(index, format!("\"num_beams\" is {beams}, not 1 to {most}")))
+    }
+
+    fn length_penalty(&self) -> Result<f32, SourceError> {
+        let penalty: f32 = self.get("length_penalty")?.unwrap_or(1.0);
+        if penalty.is_finite() {
+            return Ok(penalty);
+        }
+        let index = self.find("length_penalty").map_or(1, |(index, _)| index);
+        Err(self.problem(index, "\"length_penalty\" is beyond 32 bits".to_owned()))
+    }
+
     /// Refuses what changes the answer and is not done.
     fn check(&self) -> Result<(), SourceError> {
         for (path, fields) in self.files {
@@ -120,55 +162,39 @@ impl Generation {
     ) -> Result<Self, SourceError> {
         let fields = Fields { files };
         fields.check()?;
-        let mut start = fields.ids("decoder_start_token_id")?;
-        if start.is_empty() {
-            start = fields.ids("bos_token_id")?;
-        }
-        start.extend(fields.ids("forced_bos_token_id")?);
-        if start.len() > limits::IDS {
-            let most = limits::IDS;
-            return Err(fields.problem(1, format!("an answer begins with more than {most} ids")));
-        }
+        let start = fields.start()?;
         let ends = fields.ids("eos_token_id")?;
         let (&[_, ..], &[end]) = (&start[..], &ends[..]) else {
             let problem = format!(
-                "an answer needs \"decoder_start_token_id\" and one \"eos_token_id\": found {start:?} and {ends:?}"
+                "an answer needs \"decoder_start_token_id\" and one \"eos_token_id\": found \
+                 {start:?} and {ends:?}"
             );
             return Err(fields.problem(1, problem));
         };
-        let room = match most_positions {
-            0 => limits::POSITIONS,
-            most => most,
-        };
+        let room = if most_positions == 0 { limits::POSITIONS } else { most_positions };
         let room = room.saturating_sub(start.len()).max(1);
-        let longest = match fields.get("max_new_tokens")? {
-            Some(longest) => longest,
-            None => {
-                let all = fields.get::<usize>("max_length")?;
-                all.map_or(LONGEST, |all| all.saturating_sub(start.len()))
-            }
-        };
-        let beams: usize = fields.get("num_beams")?.unwrap_or(1);
-        if !(1..=limits::BEAMS).contains(&beams) {
-            let (index, most) =
-                (fields.find("num_beams").map_or(1, |(index, _)| index), limits::BEAMS);
-            return Err(fields.problem(index, format!("\"num_beams\" is {beams}, not 1 to {most}")));
-        }
-        let length_penalty: f32 = fields.get("length_penalty")?.unwrap_or(1.0);
-        if !length_penalty.is_finite() {
-            let index = fields.find("length_penalty").map_or(1, |(index, _)| index);
-            return Err(fields.problem(index, "\"length_penalty\" is beyond 32 bits".to_owned()));
-        }
         Ok(Self {
-            start,
             end,
             suppressed: fields.ascending("suppress_tokens")?,
             suppressed_first: fields.ascending("begin_suppress_tokens")?,
-            longest: longest.clamp(1, room),
-            beams,
-            length_penalty,
+            longest: fields.longest(start.len())?.clamp(1, room),
+            beams: fields.beams()?,
+            length_penalty: fields.length_penalty()?,
             embedding_scale: 1.0,
             logit_scale: 1.0,
+            start,
+        })
+    }
+
+    /// A search with several hypotheses ends when as many have ended; a directory that says otherwise
+    /// (`early_stopping`) means another one, which may find another answer.
+    pub(super) fn note(&self, files: [(&Path, &Map<String, Value>); 2]) -> Option<String> {
+        let says = files.iter().find_map(|(_, fields)| fields.get("early_stopping"));
+        (self.beams > 1 && says != Some(&Value::Bool(true))).then(|| {
+            format!(
+                "num_beams = {}: a search ends when as many hypotheses have ended (early_stopping)",
+                self.beams
+            )
         })
     }
 

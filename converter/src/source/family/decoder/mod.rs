@@ -11,7 +11,7 @@ use super::entries::Entries;
 use crate::source::decoder::Decoder;
 use crate::source::error::SourceError;
 use crate::source::generation::Generation;
-use crate::source::tensors::TensorFile;
+use crate::source::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use definition::DecoderFamily;
@@ -25,6 +25,8 @@ static FAMILIES: [&DecoderFamily; 2] = [&t5::FAMILY, &bart::OF_IMAGES];
 pub(in crate::source) struct Found {
     pub(in crate::source) decoder: Decoder,
     pub(in crate::source) used: Vec<String>,
+    /// What may be otherwise than its directory means, for people.
+    pub(in crate::source) note: Option<String>,
 }
 
 /// The decoder of a directory, if its family has one and the file holds it. `generation` is
@@ -47,24 +49,40 @@ pub(in crate::source) fn read(
     super::check_sizes(&checkpoint, &config)?;
     let mut entries = Entries::new(checkpoint.prefix(), &config);
     (family.tensors)(&checkpoint, &mut entries)?;
-    let (mut tensors, mut names) = (BTreeMap::new(), BTreeMap::new());
-    let mut used = Vec::new();
-    for entry in entries.finish() {
-        used.extend(entry.sources());
-        names.insert(entry.place, entry.name.clone());
-        if !entry.optional || file.contains(&entry.name) {
-            tensors.insert(entry.place, entry.read(file)?);
-        }
-    }
+    let Tensors { tensors, names, used } = Tensors::read(entries, file)?;
     let tied = !tensors.contains_key(&(GLOBAL_LAYER, Role::LogitWeight));
     let none = Map::new();
     let files = [generation, (path, json)];
     let files = files.map(|(path, value)| (path, value.as_object().unwrap_or(&none)));
     let mut generation = Generation::read(files, config.max_tokens().unwrap_or(0))?;
+    let note = generation.note(files);
     (family.settle)(&checkpoint, &config, tied, &mut generation)?;
     check_ids(path, &config, &generation)?;
     let decoder = Decoder { config, tensors, names, generation, tied };
-    Ok(Some(Found { decoder, used }))
+    Ok(Some(Found { decoder, used, note }))
+}
+
+/// The tensors of a decoder.
+#[derive(Default)]
+struct Tensors {
+    tensors: BTreeMap<Place, FloatTensor>,
+    names: BTreeMap<Place, String>,
+    /// Names in the file.
+    used: Vec<String>,
+}
+
+impl Tensors {
+    fn read(entries: Entries<'_>, file: &TensorFile) -> Result<Self, SourceError> {
+        let mut read = Self::default();
+        for entry in entries.finish() {
+            read.used.extend(entry.sources());
+            read.names.insert(entry.place, entry.name.clone());
+            if !entry.optional || file.contains(&entry.name) {
+                read.tensors.insert(entry.place, entry.read(file)?);
+            }
+        }
+        Ok(read)
+    }
 }
 
 /// Every id is a row of the table.
