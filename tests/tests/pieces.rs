@@ -351,6 +351,24 @@ fn texts_are_composed_and_words_end_as_the_model_has_it() {
 }
 
 #[test]
+fn the_last_byte_of_a_word_has_a_piece_of_its_own() {
+    let mut json = clip();
+    json["model"]["unk_token"] = Value::Null;
+    json["model"]["vocab"].as_object_mut().expect("pieces").remove("z");
+    let clip = Both::new(&json);
+    for count in [1, 2, 128, 255, 256, 257, 300, 1000] {
+        let most = "z".repeat(count);
+        for text in [most.clone(), format!("over{most} {most}over"), format!("o{most}ver {most}é")]
+        {
+            let expected = clip.whole.encode_fast(text.as_str(), true).expect("ids");
+            let mut ids = vec![0; expected.len() + 1];
+            let encoding = clip.own().encode(&text, &mut ids);
+            assert_eq!(ids[..encoding.len], *expected.get_ids(), "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn every_character_is_composed_like_the_reference() {
     let both = Both::new(&composing());
     let Own::Pieces(own) = both.own() else { panic!("no pieces") };
@@ -401,6 +419,33 @@ fn long_words_are_read_in_windows() {
         all[0].compare(&"a".repeat(count));
         all[0].compare(&" ".repeat(count));
         all[0].compare(&"=".repeat(count));
+    }
+}
+
+#[test]
+fn bytes_without_a_piece_are_left_out_or_unknown() {
+    let vocabulary = json!({"a": 0, "b": 1, "ab": 2, "aba": 3, "Ġ": 4, "Ġa": 5, "<unk>": 6});
+    let model = json!({"type": "BPE", "vocab": vocabulary, "merges": ["a b", "ab a", "Ġ a"]});
+    let mut json = BYTE_PAIRS.clone();
+    json["model"] = model;
+    for unknown in [Value::Null, "<unk>".into()] {
+        json["model"]["unk_token"] = unknown;
+        let both = Both::new(&json);
+        for count in [0, 1, 127, 128, 129, 255, 256, 257, 300, 1000] {
+            let none = "z".repeat(count);
+            for text in [
+                none.clone(),
+                format!("{none}ab"),
+                format!("{none}aba ab{none}b"),
+                format!("é{none}a{none}ba{none}"),
+                format!("{none}{}", "zab".repeat(count)),
+                format!("{}{none}ba", "aba".repeat(40)),
+            ] {
+                both.compare(&text);
+                let missing = text.bytes().filter(|byte| !b"ab ".contains(byte)).count();
+                assert_eq!(both.own().encode(&text, &mut []).unknown, missing, "{text:?}");
+            }
+        }
     }
 }
 
@@ -535,6 +580,9 @@ fn each_damage_is_named_by_its_place() {
     // A merge of a piece that is not there, and merges out of order.
     assert_eq!(damage(&pairs, merges, 100), Some(merges));
     assert_eq!(damage(&pairs, merges, 5), Some(merges + layout::MERGE_BYTES));
+    // The rank of no merge.
+    assert_eq!(damage(&pairs, merges + 8, layout::NO_RANK), Some(merges));
+    assert_eq!(damage(&pairs, merges + 8, layout::NO_RANK - 1), None);
     let unigram = small();
     let count = field(&unigram, layout::COUNT);
     let scores = layout::HEADER_BYTES + 4 * (count + 1) + 4 * field(&unigram, layout::SORTED);
@@ -566,6 +614,20 @@ fn a_map_of_characters_never_runs_on() {
         }
         use_all(&bytes);
     }
+}
+
+#[test]
+fn a_map_of_characters_gives_no_long_texts() {
+    let section = small();
+    let refused = |bytes: usize| {
+        let text = format!("{}\0", "é".repeat(bytes / 2) + &"x".repeat(bytes % 2));
+        let mut section = [&section, text.as_bytes()].concat();
+        let length = (field(&section, layout::MAP_BYTES) + text.len()) as u32;
+        section[layout::MAP_BYTES].copy_from_slice(&length.to_le_bytes());
+        Pieces::parse(&section).err().map(|error| error.offset)
+    };
+    assert_eq!(refused(layout::MOST_MAPPED_BYTES), None);
+    assert_eq!(refused(layout::MOST_MAPPED_BYTES + 1), Some(section.len()));
 }
 
 #[test]
@@ -703,5 +765,9 @@ fn what_the_device_lacks_is_refused_by_name() {
     let class = json!({"tokenizer_config.json": {"tokenizer_class": "T5Tokenizer"}});
     let error = |bytes: &[u8]| Directory::new(&class).with("spiece.model", bytes).error();
     assert!(error(&spiece(2)).contains("Unigram"));
+    let mut many = class.clone();
+    many["tokenizer_config.json"]["extra_ids"] = u64::MAX.into();
+    let error_of_many = Directory::new(&many).with("spiece.model", &spiece(1)).error();
+    assert!(error_of_many.contains("extra_ids"), "{error_of_many}");
     assert!(error(b"\x0a\xff\xff").contains("no model of SentencePiece"));
 }

@@ -8,7 +8,7 @@ const WINDOW: usize = 256;
 /// Before so many bytes no word is cut.
 const KEPT: usize = WINDOW / 2;
 /// The rank of a pair that is no merge.
-const NEVER: u32 = u32::MAX;
+const NEVER: u32 = layout::NO_RANK;
 
 /// A word while it is read: its bytes, and the pieces that they are.
 ///
@@ -21,6 +21,8 @@ pub(super) struct BytePairs<'p, 'a> {
     pieces: &'p Pieces<'a>,
     bytes: heapless::Vec<u8, WINDOW>,
     parts: heapless::Vec<Part, WINDOW>,
+    /// So many bytes at the front were merged before; those without a piece are counted.
+    seen: usize,
     whole: bool,
 }
 
@@ -35,7 +37,7 @@ struct Part {
 impl<'p, 'a> BytePairs<'p, 'a> {
     pub(super) fn new(pieces: &'p Pieces<'a>) -> Self {
         let (bytes, parts) = (heapless::Vec::new(), heapless::Vec::new());
-        Self { pieces, bytes, parts, whole: true }
+        Self { pieces, bytes, parts, seen: 0, whole: true }
     }
 
     /// Reads a character of the word.
@@ -61,6 +63,7 @@ impl<'p, 'a> BytePairs<'p, 'a> {
             }
         }
         self.bytes.clear();
+        self.seen = 0;
         self.whole = true;
     }
 
@@ -72,6 +75,11 @@ impl<'p, 'a> BytePairs<'p, 'a> {
 
     /// Gives the pieces of the first half away.
     fn make_room(&mut self, ids: &mut Ids<'_>) {
+        self.whole = false;
+        self.leave_out(ids);
+        if self.bytes.len() <= KEPT {
+            return;
+        }
         self.merge(false, ids);
         let mut end = 0;
         for part in &self.parts {
@@ -85,7 +93,17 @@ impl<'p, 'a> BytePairs<'p, 'a> {
         let left = self.bytes.len() - end;
         self.bytes.rotate_left(end);
         self.bytes.truncate(left);
-        self.whole = false;
+        self.seen = left;
+    }
+
+    /// Takes the bytes out that have no part: what stands beside them is merged as neighbours. None is
+    /// the last of its word.
+    fn leave_out(&mut self, ids: &mut Ids<'_>) {
+        let (pieces, before) = (self.pieces, self.bytes.len());
+        if pieces.unknown().is_none() {
+            self.bytes.retain(|byte| pieces.id(&[*byte]).is_some());
+            ids.unknown += before - self.bytes.len();
+        }
     }
 
     /// Makes the parts of the bytes.
@@ -96,12 +114,10 @@ impl<'p, 'a> BytePairs<'p, 'a> {
             let marked = [*byte, layout::WORD_END];
             let ends = place == last && self.pieces.has(layout::CLIP);
             let own = self.pieces.id(if ends { &marked } else { &marked[..1] });
-            ids.unknown += usize::from(own.is_none());
+            ids.unknown += usize::from(own.is_none() && place >= self.seen);
             if let Some(id) = own.or(self.pieces.unknown()) {
                 // As many as bytes at most.
                 let _ = self.parts.push(Part { id, length: 1, rank: NEVER });
-            } else if let Some(before) = self.parts.last_mut() {
-                before.length += 1;
             }
         }
         (0..self.parts.len()).for_each(|place| self.set_rank(place));

@@ -98,6 +98,20 @@ fn composed_hangul(first: u32, second: u32) -> Option<u32> {
     }
 }
 
+/// Composes `starter` with the ordered marks behind it that it takes, which leave `marks`.
+fn take_marks(starter: &mut char, marks: &mut heapless::Vec<char, MOST_MARKS>) {
+    let mut last = 0;
+    marks.retain(|mark| {
+        let class = class_of(*mark);
+        let both = composed(*starter, *mark).filter(|_| last < class);
+        match both {
+            Some(both) => *starter = both,
+            None => last = class,
+        }
+        both.is_none()
+    });
+}
+
 /// Composed characters.
 #[derive(Clone, Debug)]
 pub(super) struct Composed<'a> {
@@ -148,16 +162,7 @@ impl Iterator for Composed<'_> {
         let mut starter = first;
         loop {
             let mut marks = self.read_marks(None);
-            let mut last = 0;
-            marks.retain(|mark| {
-                let class = class_of(*mark);
-                let both = composed(starter, *mark).filter(|_| last < class);
-                match both {
-                    Some(both) => starter = both,
-                    None => last = class,
-                }
-                both.is_none()
-            });
+            take_marks(&mut starter, &mut marks);
             let both = self.pending.filter(|next| marks.is_empty() && class_of(*next) == 0);
             if let Some(both) = both.and_then(|next| composed(starter, next)) {
                 (starter, self.pending) = (both, None);

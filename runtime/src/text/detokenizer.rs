@@ -144,7 +144,16 @@ mod of_pieces {
             if let Some(byte) = byte_of(token).filter(|_| pieces.has(layout::BYTE_FALLBACK)) {
                 return self.put(byte, out);
             }
-            let shed = first && pieces.has(layout::SHED_FIRST);
+            self.write_marked(token, first && pieces.has(layout::SHED_FIRST), out)
+        }
+
+        /// Writes spaces for the marks, or nothing for them where they are shed.
+        fn write_marked(
+            &mut self,
+            token: &[u8],
+            shed: bool,
+            out: &mut impl fmt::Write,
+        ) -> fmt::Result {
             let mut mark = [0; 4];
             let mark = MARK.encode_utf8(&mut mark).as_bytes();
             let mut rest = token;

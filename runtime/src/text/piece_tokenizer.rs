@@ -84,19 +84,17 @@ impl<'a> PieceTokenizer<'a> {
         let start = self.before(true, Part::First);
         let mut a = Ids::new(ids.get_mut(start..start + room));
         self.push_text(first, &mut a);
-        let (first_total, mut unknown) = (a.total, a.unknown);
+        let (first_total, first_unknown) = (a.total, a.unknown);
         let mut b = Ids::new(None);
         self.push_text(second, &mut b);
-        let (second_total, second_unknown) = (b.total, b.unknown);
-        unknown += second_unknown;
 
-        let (first_len, second_len) = longest_first(first_total, second_total, room);
+        let (first_len, second_len) = longest_first(first_total, b.total, room);
         let start = self.before(true, Part::Second) + first_len;
         self.push_text(second, &mut Ids::new(ids.get_mut(start..start + second_len)));
         self.put_special(ids, true, [first_len, second_len]);
         self.put_types(types.get_mut(..most).unwrap_or_default(), [first_len, second_len]);
-        let total = first_total.saturating_add(second_total).saturating_add(special);
-        Encoding::new(total, most, unknown)
+        let total = first_total.saturating_add(b.total).saturating_add(special);
+        Encoding::new(total, most, first_unknown + b.unknown)
     }
 
     /// How many tokens stand around one text, or around two.

@@ -76,7 +76,7 @@ pub mod layout {
     /// Flag of byte pairs: words as CLIP has them, the last piece marked by a byte `0xff`; white space
     /// and case are folded.
     pub const CLIP: u32 = 1 << 12;
-    /// Flag of Unigram, for texts of ids: the first token loses its `▁`.
+    /// Flag of Unigram, for texts of ids: the first token loses every `▁`.
     pub const SHED_FIRST: u32 = 1 << 13;
 
     /// Flags of byte pairs.
@@ -100,6 +100,8 @@ pub mod layout {
     pub const SECOND_TEXT: u32 = u32::MAX - 1;
     /// Bytes of a part: an id or a text, then its type.
     pub const PART_BYTES: usize = 8;
+    /// The rank of no merge.
+    pub const NO_RANK: u32 = u32::MAX;
     /// Bytes of a merge: left piece, right piece, rank.
     pub const MERGE_BYTES: usize = 12;
 
@@ -111,6 +113,8 @@ pub mod layout {
     pub const MOST_PARTS: usize = 64;
     /// Most bytes of a piece that is looked up.
     pub const MOST_PIECE_BYTES: usize = 128;
+    /// Most bytes of a text of the map of characters.
+    pub const MOST_MAPPED_BYTES: usize = 255;
     /// What marks the last piece of a word of CLIP.
     pub const WORD_END: u8 = 0xff;
 
@@ -210,9 +214,39 @@ impl<'a> Reader<'a> {
         Ok(self.take(count.saturating_mul(4))?.as_chunks().0)
     }
 
-    fn text(&mut self, length: usize) -> Result<&'a str, TokenizerError> {
+    /// The parts around one text, and around two.
+    fn templates(&mut self, header: &[u8]) -> Result<[&'a [[Word; 2]]; 2], TokenizerError> {
+        let [single, pair] = [layout::SINGLE, layout::PAIR].map(|range| {
+            self.take((field_of(header, range) as usize).saturating_mul(layout::PART_BYTES))
+        });
+        Ok([single?, pair?].map(|parts| parts.as_chunks().0.as_chunks().0))
+    }
+
+    /// The tokens that stand in texts, and the bytes of the pieces, which lie between them.
+    fn standing(
+        &mut self,
+        header: &[u8],
+    ) -> Result<(StandingTokens<'a>, &'a [u8]), TokenizerError> {
+        let field = |range: Range<usize>| field_of(header, range) as usize;
         let place = self.place;
-        core::str::from_utf8(self.take(length)?).map_err(|_| error(place))
+        let entries = self.take(field(layout::STANDING) * layout::STANDING_ENTRY_BYTES)?;
+        let pieces = self.take(field(layout::PIECE_BYTES))?;
+        let text = self.take(field(layout::STANDING_BYTES))?;
+        let standing = StandingTokens::parse(entries, text, field(layout::COUNT));
+        Ok((standing.map_err(|offset| error(place + offset))?, pieces))
+    }
+
+    /// The texts of a map of characters. None is long, so that a text grows by a bounded factor.
+    fn mapped(&mut self, length: usize) -> Result<&'a str, TokenizerError> {
+        let mut place = self.place;
+        let all = core::str::from_utf8(self.take(length)?).map_err(|_| error(place))?;
+        for text in all.split('\0') {
+            if text.len() > layout::MOST_MAPPED_BYTES {
+                return Err(error(place));
+            }
+            place += text.len() + 1;
+        }
+        Ok(all)
     }
 }
 
@@ -237,35 +271,25 @@ impl<'a> Pieces<'a> {
     pub(crate) fn parse_unordered(bytes: &'a [u8]) -> Result<Self, TokenizerError> {
         let mut rest = Reader { bytes, place: 0 };
         let header = rest.take(layout::HEADER_BYTES)?;
-        let field = |range: Range<usize>| field_of(header, range) as usize;
         let (flags, unigram) = kind_of(header)?;
         check_counts(header, unigram)?;
         let tables = Tables::read(header, &mut rest)?;
-        let [single, pair] = [layout::SINGLE, layout::PAIR]
-            .map(|range| rest.take(field(range).saturating_mul(layout::PART_BYTES)));
-        let [single, pair] = [single?, pair?].map(|parts| parts.as_chunks().0.as_chunks().0);
-        let place = rest.place;
-        let entries = rest.take(field(layout::STANDING) * layout::STANDING_ENTRY_BYTES)?;
-        let piece_bytes = rest.take(field(layout::PIECE_BYTES))?;
-        let text = rest.take(field(layout::STANDING_BYTES))?;
-        let standing = StandingTokens::parse(entries, text, field(layout::COUNT));
-        let standing = standing.map_err(|offset| error(place + offset))?;
-        let map_text = rest.text(field(layout::MAP_BYTES))?;
+        let [single, pair] = rest.templates(header)?;
+        let (standing, piece_bytes) = rest.standing(header)?;
+        let map_text = rest.mapped(field_of(header, layout::MAP_BYTES) as usize)?;
         if !rest.bytes.is_empty() {
             return Err(error(bytes.len()));
         }
-        let (unknown, lowest) = (field_of(header, layout::UNKNOWN), lowest_of(header));
-        let bytes = piece_bytes;
         let pieces = Self {
             flags,
             unigram,
-            unknown,
-            lowest,
+            unknown: field_of(header, layout::UNKNOWN),
+            lowest: lowest_of(header),
             tables,
             single,
             pair,
             standing,
-            bytes,
+            bytes: piece_bytes,
             map_text,
         };
         pieces.check_ids()?;
@@ -325,9 +349,10 @@ impl<'a> Pieces<'a> {
 
     fn check_merges(&self, mut place: usize) -> Result<(), TokenizerError> {
         let mut before = None;
-        for [left, right, _] in self.tables.merges {
+        for [left, right, rank] in self.tables.merges {
             let key = [size(*left), size(*right)];
-            if key.iter().any(|id| *id >= self.count()) || before >= Some(key) {
+            let known = key.iter().all(|id| *id < self.count());
+            if !known || before >= Some(key) || u32::from_le_bytes(*rank) == layout::NO_RANK {
                 return Err(error(place));
             }
             (before, place) = (Some(key), place + layout::MERGE_BYTES);

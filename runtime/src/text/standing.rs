@@ -40,6 +40,22 @@ impl StandingToken<'_> {
     fn stands_between(&self, before: Option<char>, after: Option<char>) -> bool {
         self.flags & SINGLE_WORD == 0 || !before.into_iter().chain(after).any(is_word)
     }
+
+    /// Its place with the white space that it takes: `white` characters of it before its `own` place,
+    /// and that which begins `behind`, read only if it is taken.
+    fn with_white(
+        &self,
+        own: Range<usize>,
+        white: usize,
+        behind: impl Iterator<Item = char>,
+    ) -> Range<usize> {
+        let before = if self.flags & LEFT_STRIP == 0 { 0 } else { white };
+        let after = match self.flags & RIGHT_STRIP {
+            0 => 0,
+            _ => behind.take_while(|c| c.is_whitespace()).count(),
+        };
+        own.start - before..own.end + after
+    }
 }
 
 /// Where one was found, in characters or bytes, and its id.
@@ -151,16 +167,30 @@ impl<'a> StandingTokens<'a> {
             if let Some((token, _)) = found
                 && token.stands_between(before, rest.clone().next())
             {
-                let start = if token.flags & LEFT_STRIP == 0 { at } else { at - white };
-                let behind = rest.take_while(|c| c.is_whitespace()).count();
-                let end = at + count + if token.flags & RIGHT_STRIP == 0 { 0 } else { behind };
-                return Some(Found { place: start..end, id: token.id });
+                let place = token.with_white(at..at + count, white, rest);
+                return Some(Found { place, id: token.id });
             }
             (before, at) = (Some(last), at + count);
-            white = match found {
-                None if c.is_whitespace() => white + 1,
-                _ => 0,
-            };
+            white = if found.is_none() && c.is_whitespace() { white + 1 } else { 0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn white_space_behind_is_read_only_if_it_is_taken() {
+        for (flags, end) in [(0, 1), (RIGHT_STRIP, 1000), (LEFT_STRIP, 1)] {
+            let entry = [0, flags, 0, 1].map(u32::to_le_bytes).concat();
+            let tokens = StandingTokens::parse(&entry, b"\n", 1).expect("a token");
+            let (text, reads) = ("\n".repeat(1000), Cell::new(0));
+            let characters = text.chars().inspect(|_| reads.set(reads.get() + 1));
+            let found = tokens.find(false, &tokens.first_bytes(false), None, characters);
+            assert_eq!(found, Some(Found { place: 0..end, id: 0 }));
+            assert!(reads.get() < end + 5, "{}", reads.get());
         }
     }
 }

@@ -71,12 +71,7 @@ impl PieceFiles {
             Kind::Unigram => unigram(files, class)?,
             Kind::SentencePiece(name) => spiece::read(files, name, class)?,
         };
-        if class.is_some_and(|class| class.is_unigram() != model.is_unigram) {
-            let class = files.class();
-            let problem =
-                format!("{CONFIG}: tokenizer_class = {class:?} has another kind of model");
-            return Err(Problem::Unsupported(problem));
-        }
+        check_kind(files, class, &model)?;
         let tokens = model.tokens.clone();
         let list = List::read(files, &tokens, rows)?;
         files.check_rows(list.count(), rows)?;
@@ -84,12 +79,7 @@ impl PieceFiles {
         if !model.is_unigram {
             model.unknown = unknown.and_then(|name| list.own_id(name));
         }
-        let template = match class {
-            Some(class) if files.full.is_absent() || class == Class::Whisper => {
-                class.template(files, &list)?
-            }
-            _ => Template::of_json(files.full.root().part("post_processor", POST_PROCESSOR))?,
-        };
+        let template = template(files, class, &list)?;
         let bare = Template::bare();
         let mut made = Self { model, rules, template: bare, standing: Vec::new() };
         let plain = made.section().map_err(Problem::Unsupported)?;
@@ -99,6 +89,26 @@ impl PieceFiles {
         made.template = template;
         made.standing = list.finish_standing(|text| tokenizer.normalized(text).collect())?;
         Ok(made)
+    }
+}
+
+/// Refuses a class whose models are of the other kind.
+fn check_kind(files: &Files, class: Option<Class>, model: &Model) -> Result<(), Problem> {
+    if class.is_none_or(|class| class.is_unigram() == model.is_unigram) {
+        return Ok(());
+    }
+    let class = files.class();
+    let problem = format!("{CONFIG}: tokenizer_class = {class:?} has another kind of model");
+    Err(Problem::Unsupported(problem))
+}
+
+/// What is put around texts: the class's, where it makes its own.
+fn template(files: &Files, class: Option<Class>, list: &List) -> Result<Template, Problem> {
+    match class {
+        Some(class) if files.full.is_absent() || class == Class::Whisper => {
+            class.template(files, list)
+        }
+        _ => Template::of_json(files.full.root().part("post_processor", POST_PROCESSOR)),
     }
 }
 

@@ -7,10 +7,11 @@
 //! | model | 3 | the normaliser: 2 map of characters |
 
 use super::super::super::file;
-use super::super::files::{Files, Problem};
+use super::super::files::{CONFIG, Files, Problem, unsupported};
 use super::class::Class;
 use super::model::{Model, Scored};
 use super::rules::Rules;
+use coda_runtime::text::pieces::layout;
 
 /// Files that hold one.
 pub(super) const NAMES: [&str; 3] = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
@@ -67,7 +68,11 @@ fn arranged(files: &Files, class: Class, own: &[(String, f64)]) -> Result<(Piece
     let behind = |count: usize| own.iter().skip(count).cloned();
     Ok(match class {
         Class::T5 => {
-            let extra = files.config.get("extra_ids").as_u64().unwrap_or(100);
+            let found = files.config.get("extra_ids");
+            let extra = found.as_u64().unwrap_or(100);
+            if extra > layout::MOST_PIECES as u64 {
+                return unsupported(CONFIG, "extra_ids", found);
+            }
             let extra = (0..extra).rev().map(|id| (format!("<extra_id_{id}>"), 0.0));
             (behind(0).chain(extra).collect(), 2)
         }
