@@ -230,6 +230,8 @@ impl<'a> Model<'a> {
     }
 
     /// One above the largest id that texts become.
+    // Pieces are not a part of the frame of a bind without them.
+    #[cfg_attr(feature = "pieces", inline(never))]
     fn vocabulary_size(&self) -> Option<usize> {
         #[cfg(feature = "pieces")]
         if let Some(pieces) = self.packages.base.pieces() {
