@@ -13,7 +13,7 @@ use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::self_test::{self, SelfTestError};
-use coda_runtime::signature::{Scope, SignatureError, SignedKind, Trust, envelope};
+use coda_runtime::signature::{Keys, Scope, SignatureError, SignedKind, Trust, envelope};
 use coda_runtime::slots::{SlotError, Slots};
 use coda_runtime::updates::{Installed, UpdateError, Updates};
 use coda_tests::nor::{Cut, Nor, Tear};
@@ -274,19 +274,43 @@ fn a_key_list_is_updated_like_a_task() {
     for (release, signer) in [(1, key), (2, &next)] {
         let keys = [signer.verifying_key()];
         let list = sign_key_list(&keys, 1, &[root], stamp(release)).unwrap();
-        let good = |bytes: &[u8]| coda_runtime::signature::Keys::parse(bytes).is_ok();
+        let good = |bytes: &[u8]| Keys::parse(bytes).is_ok();
         update(&mut lists, &list, good).unwrap().unwrap();
     }
     let newest = lists.installed().unwrap()[0];
     let mut bytes = vec![0; newest.package().len()];
     let offset = newest.manifest().envelope_bytes() as u32;
     lists.slots().read(newest.slot(), offset, &mut bytes).unwrap();
-    let keys = coda_runtime::signature::Keys::parse(&bytes).unwrap();
+    let keys = Keys::parse(&bytes).unwrap();
     assert_eq!(keys.public_keys(), [next.verifying_key().to_bytes()]);
     // The first key is revoked.
     let file = WORLD.sign(&WORLD.packages.task, 1);
     let error = Trust::of(keys, WORLD.scope(0)).open(&file).unwrap_err();
     assert_eq!(error.number(), 6);
+}
+
+#[test]
+fn the_package_in_use_signed_anew_by_another_key_outlives_the_key_before() {
+    let next = SigningKey::from_bytes(&[10; 32]);
+    let [old, new] = [&WORLD.key, &next].map(|key| key.verifying_key().to_bytes());
+    let trusting = |keys: &[[u8; 32]], mut flash: Flash| {
+        flash.power_up(None);
+        let trust = Trust::of(Keys::new(keys, 1).unwrap(), WORLD.scope(0));
+        Updates::new(Slots::new(flash, STARTS, SLOT).unwrap(), trust, ERASES)
+    };
+    // A list with both keys; the same package, of the next release, by the new one.
+    let mut device = trusting(&[old, new], two_releases().into_flash());
+    let stamp = Stamp { release: 3, product: 9, component: 0 };
+    let again = sign(&WORLD.packages.task, &[&next], stamp).unwrap();
+    let installed = update(&mut device, &again, |_| true).unwrap().unwrap();
+    assert_eq!(installed.manifest().release(), 3);
+    let mut device = trusting(&[old, new], device.into_flash());
+    assert_eq!(releases(&mut device), [3, 2]);
+    let signer = device.installed().unwrap()[0].manifest().signer();
+    assert_eq!(device.trust().keys().public_keys()[signer], new);
+    assert_eq!(update(&mut device, &again, |_| true), Ok(None));
+    // A list without the old key.
+    assert_eq!(releases(&mut trusting(&[new], device.into_flash())), [3]);
 }
 
 /// Runs the self-test of a task as a device does, on every table.
