@@ -377,7 +377,8 @@ typedef struct coda_trust {
   uint16_t component;
   /// The owner's number of the product.
   uint64_t product;
-  /// The oldest release that is taken.
+  /// The oldest release that is taken; for updates, one above that of a package that the program was built
+  /// with.
   uint64_t minimum;
   /// 16 bytes: content id of the base (`coda_info.base_id`), zero for key lists; null takes any.
   const uint8_t *base_id;
@@ -615,11 +616,14 @@ coda_status coda_updates_find(void *memory,
 
 /// Reads the envelopes at the start of an update, 192 bytes for each key that must have signed. `in_use` is the
 /// index of the package that the device runs, as of the last `coda_updates_find`; `SIZE_MAX` if it runs none of
-/// them, which lets an update overwrite the first slot.
+/// them, but one that it was built with: then the newest in the slots is looked for, compared with and kept.
+/// The release of the one that it was built with is not known here: `minimum` must be one above it, or an older
+/// one may come.
 ///
 /// `begun` becomes 1 if an update has begun, whose package is to come by `coda_updates_write`; 0 if the
-/// envelopes are those of the package in use: there is nothing to do. Everything that can be refused is refused
-/// before the first erase.
+/// envelopes are those of the package in use, or of one that was confirmed since `coda_updates_init`: there is
+/// nothing to do. Everything that can be refused is refused before the first erase. A later release overwrites
+/// the slot that is not in use, also if that one was confirmed and does not run yet.
 CODA_MUST_USE
 coda_status coda_updates_offer(void *memory,
                                size_t in_use,
@@ -643,8 +647,8 @@ coda_status coda_updates_confirm(void *memory);
 /// Gives up an update or a trial.
 CODA_MUST_USE coda_status coda_updates_cancel(void *memory);
 
-/// The last error of updates as a sentence, as `coda_error_message` gives that of a context. It speaks of
-/// signatures, slots and the flash; other statuses have a short text only.
+/// The last error of updates as a sentence, as `coda_error_message` gives that of a context; empty if there was
+/// none yet. It speaks of signatures, slots and the flash; other statuses have a short text only.
 CODA_MUST_USE
 coda_status coda_updates_error(void *memory,
                                char *text,
