@@ -110,8 +110,9 @@ impl Sign {
 
 /// Sign a list of public keys, which devices then trust in place of the list before
 ///
-/// A key that is not in the list is revoked; a new one is trusted from then on. Devices take a list only
-/// from the root key that they were built with, and none of an older release than the one they have.
+/// A key that is not in the list is revoked; a new one is trusted, both from a device's next start on. Devices
+/// take a list only from the root key that they were built with, and none of an older release than the one they
+/// have.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SignKeys {
     /// The public keys that may sign from now on, at most 8

@@ -17,13 +17,16 @@
  * caller's variables and the context as they were (but for the reason that coda_error_message gives).
  * Null and misaligned pointers, a context that was not initialised, damaged packages, overlapping buffers
  * and senseless numbers all come back as a status. What no library can check stays the caller's duty: that
- * memory of the given length is there, and that packages do not change while they are used.
+ * memory of the given length is there, and that packages do not change while they are used. The functions of
+ * updates look for no overlaps: what they are given must not overlap their memory.
  *
  * Sizes. A structure begins with its size, which the program sets before a call: a program and a library of
  * other sizes find out (CODA_STATUS_STRUCTURE_SIZE) before anything is written.
  *
  * Updates. The coda_open_signed and coda_updates functions are in a library that was built with the feature
  * `updates` (CMake: CODA_UPDATES). Memory for updates is asked for by coda_updates_bytes and stays in place.
+ * Self-tests and the keys of a key list are read by the Rust library only so far: here a program runs inputs of
+ * its own on a trial, and names the keys that it trusts in coda_trust.
  *
  * Ownership. Packages must outlive their use by a context. The arena belongs to a context from coda_start
  * to the next coda_start or the last use. Pointers in a coda_output lead into the arena and hold until the
@@ -635,7 +638,7 @@ coda_status coda_updates_offer(void *memory,
 CODA_MUST_USE coda_status coda_updates_write(void *memory, const void *piece, size_t bytes);
 
 /// Reads the package back from the flash, checks that it is the one that was signed, and says where it is. It
-/// is on trial then: bind it, run its self-test, and confirm it. On an error the update is given up.
+/// is on trial then: bind it, run inputs whose answers are known, and confirm it. On an error the update is given up.
 CODA_MUST_USE
 coda_status coda_updates_finish(void *memory,
                                 struct coda_signed *signed_);

@@ -360,7 +360,7 @@ pub unsafe extern "C" fn coda_updates_write(
 }
 
 /// Reads the package back from the flash, checks that it is the one that was signed, and says where it is. It
-/// is on trial then: bind it, run its self-test, and confirm it. On an error the update is given up.
+/// is on trial then: bind it, run inputs whose answers are known, and confirm it. On an error the update is given up.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_updates_finish(memory: *mut c_void, signed: *mut Signed) -> Status {
