@@ -60,8 +60,8 @@ programs() {
 }
 
 library() { # TRIPLE
-  local features=panic-handler
-  case $1 in *-linux-*) features=std ;; esac
+  local features=panic-handler,updates
+  case $1 in *-linux-*) features=std,updates ;; esac
   cargo_for "$1" rustc -q --locked --lib --profile capi --crate-type staticlib --features $features \
     --manifest-path "$root/runtime/capi/Cargo.toml" --target-dir "$build"
   ! grep -qF "$root" "$build/$1/capi/libcoda.a" || { echo "artefacts.sh: libcoda.a for $1 names $root" >&2; return 1; }

@@ -186,7 +186,7 @@ pub fn sign(package: &[u8], keys: &[&SigningKey], stamp: Stamp) -> Result<Vec<u8
     Ok(enclose(package, keys, scope)?)
 }
 
-/// A key list that `roots` sign: from then on `threshold` of `public_keys` must sign.
+/// A key list that `roots` sign: from a device's next start on `threshold` of `public_keys` must sign.
 ///
 /// # Errors
 /// [`SignError::Verify`] if `public_keys` or `roots` are no keys of a list.

@@ -361,6 +361,40 @@ impl<const WORD: usize, const SECTOR: usize> Nor<WORD, SECTOR> {
     }
 }
 
+/// The same flash, read in blocks of 64 bytes at multiples of 64 only.
+#[derive(Clone, Debug)]
+pub struct Coarse<F>(pub F);
+
+impl<F: NorFlash> ErrorType for Coarse<F> {
+    type Error = F::Error;
+}
+
+impl<F: NorFlash<Error = NorFlashErrorKind>> ReadNorFlash for Coarse<F> {
+    const READ_SIZE: usize = 64;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        self.0.read(offset, bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+impl<F: NorFlash<Error = NorFlashErrorKind>> NorFlash for Coarse<F> {
+    const WRITE_SIZE: usize = F::WRITE_SIZE;
+    const ERASE_SIZE: usize = F::ERASE_SIZE;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        self.0.erase(from, to)
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        self.0.write(offset, bytes)
+    }
+}
+
 impl<const WORD: usize, const SECTOR: usize> ErrorType for Nor<WORD, SECTOR> {
     type Error = NorFlashErrorKind;
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::seal;
+use coda_converter::sign::read_key;
 use coda_runtime::format::header;
+use coda_runtime::signature::envelope;
 use coda_tests::source::root;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
@@ -777,6 +779,25 @@ fn a_package_is_signed_and_another_key_release_or_content_is_refused() {
     refused(&["sign", &key, "--key", &key, "--release", "1", "-o", &back], INPUT, &["packages"]);
     let arguments = ["sign", &package, "--key", &public, "--release", "1", "-o", &back];
     refused(&arguments, INPUT, &["private key"]);
+}
+
+#[test]
+fn an_envelope_that_speaks_of_another_kind_or_base_than_its_package_is_refused() {
+    let bench = Bench::new();
+    let package = bench.packed("model.coda", &[]);
+    let (key, signed) = (text(&bench.input("key")), bench.output());
+    succeeded(&["keygen", "-o", &key]);
+    succeeded(&["sign", &package, "--key", &key, "--release", "3", "-o", &signed]);
+    let (key_pair, right) = (read_key(Path::new(&key)).unwrap(), std::fs::read(&signed).unwrap());
+    for (at, number) in [(envelope::KIND.start, 12), (envelope::BASE_ID.start, 15)] {
+        let mut file = right.clone();
+        file[at] ^= 1;
+        let signature = ed25519_dalek::Signer::sign(&key_pair, &file[envelope::SIGNED]);
+        file[envelope::SIGNATURE].copy_from_slice(&signature.to_bytes());
+        let word = ["kind", "base"][usize::from(number == 15)];
+        let file = bench.write("other", file);
+        refused(&["verify-signature", &file, "--key", &key], VERIFICATION, &[word]);
+    }
 }
 
 #[test]

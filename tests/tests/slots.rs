@@ -8,7 +8,7 @@ use coda_runtime::kernels::Kernels;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::slots::{HEADER_BYTES, SlotError, Slots};
-use coda_tests::nor::{Cut, Failure, Nor, OFF, Tear};
+use coda_tests::nor::{Coarse, Cut, Failure, Nor, OFF, Tear};
 use coda_tests::tiny::{PROVENANCE, Tiny};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlashErrorKind;
@@ -350,6 +350,37 @@ fn the_newer_task_is_overwritten_if_the_device_keeps_the_older() {
     update.write(b"task").unwrap();
     let slot = update.finish().unwrap().commit().unwrap();
     assert_eq!(running.whole().unwrap().as_slice(), [slot, keep]);
+}
+
+#[test]
+fn an_update_that_keeps_neither_slot_is_the_newest() {
+    let mut running = Device::new(2).two_tasks(3);
+    let [new, _] = running.whole().unwrap().into_array().unwrap();
+    for sequence in [3, 4] {
+        let mut update = running.update(None, 4).unwrap();
+        update.write(b"task").unwrap();
+        let slot = update.finish().unwrap().commit().unwrap();
+        assert_eq!((slot.index(), slot.sequence()), (0, sequence));
+        assert_eq!(running.whole().unwrap().as_slice(), [slot, new]);
+    }
+}
+
+#[test]
+fn flash_that_is_read_in_whole_blocks_gives_any_bytes() {
+    let nor = Nor::<8, SECTOR>::new(2 * SECTORS + 1, 3);
+    let mut running = Slots::new(Coarse(nor), STARTS, SLOT_BYTES).unwrap();
+    let payload: Vec<u8> = (0..300).map(|byte| byte as u8).collect();
+    let mut update = running.update(None, 300).unwrap();
+    payload.chunks(7).for_each(|piece| update.write(piece).unwrap());
+    let slot = update.finish().unwrap().commit().unwrap();
+    assert_eq!(running.whole().unwrap().as_slice(), [slot]);
+    for (offset, length) in [(0, 300), (0, 1), (63, 2), (64, 64), (65, 199), (299, 1), (300, 0)] {
+        let mut into = vec![0; length];
+        running.read(&slot, offset as u32, &mut into).unwrap();
+        assert_eq!(into, payload[offset..offset + length], "{offset}");
+    }
+    let odd = Coarse(Nor::<8, 96>::new(40, 3));
+    assert_eq!(Slots::new(odd, [0, 1920], 960).err(), Some(SlotError::Layout));
 }
 
 #[test]

@@ -13,10 +13,10 @@ use coda_runtime::memory::{Capacity, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::self_test::{self, SelfTestError};
-use coda_runtime::signature::{Scope, SignatureError, SignedKind, Trust, envelope};
-use coda_runtime::slots::{SlotError, Slots};
+use coda_runtime::signature::{Keys, Manifest, Scope, SignatureError, SignedKind, Trust, envelope};
+use coda_runtime::slots::{Slot, SlotError, Slots};
 use coda_runtime::updates::{Installed, UpdateError, Updates};
-use coda_tests::nor::{Cut, Nor, Tear};
+use coda_tests::nor::{Coarse, Cut, Failure, Nor, OFF, Tear};
 use coda_tests::tiny::{Packages, Tiny, TinyInput};
 use ed25519_dalek::SigningKey;
 use std::sync::LazyLock;
@@ -150,6 +150,111 @@ fn a_thousand_replays_erase_nothing() {
     assert_eq!(erases(device), before);
 }
 
+/// Whether an update to the file with this envelope begins.
+fn begins(
+    device: &mut Updates<Flash>,
+    file: &[u8],
+    in_use: Option<&Manifest>,
+    keep: Option<&Slot>,
+) -> Result<bool, SignatureError> {
+    match device.offer(&file[..envelope::LENGTH_BYTES], in_use, keep) {
+        Ok(incoming) => Ok(incoming.is_some()),
+        Err(UpdateError::Signature(error)) => Err(error),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_replay_of_what_was_confirmed_and_does_not_run_yet_erases_nothing() {
+    let [two, three] = [2, 3].map(|release| WORLD.sign(&WORLD.packages.task, release));
+    let another = WORLD.sign(&WORLD.tested(0), 3);
+    let confirmed = || {
+        let mut device = two_releases();
+        let running = device.installed().unwrap()[0];
+        update(&mut device, &three, |_| true).unwrap().unwrap();
+        (device, running)
+    };
+    let (mut device, running) = confirmed();
+    for _ in 0..100 {
+        for slot in [Some(running.slot()), None] {
+            let manifest = Some(running.manifest());
+            assert_eq!(begins(&mut device, &three, manifest, slot), Ok(false));
+            assert_eq!(begins(&mut device, &two, manifest, slot), Ok(false));
+            let same = begins(&mut device, &another, manifest, slot).unwrap_err();
+            assert_eq!(same, SignatureError::SameRelease { release: 3 });
+        }
+    }
+    assert_eq!(releases(&mut device), [3, 2]);
+    assert_eq!(erases(device), erases(confirmed().0));
+    // A later release overwrites it, and then it may come again.
+    let (mut device, running) = confirmed();
+    let four = WORLD.sign(&WORLD.packages.task, 4);
+    for file in [&four, &three] {
+        let (manifest, slot) = (running.manifest(), running.slot());
+        assert_eq!(begins(&mut device, file, Some(manifest), Some(slot)), Ok(true));
+        assert_eq!(releases(&mut device), [2]);
+    }
+}
+
+#[test]
+fn a_device_that_runs_what_it_was_built_with_keeps_the_newest_package() {
+    let factory = WORLD.sign(&WORLD.tested(0), 1);
+    let factory = *WORLD.trust(0).open(&factory).unwrap().manifest();
+    let old = WORLD.sign(&WORLD.tested(1), 2);
+    let [newest, next] = [3, 4].map(|release| WORLD.sign(&WORLD.packages.task, release));
+    let mut device = two_releases();
+    update(&mut device, &newest, |_| true).unwrap().unwrap();
+    let mut device = restarted(device, 0);
+    for in_use in [Some(&factory), None] {
+        assert_eq!(begins(&mut device, &newest, in_use, None), Ok(false));
+        let older = begins(&mut device, &old, in_use, None).unwrap_err();
+        assert_eq!(older, SignatureError::Older { minimum: 3, found: 2 });
+        assert_eq!(releases(&mut device), [3, 2]);
+    }
+    assert_eq!(begins(&mut device, &next, Some(&factory), None), Ok(true));
+    assert_eq!(releases(&mut device), [3]);
+}
+
+#[test]
+fn an_error_of_the_flash_in_passing_hides_no_package() {
+    let flash = two_releases().into_flash();
+    let whole = device(flash.clone(), 0).installed().unwrap();
+    let [mut looked, mut read] = [flash.clone(), flash.clone()].map(|flash| device(flash, 0));
+    looked.slots().whole().unwrap();
+    read.installed().unwrap();
+    let [looked, read] = [looked, read].map(|device| device.into_flash().calls());
+    // An error once or twice, in every seventh call and around where the packages are looked at.
+    for call in (0..read).filter(|call| call % 7 == 0 || call.abs_diff(looked) < 10) {
+        for length in [1, 2] {
+            let mut flash = flash.clone();
+            flash.fail(Failure { calls: call..call + length, tear: Tear::Before });
+            let found = device(flash, 0).installed();
+            match length {
+                1 => assert_eq!(found.unwrap(), whole),
+                _ if call < looked => assert!(!found.unwrap().is_empty()),
+                _ => assert_eq!(found, Err(UpdateError::Slot(SlotError::Flash(OFF)))),
+            }
+        }
+    }
+}
+
+#[test]
+fn flash_that_is_read_in_whole_blocks_takes_updates() {
+    let slots = Slots::new(Coarse(blank()), STARTS, SLOT).unwrap();
+    let mut device = Updates::new(slots, WORLD.trust(0), ERASES);
+    let file = WORLD.sign(&WORLD.tested(0), 3);
+    assert!(!file.len().is_multiple_of(64));
+    let (start, package) = file.split_at(envelope::LENGTH_BYTES);
+    let mut incoming = device.offer(start, None, None).unwrap().unwrap();
+    package.chunks(77).for_each(|piece| incoming.write(piece).unwrap());
+    let mut trial = incoming.finish().unwrap();
+    let mut bytes = vec![0; package.len() - 3];
+    trial.read(3, &mut bytes).unwrap();
+    assert_eq!(bytes, package[3..]);
+    let installed = trial.confirm().unwrap();
+    assert_eq!(device.installed().unwrap(), [installed]);
+}
+
 #[test]
 fn what_can_be_refused_is_refused_before_an_erase() {
     let World { packages, key, .. } = &*WORLD;
@@ -274,19 +379,43 @@ fn a_key_list_is_updated_like_a_task() {
     for (release, signer) in [(1, key), (2, &next)] {
         let keys = [signer.verifying_key()];
         let list = sign_key_list(&keys, 1, &[root], stamp(release)).unwrap();
-        let good = |bytes: &[u8]| coda_runtime::signature::Keys::parse(bytes).is_ok();
+        let good = |bytes: &[u8]| Keys::parse(bytes).is_ok();
         update(&mut lists, &list, good).unwrap().unwrap();
     }
     let newest = lists.installed().unwrap()[0];
     let mut bytes = vec![0; newest.package().len()];
     let offset = newest.manifest().envelope_bytes() as u32;
     lists.slots().read(newest.slot(), offset, &mut bytes).unwrap();
-    let keys = coda_runtime::signature::Keys::parse(&bytes).unwrap();
+    let keys = Keys::parse(&bytes).unwrap();
     assert_eq!(keys.public_keys(), [next.verifying_key().to_bytes()]);
     // The first key is revoked.
     let file = WORLD.sign(&WORLD.packages.task, 1);
     let error = Trust::of(keys, WORLD.scope(0)).open(&file).unwrap_err();
     assert_eq!(error.number(), 6);
+}
+
+#[test]
+fn the_package_in_use_signed_anew_by_another_key_outlives_the_key_before() {
+    let next = SigningKey::from_bytes(&[10; 32]);
+    let [old, new] = [&WORLD.key, &next].map(|key| key.verifying_key().to_bytes());
+    let trusting = |keys: &[[u8; 32]], mut flash: Flash| {
+        flash.power_up(None);
+        let trust = Trust::of(Keys::new(keys, 1).unwrap(), WORLD.scope(0));
+        Updates::new(Slots::new(flash, STARTS, SLOT).unwrap(), trust, ERASES)
+    };
+    // A list with both keys; the same package, of the next release, by the new one.
+    let mut device = trusting(&[old, new], two_releases().into_flash());
+    let stamp = Stamp { release: 3, product: 9, component: 0 };
+    let again = sign(&WORLD.packages.task, &[&next], stamp).unwrap();
+    let installed = update(&mut device, &again, |_| true).unwrap().unwrap();
+    assert_eq!(installed.manifest().release(), 3);
+    let mut device = trusting(&[old, new], device.into_flash());
+    assert_eq!(releases(&mut device), [3, 2]);
+    let signer = device.installed().unwrap()[0].manifest().signer();
+    assert_eq!(device.trust().keys().public_keys()[signer], new);
+    assert_eq!(update(&mut device, &again, |_| true), Ok(None));
+    // A list without the old key.
+    assert_eq!(releases(&mut trusting(&[new], device.into_flash())), [3]);
 }
 
 /// Runs the self-test of a task as a device does, on every table.

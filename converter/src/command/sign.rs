@@ -9,9 +9,9 @@ use coda_converter::sign::{
     write_key,
 };
 use coda_converter::{say, warn};
-use coda_runtime::format::Package;
+use coda_runtime::format::{ContentId, Package};
 use coda_runtime::signature::{
-    Keys, Scope, SignatureError, Signed, SignedKind, Trust, envelope, key_id,
+    Keys, Manifest, Scope, SignatureError, Signed, SignedKind, Trust, base_of, envelope, key_id,
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::path::{Path, PathBuf};
@@ -110,8 +110,9 @@ impl Sign {
 
 /// Sign a list of public keys, which devices then trust in place of the list before
 ///
-/// A key that is not in the list is revoked; a new one is trusted from then on. Devices take a list only
-/// from the root key that they were built with, and none of an older release than the one they have.
+/// A key that is not in the list is revoked; a new one is trusted, both from a device's next start on. Devices
+/// take a list only from the root key that they were built with, and none of an older release than the one they
+/// have.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SignKeys {
     /// The public keys that may sign from now on, at most 8
@@ -188,9 +189,32 @@ impl VerifySignature {
         let bytes = read_signed(&self.signed)?;
         let trust = Trust::of(keys, self.scope(kind_of(&bytes)));
         match trust.open(&bytes) {
-            Ok(signed) => self.accepted(&signed, &trust),
+            Ok(signed) => match self.agrees(&signed, &trust, &bytes)? {
+                Ok(_) => self.accepted(&signed, &trust),
+                Err(error) => Ok(refused(&self.signed, error)),
+            },
             Err(error) => Ok(refused(&self.signed, error)),
         }
+    }
+
+    /// Whether kind and base of the envelope are those of what is behind it: a device knows what it wants
+    /// and refuses the one or the other.
+    fn agrees(
+        &self,
+        signed: &Signed<'_>,
+        trust: &Trust,
+        bytes: &[u8],
+    ) -> Result<Result<Manifest, SignatureError>> {
+        let (kind, base) = match trust.scope().kind {
+            SignedKind::KeyList => (SignedKind::KeyList, ContentId::default()),
+            _ => {
+                let package = Package::parse(signed.package());
+                let package = package.with_context(|| self.signed.display().to_string())?;
+                (SignedKind::of(package.kind()), base_of(&package))
+            }
+        };
+        let scope = Scope { kind, base: Some(base), ..*trust.scope() };
+        Ok(Trust::of(trust.keys().clone(), scope).manifest(bytes))
     }
 
     fn scope(&self, kind: SignedKind) -> Scope {
@@ -200,15 +224,12 @@ impl VerifySignature {
 
     fn accepted(&self, signed: &Signed<'_>, trust: &Trust) -> Result<bool> {
         let (name, kind) = (self.signed.display(), trust.scope().kind);
-        match kind {
-            SignedKind::KeyList => {
-                let keys = Keys::parse(signed.package())?;
-                for key in keys.public_keys() {
-                    say!("key id {}", hex(&key_id(key)));
-                }
-                say!("{} of them must sign", keys.threshold());
+        if kind == SignedKind::KeyList {
+            let keys = Keys::parse(signed.package())?;
+            for key in keys.public_keys() {
+                say!("key id {}", hex(&key_id(key)));
             }
-            _ => drop(Package::parse(signed.package()).with_context(|| format!("{name}"))?),
+            say!("{} of them must sign", keys.threshold());
         }
         if let Some(path) = &self.output {
             write_whole(path, signed.package())

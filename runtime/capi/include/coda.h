@@ -17,13 +17,16 @@
  * caller's variables and the context as they were (but for the reason that coda_error_message gives).
  * Null and misaligned pointers, a context that was not initialised, damaged packages, overlapping buffers
  * and senseless numbers all come back as a status. What no library can check stays the caller's duty: that
- * memory of the given length is there, and that packages do not change while they are used.
+ * memory of the given length is there, and that packages do not change while they are used. The functions of
+ * updates look for no overlaps: what they are given must not overlap their memory.
  *
  * Sizes. A structure begins with its size, which the program sets before a call: a program and a library of
  * other sizes find out (CODA_STATUS_STRUCTURE_SIZE) before anything is written.
  *
  * Updates. The coda_open_signed and coda_updates functions are in a library that was built with the feature
  * `updates` (CMake: CODA_UPDATES). Memory for updates is asked for by coda_updates_bytes and stays in place.
+ * Self-tests and the keys of a key list are read by the Rust library only so far: here a program runs inputs of
+ * its own on a trial, and names the keys that it trusts in coda_trust.
  *
  * Ownership. Packages must outlive their use by a context. The arena belongs to a context from coda_start
  * to the next coda_start or the last use. Pointers in a coda_output lead into the arena and hold until the
@@ -377,7 +380,8 @@ typedef struct coda_trust {
   uint16_t component;
   /// The owner's number of the product.
   uint64_t product;
-  /// The oldest release that is taken.
+  /// The oldest release that is taken; for updates, one above that of a package that the program was built
+  /// with.
   uint64_t minimum;
   /// 16 bytes: content id of the base (`coda_info.base_id`), zero for key lists; null takes any.
   const uint8_t *base_id;
@@ -615,11 +619,14 @@ coda_status coda_updates_find(void *memory,
 
 /// Reads the envelopes at the start of an update, 192 bytes for each key that must have signed. `in_use` is the
 /// index of the package that the device runs, as of the last `coda_updates_find`; `SIZE_MAX` if it runs none of
-/// them, which lets an update overwrite the first slot.
+/// them, but one that it was built with: then the newest in the slots is looked for, compared with and kept.
+/// The release of the one that it was built with is not known here: `minimum` must be one above it, or an older
+/// one may come.
 ///
 /// `begun` becomes 1 if an update has begun, whose package is to come by `coda_updates_write`; 0 if the
-/// envelopes are those of the package in use: there is nothing to do. Everything that can be refused is refused
-/// before the first erase.
+/// envelopes are those of the package in use, or of one that was confirmed since `coda_updates_init`: there is
+/// nothing to do. Everything that can be refused is refused before the first erase. A later release overwrites
+/// the slot that is not in use, also if that one was confirmed and does not run yet.
 CODA_MUST_USE
 coda_status coda_updates_offer(void *memory,
                                size_t in_use,
@@ -631,7 +638,7 @@ coda_status coda_updates_offer(void *memory,
 CODA_MUST_USE coda_status coda_updates_write(void *memory, const void *piece, size_t bytes);
 
 /// Reads the package back from the flash, checks that it is the one that was signed, and says where it is. It
-/// is on trial then: bind it, run its self-test, and confirm it. On an error the update is given up.
+/// is on trial then: bind it, run inputs whose answers are known, and confirm it. On an error the update is given up.
 CODA_MUST_USE
 coda_status coda_updates_finish(void *memory,
                                 struct coda_signed *signed_);
@@ -643,8 +650,8 @@ coda_status coda_updates_confirm(void *memory);
 /// Gives up an update or a trial.
 CODA_MUST_USE coda_status coda_updates_cancel(void *memory);
 
-/// The last error of updates as a sentence, as `coda_error_message` gives that of a context. It speaks of
-/// signatures, slots and the flash; other statuses have a short text only.
+/// The last error of updates as a sentence, as `coda_error_message` gives that of a context; empty if there was
+/// none yet. It speaks of signatures, slots and the flash; other statuses have a short text only.
 CODA_MUST_USE
 coda_status coda_updates_error(void *memory,
                                char *text,

@@ -4,7 +4,7 @@
 
 use crate::abi::put_sentence;
 use crate::flash::{Flash, FlashFailure};
-use crate::pointers::{optional, slice, slice_mut, write};
+use crate::pointers::{check_size, optional, slice, slice_mut, write};
 use crate::status::Status;
 use coda_runtime::signature::{Keys, Manifest, Scope, SignatureError, SignedKind, Trust};
 use coda_runtime::slots::{Slot, SlotError, Slots};
@@ -32,7 +32,8 @@ pub struct TrustConfig {
     pub component: u16,
     /// The owner's number of the product.
     pub product: u64,
-    /// The oldest release that is taken.
+    /// The oldest release that is taken; for updates, one above that of a package that the program was built
+    /// with.
     pub minimum: u64,
     /// 16 bytes: content id of the base (`coda_info.base_id`), zero for key lists; null takes any.
     pub base_id: *const u8,
@@ -69,6 +70,9 @@ pub struct SlotsConfig {
 /// First word of memory that holds updates.
 const MAGIC: usize = 0x0c0d_a0b7;
 
+/// What `coda_updates_error` tells.
+type LastError = Option<UpdateError<FlashFailure>>;
+
 /// Where an update is.
 enum Phase {
     Idle,
@@ -83,7 +87,7 @@ enum Phase {
 #[repr(C)]
 struct Door {
     magic: usize,
-    error: UpdateError<FlashFailure>,
+    error: LastError,
     installed: heapless::Vec<Installed, 2>,
     phase: Phase,
     updates: Updates<Flash>,
@@ -130,13 +134,13 @@ fn of_update(error: &UpdateError<FlashFailure>) -> Status {
 }
 
 /// A structure of the caller, of this library's size.
-fn sized<'a, T>(pointer: *const T, bytes: impl FnOnce(&T) -> usize) -> Result<&'a T, Status> {
-    let value = optional(pointer)?.ok_or(Status::NullPointer)?;
-    if bytes(value) == size_of::<T>() { Ok(value) } else { Err(Status::StructureSize) }
+fn sized<'a, T>(pointer: *const T) -> Result<&'a T, Status> {
+    check_size(pointer)?;
+    optional(pointer)?.ok_or(Status::NullPointer)
 }
 
 fn trust_of(config: *const TrustConfig) -> Result<Trust, Status> {
-    let config = sized(config, |config| config.bytes)?;
+    let config = sized(config)?;
     let bytes = config.key_count.checked_mul(32).ok_or(Status::BadPointer)?;
     let (keys, _) = slice(config.keys, bytes)?.as_chunks::<32>();
     let keys = Keys::new(keys, config.threshold).map_err(of_signature)?;
@@ -156,9 +160,9 @@ fn trust_of(config: *const TrustConfig) -> Result<Trust, Status> {
     Ok(Trust::of(keys, scope))
 }
 
-/// Fills a structure of the caller that says its size.
+/// Fills a structure of the caller, whose size was checked.
 fn fill(signed: *mut Signed, release: u64, package: Range<usize>) -> Result<(), Status> {
-    let bytes = sized(signed.cast_const(), |signed| signed.bytes)?.bytes;
+    let bytes = size_of::<Signed>();
     write(signed, Signed { bytes, release, offset: package.start, length: package.len() })
 }
 
@@ -173,6 +177,7 @@ pub unsafe extern "C" fn coda_open_signed(
     signed: *mut Signed,
 ) -> Status {
     let open = || {
+        check_size(signed)?;
         let (trust, file) = (trust_of(trust)?, slice(file.cast::<u8>(), file_bytes)?);
         let opened = trust.open(file).map_err(of_signature)?;
         fill(signed, opened.release(), trust.envelope_bytes()..file_bytes)
@@ -208,12 +213,11 @@ pub unsafe extern "C" fn coda_updates_init(
         if whole.len() < size_of::<Door>() {
             return Err(Status::StructureSize);
         }
-        let flash = sized(flash, |flash| flash.bytes)?;
-        let layout = sized(slots, |slots| slots.bytes)?;
+        let flash = sized(flash)?;
+        let layout = sized(slots)?;
         let updates = updates_of(flash, layout, trust_of(trust)?)?;
-        let error = UpdateError::Exhausted { erases: 0 };
-        let installed = heapless::Vec::new();
-        write(memory.cast(), Door { magic: MAGIC, error, installed, phase: Phase::Idle, updates })
+        let (error, installed, phase) = (None, heapless::Vec::new(), Phase::Idle);
+        write(memory.cast(), Door { magic: MAGIC, error, installed, phase, updates })
     };
     init().err().unwrap_or(Status::Ok)
 }
@@ -247,7 +251,7 @@ fn on(memory: *mut c_void, call: impl FnOnce(*mut Door) -> Result<(), Failed>) -
         Err(Failed::Update(error)) => {
             // SAFETY: the word says that a door is here; nothing borrows this field.
             unsafe {
-                field::<UpdateError<FlashFailure>>(door, offset_of!(Door, error)).write(error);
+                field::<LastError>(door, offset_of!(Door, error)).write(Some(error));
             };
             of_update(&error)
         }
@@ -294,6 +298,10 @@ pub unsafe extern "C" fn coda_updates_find(
     signed: *mut Signed,
 ) -> Status {
     on(memory, |door| {
+        check_size(signed)?;
+        if index > 1 {
+            return Err(Status::OutOfRange.into());
+        }
         let installed = idle(door).installed()?;
         *found(door) = installed;
         let own = found(door).get(index).ok_or(Status::OutOfRange)?;
@@ -303,11 +311,14 @@ pub unsafe extern "C" fn coda_updates_find(
 
 /// Reads the envelopes at the start of an update, 192 bytes for each key that must have signed. `in_use` is the
 /// index of the package that the device runs, as of the last `coda_updates_find`; `SIZE_MAX` if it runs none of
-/// them, which lets an update overwrite the first slot.
+/// them, but one that it was built with: then the newest in the slots is looked for, compared with and kept.
+/// The release of the one that it was built with is not known here: `minimum` must be one above it, or an older
+/// one may come.
 ///
 /// `begun` becomes 1 if an update has begun, whose package is to come by `coda_updates_write`; 0 if the
-/// envelopes are those of the package in use: there is nothing to do. Everything that can be refused is refused
-/// before the first erase.
+/// envelopes are those of the package in use, or of one that was confirmed since `coda_updates_init`: there is
+/// nothing to do. Everything that can be refused is refused before the first erase. A later release overwrites
+/// the slot that is not in use, also if that one was confirmed and does not run yet.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_updates_offer(
@@ -349,12 +360,12 @@ pub unsafe extern "C" fn coda_updates_write(
 }
 
 /// Reads the package back from the flash, checks that it is the one that was signed, and says where it is. It
-/// is on trial then: bind it, run its self-test, and confirm it. On an error the update is given up.
+/// is on trial then: bind it, run inputs whose answers are known, and confirm it. On an error the update is given up.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_updates_finish(memory: *mut c_void, signed: *mut Signed) -> Status {
     on(memory, |door| {
-        sized(signed.cast_const(), |signed| signed.bytes)?;
+        check_size(signed)?;
         match core::mem::replace(phase(door), Phase::Idle) {
             Phase::Incoming(incoming) => {
                 let trial = incoming.finish()?;
@@ -393,8 +404,8 @@ pub unsafe extern "C" fn coda_updates_cancel(memory: *mut c_void) -> Status {
     })
 }
 
-/// The last error of updates as a sentence, as `coda_error_message` gives that of a context. It speaks of
-/// signatures, slots and the flash; other statuses have a short text only.
+/// The last error of updates as a sentence, as `coda_error_message` gives that of a context; empty if there was
+/// none yet. It speaks of signatures, slots and the flash; other statuses have a short text only.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn coda_updates_error(
@@ -405,21 +416,21 @@ pub unsafe extern "C" fn coda_updates_error(
 ) -> Status {
     on(memory, |door| {
         // SAFETY: as in `phase`; it is only read.
-        let error =
-            unsafe { field::<UpdateError<FlashFailure>>(door, offset_of!(Door, error)).read() };
+        let error = unsafe { field::<LastError>(door, offset_of!(Door, error)).read() };
         Ok(put_sentence(format_args!("{}", Shown(error)), text, bytes, needed)?)
     })
 }
 
-struct Shown(UpdateError<FlashFailure>);
+struct Shown(LastError);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            UpdateError::Slot(SlotError::Flash(FlashFailure(code))) => {
+            None => Ok(()),
+            Some(UpdateError::Slot(SlotError::Flash(FlashFailure(code)))) => {
                 write!(f, "a function of the flash returned {code}")
             }
-            error => error.fmt(f),
+            Some(error) => error.fmt(f),
         }
     }
 }

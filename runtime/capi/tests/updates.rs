@@ -222,6 +222,56 @@ fn a_replay_is_nothing_to_do_and_other_packages_are_refused_before_an_erase() {
 }
 
 #[test]
+fn what_was_confirmed_is_nothing_to_do_for_a_program_that_runs_none_of_the_slots() {
+    let mut device = Device::new();
+    device.on_trial();
+    assert_eq!(call!(coda_updates_confirm(device.at())), Status::Ok);
+    let (file, erases) = (file(), device.flash.erases);
+    assert_eq!(device.offer(usize::MAX, &file[..192]), (Status::Ok, 0));
+    // After a reset it is looked for.
+    assert_eq!(device.start(&slots(), &trust()), Status::Ok);
+    assert_eq!(device.offer(usize::MAX, &file[..192]), (Status::Ok, 0));
+    assert_eq!(device.flash.erases, erases);
+    assert_eq!(device.find(0).0, Status::Ok);
+}
+
+#[test]
+fn a_call_that_is_refused_for_its_arguments_gives_no_trial_up() {
+    let mut device = Device::new();
+    assert_eq!(device.error(), "");
+    device.on_trial();
+    let mut small = Signed { bytes: 8, ..blank() };
+    let status = call!(coda_updates_find(device.at(), 0, &raw mut small));
+    assert_eq!(status, Status::StructureSize);
+    assert_eq!(call!(coda_updates_find(device.at(), 0, null_mut())), Status::NullPointer);
+    assert_eq!(device.find(2).0, Status::OutOfRange);
+    assert_eq!(device.offer(0, &file()[..192]).0, Status::OutOfRange);
+    assert_eq!(call!(coda_updates_confirm(device.at())), Status::Ok);
+}
+
+#[test]
+fn of_a_structure_of_another_size_only_its_size_is_read() {
+    let (word, mut signed, mut device) = ([8usize], blank(), Device::new());
+    let at = word.as_ptr();
+    assert_eq!(
+        call!(coda_open_signed(at.cast(), null(), 0, &raw mut signed)),
+        Status::StructureSize
+    );
+    let (flash, layout, bytes) = (device.functions(), slots(), coda_updates_bytes());
+    for (flash, layout) in [(at.cast(), &raw const layout), (&raw const flash, at.cast())] {
+        let status = call!(coda_updates_init(device.at(), bytes, flash, layout, at.cast()));
+        assert_eq!(status, Status::StructureSize);
+    }
+    // The place of the result is looked at before the package.
+    let (trust, file) = (trust(), file());
+    let from = file.as_ptr().cast();
+    assert_eq!(
+        call!(coda_open_signed(&raw const trust, from, 10, word.as_ptr().cast_mut().cast())),
+        Status::StructureSize
+    );
+}
+
+#[test]
 fn a_key_begins_so_many_updates_and_a_flash_that_fails_is_a_status() {
     let (mut device, file) = (Device::new(), file());
     for _ in 0..3 {

@@ -214,12 +214,13 @@ impl Manifest {
         self.signer
     }
 
-    /// Whether this envelope is to replace a package that is in use.
+    /// Whether this envelope is to replace a package that is in use. The same package of a higher release is:
+    /// so another key signs anew what is in use, before the first is revoked.
     ///
     /// # Errors
     /// [`SignatureError::Older`] and [`SignatureError::SameRelease`].
     pub fn after(&self, in_use: &Self) -> Result<Change, SignatureError> {
-        if self.digest == in_use.digest {
+        if self.digest == in_use.digest && self.release <= in_use.release {
             return Ok(Change::Nothing);
         }
         if self.release < in_use.release {
@@ -256,7 +257,7 @@ impl Manifest {
 /// What an envelope changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is of the package in use: there is nothing to do.
+    /// It is of the package in use, of no higher release: there is nothing to do.
     Nothing,
     /// It is of a later release.
     Replace,

@@ -140,7 +140,7 @@ impl<F: NorFlash> Slots<F> {
         let inside =
             starts.iter().all(|start| start.checked_add(bytes).is_some_and(|end| end <= capacity));
         let fits = words.iter().all(|word| *word != 0 && BLOCK.is_multiple_of(*word))
-            && F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE)
+            && words.iter().all(|word| F::ERASE_SIZE.is_multiple_of(*word))
             && sectors
             && inside
             && bytes > HEADER_BYTES
@@ -182,11 +182,12 @@ impl<F: NorFlash> Slots<F> {
     }
 
     /// Reads bytes of a payload, for flash that is not mapped to memory: as many as `into` holds,
-    /// from `offset` in the payload.
+    /// from `offset` in the payload. The flash is read in whole blocks of 64 bytes, so any offset and
+    /// length will do; a block that does not read is read once more.
     ///
     /// # Errors
     /// [`SlotError::Length`] if they are not all in the payload, [`SlotError::Flash`] if they
-    /// cannot be read or are not aligned to the flash's words.
+    /// cannot be read.
     pub fn read(
         &mut self,
         slot: &Slot,
@@ -199,18 +200,29 @@ impl<F: NorFlash> Slots<F> {
         if !fits {
             return Err(SlotError::Length { most: length, found: into.len() });
         }
-        Ok(self.flash.read(slot.payload().start + offset, into)?)
+        let mut skip = offset as usize % BLOCK;
+        let mut at = slot.payload().start + (offset - skip as u32);
+        let mut rest = into;
+        while !rest.is_empty() {
+            let block = self.block(at)?;
+            let (now, later) = rest.split_at_mut(rest.len().min(BLOCK - skip));
+            for (to, from) in now.iter_mut().zip(block.iter().skip(skip)) {
+                *to = *from;
+            }
+            (rest, skip, at) = (later, 0, at + BLOCK as u32);
+        }
+        Ok(())
     }
 
-    /// Begins an update that overwrites the slot that is not `keep`, the one in use; `None` if the
-    /// device has no task yet. `length` is that of the new payload in bytes.
+    /// Begins an update that overwrites the slot that is not `keep`, the one in use; the first if there
+    /// is `None`. Either way it will be the newest. `length` is that of the new payload in bytes.
     ///
     /// Until [`Written::commit`] returns, [`Slots::whole`] finds `keep` and not the new payload.
     ///
     /// # Errors
     /// [`SlotError::Length`] for a payload that is empty or above [`capacity`](Self::capacity),
     /// [`SlotError::Stale`] if `keep` is not in the flash, [`SlotError::Sequence`] after 2^32 - 1
-    /// updates, [`SlotError::Unconfirmed`] if `keep` may be lost at a later start,
+    /// updates, or if a record says so, [`SlotError::Unconfirmed`] if `keep` may be lost at a later start,
     /// [`SlotError::Verify`] if the flash does not erase, [`SlotError::Flash`]. Before the erase
     /// nothing but a confirmation has been written.
     pub fn update(
@@ -223,7 +235,7 @@ impl<F: NorFlash> Slots<F> {
         }
         let (index, sequence) = match keep {
             Some(slot) => (1 - slot.index, self.keep(slot)?),
-            None => (0, 1),
+            None => (0, self.highest().checked_add(1).ok_or(SlotError::Sequence)?),
         };
         let start = self.starts[index];
         self.flash.erase(start, start + self.bytes)?;
@@ -308,6 +320,18 @@ impl<F: NorFlash> Slots<F> {
         }
         self.confirm(slot)?;
         self.retire(slot)?.checked_add(1).ok_or(SlotError::Sequence)
+    }
+
+    /// The highest sequence number in either slot, of a record or a note; 0 for none.
+    fn highest(&mut self) -> u32 {
+        let mut highest = 0;
+        for start in self.starts {
+            for copy in 0..HEADER_BYTES / RECORD_BYTES {
+                let record = self.copy(start, copy).ok().flatten();
+                highest = highest.max(record.map_or(0, |record| record.sequence));
+            }
+        }
+        highest
     }
 
     /// Sees to it that two copies of the record are firm and that the mark says so.
@@ -565,6 +589,7 @@ mod tests {
         let mut slots = holding(Record { sequence: u32::MAX, length: 1, payload_crc });
         let whole = slots.whole().unwrap();
         assert_eq!(slots.update(whole.first(), 1).err(), Some(SlotError::Sequence));
+        assert_eq!(slots.update(None, 1).err(), Some(SlotError::Sequence));
         assert_eq!(slots.whole().unwrap(), whole);
     }
 }

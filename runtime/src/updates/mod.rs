@@ -5,7 +5,7 @@
 //!
 //! 1. [`Updates::offer`] reads the envelopes. A wrong signature, another kind, product, component or base,
 //!    an older release, another package of the release in use, a size that the slots do not have: refused.
-//!    The package in use: nothing to do, `None`. Only then the slot that is not in use is erased,
+//!    The package in use, or one that was confirmed already: nothing to do, `None`. Only then the slot that is not in use is erased,
 //!    and only as often as a key may since the device started.
 //! 2. [`Incoming`] takes the pieces, then reads the flash back and checks the digest of the package.
 //! 3. [`Trial`]: the package lies in the flash and does not count yet. The application binds it where it
@@ -73,27 +73,31 @@ pub struct Updates<F> {
     trust: Trust,
     most: u8,
     begun: [u8; KEYS],
+    /// The newest package in the slots, if it was confirmed since the start or looked for.
+    newest: Option<Installed>,
 }
 
 impl<F: NorFlash> Updates<F> {
     /// Updates of what `trust` takes. Each key may begin `erases` of them until the next start.
     #[must_use]
     pub const fn new(slots: Slots<F>, trust: Trust, erases: u8) -> Self {
-        Self { slots, trust, most: erases, begun: [0; KEYS] }
+        Self { slots, trust, most: erases, begun: [0; KEYS], newest: None }
     }
 
     /// The slots whose packages are those that were signed, of the newest update first. Their bytes are
     /// read from the flash and not kept; whether one is a package for the device is for the caller to say.
     ///
     /// # Errors
-    /// [`UpdateError::Slot`] if neither slot can be read.
+    /// [`UpdateError::Slot`] if neither slot can be read, or one cannot be read any more that was whole.
     pub fn installed(&mut self) -> Result<Vec<Installed, 2>, UpdateError<F::Error>> {
         let mut installed = Vec::new();
         for slot in self.slots.whole()? {
-            if let Ok(manifest) = self.check(&slot) {
-                // Two at most.
-                let _ = installed.push(Installed { slot, manifest });
-            }
+            let manifest = match self.check(&slot) {
+                Err(UpdateError::Signature(_)) => continue,
+                checked => checked?,
+            };
+            // Two at most.
+            let _ = installed.push(Installed { slot, manifest });
         }
         Ok(installed)
     }
@@ -111,9 +115,12 @@ impl<F: NorFlash> Updates<F> {
 
     /// Reads the envelopes at the start of an update: [`Trust::envelope_bytes`] of them, or more of the
     /// file, of which no more is used. `in_use` is what the device runs, and `keep` its slot; a device that
-    /// runs the package it was built with has a manifest of it and no slot.
+    /// runs the package it was built with has a manifest of it and no slot. Then the newest package in the
+    /// slots is looked for and kept, and the update must be of a later release than that, too.
     ///
-    /// `None` if it is the package in use: there is nothing to do, and nothing was written.
+    /// `None` if it is the package in use, or one that was confirmed since the start of the device and runs at
+    /// the next: there is nothing to do, and nothing was written. A later release than both overwrites the
+    /// slot that is not `keep`.
     ///
     /// # Errors
     /// [`UpdateError`]; the slots are as they were then, but for the errors of [`Slots::update`] that say
@@ -125,10 +132,14 @@ impl<F: NorFlash> Updates<F> {
         keep: Option<&Slot>,
     ) -> Result<Option<Incoming<'_, F>>, UpdateError<F::Error>> {
         let manifest = self.trust.manifest(envelopes)?;
-        if let Some(in_use) = in_use
-            && manifest.after(in_use)? == Change::Nothing
-        {
-            return Ok(None);
+        if keep.is_none() && self.newest.is_none() {
+            self.newest = self.installed()?.first().copied();
+        }
+        let newest = self.newest;
+        for known in in_use.into_iter().chain(newest.as_ref().map(Installed::manifest)) {
+            if manifest.after(known)? == Change::Nothing {
+                return Ok(None);
+            }
         }
         let start = manifest.envelope_bytes();
         let length = manifest.package_length().saturating_add(start as u32);
@@ -137,9 +148,12 @@ impl<F: NorFlash> Updates<F> {
             return Err(SlotError::Length { most, found: length as usize }.into());
         }
         self.count(&manifest)?;
+        let keep = keep.or(newest.as_ref().map(Installed::slot));
+        // What is overwritten is forgotten, so that it may come again.
+        self.newest = newest.filter(|newest| keep.map(Slot::index) == Some(newest.slot.index()));
         let mut update = self.slots.update(keep, length)?;
         update.write(envelopes.get(..start).unwrap_or_default())?;
-        Ok(Some(Incoming { update, manifest }))
+        Ok(Some(Incoming { update, manifest, newest: &mut self.newest }))
     }
 
     /// Counts an erase that is about to begin.
@@ -196,6 +210,7 @@ fn digest<E: embedded_storage::nor_flash::NorFlashError>(
 pub struct Incoming<'u, F> {
     update: Update<'u, F>,
     manifest: Manifest,
+    newest: &'u mut Option<Installed>,
 }
 
 impl<'u, F: NorFlash> Incoming<'u, F> {
@@ -224,11 +239,11 @@ impl<'u, F: NorFlash> Incoming<'u, F> {
     /// # Errors
     /// As [`Update::finish`], and [`SignatureError::Altered`](crate::signature::SignatureError::Altered).
     pub fn finish(self) -> Result<Trial<'u, F>, UpdateError<F::Error>> {
-        let Self { update, manifest } = self;
+        let Self { update, manifest, newest } = self;
         let mut written = update.finish()?;
         let payload = written.payload();
         digest(&manifest, payload, |offset, into| written.read(offset, into))?;
-        Ok(Trial { written, manifest })
+        Ok(Trial { written, manifest, newest })
     }
 }
 
@@ -236,6 +251,7 @@ impl<'u, F: NorFlash> Incoming<'u, F> {
 pub struct Trial<'u, F> {
     written: Written<'u, F>,
     manifest: Manifest,
+    newest: &'u mut Option<Installed>,
 }
 
 impl<F: NorFlash> Trial<'_, F> {
@@ -266,6 +282,6 @@ impl<F: NorFlash> Trial<'_, F> {
     /// As [`Written::commit`].
     pub fn confirm(self) -> Result<Installed, UpdateError<F::Error>> {
         let slot = self.written.commit()?;
-        Ok(Installed { slot, manifest: self.manifest })
+        Ok(*self.newest.insert(Installed { slot, manifest: self.manifest }))
     }
 }
