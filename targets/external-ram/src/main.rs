@@ -41,7 +41,7 @@ static ANSWERS: [&[u8]; 2] = [
 ];
 
 /// Bytes of stack that the program needs; it checks that they are there and enough.
-const STACK_BYTES: usize = 20 * 1024;
+const STACK_BYTES: usize = 24 * 1024;
 
 /// Why the program fails.
 #[derive(Clone, Copy, Debug)]
