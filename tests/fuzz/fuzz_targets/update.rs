@@ -92,7 +92,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let newest = slots.whole().expect("flash in memory reads").first().copied();
     let Ok(first) = update(&mut slots, newest.as_ref(), old) else { return };
-    let kept = update(&mut slots, Some(&first), old).expect("a slot above the last");
+    // But for the last sequence number, which a record on the flash may lead to.
+    let Ok(kept) = update(&mut slots, Some(&first), old) else { return };
     let mut slots = start(slots.into_flash(), Some(cut));
     let result = update(&mut slots, Some(&kept), new);
     let mut slots = start(slots.into_flash(), None);
