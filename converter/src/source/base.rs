@@ -5,6 +5,7 @@ use super::decoder::Decoder;
 use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry, FoundDecoder, read_decoder};
 use super::fields;
+use super::generation::JsonFile;
 use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
@@ -97,7 +98,11 @@ impl Base {
         if opening.tower != Some(Tower::Encoder) {
             let generation = place.join("generation_config.json");
             let rules = read_optional_json(&generation)?.unwrap_or_default();
-            base.set_decoder(read_decoder(&path, &json, (&generation, &rules), &file)?);
+            let files = [
+                JsonFile { path: &generation, value: &rules },
+                JsonFile { path: &path, value: &json },
+            ];
+            base.set_decoder(read_decoder(files, &file)?);
         }
         if !spectrogram {
             base.read_preprocessor(place)?;
@@ -131,7 +136,8 @@ impl Base {
         let encoder = Encoder::new(file.path(), json.clone(), Some(file), Opening::default())?;
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
-        base.set_decoder(read_decoder(file.path(), json, (file.path(), &Value::Null), file)?);
+        let files = [&Value::Null, json].map(|value| JsonFile { path: file.path(), value });
+        base.set_decoder(read_decoder(files, file)?);
         if plain {
             base.set_head(base.own_head(file, json, plain)?);
         } else {

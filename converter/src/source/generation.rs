@@ -4,7 +4,7 @@ use super::error::SourceError;
 use super::fields;
 use coda_runtime::format::{GenerationRules, IdList, encode_generation, limits};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -51,24 +51,37 @@ impl Ids {
     }
 }
 
+/// A file of settings.
+#[derive(Clone, Copy)]
+pub(super) struct JsonFile<'f> {
+    pub(super) path: &'f Path,
+    /// Null where there is none.
+    pub(super) value: &'f Value,
+}
+
+impl<'f> JsonFile<'f> {
+    fn get(self, field: &str) -> Option<&'f Value> {
+        self.value.get(field)
+    }
+}
+
 /// What both files say: the first that has a field.
 struct Fields<'f> {
-    files: [(&'f Path, &'f Map<String, Value>); 2],
+    files: [JsonFile<'f>; 2],
 }
 
 impl Fields<'_> {
     fn problem(&self, index: usize, problem: String) -> SourceError {
-        SourceError::Json { path: self.files[index].0.to_owned(), problem }
+        SourceError::Json { path: self.files[index].path.to_owned(), problem }
     }
 
     /// Where a field is, and its value.
     fn find(&self, field: &str) -> Option<(usize, &Value)> {
         debug_assert!(fields::is_read(fields::GENERATION, field), "{field} is in no table");
-        let of = |(_, fields): &(&Path, &Map<String, Value>)| {
-            fields.get(field).is_some_and(|value| !value.is_null())
-        };
-        let index = self.files.iter().position(of)?;
-        Some((index, &self.files[index].1[field]))
+        let mut files = self.files.iter().enumerate();
+        files.find_map(|(index, file)| {
+            file.get(field).filter(|value| !value.is_null()).map(|value| (index, value))
+        })
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, field: &str) -> Result<Option<T>, SourceError> {
@@ -139,7 +152,8 @@ impl Fields<'_> {
 
     /// Refuses what changes the answer and is not done.
     fn check(&self) -> Result<(), SourceError> {
-        for (path, fields) in self.files {
+        for JsonFile { path, value } in self.files {
+            let Some(fields) = value.as_object() else { continue };
             let refused = fields::refused_field(fields::GENERATION, fields, &BTreeSet::new());
             if let Some((field, supported)) = refused {
                 let found = fields[field].to_string();
@@ -157,7 +171,7 @@ impl Generation {
     /// # Errors
     /// A field of another type, one that changes the answer and is not done, several ends, or none.
     pub(super) fn read(
-        files: [(&Path, &Map<String, Value>); 2],
+        files: [JsonFile<'_>; 2],
         most_positions: usize,
     ) -> Result<Self, SourceError> {
         let fields = Fields { files };
@@ -188,8 +202,8 @@ impl Generation {
 
     /// A search with several hypotheses ends when as many have ended; a directory that says otherwise
     /// (`early_stopping`) means another one, which may find another answer.
-    pub(super) fn note(&self, files: [(&Path, &Map<String, Value>); 2]) -> Option<String> {
-        let says = files.iter().find_map(|(_, fields)| fields.get("early_stopping"));
+    pub(super) fn note(&self, files: [JsonFile<'_>; 2]) -> Option<String> {
+        let says = files.iter().find_map(|file| file.get("early_stopping"));
         (self.beams > 1 && says != Some(&Value::Bool(true))).then(|| {
             format!(
                 "num_beams = {}: a search ends when as many hypotheses have ended (early_stopping)",

@@ -10,12 +10,12 @@ use super::checkpoint::Checkpoint;
 use super::entries::Entries;
 use crate::source::decoder::Decoder;
 use crate::source::error::SourceError;
-use crate::source::generation::Generation;
+use crate::source::generation::{Generation, JsonFile};
 use crate::source::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use definition::DecoderFamily;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,14 +29,13 @@ pub(in crate::source) struct Found {
     pub(in crate::source) note: Option<String>,
 }
 
-/// The decoder of a directory, if its family has one and the file holds it. `generation` is
-/// `generation_config.json`, or null.
+/// The decoder of a directory, if its family has one and the file holds it. The settings are those of
+/// `generation_config.json` and of `config.json`.
 pub(in crate::source) fn read(
-    path: &Path,
-    json: &Value,
-    generation: (&Path, &Value),
+    files: [JsonFile<'_>; 2],
     file: &TensorFile,
 ) -> Result<Option<Found>, SourceError> {
+    let JsonFile { path, value: json } = files[1];
     let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
     let is_named = |family: &&&DecoderFamily| family.model_types.contains(&model_type);
     let Some(family) = FAMILIES.iter().find(is_named) else { return Ok(None) };
@@ -51,9 +50,6 @@ pub(in crate::source) fn read(
     (family.tensors)(&checkpoint, &mut entries)?;
     let Tensors { tensors, names, used } = Tensors::read(entries, file)?;
     let tied = !tensors.contains_key(&(GLOBAL_LAYER, Role::LogitWeight));
-    let none = Map::new();
-    let files = [generation, (path, json)];
-    let files = files.map(|(path, value)| (path, value.as_object().unwrap_or(&none)));
     let mut generation = Generation::read(files, config.max_tokens().unwrap_or(0))?;
     let note = generation.note(files);
     (family.settle)(&checkpoint, &config, tied, &mut generation)?;
