@@ -66,11 +66,20 @@ fn word(bytes: &[u8], at: Range<usize>) -> usize {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
 }
 
-/// Every field of a right package, in bytes from its start; those of the parts of a bundle too.
+/// Most packages inside one another: a decoder in a base in a bundle.
+const DEEPEST: usize = 2;
+
+/// Every field of a right package, in bytes from its start; those of the parts of a bundle too. Of a wrong
+/// one those of sections that follow one another: each byte is of few fields.
 #[must_use]
 pub fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
+    fields_within(bytes, DEEPEST)
+}
+
+fn fields_within(bytes: &[u8], deepest: usize) -> Vec<Range<usize>> {
     let mut fields = vec![header::MAJOR, header::MINOR, header::KIND, header::SECTIONS];
     fields.extend([header::CONTENT_ID, header::BASE_ID].iter().map(|at| at.start..at.start + 4));
+    let mut end = header::LENGTH_BYTES;
     for index in 0..word(bytes, header::SECTIONS) {
         let start = header::LENGTH_BYTES + index * section::ENTRY_BYTES;
         let Some(entry) = bytes.get(start..start + section::ENTRY_BYTES) else { break };
@@ -79,17 +88,21 @@ pub fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
         }
         let (offset, length) = (word(entry, section::OFFSET), word(entry, section::LENGTH));
         let Some(body) = bytes.get(offset..offset.saturating_add(length)) else { continue };
+        if offset < end {
+            continue;
+        }
+        end = offset + body.len();
         let kind = SectionKind::from_code(word(entry, section::KIND) as u16);
-        let found = of_section(kind, body);
+        let found = of_section(kind, body, deepest);
         fields.extend(found.into_iter().map(|at| at.start + offset..at.end + offset));
     }
     fields
 }
 
-fn of_section(kind: Option<SectionKind>, body: &[u8]) -> Vec<Range<usize>> {
+fn of_section(kind: Option<SectionKind>, body: &[u8], deepest: usize) -> Vec<Range<usize>> {
     match kind {
         Some(SectionKind::BasePackage | SectionKind::TaskPackage | SectionKind::Decoder) => {
-            fields(body)
+            deepest.checked_sub(1).map_or_else(Vec::new, |deepest| fields_within(body, deepest))
         }
         Some(SectionKind::Data | SectionKind::Provenance) => Vec::new(),
         Some(SectionKind::Tensors) => {

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::PackageBytes;
+use coda_runtime::format::{SectionKind, header, section};
 use coda_tests::mutants::{Choice, Fate, exercise, fields, mutate};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -48,5 +50,21 @@ fn the_mutator_reaches_every_kind_of_field_and_leaves_right_packages_right() {
         assert!(all.len() > 100, "{name}: {}", all.len());
         assert!(all.iter().all(|at| at.end <= package.len() && at.len() <= 4), "{name}");
         assert_eq!(exercise(&package), Fate::Ran, "{name}");
+    }
+}
+
+/// A fuzzer found it: the mutator followed such a part until the stack ended.
+#[test]
+fn the_mutator_ends_on_a_package_that_is_its_own_part() {
+    for (name, package) in goldens() {
+        let (length, mut bytes) = (package.len() as u32, package.to_vec());
+        let mut put = |at: Range<usize>, value: &[u8]| {
+            let start = header::LENGTH_BYTES + at.start;
+            bytes[start..start + value.len()].copy_from_slice(value);
+        };
+        put(section::KIND, &(SectionKind::Decoder as u16).to_le_bytes());
+        put(section::OFFSET, &0u32.to_le_bytes());
+        put(section::LENGTH, &length.to_le_bytes());
+        assert!(fields(&bytes).len() <= package.len(), "{name}");
     }
 }
