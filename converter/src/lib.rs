@@ -40,7 +40,7 @@ pub mod evaluate;
 pub mod evaluate_writer;
 pub mod firmware;
 pub mod folder;
-#[allow(unsafe_code, reason = "the one file that maps files to memory")]
+#[expect(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
 #[cfg(feature = "verify")]
 pub mod oracle;

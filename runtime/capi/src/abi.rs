@@ -1,5 +1,5 @@
 //! The exported functions. Their documentation is that of `coda.h`.
-#![allow(unsafe_code, reason = "exported symbols, pointers of C")]
+#![expect(unsafe_code, reason = "exported symbols, pointers of C")]
 #![expect(clippy::missing_safety_doc, reason = "one contract for all, at the top of coda.h")]
 
 use crate::pointers::{

@@ -1,5 +1,5 @@
 //! The flash of a C program: three functions, as the runtime's slots want it.
-#![allow(unsafe_code, reason = "functions of C")]
+#![expect(unsafe_code, reason = "functions of C")]
 
 use core::ffi::c_void;
 use embedded_storage::nor_flash::{

@@ -1,5 +1,5 @@
 //! What a panic does on bare metal. No input should cause one: it would be a fault of the library.
-#![allow(unsafe_code, reason = "a function of the C library")]
+#![expect(unsafe_code, reason = "a function of the C library")]
 
 unsafe extern "C" {
     /// Of the C library.

@@ -2,7 +2,7 @@
 //!
 //! What can be checked is checked here: null, alignment, lengths beyond the address space. What
 //! cannot, that the memory is the caller's and stays, is the contract written in `coda.h`.
-#![allow(unsafe_code, reason = "pointers of C")]
+#![expect(unsafe_code, reason = "pointers of C")]
 
 use crate::state::{MAGIC, Region, State};
 use crate::status::Status;

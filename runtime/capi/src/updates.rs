@@ -1,5 +1,5 @@
 //! Signed packages and updates over two slots. Their documentation is that of `coda.h`.
-#![allow(unsafe_code, reason = "exported symbols, memory of C that holds a borrow of itself")]
+#![expect(unsafe_code, reason = "exported symbols, memory of C that holds a borrow of itself")]
 #![expect(clippy::missing_safety_doc, reason = "one contract for all, at the top of coda.h")]
 
 use crate::abi::put_sentence;

@@ -1,5 +1,5 @@
 //! Matrix products with bf16 operands and f32 sums, by oneDNN: several times faster on CPUs with AMX.
-#![allow(unsafe_code, reason = "a function of the C library oneDNN")]
+#![expect(unsafe_code, reason = "a function of the C library oneDNN")]
 
 use super::matrices::Matrices;
 use super::real::vectorized;
