@@ -31,6 +31,14 @@ use std::path::PathBuf;
 const TINY: TaskSizes = TaskSizes { adapter: 4, low_rank: 2 };
 /// The same at the size of a real one.
 const REAL: TaskSizes = TaskSizes { adapter: 64, low_rank: 32 };
+/// What the tasks have in common.
+const TASK: TaskConfig = TaskConfig {
+    adapter_activation: Activation::Relu,
+    router_input: RouterInput::Norm,
+    gate: Gate::Exact { eps: 0.05 },
+    reduction: 2.0,
+    max_tokens: 0,
+};
 /// What the encoders have in common.
 pub const ENCODER: Config = Config {
     embedding: Embedding::Tokens {
@@ -226,13 +234,8 @@ impl Tiny {
         let kind = HeadKind::Embedding { normalize: true };
         base.head = Some(Head::new(Pooling::ClassToken, kind));
         base.tokenizer = Some(tokenizer());
-        let settings = TaskConfig {
-            adapter_activation: Activation::Relu,
-            router_input: RouterInput::Raw,
-            gate: Gate::Exact { eps: 0.05 },
-            reduction: 3.0,
-            max_tokens: 8,
-        };
+        let settings =
+            TaskConfig { router_input: RouterInput::Raw, reduction: 3.0, max_tokens: 8, ..TASK };
         let low_rank = Routing { attention: AttentionMode::KToLowRank, reduction: Some(2.0) };
         let layers = [Some(routing(AttentionMode::KToK)), Some(low_rank)];
         let task = task(&config, settings, &layers, TINY, Pooling::Mean, 2);
@@ -411,18 +414,11 @@ impl Tiny {
             attention_scale: 0.35,
             ..ENCODER
         };
-        let settings = TaskConfig {
-            adapter_activation: Activation::Relu,
-            router_input: RouterInput::Norm,
-            gate: Gate::Exact { eps: 0.05 },
-            reduction: 2.0,
-            max_tokens: 0,
-        };
         let modes = [AttentionMode::KToLowRank, AttentionMode::KToAll];
         let layers = modes.map(|mode| Some(routing(mode)));
         let base = base(config, Extras { biases: false, layer_scale: false }, 14);
         let sizes = TaskSizes { adapter: 4, low_rank: 128 };
-        let task = task(&config, settings, &layers, sizes, Pooling::Mean, 15);
+        let task = task(&config, TASK, &layers, sizes, Pooling::Mean, 15);
         let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
         Self { name: "long", base, task, input, tokens: 9 }
     }
@@ -453,11 +449,9 @@ impl Tiny {
         };
         let base = base(config, Extras { biases: false, layer_scale: false }, 6);
         let settings = TaskConfig {
-            adapter_activation: Activation::Relu,
             router_input: RouterInput::Rms,
             gate: if gated { Gate::Sigmoid } else { Gate::Ones },
-            reduction: 2.0,
-            max_tokens: 0,
+            ..TASK
         };
         let layers = [None, Some(routing(AttentionMode::KToK))];
         let task = task(&config, settings, &layers, TINY, Pooling::Mean, 7);
@@ -477,16 +471,9 @@ impl Tiny {
             bare_first_layer: true,
             ..ENCODER
         };
-        let settings = TaskConfig {
-            adapter_activation: Activation::Relu,
-            router_input: RouterInput::Norm,
-            gate: Gate::Exact { eps: 0.05 },
-            reduction: 2.0,
-            max_tokens: 0,
-        };
         let layers = [AttentionMode::KToAll, AttentionMode::KToK].map(|mode| Some(routing(mode)));
         let base = base(config, Extras { biases: false, layer_scale: false }, 12);
-        let task = task(&config, settings, &layers, TINY, Pooling::Mean, 13);
+        let task = task(&config, TASK, &layers, TINY, Pooling::Mean, 13);
         let input = TinyInput::Tokens { ids: vec![5, 6, 7, 8, 9, 5, 10, 11, 1], types: Vec::new() };
         Self { name: "modernbert", base, task, input, tokens: 9 }
     }
@@ -528,13 +515,7 @@ impl Tiny {
             ..ENCODER
         };
         let base = base(config, Extras { biases: true, layer_scale: false }, 8);
-        let settings = TaskConfig {
-            adapter_activation: Activation::Relu,
-            router_input: RouterInput::Raw,
-            gate: Gate::Exact { eps: 0.05 },
-            reduction: 4.0,
-            max_tokens: 0,
-        };
+        let settings = TaskConfig { router_input: RouterInput::Raw, reduction: 4.0, ..TASK };
         let layers = [Some(routing(attention))];
         let task = task(&config, settings, &layers, REAL, Pooling::Mean, 9);
         let ids = (0..tokens).map(|index| (index * 7 % TOKENS.len()) as u32).collect();
