@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
-use coda_converter::source::Task;
+use coda_converter::session::Session;
+use coda_converter::source::{FloatTensor, Task};
 use coda_runtime::decoder::{GenerateError, LogitObserver, Search};
-use coda_runtime::executor::{ExecutorError, Input, RunError};
+use coda_runtime::executor::{ExecutorError, Input, Output, RunError};
+use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan, PlanError};
 use coda_runtime::model::{Model, ModelError};
@@ -228,6 +230,70 @@ fn an_answer_only_grows_with_one_beam_and_a_second_one_is_the_same() {
         }
         assert_eq!((&answers[0], &answers[1]), (&answers[2], &answers[3]));
     });
+}
+
+/// The packages of some vectors, of whose task the decoder finds rows behind the encoder's states.
+fn appended(vectors: &Vectors, states: &[f32], weights: WeightType) -> Packages {
+    let base = pack_base(vectors.base(), weights, "").unwrap().bytes;
+    let mut task: Task = vectors.any_task().unwrap();
+    let d = vectors.base().config.hidden;
+    let tensor = FloatTensor { shape: vec![states.len() / d, d], values: states.to_vec() };
+    let place = (GLOBAL_LAYER, Role::AppendedStates);
+    task.decoder.get_or_insert_default().tensors.insert(place, tensor);
+    let task = pack_task(&task, &base.parse().unwrap(), weights, "").unwrap().bytes;
+    Packages { base, task }
+}
+
+fn encoder_states(model: &Model<'_>, given: &Given) -> Vec<f32> {
+    let mut session = Session::new(model, Capacity::any_budget(16)).unwrap();
+    let read = |output: Output<'_>| output.hidden.iter().flatten().copied().collect();
+    session.run(given.input(), Budget::Reduction(2.0), &mut (), read).unwrap()
+}
+
+/// Where every state stands twice, each has half of its weight twice.
+#[test]
+fn a_copy_of_the_encoders_states_behind_them_changes_nothing_and_other_rows_do() {
+    for vectors in all() {
+        let (given, search) = (&vectors.inputs()[0], GREEDY);
+        let plain = Packages::of(&vectors, WeightType::F32);
+        let (states, expected) = plain.with(|model| {
+            (encoder_states(model, given), answer(model, Kernels::best(), given, &search))
+        });
+        let compare = |states: &[f32]| {
+            let packages = appended(&vectors, states, WeightType::F32);
+            let found = packages.with(|model| answer(model, Kernels::best(), given, &search));
+            let pairs = found.logits.iter().zip(&expected.logits);
+            pairs.map(|(a, b)| (f32::from_bits(*a) - f32::from_bits(*b)).abs()).fold(0.0, f32::max)
+        };
+        assert!(compare(&states) < 1e-4, "{}", compare(&states));
+        let other: Vec<f32> = states.iter().map(|x| 1.0 - x).collect();
+        assert!(compare(&other) > 1e-2, "{}", compare(&other));
+    }
+}
+
+#[test]
+fn appended_states_have_the_same_bits_on_every_table_in_an_arena_that_is_exact() {
+    for vectors in all() {
+        let given = &vectors.inputs()[0];
+        let d = vectors.base().config.hidden;
+        // More rows than the encoder has states, and than it has in one tile.
+        let states: Vec<f32> = (0..40 * d).map(|index| (index % 23) as f32 / 11.0 - 1.0).collect();
+        for weights in TYPES {
+            appended(&vectors, &states, weights).with(|model| {
+                assert_eq!(model.decoder().unwrap().dimensions().appended, 40);
+                let scalar = &coda_runtime::kernels::scalar::KERNELS;
+                let expected = answer(model, scalar, given, &WITH_BEAMS);
+                for table in Kernels::available() {
+                    assert_eq!(
+                        answer(model, table, given, &WITH_BEAMS),
+                        expected,
+                        "{}",
+                        table.name
+                    );
+                }
+            });
+        }
+    }
 }
 
 #[test]

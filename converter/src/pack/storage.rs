@@ -65,7 +65,7 @@ pub(super) fn storage_of(role: Role, weights: WeightType, tables: Tables) -> Sto
         Kind::TokenTable => (rows(weights), ""),
         Kind::SmallTable if weights == WeightType::F32 => (Encoding::RowsF32, ""),
         Kind::SmallTable => {
-            let why = "added to every token, so its error would reach all of them";
+            let why = "part of what every token reads, so its error would reach all of them";
             (Encoding::RowsF16, unless(weights, WeightType::F16, why))
         }
         Kind::ReadsFloat(_) if weights == WeightType::F32 => (Encoding::Panel8F32, ""),
@@ -112,7 +112,9 @@ enum Kind {
 fn kind_of(role: Role) -> Kind {
     match role {
         Role::TokenEmbedding => Kind::TokenTable,
-        Role::PositionEmbedding | Role::TokenTypeEmbedding => Kind::SmallTable,
+        Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::AppendedStates => {
+            Kind::SmallTable
+        }
         Role::PatchWeight => Kind::ReadsFloat("reads pixels, which every later error builds on"),
         Role::Rotary | Role::LocalRotary => Kind::Angles,
         Role::ProjectionWeight | Role::MemoryWeight => {

@@ -4,7 +4,7 @@ use super::error::SourceError;
 use super::generation::Generation;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::Config;
-use coda_runtime::format::Role;
+use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeMap;
 
 /// A decoder, every tensor as `[rows, columns]` f32.
@@ -22,7 +22,7 @@ pub struct Decoder {
     pub tied: bool,
 }
 
-/// What a task adds to a decoder: adapters and changed norms.
+/// What a task adds to a decoder: adapters, changed norms, and what follows the encoder's states.
 #[derive(Clone, Debug, Default)]
 pub struct TaskDecoder {
     /// Tensors by place.
@@ -39,6 +39,7 @@ impl TaskDecoder {
     pub(super) fn read(
         file: &TensorFile,
         decoder: &Decoder,
+        encoder_hidden: usize,
         is_base: bool,
     ) -> Result<Option<Self>, SourceError> {
         let (mut task, d) = (Self::default(), decoder.config.hidden);
@@ -57,6 +58,12 @@ impl TaskDecoder {
             for (role, part, shape) in parts {
                 task.insert(file, (index as u16, role), name(part), shape)?;
             }
+        }
+        let appended = "coda.decoder.appended_states";
+        if file.contains(appended) {
+            let rows = file.tensor(appended)?.shape.first().copied().unwrap_or(0);
+            let place = (GLOBAL_LAYER, Role::AppendedStates);
+            task.insert(file, place, appended.to_owned(), [rows, encoder_hidden])?;
         }
         for (place, name) in decoder.names.iter().filter(|_| !is_base) {
             if place.1.belongs_to_task() && file.contains(name) {

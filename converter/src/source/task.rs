@@ -87,7 +87,8 @@ impl Task {
             task.read_layer(file, base, index)?;
         }
         if let Some(decoder) = &base.decoder {
-            task.decoder = TaskDecoder::read(file, decoder, file.path() == base.path)?;
+            let is_base = file.path() == base.path;
+            task.decoder = TaskDecoder::read(file, decoder, base.config.hidden, is_base)?;
         }
         task.read_head(file, base, metadata)?;
         Ok(task)

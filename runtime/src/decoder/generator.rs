@@ -3,7 +3,7 @@
 use super::answer::Generation;
 use super::error::GenerateError;
 use super::logits::Best;
-use super::memory;
+use super::memory::Memory;
 use super::search::Hypotheses;
 use super::step::{Rows, Step};
 use crate::block::Context;
@@ -14,7 +14,7 @@ use crate::memory::{
 };
 use crate::model::{Decoder, Model};
 use crate::routing::{Budget, CostModel, DeadlineChoice};
-use crate::tensor::{Matrix, Part};
+use crate::tensor::Part;
 use core::mem::take;
 
 /// How an answer is searched for.
@@ -149,9 +149,11 @@ impl<'m, 'a> Generator<'m, 'a> {
         let (tokens, choice) = self.encode(input, budget, observer)?;
         let extent = self.plan.memory_keys(tokens);
         let (states, buffers) = divide_memory(&self.plan, self.arena);
-        let states = Matrix::new(typed(states), self.plan.dimensions().encoder_hidden);
+        let states: &mut [f32] = typed(states);
+        let d = self.plan.dimensions().encoder_hidden;
+        let states = states.part_mut(0..tokens * d);
         let context = context(&self.decoder, self.kernels);
-        memory::fill(&context, &self.decoder, buffers, states.first_rows(tokens), extent);
+        Memory::new(&context, &self.decoder, buffers, extent).fill(states, d);
         Ok(self.begin(search.start, &settled, extent, choice))
     }
 

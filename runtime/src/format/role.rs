@@ -23,7 +23,7 @@ macro_rules! roles {
             #[must_use]
             pub const fn from_code(code: u16) -> Option<Role> {
                 match code {
-                    28..=31 | 80..=89 if !cfg!(feature = "decoder") => None,
+                    28..=31 | 80..=89 | 96 if !cfg!(feature = "decoder") => None,
                     $($code => Some(Role::$name),)*
                     _ => None,
                 }
@@ -203,6 +203,8 @@ roles! {
     CrossNormWeight = 88, Layer, Both, "cross norm weight";
     /// Bias of the norm of that attention `[d]`.
     CrossNormBias = 89, Layer, Both, "cross norm bias";
+    /// Rows that a decoder finds behind the encoder's states `[rows, d of the encoder]`.
+    AppendedStates = 96, Global, Task, "appended states";
 }
 
 impl Role {

@@ -47,6 +47,8 @@ pub struct DecoderDimensions {
     pub int8: bool,
     /// Keys and values are kept as f16, not as f32.
     pub half_keys: bool,
+    /// Rows that the decoder finds behind the encoder's states.
+    pub appended: usize,
 }
 
 /// The longest answer that a plan must hold.
@@ -114,6 +116,11 @@ impl AnswerExtent<'_> {
         panels(largest(&[of.hidden, self.width(), of.feed_forward, of.adapter])) * PANEL
     }
 
+    /// States of the encoder and what follows them.
+    const fn states(&self) -> usize {
+        self.tokens.saturating_add(self.of.appended)
+    }
+
     /// Rows of the memory at hand together.
     const fn tile(&self) -> usize {
         if self.tokens < ROW_TILE { self.tokens } else { ROW_TILE }
@@ -135,7 +142,7 @@ impl AnswerExtent<'_> {
     }
 
     const fn memory_keys(&self) -> KeyExtent {
-        KeyExtent { capacity: self.tokens, ..self.self_keys() }
+        KeyExtent { capacity: self.states(), ..self.self_keys() }
     }
 }
 
@@ -153,7 +160,7 @@ buffers! {
         /// Adapter rows, `[beams, h]`.
         low: f32 = of.rows(of.of.adapter), "adapter rows";
         /// Attention scores of one head of one hypothesis.
-        scores: f32 = largest(&[of.answer.positions, of.tokens]), "attention scores";
+        scores: f32 = largest(&[of.answer.positions, of.states()]), "attention scores";
         /// Logits of some output channels, `[beams, channels]`.
         logits: f32 = of.rows(LOGITS), "logits";
         /// Rows on their way into a GEMM, `[beams, d]`.
@@ -307,9 +314,9 @@ impl GenerationPlan {
         self.extent().self_keys()
     }
 
-    /// Keys and values of `tokens` states of the encoder in one layer.
+    /// Keys and values of `tokens` states of the encoder, and of what follows them, in one layer.
     pub(crate) const fn memory_keys(&self, tokens: usize) -> KeyExtent {
-        KeyExtent { capacity: tokens, ..self.extent().memory_keys() }
+        AnswerExtent { tokens, ..self.extent() }.memory_keys()
     }
 }
 

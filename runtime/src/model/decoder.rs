@@ -4,9 +4,9 @@ use super::error::ModelError;
 use super::globals::{EmbeddingWeights, Globals, TokenWeights};
 use super::layer::{Attention, Block, Layer};
 use super::packages::Packages;
-use super::view::{self, Linear, Shape};
+use super::view::{self, Linear, Shape, Table};
 use crate::config::{Activation, Config, Embedding, LocalAttention, Rotary};
-use crate::format::{GLOBAL_LAYER, GenerationRules, Package, Role};
+use crate::format::{GLOBAL_LAYER, GenerationRules, Package, Role, limits};
 use crate::kernels::NormWeights;
 use crate::memory::DecoderDimensions;
 
@@ -40,6 +40,17 @@ pub(crate) struct DecoderGlobals<'a> {
     pub(crate) logits: Linear<'a>,
     /// From the encoder's states to what cross attention reads; `None` if it reads them as they are.
     pub(crate) memory: Option<Linear<'a>>,
+    /// Rows behind the encoder's states.
+    pub(crate) appended: AppendedStates<'a>,
+}
+
+/// Rows that a decoder finds behind the encoder's states.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AppendedStates<'a> {
+    /// Number of rows.
+    pub(crate) rows: usize,
+    /// `[rows, d of the encoder]`.
+    pub(crate) table: Table<'a>,
 }
 
 /// What a decoder has not, though its configuration could say it.
@@ -178,6 +189,7 @@ impl<'a> Decoder<'a> {
             positions: config.max_tokens().unwrap_or(0),
             int8: int8 || globals.logits.is_integer(),
             half_keys: config.int8_attention,
+            appended: globals.appended.rows,
         }
     }
 
@@ -224,6 +236,17 @@ impl<'a> Decoder<'a> {
         Ok(DecoderLayer { block: layer.block, cross })
     }
 
+    /// As many rows as an encoder may have positions, at most.
+    fn view_appended(&self) -> Result<AppendedStates<'a>, ModelError> {
+        let role = Role::AppendedStates;
+        let Some(tensor) = self.packages.tensor(role, GLOBAL_LAYER) else {
+            return Ok(AppendedStates::default());
+        };
+        let (rows, columns) = (tensor.rows.min(limits::POSITIONS), self.encoder_hidden);
+        let table = self.packages.table_of(role, Shape { rows, columns })?;
+        Ok(AppendedStates { rows, table })
+    }
+
     fn view_globals(&self) -> Result<DecoderGlobals<'a>, ModelError> {
         let packages = &self.packages;
         let globals = Globals::view(packages, None)?;
@@ -247,6 +270,7 @@ impl<'a> Decoder<'a> {
             relative_bias: globals.relative_bias,
             logits: view::linear(&weight, shape, bias)?,
             memory: memory.transpose()?,
+            appended: self.view_appended()?,
         })
     }
 }
