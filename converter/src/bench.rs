@@ -4,7 +4,7 @@ use crate::dataset::SampleInput;
 use crate::evaluate::median;
 use crate::session::Session;
 use anyhow::{Context, Result, bail, ensure};
-use coda_runtime::config::Embedding;
+use coda_runtime::config::{AttentionMode, Embedding};
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, tokens_for_reduction};
 use serde::Serialize;
@@ -68,10 +68,15 @@ pub fn macs(model: &Model<'_>, tokens: usize, reduction: f32) -> Result<Macs> {
 /// # Errors
 /// As [`macs`].
 pub fn macs_of(model: &Model<'_>, tokens: usize, routed: usize) -> Result<Macs> {
-    let layers = 0..model.config().layers;
-    let layers = layers.map(|index| -> Result<Macs> {
-        let routes = model.layer(index).routing.is_some();
-        Ok(model.layer_macs(index, tokens, if routes { routed } else { tokens }))
+    let mut left = tokens;
+    let layers = (0..model.config().layers).map(|index| -> Result<Macs> {
+        let routing = model.layer(index).routing;
+        let selected = if routing.is_some() { routed.min(left) } else { left };
+        let macs = model.layer_macs(index, left, selected);
+        if routing.is_some_and(|routing| routing.attention == AttentionMode::Prune) {
+            left = selected;
+        }
+        Ok(macs)
     });
     layers.sum()
 }

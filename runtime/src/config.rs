@@ -236,6 +236,9 @@ pub enum RouterInput {
     Raw,
     /// `X / sqrt(mean(X^2) + 1e-6)`, no weight.
     Rms,
+    /// Nothing: k of n tokens stand apart as evenly as they can, whatever they are (ours). There is no
+    /// router and every gate is 1.
+    Grid,
 }
 
 /// How router scores become gates lambda (`docs/method.md`, "Soft top-k").
@@ -302,6 +305,9 @@ pub enum AttentionMode {
     KToAll,
     /// Exact ones of the selected tokens, low-rank ones of the rest (ours).
     KToLowRank,
+    /// Those of the selected tokens; the others are pruned: this layer leaves them as they are, and the
+    /// layers behind it, the head and the decoder see the selected tokens alone (ours).
+    Prune,
 }
 
 /// What turns the last hidden states into an answer: token vectors become one vector, which passes
@@ -626,7 +632,7 @@ named! {
         GeluTanh "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate",
         Silu "silu" | "swish",
         GeluQuick "gelu_quick" | "quick_gelu";
-    RouterInput is "router_input": Norm "norm", Raw "raw", Rms "rms";
+    RouterInput is "router_input": Norm "norm", Raw "raw", Rms "rms", Grid "grid";
     GateKind is "gate":
         Exact "exact", Iterated "iterated" | "iter20", Sigmoid "sigmoid", Ones "ones";
     StageActivation is "activation of a dense stage":
@@ -643,7 +649,8 @@ named! {
     AttentionMode is "attention":
         KToK "k-to-k" | "k2k",
         KToAll "k-to-all" | "k2all",
-        KToLowRank "k-to-low-rank" | "k-to-light" | "k2light";
+        KToLowRank "k-to-low-rank" | "k-to-light" | "k2light",
+        Prune "prune";
 }
 
 impl Named for Pooling {

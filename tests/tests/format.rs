@@ -11,7 +11,7 @@ use coda_converter::source::Base;
 use coda_runtime::config::{AttentionMode, Config, LayerPlan, Routing};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
-    config, head, header, limits, section, tensor, text,
+    config, head, header, limits, section, task, tensor, text,
 };
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
@@ -271,6 +271,12 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "a reduction below 1", || {
         let half = 0.5f32.to_bits();
         with_field(bert_task(), SectionKind::Layers, 4..8, half)
+    }),
+    rejection(17, "an unknown mode of a layer", || {
+        with_field(bert_task(), SectionKind::Layers, 0..4, 5)
+    }),
+    rejection(17, "a grid with gates", || {
+        with_field(bert_task(), SectionKind::Task, task::ROUTER_INPUT, 4)
     }),
     rejection(17, "a head without pooling", || with_head(head::POOLING, 0)),
     rejection(17, "an unknown pooling", || with_head(head::POOLING, 1024)),

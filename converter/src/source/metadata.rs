@@ -201,11 +201,19 @@ impl TaskMetadata {
         })
     }
 
+    /// No router chooses.
+    fn has_grid(&self) -> bool {
+        self.router_input == Some(RouterInput::Grid)
+    }
+
     fn gate(&self, routed: bool) -> Result<Gate, String> {
         let eps = self.eps.filter(|eps| eps.is_finite() && *eps > 0.0);
         let eps = eps.ok_or("this gate needs an \"eps\" above 0");
         match self.gate {
-            None | Some(OrDense::Dense) if routed => Err(missing::<GateKind>()),
+            None | Some(OrDense::Dense) if routed && !self.has_grid() => Err(missing::<GateKind>()),
+            Some(OrDense::Routed(kind)) if self.has_grid() && kind != GateKind::Ones => Err(
+                format!("with the router input \"grid\" every gate is 1, not \"{}\"", kind.name()),
+            ),
             None | Some(OrDense::Dense | OrDense::Routed(GateKind::Ones)) => Ok(Gate::Ones),
             Some(OrDense::Routed(GateKind::Sigmoid)) => Ok(Gate::Sigmoid),
             Some(OrDense::Routed(GateKind::Exact)) => Ok(Gate::Exact { eps: eps? }),
@@ -265,7 +273,7 @@ mod tests {
         check(&[("gelu_new", Activation::GeluTanh), ("gelu_erf", Activation::GeluErf)]);
         check::<RouterInput>(&[]);
         check(&[("iter20", GateKind::Iterated)]);
-        let modes = [AttentionMode::KToK, AttentionMode::KToAll, AttentionMode::KToLowRank];
+        let modes = AttentionMode::ALL;
         check(&[("k2k", modes[0]), ("k2all", modes[1]), ("k-to-light", modes[2])]);
         check(&[("class token (position 0)", Pooling::ClassToken), ("mean of all", Pooling::Mean)]);
     }

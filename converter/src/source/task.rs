@@ -5,7 +5,9 @@ use super::decoder::TaskDecoder;
 use super::error::{SourceError, TensorProblem};
 use super::metadata::{TaskMetadata, missing};
 use super::tensors::{FloatTensor, Place, TensorFile};
-use coda_runtime::config::{AttentionMode, Head, HeadKind, LayerPlan, Pooling, TaskConfig};
+use coda_runtime::config::{
+    AttentionMode, Head, HeadKind, LayerPlan, Pooling, RouterInput, TaskConfig,
+};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -148,7 +150,9 @@ impl Task {
         let Some(routing) = self.layers.get(index).and_then(|plan| plan.routing) else {
             return Ok(());
         };
-        self.insert(file, (layer, Role::Router), name("router.weight"), [1, d])?;
+        if self.config.router_input != RouterInput::Grid {
+            self.insert(file, (layer, Role::Router), name("router.weight"), [1, d])?;
+        }
         if routing.attention == AttentionMode::KToLowRank {
             self.read_low_rank_keys(file, base, index)?;
         }

@@ -6,6 +6,8 @@ use crate::block::{
     Queries, RelativeBias, adapter_down, adapter_up, attend, feed_forward, for_row_tiles,
     project_attended, rows_of,
 };
+#[cfg(feature = "pruning")]
+use crate::config::AttentionMode;
 #[cfg(feature = "more-families")]
 use crate::image::PatchGrid;
 use crate::memory::{Buffers, Scratch, typed};
@@ -20,10 +22,13 @@ use crate::tensor::{Matrix, Part};
 /// Z_ad = adapter(u)
 /// Y    = X + Z_ad + m * scatter(Zt + Zf)       update
 /// ```
+/// A layer that prunes keeps the rows of S alone before the update.
 pub(super) fn forward(pass: &mut Pass<'_, '_>, layer: &Layer<'_>, selected: Selected<'_>) {
     let keys = pass.project(layer, selected);
     pass.attend(layer, selected, keys);
     pass.transform(layer, selected);
+    #[cfg(feature = "pruning")]
+    let selected = pass.prune(layer, selected);
     pass.update(layer, selected);
 }
 
@@ -68,6 +73,25 @@ impl Pass<'_, '_> {
             project_attended(&context, scratch, &block.attention, attended.as_matrix(), &mut out);
             feed_forward(&context, scratch, &block.feed_forward, &mut out);
         });
+    }
+
+    /// Moves the rows of the selected tokens to the front if the layer prunes the others.
+    #[cfg(feature = "pruning")]
+    fn prune<'s>(&mut self, layer: &Layer<'_>, selected: Selected<'s>) -> Selected<'s> {
+        let mode = layer.routing.map(|routing| routing.attention);
+        if mode != Some(AttentionMode::Prune) || selected.count == self.tokens {
+            return selected;
+        }
+        let d = self.context.config.hidden;
+        for (row, token) in selected.computed().iter().enumerate() {
+            let from = *token as usize * d;
+            let source = from..from.saturating_add(d);
+            if source.end <= self.buffers.hidden.len() && row <= *token as usize {
+                self.buffers.hidden.copy_within(source, row * d);
+            }
+        }
+        self.tokens = selected.count;
+        Selected { pruned: true, ..selected }
     }
 
     /// `Y = X + adapter(u) + m * scatter(L - X[S])`, in place, one tile of rows at a time.

@@ -40,7 +40,7 @@ use crate::routing::{Budget, CostModel, DeadlineChoice, DeadlineError};
 use crate::tensor::{Matrix, Part};
 use core::time::Duration;
 use pass::Pass;
-use route::{Router, tokens_of_layer};
+use route::{Router, tokens_behind, tokens_of_layer};
 
 /// Runs a model in a caller's scratch buffer.
 pub struct Executor<'m, 'a> {
@@ -66,7 +66,8 @@ impl core::fmt::Debug for Executor<'_, '_> {
 pub struct Output<'r> {
     /// Logits `[labels]`, those of each token `[n, labels]`, or the embedding; empty without a head.
     pub values: &'r [f32],
-    /// Hidden states after the last layer and the final norm, `[n, d]`.
+    /// Hidden states after the last layer and the final norm, `[n, d]`; n are the tokens that are left
+    /// where layers prune.
     pub hidden: Matrix<'r>,
     /// What was chosen for a deadline; `None` under another budget.
     pub choice: Option<DeadlineChoice>,
@@ -188,6 +189,7 @@ impl<'m, 'a> Executor<'m, 'a> {
             layer::forward(&mut pass, &layer, selected);
             observer.layer(index, pass.hidden());
         }
+        let tokens = pass.tokens;
         head::forward(&mut pass, model.head());
         let undone = watched.left_work_undone();
         if undone || !pass.is_finite() {
@@ -236,9 +238,10 @@ impl<'m, 'a> Executor<'m, 'a> {
     /// The budget must be sensible and fit the plan.
     fn check_budget(&self, budget: &Budget<'_>, tokens: usize) -> Result<(), RunError> {
         budget.check(self.model.config().layers)?;
-        let capacity = self.plan.capacity().selected;
+        let (capacity, mut tokens) = (self.plan.capacity().selected, tokens);
         for index in 0..self.model.config().layers {
             let needed = tokens_of_layer(self.model, index, tokens, budget);
+            tokens = tokens_behind(self.model, index, tokens, budget);
             if needed.is_some_and(|needed| needed > capacity) {
                 return Err(RunError::SelectedAboveCapacity {
                     needed: needed.unwrap_or(0),

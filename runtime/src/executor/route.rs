@@ -2,11 +2,13 @@
 
 use super::pass::Pass;
 use crate::block::{for_row_tiles, rows_of};
-use crate::config::{RouterInput, TaskConfig};
+use crate::config::{AttentionMode, RouterInput, Routing, TaskConfig};
 use crate::executor::Observer;
 use crate::kernels::math::sqrt;
 use crate::memory::{Buffers, typed};
 use crate::model::{Layer, Model};
+#[cfg(feature = "pruning")]
+use crate::routing::grid;
 use crate::routing::{Budget, RouteScratch, Selected, Selection};
 use crate::tensor::{Matrix, Part};
 use core::mem::take;
@@ -48,25 +50,59 @@ impl<'r, 'b> Router<'r, 'b> {
         index: usize,
         observer: &mut impl Observer,
     ) -> Selected<'_> {
-        let tokens = self.order.len();
+        let tokens = pass.tokens;
+        let order = self.order.part_mut(0..tokens);
         let k = tokens_of_layer(self.model, index, tokens, &self.budget);
         let (Some(task), Some(k)) = (self.model.task_config(), k) else {
-            self.order.iter_mut().zip(0..).for_each(|(slot, token)| *slot = token);
-            let (selected, scores) = (&*self.order, &[][..]);
-            observer.selected(index, &Selection { selected, scores, gates: &[] });
-            return Selected { order: selected, count: tokens, gates: &[] };
+            order.iter_mut().zip(0..).for_each(|(slot, token)| *slot = token);
+            observer.selected(index, &Selection { selected: order, scores: &[], gates: &[] });
+            return selected(order, tokens, &[]);
         };
-        score(pass, layer, task, self.scores);
-        observer.scored(index, self.scores);
+        let (scores, gates) = (self.scores.part_mut(0..tokens), self.gates.part_mut(0..tokens));
+        let pinned = self.model.pinned();
+        #[cfg(feature = "pruning")]
+        if task.router_input == RouterInput::Grid {
+            let count = grid(k, pinned, order, gates);
+            let selected = selected(order, count, gates);
+            let computed = selected.computed();
+            observer.selected(index, &Selection { selected: computed, scores: &[], gates });
+            return selected;
+        }
+        score(pass, layer, task, scores);
+        observer.scored(index, scores);
         let (keys, rest) = pass.scratch.stage.parts_mut(tokens * 8);
         let mut scratch = RouteScratch { keys: typed(keys), tails: typed(rest) };
-        let (pinned, order, gates) = (self.model.pinned(), &mut *self.order, &mut *self.gates);
-        let count =
-            crate::routing::route(self.scores, k, pinned, task.gate, order, gates, &mut scratch);
-        let selected = Selected { order, count, gates };
-        let (computed, scores) = (selected.computed(), &*self.scores);
-        observer.selected(index, &Selection { selected: computed, scores, gates });
+        let count = crate::routing::route(scores, k, pinned, task.gate, order, gates, &mut scratch);
+        let selected = selected(order, count, gates);
+        observer.selected(index, &Selection { selected: selected.computed(), scores, gates });
         selected
+    }
+}
+
+/// A selection before anything is pruned.
+const fn selected<'s>(order: &'s [u32], count: usize, gates: &'s [f32]) -> Selected<'s> {
+    Selected {
+        order,
+        count,
+        gates,
+        #[cfg(feature = "pruning")]
+        pruned: false,
+    }
+}
+
+/// Tokens that are left behind layer `index`, of `tokens` that enter it.
+pub(super) fn tokens_behind(
+    model: &Model<'_>,
+    index: usize,
+    tokens: usize,
+    budget: &Budget<'_>,
+) -> usize {
+    let prunes = |routing: Routing| routing.attention == AttentionMode::Prune;
+    match tokens_of_layer(model, index, tokens, budget) {
+        Some(k) if cfg!(feature = "pruning") && model.routing(index).is_some_and(prunes) => {
+            k.min(tokens)
+        }
+        _ => tokens,
     }
 }
 

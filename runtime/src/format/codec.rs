@@ -303,14 +303,20 @@ fn decode_patches(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     Ok(Embedding::Patches { height, width, channels, patch, prefix_tokens, norm })
 }
 
-const ROUTER_INPUTS: [RouterInput; 3] = [RouterInput::Norm, RouterInput::Raw, RouterInput::Rms];
+const ROUTER_INPUTS: &[RouterInput] = &[
+    RouterInput::Norm,
+    RouterInput::Raw,
+    RouterInput::Rms,
+    #[cfg(feature = "pruning")]
+    RouterInput::Grid,
+];
 
 /// Encodes the task section.
 #[must_use]
 pub fn encode_task(value: &TaskConfig) -> [u8; task::BYTES] {
     let mut bytes = [0; task::BYTES];
     put(&mut bytes, task::ADAPTER_ACTIVATION, code_of(ACTIVATIONS, &value.adapter_activation));
-    put(&mut bytes, task::ROUTER_INPUT, code_of(&ROUTER_INPUTS, &value.router_input));
+    put(&mut bytes, task::ROUTER_INPUT, code_of(ROUTER_INPUTS, &value.router_input));
     let (code, eps, sweeps, eps_start, decay) = match value.gate {
         Gate::Exact { eps } => (1, eps, 0, 0.0, 0.0),
         Gate::Iterated { sweeps, eps, eps_start, decay } => (2, eps, sweeps, eps_start, decay),
@@ -348,9 +354,13 @@ pub fn decode_task(bytes: &[u8]) -> Result<TaskConfig, FormatError> {
         3 => Gate::Sigmoid,
         _ => Gate::Ones,
     };
+    let router_input = fields.choice(task::ROUTER_INPUT, ROUTER_INPUTS)?;
+    if cfg!(feature = "pruning") && router_input == RouterInput::Grid && gate != Gate::Ones {
+        return Err(fields.invalid(&task::GATE));
+    }
     let value = TaskConfig {
         adapter_activation: fields.choice(task::ADAPTER_ACTIVATION, ACTIVATIONS)?,
-        router_input: fields.choice(task::ROUTER_INPUT, &ROUTER_INPUTS)?,
+        router_input,
         gate,
         reduction: fields.float(task::REDUCTION, |reduction| reduction >= 1.0)?,
         max_tokens: fields.size(task::MAX_TOKENS, 0..limits::POSITIONS + 1)?,
@@ -368,6 +378,7 @@ pub fn encode_layer(value: &LayerPlan) -> [u8; layer::ENTRY_BYTES] {
             AttentionMode::KToK => 1,
             AttentionMode::KToAll => 2,
             AttentionMode::KToLowRank => 3,
+            AttentionMode::Prune => 4,
         };
         put(&mut bytes, layer::MODE, mode);
         put(&mut bytes, layer::REDUCTION, routing.reduction.unwrap_or(0.0).to_bits());
@@ -382,10 +393,12 @@ pub fn encode_layer(value: &LayerPlan) -> [u8; layer::ENTRY_BYTES] {
 pub fn decode_layer(bytes: &[u8]) -> Result<LayerPlan, FormatError> {
     let fields = fixed(SectionKind::Layers, bytes, layer::ENTRY_BYTES)?;
     let reduction = fields.float(layer::REDUCTION, |r| r == 0.0 || r >= 1.0)?;
-    let attention = match fields.size(layer::MODE, 0..4)? {
+    let modes = if cfg!(feature = "pruning") { 5 } else { 4 };
+    let attention = match fields.size(layer::MODE, 0..modes)? {
         0 => None,
         1 => Some(AttentionMode::KToK),
         2 => Some(AttentionMode::KToAll),
+        4 => Some(AttentionMode::Prune),
         _ => Some(AttentionMode::KToLowRank),
     };
     let own = (reduction >= 1.0).then_some(reduction);

@@ -51,7 +51,9 @@ impl Layer<'_> {
         let mode = self.routing.map(|routing| routing.attention).filter(|_| selected < tokens);
         let (n, k) = (tokens as u64, selected as u64);
         let exact_keys = if mode == Some(AttentionMode::KToAll) { n } else { k };
-        let key_rows = if matches!(mode, None | Some(AttentionMode::KToK)) { k } else { n };
+        let of_selected = matches!(mode, None | Some(AttentionMode::KToK | AttentionMode::Prune));
+        let key_rows = if of_selected { k } else { n };
+        let left = if mode == Some(AttentionMode::Prune) { k } else { n };
         let gate = wide.gate.map_or(0, |gate| gate.macs());
         let row = maps.query.macs() + maps.output.macs();
         let row = row + wide.expand.macs() + gate + wide.contract.macs();
@@ -66,7 +68,7 @@ impl Layer<'_> {
         Macs {
             frozen: k * row + exact_keys * (maps.key.macs() + maps.value.macs()),
             attention: 2 * k * key_rows * maps.query.outputs as u64,
-            task: n * (adapter + self.router.len() as u64) + (n - k.min(n)) * low_rank,
+            task: left * adapter + n * self.router.len() as u64 + (n - k.min(n)) * low_rank,
         }
     }
 }

@@ -59,6 +59,14 @@ pub enum ModelError {
         /// The layer.
         layer: u16,
     },
+    /// A layer prunes tokens that what is behind it asks for.
+    #[cfg(feature = "pruning")]
+    Pruning {
+        /// The layer.
+        layer: usize,
+        /// What asks for them.
+        found: &'static str,
+    },
     /// A decoder that asks for what decoders have not.
     Decoder {
         /// What it asks for.
@@ -152,6 +160,10 @@ impl fmt::Display for ModelError {
                 "layer {layer} attends by rotary positions or locally, which k-to-low-rank cannot: \
                  use k-to-k or k-to-all"
             ),
+            #[cfg(feature = "pruning")]
+            Self::Pruning { layer, found } => {
+                write!(f, "layer {layer} prunes tokens, but {found}")
+            }
             Self::Decoder { found } => write!(f, "the decoder {found}, which no decoder can"),
             Self::LeftOut { feature } => {
                 write!(f, "this build leaves out what the model needs: the feature \"{feature}\"")

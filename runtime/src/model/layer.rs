@@ -133,8 +133,8 @@ impl<'a> Layer<'a> {
                 adapter: Adapter::view(packages, at)?,
             },
             router: match routing {
-                Some(_) => packages.vector(Role::Router, at, d)?,
-                None => &[],
+                Some(_) if packages.has_routers() => packages.vector(Role::Router, at, d)?,
+                _ => &[],
             },
             low_rank: match routing.map(|routing| routing.attention) {
                 Some(AttentionMode::KToLowRank) => Some(LowRankKeys::view(packages, at)?),

@@ -8,6 +8,8 @@ mod globals;
 mod layer;
 mod packages;
 mod probe;
+#[cfg(feature = "pruning")]
+mod pruning;
 mod stage;
 mod view;
 
@@ -124,6 +126,8 @@ impl<'a> Model<'a> {
         Globals::view(&packages, model.head())?;
         check_layers(&packages)?;
         model.check_front_end()?;
+        #[cfg(feature = "pruning")]
+        pruning::check(&packages, model.head())?;
         #[cfg(feature = "decoder")]
         Decoder::check(&packages)?;
         if let Some(limit) = config.max_tokens()
@@ -275,6 +279,12 @@ impl<'a> Model<'a> {
         let stages = widths.clone().fold(0, usize::saturating_add);
         let by_attention = self.head().is_some_and(|head| head.pooling.is_attention());
         let modes = || self.layer_plans().map(|plan| plan.routing.map(|r| r.attention));
+        // Layers behind one that prunes have no other tokens than the selected ones.
+        #[cfg(feature = "pruning")]
+        let modes = || {
+            let before = modes().position(|mode| mode == Some(AttentionMode::Prune));
+            modes().take(before.unwrap_or(usize::MAX))
+        };
         Dimensions {
             hidden: config.hidden,
             attention_width: config.attention_width(),

@@ -2,7 +2,7 @@
 
 use super::error::ModelError;
 use super::view::{self, Linear, Shape, Table};
-use crate::config::{Config, LayerPlan, Norm, Routing, TaskConfig};
+use crate::config::{Config, LayerPlan, Norm, RouterInput, Routing, TaskConfig};
 use crate::format::{GLOBAL_LAYER, Package, Role, Tensor};
 use crate::kernels::NormWeights;
 
@@ -43,6 +43,12 @@ impl<'a> Packages<'a> {
     /// How layer `index` is routed; `None` where it is dense.
     pub(super) fn routing(&self, index: usize) -> Option<Routing> {
         self.task?.layers().nth(index)?.routing
+    }
+
+    /// The task's routed layers have a router each.
+    pub(super) fn has_routers(&self) -> bool {
+        let input = self.task_config().map(|task| task.router_input);
+        !cfg!(feature = "pruning") || input != Some(RouterInput::Grid)
     }
 
     /// Positions that are always selected, ascending.

@@ -155,11 +155,7 @@ impl Curve {
         let first = pinned.max(1);
         let (mut least, mut all) = ([Macs::default(); 3], Macs::default());
         for index in 0..model.config().layers {
-            let layer = model.layer(index);
-            let of = |k: usize| {
-                let selected = if layer.routing.is_some() { k.min(tokens) } else { tokens };
-                model.layer_macs(index, tokens, selected)
-            };
+            let of = |k: usize| layer_macs(model, index, tokens, k);
             for (slot, k) in least.iter_mut().zip(first..) {
                 *slot = [*slot, of(k)].into_iter().sum();
             }
@@ -197,10 +193,23 @@ const fn plus(sum: Macs, more: Macs, less: Macs) -> Macs {
 
 /// Multiply-accumulates of layer `index` if it selects `k` of `tokens` tokens, all if it is dense.
 fn layer_macs(model: &Model<'_>, index: usize, tokens: usize, k: usize) -> Macs {
-    let layer = model.layer(index);
     let pinned = model.pinned().filter(|position| *position < tokens).count();
-    let selected = if layer.routing.is_some() { k.max(pinned).min(tokens) } else { tokens };
-    model.layer_macs(index, tokens, selected)
+    let selected = k.max(pinned).min(tokens);
+    let left = if prunes_before(model, index) { selected } else { tokens };
+    let selected = if model.routing(index).is_some() { selected } else { left };
+    model.layer_macs(index, left, selected)
+}
+
+/// A layer before layer `index` leaves the selected tokens alone.
+#[cfg_attr(not(feature = "pruning"), expect(unused_variables, reason = "no layer prunes"))]
+fn prunes_before(model: &Model<'_>, index: usize) -> bool {
+    #[cfg(feature = "pruning")]
+    return (0..index).any(|before| {
+        let routing = model.routing(before);
+        routing.is_some_and(|routing| routing.attention == crate::config::AttentionMode::Prune)
+    });
+    #[cfg(not(feature = "pruning"))]
+    false
 }
 
 fn nanoseconds(value: f32) -> Duration {

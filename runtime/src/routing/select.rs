@@ -8,9 +8,9 @@ use crate::tensor::Part;
 /// What a layer decided, for an [`Observer`](crate::executor::Observer).
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
-    /// Selected tokens, ascending.
+    /// Selected tokens, ascending; where a layer before has pruned some, numbers among those that were left.
     pub selected: &'a [u32],
-    /// Router scores of all tokens, `[n]`; empty in a dense layer.
+    /// Router scores of all tokens, `[n]`; empty in a dense layer, and without a router.
     pub scores: &'a [f32],
     /// lambda of all tokens, `[n]`: the gate m of the selected ones. Empty in a dense layer.
     pub gates: &'a [f32],

@@ -12,12 +12,15 @@ pub(crate) struct Selected<'s> {
     pub(crate) count: usize,
     /// The gate of each token; empty where every gate is 1.
     pub(crate) gates: &'s [f32],
+    /// The rest has been pruned: the tokens that are left stand in rows 0 to `count`.
+    #[cfg(feature = "pruning")]
+    pub(crate) pruned: bool,
 }
 
 /// An update of one token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Update {
-    /// The token.
+    /// The token, or its row where the rest has been pruned.
     pub(crate) token: usize,
     /// Row of the computed ones.
     pub(crate) row: usize,
@@ -44,12 +47,24 @@ impl<'s> Selected<'s> {
     /// Updates of the tokens of a range, ascending.
     pub(crate) fn updates(&self, tokens: Range<usize>) -> impl Iterator<Item = Update> + use<'s> {
         let (computed, gates) = (self.computed(), self.gates);
-        let first = computed.partition_point(|token| (*token as usize) < tokens.start);
-        let rows = computed.iter().enumerate().skip(first);
+        let first = match self.is_pruned() {
+            true => tokens.start,
+            false => computed.partition_point(|token| (*token as usize) < tokens.start),
+        };
+        let (pruned, rows) = (self.is_pruned(), computed.iter().enumerate().skip(first));
         let rows = rows.map(move |(row, token)| {
             let token = *token as usize;
-            Update { token, row, gate: gates.get(token).copied().unwrap_or(1.0) }
+            let gate = gates.get(token).copied().unwrap_or(1.0);
+            Update { token: if pruned { row } else { token }, row, gate }
         });
         rows.take_while(move |update| tokens.contains(&update.token))
+    }
+
+    const fn is_pruned(&self) -> bool {
+        #[cfg(feature = "pruning")]
+        if self.pruned {
+            return true;
+        }
+        false
     }
 }

@@ -280,6 +280,7 @@ impl Model {
                 let ones = Tensor::ones((1, self.config.hidden), x.dtype(), x.device())?;
                 rms_norm(x, &ones, ROUTER_RMS_EPS)?
             }
+            RouterInput::Grid => candle_core::bail!("a grid has no router that could be trained"),
         })
     }
 
@@ -334,6 +335,9 @@ impl Model {
             query_start += choice.selected.len();
             let (key_start, positions) = match mode {
                 AttentionMode::KToK => (start, choice.selected.clone()),
+                AttentionMode::Prune => {
+                    candle_core::bail!("layers that prune cannot be trained here: train k-to-k")
+                }
                 AttentionMode::KToAll => {
                     (choice.rows.start, (0..choice.rows.len() as u32).collect())
                 }
