@@ -49,10 +49,18 @@ pub fn input(model: &Model<'_>, tokens: Option<usize>) -> Result<SampleInput> {
     if let Some(limit) = model.max_tokens() {
         ensure!(tokens >= 1 && tokens <= limit, "--tokens {tokens} must be from 1 to {limit}");
     }
-    let Embedding::Tokens { vocabulary, .. } = model.config().embedding else {
-        bail!("the model reads neither pixels nor tokens");
-    };
-    Ok(SampleInput::Tokens((0..tokens).map(|i| (i * STRIDE % vocabulary) as u32).collect()))
+    match model.config().embedding {
+        Embedding::Tokens { vocabulary, .. } => {
+            let ids = (0..tokens).map(|i| (i * STRIDE % vocabulary) as u32);
+            Ok(SampleInput::Tokens(ids.collect()))
+        }
+        Embedding::Frames { bins, .. } => {
+            let values =
+                (0..2 * tokens * bins).map(|index| (index * 31 % 251) as f32 / 125.5 - 1.0);
+            Ok(SampleInput::Features(values.collect()))
+        }
+        Embedding::Patches { .. } => bail!("the model reads neither pixels nor tokens"),
+    }
 }
 
 /// Multiply-accumulates of all layers for `tokens` tokens at reduction `r`.

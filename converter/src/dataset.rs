@@ -47,6 +47,8 @@ pub enum SampleInput {
     Pixels(Vec<u8>),
     /// Values of patches as the projection reads them.
     Patches(Vec<f32>),
+    /// Log-mel features, frame after frame.
+    Features(Vec<f32>),
 }
 
 impl SampleInput {
@@ -58,6 +60,7 @@ impl SampleInput {
             Self::Typed { ids, types } => coda_runtime::executor::Input::typed(ids, types),
             Self::Pixels(pixels) => coda_runtime::executor::Input::Pixels(pixels),
             Self::Patches(values) => coda_runtime::executor::Input::Patches(values),
+            Self::Features(values) => coda_runtime::executor::Input::Features(values),
         }
     }
 
@@ -67,6 +70,10 @@ impl SampleInput {
         match self {
             Self::Tokens(ids) | Self::Typed { ids, .. } => ids.len(),
             Self::Pixels(_) | Self::Patches(_) => model.config().max_tokens().unwrap_or(0),
+            Self::Features(values) => match model.config().embedding {
+                Embedding::Frames { bins, .. } => values.len() / (2 * bins),
+                _ => 0,
+            },
         }
     }
 }

@@ -7,8 +7,9 @@ mod head;
 
 use crate::source::Base;
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM, GATE, KEY,
-    OUTPUT, PATCH, PROJECTION, QUERY, Roles, VALUE,
+    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM,
+    FIRST_CONVOLUTION, GATE, KEY, OUTPUT, PATCH, PROJECTION, QUERY, Roles, SECOND_CONVOLUTION,
+    VALUE,
 };
 use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -47,6 +48,8 @@ pub enum OracleInput<'a> {
     /// Normalised patches `[patches, channels * patch * patch]` in row-major order of the grid;
     /// inside a patch channel, then row, then column.
     Patches(&'a [f32]),
+    /// Log-mel features `[2 n, bins]`.
+    Features(&'a [f32]),
 }
 
 /// What an [`Oracle`] computes, row-major.
@@ -179,12 +182,14 @@ impl Oracle {
                 check_input(p.len(), shape.iter().product())?;
                 Tensor::from_shape(&shape, p).map_err(at("the input"))
             }
-            (Embedding::Tokens { .. }, OracleInput::Patches(_)) => {
-                Err(OracleError::InputKind { expected: "token ids" })
+            (Embedding::Frames { bins, .. }, OracleInput::Features(values)) => {
+                let shape = [2 * self.tokens, bins];
+                check_input(values.len(), shape.iter().product())?;
+                Tensor::from_shape(&shape, values).map_err(at("the input"))
             }
-            (Embedding::Patches { .. }, OracleInput::Tokens(_)) => {
-                Err(OracleError::InputKind { expected: "patches" })
-            }
+            (Embedding::Tokens { .. }, _) => Err(OracleError::InputKind { expected: "token ids" }),
+            (Embedding::Patches { .. }, _) => Err(OracleError::InputKind { expected: "patches" }),
+            (Embedding::Frames { .. }, _) => Err(OracleError::InputKind { expected: "features" }),
         }
     }
 }
@@ -325,6 +330,11 @@ impl<'b> Builder<'b> {
                 }
                 if norm { self.norm(sum, EMBEDDING_NORM) } else { Ok(sum) }
             }
+            Embedding::Frames { bins, positions } => {
+                let sum = self.convolved(bins)?;
+                let shape = [positions, self.config.hidden];
+                self.add_rows(sum, Role::PositionEmbedding, shape, self.tokens)
+            }
         }
     }
 
@@ -343,6 +353,34 @@ impl<'b> Builder<'b> {
         }
         let prefix = self.tensor(Role::ClassToken, [prefix_tokens, self.config.hidden])?;
         self.wire("prefix tokens", TypedConcat::new(0), &[prefix, rows])
+    }
+
+    /// Frames through both convolutions, `[n, d]`. Of rows `[a_0, b_0, a_1, b_1, ...]` the second reads
+    /// `[b_(i-1), a_i, b_i]`.
+    fn convolved(&mut self, bins: usize) -> Wire {
+        let (n, d) = (self.tokens, self.config.hidden);
+        let dims = |shape: [usize; 2]| shape.map(TDim::from).into_iter().collect();
+        let zero = self.constant("zero frame", &[1, bins], &vec![0.0; bins])?;
+        let frames = self.source(f32::fact([2 * n, bins]))?;
+        let frames = self.wire("padded frames", TypedConcat::new(0), &[zero, frames, zero])?;
+        let [before, own, behind] = [0, 1, 2].map(|start| self.rows(frames, start, 2 * n));
+        let three = self.wire("three frames", TypedConcat::new(1), &[before?, own?, behind?])?;
+        let first = self.linear(three, FIRST_CONVOLUTION, [d, 3 * bins])?;
+        let first = self.activation(first, Activation::GeluErf)?;
+        let pairs = AxisOp::Reshape(0, dims([2 * n, d]), dims([n, 2 * d]));
+        let pairs = self.wire("pairs", pairs, &[first])?;
+        let odd = self.wire("odd", Slice::new(1, d, 2 * d), &[pairs])?;
+        let zero = self.constant("zero row", &[1, d], &vec![0.0; d])?;
+        let before = self.wire("rows before", TypedConcat::new(0), &[zero, odd])?;
+        let before = self.rows(before, 0, n)?;
+        let three = self.wire("three rows", TypedConcat::new(1), &[before, pairs])?;
+        let second = self.linear(three, SECOND_CONVOLUTION, [d, 3 * d])?;
+        self.activation(second, Activation::GeluErf)
+    }
+
+    /// `count` rows from `start` on.
+    fn rows(&mut self, x: OutletId, start: usize, count: usize) -> Wire {
+        self.wire("rows", Slice::new(0, start, start + count), &[x])
     }
 
     /// Adds the first `count` rows of a table; a single row is added to every token.

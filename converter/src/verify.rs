@@ -115,6 +115,7 @@ fn run_oracle(oracle: &Oracle, model: &Model<'_>, input: &SampleInput) -> Result
             oracle.run(OracleInput::Patches(&patches(model, pixels)?))?
         }
         SampleInput::Patches(values) => oracle.run(OracleInput::Patches(values))?,
+        SampleInput::Features(values) => oracle.run(OracleInput::Features(values))?,
     };
     let mut states = States::default();
     states.add("embedding".to_owned(), found.embedded);

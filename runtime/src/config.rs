@@ -122,6 +122,15 @@ pub enum Embedding {
         /// A norm follows the sum with the positions (CLIP).
         norm: bool,
     },
+    /// Frames of log-mel features through two convolutions, each over three adjacent ones; the second
+    /// takes every other, so that two frames are one token (Whisper).
+    #[cfg(feature = "frames")]
+    Frames {
+        /// Mel bins of a frame.
+        bins: usize,
+        /// Rows of the position table, also the longest input in tokens.
+        positions: usize,
+    },
 }
 
 /// Kind of norm.
@@ -190,6 +199,8 @@ impl Config {
         match self.embedding {
             Embedding::Tokens { .. } => 0,
             Embedding::Patches { prefix_tokens, .. } => prefix_tokens,
+            #[cfg(feature = "frames")]
+            Embedding::Frames { .. } => 0,
         }
     }
 
@@ -208,6 +219,8 @@ impl Config {
                 let side = if patch == 0 { 1 } else { patch };
                 Some((height / side) * (width / side) + prefix_tokens)
             }
+            #[cfg(feature = "frames")]
+            Embedding::Frames { positions, .. } => Some(positions),
         }
     }
 }

@@ -86,7 +86,7 @@ const LARGEST_ARENA: usize = 64 << 20;
 pub const PROVENANCE: &str = "tests/src/tiny.rs";
 
 /// What a tiny model reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TinyInput {
     /// Token ids and their types (empty: all 0).
     Tokens {
@@ -97,6 +97,8 @@ pub enum TinyInput {
     },
     /// An image.
     Pixels(Vec<u8>),
+    /// Log-mel features.
+    Features(Vec<f32>),
 }
 
 impl TinyInput {
@@ -106,6 +108,7 @@ impl TinyInput {
         match self {
             Self::Tokens { ids, types } => Input::typed(ids, types),
             Self::Pixels(pixels) => Input::Pixels(pixels),
+            Self::Features(values) => Input::Features(values),
         }
     }
 }
@@ -160,7 +163,7 @@ impl Packages {
 impl Tiny {
     /// Every family.
     #[must_use]
-    pub fn all() -> [Self; 11] {
+    pub fn all() -> [Self; 12] {
         [
             Self::bert(),
             Self::vit(),
@@ -173,6 +176,7 @@ impl Tiny {
             Self::beit(),
             Self::modernbert(),
             Self::dinov3(),
+            Self::whisper(),
         ]
     }
 
@@ -492,6 +496,20 @@ impl Tiny {
         Self { name: "dinov3", ..tiny }
     }
 
+    /// Log-mel frames, more than a tile and fewer than the model has positions for; k-to-k and k-to-low-rank.
+    #[must_use]
+    pub fn whisper() -> Self {
+        let config = Config { embedding: Embedding::Frames { bins: 5, positions: 40 }, ..ENCODER };
+        let base = base(config, Extras { biases: true, layer_scale: false }, 16);
+        let layers =
+            [AttentionMode::KToK, AttentionMode::KToLowRank].map(|mode| Some(routing(mode)));
+        let task = task(&config, TASK, &layers, TINY, Pooling::Mean, 17);
+        let tokens = 37;
+        let features = Random::new(18).tensor(2 * tokens, 5, 0.25, 1.0).values;
+        let input = TinyInput::Features(features);
+        Self { name: "whisper", base, task, input, tokens }
+    }
+
     /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
     #[must_use]
     pub fn minilm_layer(tokens: usize, attention: AttentionMode) -> Self {
@@ -765,6 +783,13 @@ impl<'c> Maker<'c> {
                 if prefix_tokens > 0 {
                     add(Role::ClassToken, prefix_tokens, d, 1.0);
                 }
+            }
+            Embedding::Frames { bins, positions } => {
+                add(Role::FirstConvolution, d, 3 * bins, 0.5);
+                add(Role::FirstConvolutionBias, 1, d, 0.1);
+                add(Role::SecondConvolution, d, 3 * d, 0.5);
+                add(Role::SecondConvolutionBias, 1, d, 0.1);
+                add(Role::PositionEmbedding, positions, d, 0.5);
             }
         }
         let Rotary { columns, positions, own_of_local } = config.rotary;

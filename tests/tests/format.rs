@@ -247,6 +247,13 @@ const REJECTED: &[Rejection] = &[
         let base = Edit::new(&Tiny::dinov3().pack(WeightType::F32).unwrap().base);
         with_field(base, SectionKind::Config, config::ROTARY_POSITIONS, 12)
     }),
+    rejection(17, "frames without mel bins", || frames(config::EMBEDDING_FIELDS[0].clone(), 0)),
+    rejection(17, "three frames wider than any map", || {
+        frames(config::EMBEDDING_FIELDS[0].clone(), limits::WIDTH as u32 / 3 + 1)
+    }),
+    rejection(17, "frames without a position", || frames(config::EMBEDDING_FIELDS[1].clone(), 0)),
+    rejection(17, "an unused field of frames", || frames(config::EMBEDDING_FIELDS[2].clone(), 1)),
+    rejection(17, "frames that are turned", || frames(config::ROTARY_COLUMNS, 2)),
     rejection(17, "tables that are wider than the model", || {
         with_config(config::EMBEDDING_FIELDS[4].clone(), 9)
     }),
@@ -363,6 +370,11 @@ const REJECTED: &[Rejection] = &[
 ];
 
 /// A base with rotary positions and local attention, with a changed u32 of its configuration.
+fn frames(field: Range<usize>, value: u32) -> Vec<u8> {
+    let base = Tiny::whisper().pack(WeightType::F32).unwrap().base;
+    with_field(Edit::new(&base), SectionKind::Config, field, value)
+}
+
 fn turned(field: Range<usize>, value: u32) -> Vec<u8> {
     let base = Tiny::modernbert().pack(WeightType::F32).unwrap().base;
     with_field(Edit::new(&base), SectionKind::Config, field, value)

@@ -108,6 +108,7 @@ fn every_family_agrees_with_the_oracle() {
         let input = match &tiny.input {
             TinyInput::Tokens { ids, .. } => SampleInput::Tokens(ids.clone()),
             TinyInput::Pixels(pixels) => SampleInput::Pixels(pixels.clone()),
+            TinyInput::Features(values) => SampleInput::Features(values.clone()),
         };
         let comparison = against_oracle(&tiny.base, &model, &[input], || ()).unwrap();
         assert_eq!(comparison.stages.len(), tiny.base.config.layers + 3);

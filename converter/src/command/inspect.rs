@@ -120,6 +120,9 @@ fn input_words(config: &Config) -> String {
                  by {patch}{prefix}{norm}"
             )
         }
+        Embedding::Frames { bins, positions } => {
+            format!("sound of up to {} frames of {bins} mel bins, two a token", 2 * positions)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::head::{embeds, label_name, print_readings, prompted, readings};
 use super::shared::{
-    Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, threads,
+    Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, reads_sound, threads,
 };
 use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
 use super::write::{Shown, WriteArguments, ids, print_times, to_json};
@@ -64,7 +64,7 @@ pub(crate) struct Run {
     deadline_ms: Option<f64>,
     /// The prompt of the package that is put before each text, by name; "" for none. Given twice, that of
     /// each of two texts that are compared, as of a query and a document
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "patches", "ids"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "patches", "features", "ids"])]
     prompt: Vec<String>,
     /// Draw the tokens or patches routed in each layer
     #[arg(long, conflicts_with = "texts")]
@@ -101,6 +101,10 @@ struct InputArguments {
     /// of an image that was prepared elsewhere
     #[arg(long, value_name = "FILE")]
     patches: Option<PathBuf>,
+    /// Log-mel features of sound, little-endian f32: frame after frame, as many as the sound has or as a window
+    /// that is filled with silence
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
     /// Token ids
     #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
     ids: Vec<u32>,
@@ -389,7 +393,7 @@ impl Run {
     }
 
     fn to_json(&self, model: &Model<'_>, given: &Given, answer: &Answer) -> Result<Value> {
-        let is_text = !matches!(given.input, SampleInput::Pixels(_) | SampleInput::Patches(_));
+        let is_text = matches!(given.input, SampleInput::Tokens(_) | SampleInput::Typed { .. });
         let readings = readings(model, &answer.values);
         let chooses = is_classifier(model) && readings.is_none();
         let label = chooses.then(|| largest(&answer.values)).flatten();
@@ -421,6 +425,7 @@ impl InputArguments {
     fn read(&self, model: &Model<'_>, prompt: Option<&str>, how: &Preparation) -> Result<Given> {
         let image = self.image.is_some() || self.image_resized.is_some() || self.patches.is_some();
         ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
+        ensure!(self.features.is_some() == reads_sound(model), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
             let mut texts = vec![prompted(model, first, prompt)?];
             texts.extend_from_slice(second);
@@ -435,7 +440,10 @@ impl InputArguments {
             return Ok(given(pixels, Some(format!("the image was read with {how}"))));
         }
         if let Some(path) = &self.patches {
-            return Ok(given(SampleInput::Patches(read_patches(path)?), None));
+            return Ok(given(SampleInput::Patches(read_floats(path)?), None));
+        }
+        if let Some(path) = &self.features {
+            return Ok(given(SampleInput::Features(read_floats(path)?), None));
         }
         if let Some(limit) = model.max_tokens() {
             let found = self.ids.len();
@@ -446,7 +454,7 @@ impl InputArguments {
 }
 
 /// Little-endian f32 values.
-fn read_patches(path: &Path) -> Result<Vec<f32>> {
+fn read_floats(path: &Path) -> Result<Vec<f32>> {
     let bytes = read_file(path)?;
     let (values, rest) = bytes.as_chunks::<4>();
     ensure!(rest.is_empty(), "{}: {} bytes are no f32 values", path.display(), bytes.len());

@@ -111,7 +111,9 @@ fn case_input(input: &SampleInput) -> Result<CaseInput<'_>> {
     Ok(match input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => CaseInput::Tokens(ids),
         SampleInput::Pixels(pixels) => CaseInput::Pixels(pixels),
-        SampleInput::Patches(_) => bail!("a self-test has token ids or images"),
+        SampleInput::Patches(_) | SampleInput::Features(_) => {
+            bail!("a self-test has token ids or images")
+        }
     })
 }
 

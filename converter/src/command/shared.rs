@@ -6,6 +6,7 @@ use coda_converter::pack::PackageBytes;
 use coda_converter::preparation::Preparation;
 use coda_converter::say;
 use coda_converter::session::{Session, bind_packages};
+use coda_runtime::config::Embedding;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -135,6 +136,11 @@ pub(super) fn print_notes(notes: &[String]) {
     notes.iter().for_each(|note| say!("note: {note}"));
 }
 
+/// It reads sound.
+pub(super) const fn reads_sound(model: &Model<'_>) -> bool {
+    matches!(model.config().embedding, Embedding::Frames { .. })
+}
+
 /// What a model reads, with the options of `coda run` for it.
 pub(super) fn reads(model: &Model<'_>) -> String {
     match model.patch_grid() {
@@ -143,6 +149,9 @@ pub(super) fn reads(model: &Model<'_>) -> String {
             grid.columns * grid.side,
             grid.rows * grid.side
         ),
+        None if reads_sound(model) => {
+            "the model reads sound: give --features FILE of its log-mel frames".to_owned()
+        }
         None if model.tokenizer().is_some() => {
             "the model reads texts: give --text TEXT, or --ids of tokens".to_owned()
         }

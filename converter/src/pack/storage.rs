@@ -130,7 +130,9 @@ fn kind_of(role: Role) -> Kind {
         | Role::LowRankDown
         | Role::LowRankKey
         | Role::LowRankValue => Kind::Task,
-        Role::LogitWeight
+        Role::FirstConvolution
+        | Role::SecondConvolution
+        | Role::LogitWeight
         | Role::CrossQuery
         | Role::CrossKey
         | Role::CrossValue

@@ -23,6 +23,8 @@ roles! {
     ATTENTION_NORM = AttentionNormWeight, AttentionNormBias;
     FEED_FORWARD_NORM = FeedForwardNormWeight, FeedForwardNormBias;
     PATCH = PatchWeight, PatchBias;
+    FIRST_CONVOLUTION = FirstConvolution, FirstConvolutionBias;
+    SECOND_CONVOLUTION = SecondConvolution, SecondConvolutionBias;
     PROJECTION = ProjectionWeight, ProjectionBias;
     MEMORY = MemoryWeight, MemoryBias;
     CROSS_NORM = CrossNormWeight, CrossNormBias;

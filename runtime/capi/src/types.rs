@@ -114,7 +114,7 @@ impl Info {
             labels: model.labels().map_or(0, |labels| labels.len()),
             vocabulary: match config.embedding {
                 Embedding::Tokens { vocabulary, .. } => vocabulary,
-                Embedding::Patches { .. } => 0,
+                _ => 0,
             },
             tokenizer: i32::from(model.tokenizer().is_some()),
             image_height: grid.map_or(0, |grid| grid.rows * grid.side),

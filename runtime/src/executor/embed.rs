@@ -1,6 +1,8 @@
 //! Token ids or pixels to hidden states.
 
 use super::Input;
+#[cfg(feature = "frames")]
+use super::frames;
 use super::pass::Pass;
 use crate::block::{Context, PreparedRows, Transform, apply, for_row_tiles, norm_rows, rows_of};
 use crate::image::{InputNormalization, PatchGrid};
@@ -31,6 +33,10 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, model: &Model<'_>, input: &Input<
             if cfg!(feature = "patches") =>
         {
             embed_patches(pass, &weights, &Source::Values(values));
+        }
+        #[cfg(feature = "frames")]
+        (Input::Features(values), EmbeddingWeights::Frames(weights)) => {
+            frames::forward(pass, &weights, values);
         }
         _ => debug_assert!(false, "an input of another kind is refused"),
     }

@@ -95,6 +95,14 @@ pub enum RunError {
         /// Values given.
         found: usize,
     },
+    /// Features that are no whole number of tokens.
+    #[cfg(feature = "frames")]
+    FeatureValues {
+        /// Values of a token: two frames.
+        each: usize,
+        /// Values given.
+        found: usize,
+    },
     /// The package does not say how pixels are normalised.
     NoNormalization,
     /// Pixels for an encoder of tokens, or tokens for an encoder of pixels.
@@ -110,8 +118,8 @@ pub enum RunError {
         /// Tokens of the plan.
         capacity: usize,
     },
-    /// A value of the answer or of a hidden state is NaN or infinite: activations overflowed f32, or
-    /// the weights are damaged. There is no answer.
+    /// A value of the answer, of a hidden state or of the features given is NaN or infinite: activations
+    /// overflowed f32, or the weights are damaged. There is no answer.
     NotFinite,
     /// The [`Workers`](crate::executor::Workers) of the executor did not run what they were given.
     NotRun,
@@ -156,6 +164,10 @@ impl fmt::Display for RunError {
             #[cfg(feature = "more-families")]
             Self::PatchValues { expected, found } => {
                 write!(f, "the patches have {found} values, the model reads {expected}")
+            }
+            #[cfg(feature = "frames")]
+            Self::FeatureValues { each, found } => {
+                write!(f, "{found} features are no multiple of {each}, which are two frames")
             }
             Self::NoNormalization => {
                 write!(f, "the package does not say how pixels are normalised")

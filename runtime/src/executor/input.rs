@@ -1,6 +1,8 @@
 //! What a model reads, checked before any work.
 
 use super::error::RunError;
+#[cfg(feature = "frames")]
+use super::values::all_finite;
 use crate::config::Embedding;
 use crate::memory::Plan;
 use crate::model::Model;
@@ -24,6 +26,10 @@ pub enum Input<'a> {
     /// side * side]`, patches row by row, a patch channel by channel.
     #[cfg(feature = "more-families")]
     Patches(&'a [f32]),
+    /// Log-mel features of an encoder of frames, `[2 n, bins]`: frame after frame, two of them a token. The
+    /// number n of tokens is free, up to the model's positions.
+    #[cfg(feature = "frames")]
+    Features(&'a [f32]),
 }
 
 impl<'a> Input<'a> {
@@ -66,6 +72,8 @@ pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result
         (Input::Patches(values), Embedding::Patches { prefix_tokens, .. }) => {
             check_patches(values, model)? + prefix_tokens
         }
+        #[cfg(feature = "frames")]
+        (Input::Features(values), Embedding::Frames { bins, .. }) => check_features(values, bins)?,
         _ => return Err(RunError::WrongInput),
     };
     if let Some(limit) = model.config().max_tokens()
@@ -108,6 +116,18 @@ fn check_patches(values: &[f32], model: &Model<'_>) -> Result<usize, RunError> {
     match values.len() == expected {
         true => Ok(grid.patches()),
         false => Err(RunError::PatchValues { expected, found: values.len() }),
+    }
+}
+
+/// Checks features; returns the number of tokens. Int8 rows would hide a value that is not finite.
+#[cfg(feature = "frames")]
+fn check_features(values: &[f32], bins: usize) -> Result<usize, RunError> {
+    let (each, found) = (2 * bins, values.len());
+    match values.len() / each.max(1) {
+        0 if values.is_empty() => Err(RunError::Empty),
+        tokens if tokens * each != found => Err(RunError::FeatureValues { each, found }),
+        _ if !all_finite(values) => Err(RunError::NotFinite),
+        tokens => Ok(tokens),
     }
 }
 

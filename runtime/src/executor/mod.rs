@@ -3,6 +3,7 @@
 //! | file | stage |
 //! |---|---|
 //! | `embed` | ids or patches to hidden states |
+//! | `frames` | log-mel frames to hidden states |
 //! | `pass` | what the stages of one inference read and write |
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
@@ -13,6 +14,8 @@
 
 mod embed;
 mod error;
+#[cfg(feature = "frames")]
+mod frames;
 mod head;
 mod input;
 mod keys;

@@ -199,6 +199,8 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
         Embedding::Patches { height, width, channels, patch, prefix_tokens, norm } => {
             (2, [height, width, channels, patch, prefix_tokens, usize::from(norm)])
         }
+        #[cfg(feature = "frames")]
+        Embedding::Frames { bins, positions } => (FRAMES, [bins, positions, 0, 0, 0, 0]),
     };
     put(bytes, config::EMBEDDING, code);
     for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
@@ -263,7 +265,15 @@ const fn contradicts_itself(value: &Config) -> bool {
     no_bias || other_grid || seen_by_all
 }
 
+/// The code of an embedding of frames.
+#[cfg(feature = "frames")]
+const FRAMES: u32 = 3;
+
 fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    #[cfg(feature = "frames")]
+    if u32_at(fields.bytes, config::EMBEDDING) == FRAMES {
+        return decode_frames(fields);
+    }
     if !fields.choice(config::EMBEDDING, &[true, false])? {
         return decode_patches(fields);
     }
@@ -301,6 +311,18 @@ fn decode_patches(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     let prefix_tokens = fields.size(fifth, 0..others + 1)?;
     let norm = fields.size(sixth, 0..if MORE { 2 } else { 1 })? == 1;
     Ok(Embedding::Patches { height, width, channels, patch, prefix_tokens, norm })
+}
+
+/// Frames have positions of their own and are not turned. Three of them are as wide as a map may be.
+#[cfg(feature = "frames")]
+fn decode_frames(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    let [first, second, ..] = config::EMBEDDING_FIELDS;
+    fields.size(config::ROTARY_COLUMNS, 0..1)?;
+    fields.size(config::HIDDEN, 1..limits::WIDTH / 3 + 1)?;
+    Ok(Embedding::Frames {
+        bins: fields.size(first, 1..limits::WIDTH / 3 + 1)?,
+        positions: fields.size(second, 1..limits::POSITIONS + 1)?,
+    })
 }
 
 const ROUTER_INPUTS: &[RouterInput] = &[

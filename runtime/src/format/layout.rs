@@ -96,7 +96,7 @@ pub mod tensor {
 /// Byte ranges of the configuration section of a base.
 pub mod config {
     use super::Range;
-    /// 1 tokens, 2 patches.
+    /// 1 tokens, 2 patches, 3 frames.
     pub const EMBEDDING: Range<usize> = 0..4;
     /// Model dimension.
     pub const HIDDEN: Range<usize> = 4..8;
@@ -126,7 +126,7 @@ pub mod config {
     /// Largest relative distance, 0 for none.
     pub const RELATIVE_DISTANCE: Range<usize> = 48..52;
     /// Six values: vocabulary, positions, token types, norm, projected width, 0; or height, width,
-    /// channels, patch, prefix tokens, norm.
+    /// channels, patch, prefix tokens, norm; or mel bins, positions, four times 0.
     pub const EMBEDDING_FIELDS: [Range<usize>; 6] =
         [52..56, 56..60, 60..64, 64..68, 68..72, 72..76];
     /// Rotated columns of a head, 0 for none.
@@ -574,7 +574,7 @@ pub mod limits {
     /// Most hypotheses of a search.
     pub const BEAMS: usize = 16;
     /// Most ids of a list of the generation section.
-    pub const IDS: usize = 1 << 10;
+    pub const IDS: usize = 1 << 12;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
     /// Most cases of a self-test.

@@ -19,11 +19,12 @@ macro_rules! roles {
             pub const ALL: &'static [Role] = &[$(Role::$name,)*];
 
             /// The role of a stored code. A build without the feature `decoder` knows none of a
-            /// decoder's own.
+            /// decoder's own, one without `frames` none of a convolution.
             #[must_use]
             pub const fn from_code(code: u16) -> Option<Role> {
                 match code {
                     28..=31 | 80..=89 | 96 if !cfg!(feature = "decoder") => None,
+                    90..=93 if !cfg!(feature = "frames") => None,
                     $($code => Some(Role::$name),)*
                     _ => None,
                 }
@@ -203,6 +204,15 @@ roles! {
     CrossNormWeight = 88, Layer, Both, "cross norm weight";
     /// Bias of the norm of that attention `[d]`.
     CrossNormBias = 89, Layer, Both, "cross norm bias";
+    /// First convolution of an embedding of frames, the bins of the earliest of three frames first
+    /// `[d, 3 bins]`.
+    FirstConvolution = 90, Global, Base, "first convolution weight";
+    /// Its bias `[d]`.
+    FirstConvolutionBias = 91, Global, Base, "first convolution bias";
+    /// Second convolution of an embedding of frames, in the same order `[d, 3 d]`.
+    SecondConvolution = 92, Global, Base, "second convolution weight";
+    /// Its bias `[d]`.
+    SecondConvolutionBias = 93, Global, Base, "second convolution bias";
     /// Rows that a decoder finds behind the encoder's states `[rows, d of the encoder]`.
     AppendedStates = 96, Global, Task, "appended states";
 }

@@ -34,6 +34,8 @@ impl PatchGrid {
     pub const fn of(embedding: &Embedding) -> Option<Self> {
         match *embedding {
             Embedding::Tokens { .. } => None,
+            #[cfg(feature = "frames")]
+            Embedding::Frames { .. } => None,
             Embedding::Patches { height, width, channels, patch, .. } => {
                 let side = if patch == 0 { 1 } else { patch };
                 Some(Self { columns: width / side, rows: height / side, side, channels })

@@ -26,7 +26,7 @@ pub struct Dimensions {
     pub feed_forward: usize,
     /// The feed-forward layer is gated.
     pub gated: bool,
-    /// Values of a patch; 0 for an encoder of tokens.
+    /// Values of a patch, or of what two convolutions hold for a token; 0 for an encoder of tokens.
     pub patch_inputs: usize,
     /// Largest hidden width of an adapter; 0 for none.
     pub adapter: usize,

@@ -59,6 +59,8 @@ const fn unsupported(config: &Config) -> Option<&'static str> {
     let LocalAttention { distance, .. } = config.local;
     Some(match config.embedding {
         Embedding::Patches { .. } => "reads patches",
+        #[cfg(feature = "frames")]
+        Embedding::Frames { .. } => "reads frames",
         Embedding::Tokens { token_types: 1.., .. } => "has token types",
         Embedding::Tokens { projected: 1.., .. } => "projects its embeddings",
         _ if columns > 0 => "has rotary positions",
@@ -155,7 +157,7 @@ impl<'a> Decoder<'a> {
     pub const fn vocabulary(&self) -> usize {
         match self.packages.config.embedding {
             Embedding::Tokens { vocabulary, .. } => vocabulary,
-            Embedding::Patches { .. } => 0,
+            _ => 0,
         }
     }
 
@@ -252,7 +254,7 @@ impl<'a> Decoder<'a> {
         let globals = Globals::view(packages, None)?;
         let tokens = match globals.embedding {
             EmbeddingWeights::Tokens(tokens) => tokens,
-            EmbeddingWeights::Patches(_) => TokenWeights::default(),
+            _ => TokenWeights::default(),
         };
         let (rows, columns) = (self.vocabulary(), packages.config.hidden);
         let shape = Shape { rows, columns };

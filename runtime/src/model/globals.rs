@@ -1,6 +1,8 @@
 //! What belongs to no layer, as binding has viewed it: nothing here can fail in an inference.
 
 use super::error::ModelError;
+#[cfg(feature = "frames")]
+use super::frames::FrameWeights;
 use super::packages::Packages;
 use super::probe::Probe;
 use super::stage::Stage;
@@ -40,6 +42,8 @@ pub(crate) struct Globals<'a> {
 pub(crate) enum EmbeddingWeights<'a> {
     Tokens(TokenWeights<'a>),
     Patches(PatchWeights<'a>),
+    #[cfg(feature = "frames")]
+    Frames(FrameWeights<'a>),
 }
 
 /// Rows of tables, added up and normalised.
@@ -153,6 +157,10 @@ impl<'a> EmbeddingWeights<'a> {
             }
             Embedding::Patches { prefix_tokens, norm, .. } if cfg!(feature = "patches") => {
                 PatchWeights::view(packages, prefix_tokens, norm).map(Self::Patches)
+            }
+            #[cfg(feature = "frames")]
+            Embedding::Frames { bins, positions } => {
+                FrameWeights::view(packages, bins, positions).map(Self::Frames)
             }
             Embedding::Tokens { .. } => Err(ModelError::LeftOut { feature: "tokens" }),
             Embedding::Patches { .. } => Err(ModelError::LeftOut { feature: "patches" }),

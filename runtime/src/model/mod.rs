@@ -4,6 +4,8 @@ mod cost;
 #[cfg(feature = "decoder")]
 mod decoder;
 mod error;
+#[cfg(feature = "frames")]
+mod frames;
 mod globals;
 mod layer;
 mod packages;
@@ -19,6 +21,8 @@ pub(crate) use decoder::DecoderGlobals;
 #[cfg(feature = "decoder")]
 pub use decoder::{Decoder, DecoderLayer};
 pub use error::ModelError;
+#[cfg(feature = "frames")]
+pub(crate) use frames::FrameWeights;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
 pub(crate) use layer::LOW_RANK_WIDTH;
 #[cfg(feature = "more-families")]
@@ -312,10 +316,12 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Columns of the rows that a map of the embedding reads.
+    /// Floats of the embedding for each token of a tile: columns of the rows that a map of it reads.
     fn embedding_inputs(&self) -> usize {
         match self.config().embedding {
             Embedding::Tokens { projected, .. } if cfg!(feature = "more-families") => projected,
+            #[cfg(feature = "frames")]
+            Embedding::Frames { bins, .. } => FrameWeights::scratch(bins, self.config().hidden),
             _ => self.patch_grid().map_or(0, |grid| grid.inputs()),
         }
     }

@@ -56,11 +56,11 @@ fn run(call: &Call, model: &Model<'_>) {
         let mut ids = [0; MOST_TOKENS];
         tokenizer.encode(&String::from_utf8_lossy(&call.0), &mut ids);
     }
-    let (ids, pixels) = input(call, model);
-    let tokens = if ids.is_empty() { model.max_tokens().unwrap_or(1) } else { ids.len() };
+    let own = Own::of(call, model);
+    let tokens = own.tokens(model);
     let capacity = Capacity::any_budget(tokens.max(1));
     let Ok(plan) = Plan::new(&model.dimensions(), capacity) else { return };
-    if plan.arena_bytes() > LARGEST_ARENA || pixels.len() > LARGEST_ARENA {
+    if plan.arena_bytes() > LARGEST_ARENA {
         return;
     }
     // Leave room to align the start.
@@ -68,7 +68,7 @@ fn run(call: &Call, model: &Model<'_>) {
     let start = memory.as_ptr().align_offset(ARENA_ALIGNMENT);
     let (arena, guard) = memory[start..].split_at_mut(plan.arena_bytes());
     let reductions = vec![1.0 + f32::from(call.0[1]); model.config().layers];
-    let input = if ids.is_empty() { Input::Pixels(&pixels) } else { Input::tokens(&ids) };
+    let input = own.input();
     write(call, model, plan, input);
     let mut executor = Executor::new(model, call.kernels(), plan, arena)
         .expect("the arena is as planned");
@@ -100,18 +100,49 @@ fn write(call: &Call, model: &Model<'_>, plan: Plan, input: Input<'_>) {
     assert!(guard.iter().all(|byte| *byte == 0xa5), "written behind the arena");
 }
 
-/// Ids within the vocabulary, or an image; the other is empty.
-fn input(call: &Call, model: &Model<'_>) -> (Vec<u32>, Vec<u8>) {
-    match model.config().embedding {
-        Embedding::Tokens { vocabulary, .. } => {
-            let count = usize::from(call.0[4]) % MOST_TOKENS + 1;
-            let id = |index: usize| usize::from(call.0[5 + index % 11]) + index;
-            ((0..count).map(|index| (id(index) % vocabulary) as u32).collect(), Vec::new())
+/// What a model reads.
+enum Own {
+    /// Ids within the vocabulary.
+    Ids(Vec<u32>),
+    /// An image.
+    Pixels(Vec<u8>),
+    /// Log-mel features.
+    Features(Vec<f32>),
+}
+
+impl Own {
+    fn of(call: &Call, model: &Model<'_>) -> Self {
+        let count = usize::from(call.0[4]) % MOST_TOKENS + 1;
+        match model.config().embedding {
+            Embedding::Tokens { vocabulary, .. } => {
+                let id = |index: usize| usize::from(call.0[5 + index % 11]) + index;
+                Self::Ids((0..count).map(|index| (id(index) % vocabulary) as u32).collect())
+            }
+            Embedding::Patches { .. } => {
+                let bytes = model.patch_grid().map_or(0, |grid| grid.image_bytes());
+                let bytes = if bytes > LARGEST_ARENA { 0 } else { bytes };
+                Self::Pixels((0..bytes).map(|index| call.0[index % 16]).collect())
+            }
+            Embedding::Frames { bins, .. } => {
+                let value = |index| f32::from(call.0[index % 16]) / 64.0 - 2.0;
+                Self::Features((0..2 * count * bins).map(value).collect())
+            }
         }
-        Embedding::Patches { .. } => {
-            let bytes = model.patch_grid().map_or(0, |grid| grid.image_bytes());
-            let bytes = if bytes > LARGEST_ARENA { 0 } else { bytes };
-            (Vec::new(), (0..bytes).map(|index| call.0[index % 16]).collect())
+    }
+
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Ids(ids) => Input::tokens(ids),
+            Self::Pixels(pixels) => Input::Pixels(pixels),
+            Self::Features(values) => Input::Features(values),
+        }
+    }
+
+    fn tokens(&self, model: &Model<'_>) -> usize {
+        match (self, model.config().embedding) {
+            (Self::Ids(ids), _) => ids.len(),
+            (Self::Features(values), Embedding::Frames { bins, .. }) => values.len() / (2 * bins),
+            _ => model.max_tokens().unwrap_or(1),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Tiny, TinyInput};
 use anyhow::{Context, Result, ensure};
 use coda_converter::pack::{PackageBytes, WeightType};
+use coda_runtime::config::Embedding;
 use coda_runtime::format::VERSION;
 use coda_runtime::kernels::{Kernels, scalar};
 use coda_runtime::model::Model;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub const REDUCTIONS: [f32; 3] = [1.0, 2.0, 4.0];
 
 /// What stands beside a golden package.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     /// Format version of the package.
@@ -26,6 +27,9 @@ pub struct Expected {
     pub types: Vec<u8>,
     /// Pixels, two hexadecimal digits a byte; empty for an encoder of tokens.
     pub pixels: String,
+    /// Log-mel features, their bits in hexadecimal; empty for an encoder of anything else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub features: String,
     /// One answer a reduction.
     pub answers: Vec<Answer>,
 }
@@ -55,7 +59,7 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 18] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 20] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -75,6 +79,8 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 18] {
         ("beit-f32", Tiny::beit(), WeightType::F32),
         ("clip-text-f32", Tiny::clip_text(), WeightType::F32),
         ("bert-tokens-f32", Tiny::bert_tokens(), WeightType::F32),
+        ("whisper-int8", Tiny::whisper(), WeightType::Int8),
+        ("whisper-f16", Tiny::whisper(), WeightType::F16),
     ]
 }
 
@@ -116,11 +122,9 @@ pub fn compute(
     let package = package.parse()?;
     let model = Model::from_package(&package)?;
     let version = package.version();
-    let (ids, types, pixels) = match input {
-        TinyInput::Tokens { ids, types } => (ids.clone(), types.clone(), &[][..]),
-        TinyInput::Pixels(pixels) => (Vec::new(), Vec::new(), pixels.as_slice()),
-    };
-    let tokens = model.patch_grid().and(model.config().max_tokens()).unwrap_or(ids.len());
+    let mut expected =
+        Expected { format: format!("{}.{}", version.major, version.minor), ..input.written()? };
+    let tokens = input.tokens(&model);
     let answer = |reduction: f32| -> Result<Answer> {
         super::run(&model, input, tokens, kernels, Budget::Reduction(reduction), |output| Answer {
             reduction,
@@ -128,15 +132,34 @@ pub fn compute(
             hidden: words(output.hidden.iter().flatten()),
         })
     };
-    let mut hex = String::new();
-    pixels.iter().try_for_each(|byte| write!(hex, "{byte:02x}"))?;
-    Ok(Expected {
-        format: format!("{}.{}", version.major, version.minor),
-        ids,
-        types,
-        pixels: hex,
-        answers: REDUCTIONS.into_iter().map(answer).collect::<Result<_>>()?,
-    })
+    expected.answers = REDUCTIONS.into_iter().map(answer).collect::<Result<_>>()?;
+    Ok(expected)
+}
+
+impl TinyInput {
+    /// Its tokens in `model`.
+    fn tokens(&self, model: &Model<'_>) -> usize {
+        match (self, model.config().embedding) {
+            (Self::Tokens { ids, .. }, _) => ids.len(),
+            (Self::Features(values), Embedding::Frames { bins, .. }) => values.len() / (2 * bins),
+            _ => model.config().max_tokens().unwrap_or(0),
+        }
+    }
+
+    /// The fields that hold it.
+    fn written(&self) -> Result<Expected> {
+        let mut expected = Expected::default();
+        match self {
+            Self::Tokens { ids, types } => {
+                (expected.ids, expected.types) = (ids.clone(), types.clone());
+            }
+            Self::Pixels(pixels) => {
+                pixels.iter().try_for_each(|byte| write!(expected.pixels, "{byte:02x}"))?;
+            }
+            Self::Features(values) => expected.features = words(values),
+        }
+        Ok(expected)
+    }
 }
 
 impl Golden {
@@ -145,7 +168,12 @@ impl Golden {
     /// # Errors
     /// It is not as an input is written.
     pub fn input(&self) -> Result<TinyInput> {
-        let Expected { ids, types, pixels, .. } = &self.expected;
+        let Expected { ids, types, pixels, features, .. } = &self.expected;
+        if !features.is_empty() {
+            let bits = features.split(' ').map(|word| u32::from_str_radix(word, 16));
+            let values = bits.map(|bits| Ok(f32::from_bits(bits?)));
+            return Ok(TinyInput::Features(values.collect::<Result<_>>()?));
+        }
         if pixels.is_empty() {
             return Ok(TinyInput::Tokens { ids: ids.clone(), types: types.clone() });
         }
