@@ -70,6 +70,8 @@ pub enum Given {
     Ids(Vec<u32>),
     /// Values of patches.
     Patches(Vec<f32>),
+    /// Log-mel features.
+    Features(Vec<f32>),
 }
 
 impl Given {
@@ -79,6 +81,7 @@ impl Given {
         match self {
             Self::Ids(ids) => Input::tokens(ids),
             Self::Patches(values) => Input::Patches(values),
+            Self::Features(values) => Input::Features(values),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Vectors {
         let prefix = integers(&tensors, "decoder_prefix")?.iter().map(|id| *id as u32).collect();
         let inputs = match config.arch.as_str() {
             "t5" => read_ids(&tensors, &config.positions)?,
+            "whisper" => read_features(&tensors, &config.positions)?,
             _ => read_images(&tensors, &json)?,
         };
         let directory = directory.to_owned();
@@ -397,6 +401,18 @@ fn read_images(tensors: &SafeTensors<'_>, config: &Value) -> Result<Vec<Given>> 
     Ok(images.map(|image| Given::Patches(patches(image))).collect())
 }
 
+/// `[bins, frames]` of each input as frames.
+fn read_features(tensors: &SafeTensors<'_>, positions: &[usize]) -> Result<Vec<Given>> {
+    let read = |(index, positions): (usize, &usize)| {
+        let (values, _) = tensors.tensor(&format!("log_mel_{index}"))?.data().as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let frames = 2 * positions;
+        let frame = |frame| values.iter().skip(frame).step_by(frames).copied();
+        Ok(Given::Features((0..frames).flat_map(frame).collect()))
+    };
+    positions.iter().enumerate().map(read).collect()
+}
+
 fn compare(what: &str, tolerance: Tolerance, found: &[f64], expected: &[f64]) -> Result<()> {
     ensure!(found.len() == expected.len(), "{what}: {} values of {}", found.len(), expected.len());
     match tolerance.first_miss(found.iter().copied(), expected.iter().copied()) {
@@ -447,6 +463,21 @@ fn hugging_face_config(config: &Config, json: &Value) -> Option<Value> {
             "tie_word_embeddings": json["tie_word_embeddings"],
             "relative_attention_num_buckets": json["relative_attention_num_buckets"],
             "relative_attention_max_distance": json["relative_attention_max_distance"],
+        }),
+        ("whisper", _) => json!({
+            "model_type": "whisper",
+            "d_model": json["hidden_size"],
+            "encoder_layers": json["encoder_layers"],
+            "decoder_layers": json["decoder_layers"],
+            "encoder_attention_heads": json["encoder_heads"],
+            "decoder_attention_heads": json["decoder_heads"],
+            "encoder_ffn_dim": json["intermediate_size"],
+            "decoder_ffn_dim": json["intermediate_size"],
+            "activation_function": json["decoder_activation"],
+            "num_mel_bins": json["num_mel_bins"],
+            "max_source_positions": json["max_source_positions"],
+            "max_target_positions": json["max_target_positions"],
+            "vocab_size": json["vocab_size"],
         }),
         ("image", Some(kind @ ("trocr" | "mbart"))) => json!({
             "model_type": "vision-encoder-decoder",

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use coda_converter::answer;
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
 use coda_runtime::Generator;
+use coda_runtime::config::Embedding;
 use coda_runtime::decoder::{LogitObserver, Search};
 use coda_runtime::executor::Input;
 use coda_runtime::kernels::{Kernels, scalar};
@@ -20,9 +21,10 @@ const LONGEST: usize = 6;
 /// Reductions and hypotheses of the answers.
 const CALLS: [(f32, usize); 3] = [(1.0, 1), (2.0, 1), (2.0, 3)];
 /// Names, directories of the vectors and weight types.
-const SOURCES: [(&str, &str, WeightType); 2] = [
+const SOURCES: [(&str, &str, WeightType); 3] = [
     ("t5-int8-v1.2", "seed013/t5", WeightType::Int8),
     ("trocr-f16-v1.2", "seed013/image", WeightType::F16),
+    ("whisper-int8-v1.2", "seed012/whisper", WeightType::Int8),
 ];
 
 /// What stands beside a golden package. Floats and ids are their bits in hexadecimal.
@@ -31,7 +33,7 @@ const SOURCES: [(&str, &str, WeightType); 2] = [
 pub struct Expected {
     /// Token ids; empty for a model of images.
     pub ids: Vec<u32>,
-    /// Values of patches; empty for a model of tokens.
+    /// Values of patches, or log-mel features; empty for a model of tokens.
     pub patches: String,
     /// One answer a call.
     pub answers: Vec<Answer>,
@@ -106,11 +108,17 @@ pub fn compute(
 ) -> Result<Expected> {
     let package = package.parse()?;
     let model = Model::from_package(&package)?;
-    let input = if ids.is_empty() { Input::Patches(patches) } else { Input::tokens(ids) };
-    let tokens = if ids.is_empty() { model.max_tokens() } else { Some(ids.len()) };
+    let (input, tokens) = match model.config().embedding {
+        Embedding::Tokens { .. } => (Input::tokens(ids), Some(ids.len())),
+        Embedding::Frames { bins, .. } => {
+            (Input::Features(patches), Some(patches.len() / (2 * bins)))
+        }
+        Embedding::Patches { .. } => (Input::Patches(patches), model.max_tokens()),
+    };
     let tokens = tokens.context("no length")?;
     let answer = |(reduction, beams): (f32, usize)| -> Result<Answer> {
-        let capacity = AnswerCapacity { positions: LONGEST + 1, beams };
+        let rules = model.decoder().map_or(1, |decoder| decoder.rules().start.len());
+        let capacity = AnswerCapacity { positions: rules + LONGEST, beams };
         let plan = answer::plan(&model, Capacity::any_budget(tokens), capacity, 1)?;
         let mut blocks = vec![0u128; plan.arena_bytes().div_ceil(16)];
         let arena = bytemuck::cast_slice_mut(&mut blocks);
@@ -169,7 +177,7 @@ pub fn write_missing() -> Result<Vec<String>> {
         }
         let (ids, patches) = match vectors.inputs().first().context("no input")? {
             Given::Ids(ids) => (ids.clone(), Vec::new()),
-            Given::Patches(patches) => (Vec::new(), patches.clone()),
+            Given::Patches(values) | Given::Features(values) => (Vec::new(), values.clone()),
         };
         let package = PackageBytes::read(&path)?;
         let expected = compute(&package, &ids, &patches, &scalar::KERNELS)?;

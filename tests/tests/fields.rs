@@ -314,6 +314,18 @@ fn writers() -> impl Iterator<Item = Setup> {
             let longest = rules.remove("max_new_tokens").unwrap().as_u64().unwrap();
             rules.insert("max_length".to_owned(), json!(longest + 1));
         }
+        // What follows the first id is by name.
+        if path.ends_with("seed012/whisper") {
+            let rules = files["generation_config.json"].as_object_mut().unwrap();
+            for (field, value) in [
+                ("decoder_start_token_id", json!(51)),
+                ("lang_to_id", json!({"<|en|>": 53, "<|fr|>": 54})),
+                ("task_to_id", json!({"transcribe": 55, "translate": 56})),
+                ("no_timestamps_token_id", json!(57)),
+            ] {
+                rules.insert(field.to_owned(), value);
+            }
+        }
         if files["config.json"]["encoder"].is_object() {
             let image = json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25] });
             files.insert("preprocessor_config.json".to_owned(), image);

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task};
 use coda_converter::smooth::smooth;
-use coda_converter::source::{Base, Opening, Task, Tower};
+use coda_converter::source::{Base, Language, Opening, Speech, Task, Tower};
 use coda_converter::{say, warn};
 use coda_runtime::format::PackageKind;
 use coda_runtime::memory::{Capacity, Plan};
@@ -48,6 +48,13 @@ pub(crate) struct Pack {
     /// The encoder of a directory of two, as of CLIP; that of images if not given
     #[arg(long, value_enum, value_name = "TOWER")]
     tower: Option<Tower>,
+    /// The language that is spoken, of a model of speech that knows several: en, de, ...; what its directory
+    /// says, or else English
+    #[arg(long, value_name = "CODE")]
+    language: Option<Language>,
+    /// Write English whatever is spoken, of a model of speech that knows several languages
+    #[arg(long)]
+    translate: bool,
     /// Where the weights come from: a text that the package carries
     #[arg(long, default_value = "")]
     provenance: String,
@@ -125,7 +132,8 @@ impl Pack {
         let spinner = ProgressBar::new_spinner().with_message("packing");
         spinner.enable_steady_tick(Duration::from_millis(200));
         let task = self.task.as_deref().filter(|_| self.only != Some(Part::Base));
-        let opening = Opening { image_size: self.image_size, tower: self.tower };
+        let speech = Speech { language: self.language, translate: self.translate };
+        let opening = Opening { image_size: self.image_size, tower: self.tower, speech };
         let source = Base::open_as(&self.base, opening)?;
         let source = Base { float_attention: self.float_attention, ..source };
         let inputs: Vec<&Path> = iter::once(&*self.base).chain(self.task.as_deref()).collect();

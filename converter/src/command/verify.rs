@@ -81,7 +81,8 @@ const TEXTS: [&str; 4] = [
 
 impl Verify {
     pub(super) fn run(&self) -> Result<bool> {
-        let opening = Opening { image_size: self.image_size, tower: self.tower };
+        let opening =
+            Opening { image_size: self.image_size, tower: self.tower, ..Opening::default() };
         let source = Base::open_as(&self.base, opening)?;
         if source.decoder.is_some() {
             warn!(

@@ -1,11 +1,11 @@
 //! A frozen pretrained encoder as Hugging Face stores it.
 
+use super::answer_fields::JsonFile;
 use super::container::{open_weights, refuse_other_forms};
 use super::decoder::Decoder;
 use super::error::{SourceError, TensorProblem};
 use super::family::{Encoder, Entry, FoundDecoder, read_decoder};
 use super::fields;
-use super::generation::JsonFile;
 use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
@@ -78,7 +78,7 @@ impl Base {
     /// # Errors
     /// [`SourceError`].
     pub fn open(directory: &Path, image_size: Option<usize>) -> Result<Self, SourceError> {
-        Self::open_as(directory, Opening { image_size, tower: None })
+        Self::open_as(directory, Opening { image_size, ..Opening::default() })
     }
 
     /// The same, of a directory of two encoders the one that is asked for.
@@ -102,14 +102,17 @@ impl Base {
                 JsonFile { path: &generation, value: &rules },
                 JsonFile { path: &path, value: &json },
             ];
-            base.set_decoder(read_decoder(files, &file)?);
+            base.set_decoder(read_decoder(files, &file, opening.speech)?);
         }
         if !spectrogram {
             base.read_preprocessor(place)?;
         }
         let files = Files::read(place)?;
         base.read_tokenizer(&files)?;
-        base.texts = modules.texts(&files)?;
+        // Of another input the longest text says nothing.
+        if matches!(base.config.embedding, Embedding::Tokens { .. }) {
+            base.texts = modules.texts(&files)?;
+        }
         if let (Some(tokenizer), true) = (&mut base.tokenizer, modules.lower_case()?) {
             tokenizer.options.normalization.lowercase = true;
         }
@@ -137,7 +140,7 @@ impl Base {
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
         let files = [&Value::Null, json].map(|value| JsonFile { path: file.path(), value });
-        base.set_decoder(read_decoder(files, file)?);
+        base.set_decoder(read_decoder(files, file, Opening::default().speech)?);
         if plain {
             base.set_head(base.own_head(file, json, plain)?);
         } else {

@@ -105,7 +105,9 @@ pub static FIELDS: &[Fields] = &[
          layer_norm_type \
          num_mel_bins frequency_stride time_stride max_length \
          num_decoder_layers tie_word_embeddings encoder decoder decoder_layers decoder_attention_heads \
-         decoder_ffn_dim use_learned_position_embeddings layernorm_embedding scale_embedding",
+         decoder_ffn_dim use_learned_position_embeddings layernorm_embedding scale_embedding \
+         max_source_positions max_target_positions encoder_layers encoder_attention_heads \
+         encoder_ffn_dim",
     ),
     refused("position_embedding_type", "\"absolute\"", "supported are absolute positions"),
     refused("is_decoder", "false", "supported are encoders, whose tokens see all others"),
@@ -179,7 +181,10 @@ pub static FIELDS: &[Fields] = &[
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
          pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
-         use_cls_token projection_dim",
+         use_cls_token projection_dim \
+         init_std encoder_layerdrop decoder_layerdrop apply_spec_augment mask_time_prob \
+         mask_time_length mask_time_min_masks mask_feature_prob mask_feature_length \
+         mask_feature_min_masks median_filter_width classifier_proj_size forced_decoder_ids",
     ),
     read(FULL, "model added_tokens normalizer pre_tokenizer post_processor truncation"),
     irrelevant(FULL, "version padding decoder"),
@@ -253,15 +258,17 @@ pub static FIELDS: &[Fields] = &[
     read(
         GENERATION,
         "decoder_start_token_id bos_token_id forced_bos_token_id eos_token_id max_new_tokens \
-         max_length suppress_tokens begin_suppress_tokens num_beams length_penalty",
+         max_length suppress_tokens begin_suppress_tokens num_beams length_penalty \
+         forced_decoder_ids is_multilingual lang_to_id task_to_id no_timestamps_token_id language \
+         task",
     ),
     not_done("no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens", "0"),
     not_done("repetition_penalty encoder_repetition_penalty", "1.0"),
     not_done("diversity_penalty", "0.0"),
     not_done("num_beam_groups", "1"),
-    not_done("do_sample", "false"),
+    not_done("do_sample return_timestamps", "false"),
     not_done(
-        "bad_words_ids force_words_ids forced_decoder_ids sequence_bias guidance_scale stop_strings \
+        "bad_words_ids force_words_ids sequence_bias guidance_scale stop_strings \
          exponential_decay_length_penalty prompt_lookup_num_tokens watermarking_config",
         "null",
     ),
@@ -271,7 +278,8 @@ pub static FIELDS: &[Fields] = &[
          temperature top_k top_p typical_p min_p epsilon_cutoff eta_cutoff penalty_alpha max_time \
          num_return_sequences output_scores output_logits output_attentions output_hidden_states \
          return_dict_in_generate use_cache cache_implementation remove_invalid_values \
-         renormalize_logits low_memory return_legacy_cache",
+         renormalize_logits low_memory return_legacy_cache alignment_heads \
+         max_initial_timestamp_index prev_sot_token_id",
     ),
     read(MODULES, "path type"),
     irrelevant(MODULES, "idx name"),

@@ -1,12 +1,12 @@
 //! How an answer is generated, as `generation_config.json` and, where it says nothing, `config.json` have it.
 
+use super::answer_fields::{Fields, JsonFile};
 use super::error::SourceError;
-use super::fields;
+use super::opening::Speech;
+use super::speech::SpeechFields;
+use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::{GenerationRules, IdList, encode_generation, limits};
-use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::path::Path;
 
 /// New tokens of an answer where no file says how many (ours).
 const LONGEST: usize = 128;
@@ -34,70 +34,15 @@ pub struct Generation {
     pub logit_scale: f32,
 }
 
-/// One id, or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Ids {
-    One(u32),
-    List(Vec<u32>),
-}
-
-impl Ids {
-    fn list(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::List(ids) => ids,
-        }
-    }
-}
-
-/// A file of settings.
-#[derive(Clone, Copy)]
-pub(super) struct JsonFile<'f> {
-    pub(super) path: &'f Path,
-    /// Null where there is none.
-    pub(super) value: &'f Value,
-}
-
-impl<'f> JsonFile<'f> {
-    fn get(self, field: &str) -> Option<&'f Value> {
-        self.value.get(field)
-    }
-}
-
-/// What both files say: the first that has a field.
-struct Fields<'f> {
-    files: [JsonFile<'f>; 2],
-}
-
 impl Fields<'_> {
-    fn problem(&self, index: usize, problem: String) -> SourceError {
-        SourceError::Json { path: self.files[index].path.to_owned(), problem }
-    }
-
-    /// Where a field is, and its value.
-    fn find(&self, field: &str) -> Option<(usize, &Value)> {
-        debug_assert!(fields::is_read(fields::GENERATION, field), "{field} is in no table");
-        let mut files = self.files.iter().enumerate();
-        files.find_map(|(index, file)| {
-            file.get(field).filter(|value| !value.is_null()).map(|value| (index, value))
-        })
-    }
-
-    fn get<T: for<'de> Deserialize<'de>>(&self, field: &str) -> Result<Option<T>, SourceError> {
-        let Some((index, value)) = self.find(field) else { return Ok(None) };
-        let problem = |error| format!("field \"{field}\" = {value}: {error}");
-        let found = T::deserialize(value).map(Some);
-        found.map_err(|error| self.problem(index, problem(error)))
-    }
-
-    fn ids(&self, field: &str) -> Result<Vec<u32>, SourceError> {
-        Ok(self.get::<Ids>(field)?.map_or_else(Vec::new, Ids::list))
-    }
-
-    /// A list of ids, ascending.
-    fn ascending(&self, field: &str) -> Result<Vec<u32>, SourceError> {
+    /// A list of ids and others, ascending.
+    fn ascending(
+        &self,
+        field: &str,
+        others: impl Iterator<Item = u32>,
+    ) -> Result<Vec<u32>, SourceError> {
         let mut ids = self.ids(field)?;
+        ids.extend(others);
         ids.sort_unstable();
         ids.dedup();
         if ids.len() > limits::IDS {
@@ -109,12 +54,15 @@ impl Fields<'_> {
     }
 
     /// What an answer begins with.
-    fn start(&self) -> Result<Vec<u32>, SourceError> {
+    fn start(&self, speech: &SpeechFields) -> Result<Vec<u32>, SourceError> {
         let mut start = self.ids("decoder_start_token_id")?;
         if start.is_empty() {
             start = self.ids("bos_token_id")?;
         }
         start.extend(self.ids("forced_bos_token_id")?);
+        if start.len() == 1 {
+            start.extend(speech.behind_start());
+        }
         if start.len() > limits::IDS {
             let most = limits::IDS;
             return Err(self.problem(1, format!("an answer begins with more than {most} ids")));
@@ -149,20 +97,6 @@ impl Fields<'_> {
         let index = self.find("length_penalty").map_or(1, |(index, _)| index);
         Err(self.problem(index, "\"length_penalty\" is beyond 32 bits".to_owned()))
     }
-
-    /// Refuses what changes the answer and is not done.
-    fn check(&self) -> Result<(), SourceError> {
-        for JsonFile { path, value } in self.files {
-            let Some(fields) = value.as_object() else { continue };
-            let refused = fields::refused_field(fields::GENERATION, fields, &BTreeSet::new());
-            if let Some((field, supported)) = refused {
-                let found = fields[field].to_string();
-                let path = path.to_owned();
-                return Err(SourceError::Setting { path, field, found, supported });
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Generation {
@@ -172,11 +106,13 @@ impl Generation {
     /// A field of another type, one that changes the answer and is not done, several ends, or none.
     pub(super) fn read(
         files: [JsonFile<'_>; 2],
-        most_positions: usize,
+        config: &Config,
+        speech: Speech,
     ) -> Result<Self, SourceError> {
         let fields = Fields { files };
         fields.check()?;
-        let start = fields.start()?;
+        let speech = SpeechFields::read(&fields, speech)?;
+        let start = fields.start(&speech)?;
         let ends = fields.ids("eos_token_id")?;
         let (&[_, ..], &[end]) = (&start[..], &ends[..]) else {
             let problem = format!(
@@ -185,12 +121,17 @@ impl Generation {
             );
             return Err(fields.problem(1, problem));
         };
-        let room = if most_positions == 0 { limits::POSITIONS } else { most_positions };
+        let vocabulary = match config.embedding {
+            Embedding::Tokens { vocabulary, .. } => vocabulary,
+            _ => 0,
+        };
+        let timestamps = speech.timestamps(&start, vocabulary as u32);
+        let room = config.max_tokens().unwrap_or(limits::POSITIONS);
         let room = room.saturating_sub(start.len()).max(1);
         Ok(Self {
             end,
-            suppressed: fields.ascending("suppress_tokens")?,
-            suppressed_first: fields.ascending("begin_suppress_tokens")?,
+            suppressed: fields.ascending("suppress_tokens", timestamps)?,
+            suppressed_first: fields.ascending("begin_suppress_tokens", 0..0)?,
             longest: fields.longest(start.len())?.clamp(1, room),
             beams: fields.beams()?,
             length_penalty: fields.length_penalty()?,

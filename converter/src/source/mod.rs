@@ -1,5 +1,6 @@
 //! Reads what other tools write: Hugging Face directories and CoDA task files.
 
+mod answer_fields;
 mod base;
 mod container;
 mod decoder;
@@ -22,6 +23,7 @@ pub(crate) mod roles;
 mod rotary;
 mod sentence;
 mod shards;
+mod speech;
 mod task;
 mod tensors;
 mod texts;
@@ -34,7 +36,7 @@ pub use error::{SourceError, TensorProblem};
 pub use fields::{FIELDS, Fate, Fields};
 pub use generation::Generation;
 pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
-pub use opening::{Opening, Tower};
+pub use opening::{Language, Opening, Speech, Tower};
 pub use relative::bias_by_distance;
 pub use task::Task;
 pub use tensors::{FloatTensor, Place, TensorFile};

@@ -1,6 +1,8 @@
 //! Which encoder of a directory is read, and how.
 
 use serde_json::{Value, json};
+use std::fmt;
+use std::str::FromStr;
 
 /// Which encoder of a directory is read, and how. The default is what every directory has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,6 +11,49 @@ pub struct Opening {
     pub image_size: Option<usize>,
     /// The encoder of a directory of two; that of images if none is named.
     pub tower: Option<Tower>,
+    /// What a model of speech writes.
+    pub speech: Speech,
+}
+
+/// What a model of speech writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speech {
+    /// The language that is spoken; what the directory says, or English, if none is named.
+    pub language: Option<Language>,
+    /// It writes English, whatever is spoken.
+    pub translate: bool,
+}
+
+/// The code of a language: `en`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Language([u8; 3]);
+
+impl Language {
+    /// English.
+    pub const ENGLISH: Self = Self(*b"en ");
+}
+
+impl FromStr for Language {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut code = *b"   ";
+        let is_code = text.bytes().all(|byte| byte.is_ascii_lowercase());
+        if !is_code || !(2..=3).contains(&text.len()) {
+            return Err(format!(
+                "{text:?} is no code of a language, such as en, of 2 or 3 letters"
+            ));
+        }
+        code[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self(code))
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = self.0.iter().filter(|byte| **byte != b' ');
+        letters.map(|byte| char::from(*byte)).try_for_each(|letter| write!(f, "{letter}"))
+    }
 }
 
 /// One of the encoders that were trained together (CLIP, `SigLIP`).

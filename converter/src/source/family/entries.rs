@@ -155,6 +155,15 @@ impl<'c> Entries<'c> {
         self.linear(GLOBAL_LAYER, roles, name, shape);
     }
 
+    /// A convolution over three rows, of so many output and input channels.
+    pub(super) fn convolution(&mut self, roles: Roles, name: &str, channels: [usize; 2]) {
+        let [outputs, inputs] = channels;
+        self.linear(GLOBAL_LAYER, roles, name, [outputs, 3 * inputs]);
+        let weight = (GLOBAL_LAYER, roles.weight);
+        let own = self.list.iter_mut().filter(|entry| entry.place == weight);
+        own.for_each(|entry| entry.stored = Stored::Convolution);
+    }
+
     /// A norm: `{name}.weight` and, for LayerNorm, `{name}.bias`.
     fn norm_of(&mut self, layer: u16, roles: Roles, name: &str, columns: usize) {
         let shape = [1, columns];

@@ -42,6 +42,8 @@ pub(super) enum Stored {
     CausalBuckets(usize),
     /// A relative bias over a grid of patches, of the distances from key to query.
     GridBias,
+    /// The three weights of each channel of a convolution together, not the channels of each place.
+    Convolution,
     /// A learned query and the keys of a pooling by attention, whose names begin so.
     ProbeKeys(String),
     /// The bias of its output, with that of its values.
@@ -124,6 +126,13 @@ impl Entry {
                 relative::causal_bias_by_distance(&table, *buckets, rows, columns / 2)
             }
             Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
+            Stored::Convolution => {
+                let rows = own(self.shape)?;
+                let rows = rows.chunks(columns.max(1)).flat_map(|row| {
+                    (0..3).flat_map(|place| row.iter().copied().skip(place).step_by(3))
+                });
+                rows.collect()
+            }
             Stored::ProbeKeys(prefix) => {
                 let [weight, bias, ..] = PROBE_MAPS.map(|name| format!("{prefix}{name}"));
                 let query = file.matrix(&format!("{prefix}{PROBE}"), [1, columns])?.values;

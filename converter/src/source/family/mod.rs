@@ -31,6 +31,7 @@ mod siglip;
 mod t5;
 mod text_tower;
 mod vit;
+mod whisper;
 mod writer;
 
 pub(super) use decoder::{Found as FoundDecoder, read as read_decoder};
@@ -48,7 +49,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 27] = [
+static FAMILIES: [&Family; 28] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -76,6 +77,7 @@ static FAMILIES: [&Family; 27] = [
     &eurobert::FAMILY,
     &gte::FAMILY,
     &dinov3::FAMILY,
+    &whisper::FAMILY,
 ];
 
 /// The family of a `model_type`.
@@ -112,7 +114,7 @@ pub(super) struct Encoder {
     pub(super) prefix: String,
     /// Names of fields that are not known.
     pub(super) unknown: Vec<String>,
-    /// Its patches are those of a spectrogram, not of pixels.
+    /// It reads a spectrogram, not pixels.
     pub(super) spectrogram: bool,
 }
 
@@ -150,7 +152,9 @@ impl Encoder {
                 _ => family.head,
             },
             unknown: checkpoint.check_fields()?,
-            spectrogram: family.model_types.contains(&ast::MODEL_TYPE),
+            spectrogram: [ast::MODEL_TYPE, whisper::MODEL_TYPE]
+                .iter()
+                .any(|own| family.model_types.contains(own)),
             prefix: checkpoint.prefix().to_owned(),
         })
     }

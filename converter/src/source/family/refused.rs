@@ -16,7 +16,7 @@ static REFUSED: [(&str, &str); 6] = [
         "it is a decoder, whose tokens see only those before them; supported are encoders",
     ),
     (
-        "bart mbart marian pegasus m2m_100 blenderbot whisper prophetnet",
+        "bart mbart marian pegasus m2m_100 blenderbot prophetnet",
         "it is an encoder with a decoder; supported are encoders",
     ),
     (

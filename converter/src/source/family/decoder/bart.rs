@@ -19,14 +19,14 @@ pub(super) const OF_IMAGES: DecoderFamily = DecoderFamily {
     settle: |checkpoint, config, _, generation| settle(&inner(checkpoint), config, generation),
 };
 
-const SIZES: SizeFields = SizeFields {
+pub(super) const SIZES: SizeFields = SizeFields {
     hidden: "d_model",
     layers: "decoder_layers",
     heads: "decoder_attention_heads",
     feed_forward: "decoder_ffn_dim",
 };
 
-const LAYER: LayerNames = LayerNames {
+pub(in crate::source::family) const LAYER: LayerNames = LayerNames {
     attention_norm: "self_attn_layer_norm",
     query: "self_attn.q_proj",
     key: "self_attn.k_proj",
@@ -41,7 +41,7 @@ const LAYER: LayerNames = LayerNames {
     feed_forward_scale: None,
 };
 
-const CROSS: CrossNames = CrossNames {
+pub(super) const CROSS: CrossNames = CrossNames {
     norm: "encoder_attn_layer_norm",
     query: "encoder_attn.q_proj",
     key: "encoder_attn.k_proj",

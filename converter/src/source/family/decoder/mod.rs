@@ -5,12 +5,17 @@
 mod bart;
 mod definition;
 mod t5;
+mod whisper;
+
+pub(super) use bart::LAYER as BART_LAYER;
 
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
+use crate::source::answer_fields::JsonFile;
 use crate::source::decoder::Decoder;
 use crate::source::error::SourceError;
-use crate::source::generation::{Generation, JsonFile};
+use crate::source::generation::Generation;
+use crate::source::opening::Speech;
 use crate::source::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
@@ -19,7 +24,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-static FAMILIES: [&DecoderFamily; 2] = [&t5::FAMILY, &bart::OF_IMAGES];
+static FAMILIES: [&DecoderFamily; 3] = [&t5::FAMILY, &bart::OF_IMAGES, &whisper::FAMILY];
 
 /// The names of every tensor that was read, and what was read.
 pub(in crate::source) struct Found {
@@ -30,10 +35,11 @@ pub(in crate::source) struct Found {
 }
 
 /// The decoder of a directory, if its family has one and the file holds it. The settings are those of
-/// `generation_config.json` and of `config.json`.
+/// `generation_config.json` and of `config.json`; `speech` is what one of speech is asked to write.
 pub(in crate::source) fn read(
     files: [JsonFile<'_>; 2],
     file: &TensorFile,
+    speech: Speech,
 ) -> Result<Option<Found>, SourceError> {
     let JsonFile { path, value: json } = files[1];
     let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
@@ -50,7 +56,7 @@ pub(in crate::source) fn read(
     (family.tensors)(&checkpoint, &mut entries)?;
     let Tensors { tensors, names, used } = Tensors::read(entries, file)?;
     let tied = !tensors.contains_key(&(GLOBAL_LAYER, Role::LogitWeight));
-    let mut generation = Generation::read(files, config.max_tokens().unwrap_or(0))?;
+    let mut generation = Generation::read(files, &config, speech)?;
     let note = generation.note(files);
     (family.settle)(&checkpoint, &config, tied, &mut generation)?;
     check_ids(path, &config, &generation)?;
