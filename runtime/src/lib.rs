@@ -35,6 +35,7 @@
 //! | [`image`] | pixels to normalised patches |
 //! | `slots` | an update of a task in flash that survives a power cut at any moment |
 //! | [`kernels`] | arithmetic on rows and panels, one table of functions for each instruction set |
+//! | `audio` | sound to log-mel features, while it arrives |
 //! | [`format`] | bytes to a checked view of a package |
 //! | `signature` | packages that a device takes only from one sender, and none older than the one it has |
 //! | `updates` | signed updates over slots: refused before an erase, or tried before they count |
@@ -46,8 +47,8 @@
 //! | `decoder` | an answer of many tokens: text out |
 //! | `self_test` | inputs and answers that a task carries, compared to the bit |
 //!
-//! `slots`, `signature`, `updates` and `self_test` are off unless a feature asks for them, `decoder` is on; `block` is
-//! not public.
+//! `slots`, `signature`, `updates` and `self_test` are off unless a feature asks for them, `audio` and `decoder` are
+//! on; `block` is not public.
 //!
 //! # Numbers
 //!
@@ -65,6 +66,8 @@ compile_error!(
     "packages are little-endian and used in place: big-endian targets are not supported"
 );
 
+#[cfg(feature = "audio")]
+pub mod audio;
 mod block;
 pub mod config;
 #[cfg(feature = "decoder")]

@@ -18,6 +18,9 @@ pub const VECTORS: Tolerance = Tolerance::Relative(1e-4);
 /// What it states for the logits of a decoder.
 pub const LOGITS: Tolerance = Tolerance::Relative(2e-4);
 
+/// What it states for log-mel features.
+pub const LOG_MEL: Tolerance = Tolerance::Absolute(1e-4);
+
 /// Our f32 results against another f32 implementation that sums in another order.
 pub const OTHER_F32: Tolerance = Tolerance::Relative(1e-4);
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The rooms that work while an inference runs.
-const HOT: [&str; 7] = ["block", "executor", "kernels", "routing", "memory", "tensor", "image"];
+const HOT: [&str; 8] =
+    ["audio", "block", "executor", "kernels", "routing", "memory", "tensor", "image"];
 /// Parts of the names of functions that panic: `core::panicking`, and those of slices and options.
 const PANICS: [&str; 2] = ["panicking", "_fail"];
 /// What runs once, before the first inference.

@@ -11,6 +11,7 @@ mod parse;
 pub mod problem;
 mod random;
 mod rows;
+mod sound;
 mod workspace;
 mod writers;
 
@@ -18,6 +19,7 @@ pub use cases::{Difference, Shape, check_kernels};
 pub use golden::GoldenError;
 pub use long::{check_long, long_arena_bytes};
 pub use parse::check_parse;
+pub use sound::check_sound;
 pub use workspace::Workspace;
 
 use coda_runtime::kernels::Kernels;

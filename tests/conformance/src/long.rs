@@ -66,7 +66,8 @@ pub fn check_long(table: &'static Kernels, arena: &mut [u8]) -> Result<usize, Go
     Ok(ANSWERS.len())
 }
 
-fn hash<'v>(values: impl Iterator<Item = &'v f32>) -> u64 {
+/// The FNV-1a hash of the bits of values.
+pub(crate) fn hash<'v>(values: impl Iterator<Item = &'v f32>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     values
         .flat_map(|value| value.to_bits().to_le_bytes())

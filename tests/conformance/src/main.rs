@@ -4,7 +4,7 @@
 //! differs or if the tables are not exactly the expected ones.
 
 use coda_conformance::{
-    ARENA_BYTES, Summary, Workspace, check, check_long, check_parse, long_arena_bytes,
+    ARENA_BYTES, Summary, Workspace, check, check_long, check_parse, check_sound, long_arena_bytes,
 };
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, Arena};
@@ -26,6 +26,13 @@ fn main() -> ExitCode {
     let start = long.as_ptr().align_offset(ARENA_ALIGNMENT);
     let mutants = check_parse();
     println!("{mutants} packages of hostile sizes: none panics, sizes have {} bits", usize::BITS);
+    match check_sound() {
+        Ok(banks) => println!("{banks} banks of sound features have the written bits"),
+        Err(bins) => {
+            eprintln!("features of {bins} bins have other bits");
+            return ExitCode::from(3);
+        }
+    }
     let mut ran = Vec::new();
     for table in Kernels::available() {
         if !conforms(table, &mut workspace, &mut arena) || !is_long(table, &mut long[start..]) {

@@ -4,13 +4,22 @@
 
 use anyhow::{Result, bail};
 use coda_runtime::kernels::Kernels;
-use coda_tests::seq2seq;
 use coda_tests::vectors::{Vectors, directories};
+use coda_tests::{log_mel, seq2seq};
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Checks by their names, and what came of each.
 type Checks = Vec<(String, Result<()>)>;
+
+/// The features of the sounds of a directory, if it has some.
+fn features(directory: &Path) -> Checks {
+    let (config, inputs) = (directory.join("config.json"), directory.join("inputs.safetensors"));
+    match log_mel::check(&config, &inputs) {
+        Ok(0) => Vec::new(),
+        found => vec![(format!("{} log-mel", directory.display()), found.map(drop))],
+    }
+}
 
 /// Every check of a directory; `None` for a kind that the runtime has not.
 fn check(directory: &Path) -> Result<Option<Checks>> {
@@ -32,19 +41,15 @@ fn main() -> Result<ExitCode> {
     let (mut passed, mut failed, mut unread) = (0, 0, 0);
     for root in &roots {
         for directory in directories(Path::new(root))? {
-            let results = match check(&directory) {
-                Ok(Some(results)) => results,
+            let mut results = features(&directory);
+            match check(&directory) {
+                Ok(Some(found)) => results.extend(found),
                 Ok(None) => {
                     unread += 1;
                     println!("NOT READ {}: the runtime has no such model", directory.display());
-                    continue;
                 }
-                Err(error) => {
-                    failed += 1;
-                    println!("FAILED {}: {error:#}", directory.display());
-                    continue;
-                }
-            };
+                Err(error) => results.push((directory.display().to_string(), Err(error))),
+            }
             for (name, result) in results {
                 match result {
                     Ok(()) => passed += 1,
