@@ -16,6 +16,7 @@
 //! | [`folder`] | labelled pictures in class folders |
 //! | [`classes`] | the labels of a file against those of a model |
 //! | [`picture`] | picture files as pixels |
+//! | `sound` | sound files as samples at 16 kHz; feature `audio` |
 //! | [`preparation`] | how pictures are resized |
 //! | [`similarity`] | how embeddings are compared |
 //! | [`mod@bench`] | latency at several reductions |
@@ -56,6 +57,8 @@ pub mod session;
 pub mod sign;
 pub mod similarity;
 pub mod smooth;
+#[cfg(feature = "audio")]
+pub mod sound;
 pub mod source;
 pub mod timeline;
 #[cfg(feature = "verify")]
