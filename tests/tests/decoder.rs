@@ -286,6 +286,7 @@ fn appended_states_have_the_same_bits_on_every_table_in_an_arena_that_is_exact()
                 assert_eq!(model.decoder().unwrap().dimensions().appended, 40);
                 let scalar = &coda_runtime::kernels::scalar::KERNELS;
                 let expected = answer(model, scalar, given, &WITH_BEAMS);
+                assert_eq!(answer_in_parts(model, given, &WITH_BEAMS), expected);
                 for table in Kernels::available() {
                     assert_eq!(
                         answer(model, table, given, &WITH_BEAMS),
@@ -297,6 +298,75 @@ fn appended_states_have_the_same_bits_on_every_table_in_an_arena_that_is_exact()
             });
         }
     }
+}
+
+/// As [`answer`], set aside at each step, and each time another generator over the same arena, as a caller has that
+/// keeps none.
+fn answer_in_parts(model: &Model<'_>, given: &Given, search: &Search<'_>) -> Seen {
+    let plan = plan_for(model, 1 + LONGEST, BEAMS);
+    let mut guarded = Guarded::new(plan.arena_bytes());
+    let mut generator = Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
+    let begun = generator.generate(given.input(), Budget::Reduction(2.0), search).unwrap();
+    let (mut paused, mut seen) = (begun.pause(), Seen::default());
+    loop {
+        let mut generator = Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
+        let mut answer = generator.resume(paused).unwrap();
+        if !answer.step_observed(&mut seen).unwrap() {
+            seen.tokens = answer.tokens().to_vec();
+            seen.score = answer.score().map(f32::to_bits);
+            seen.ended = answer.has_ended();
+            return seen;
+        }
+        paused = answer.pause();
+    }
+}
+
+#[test]
+fn an_answer_that_is_set_aside_at_each_step_has_the_same_bits() {
+    for vectors in all() {
+        Packages::of(&vectors, WeightType::F16).with(|model| {
+            for search in [GREEDY, WITH_BEAMS] {
+                let given = &vectors.inputs()[0];
+                let whole = answer(model, Kernels::best(), given, &search);
+                assert_eq!(answer_in_parts(model, given, &search), whole);
+            }
+        });
+    }
+}
+
+#[test]
+fn an_answer_of_another_plan_or_in_a_spoilt_arena_does_no_harm() {
+    let vectors = &all()[0];
+    Packages::of(vectors, WeightType::Int8).with(|model| {
+        let plan = plan_for(model, 1 + LONGEST, BEAMS);
+        for (positions, beams) in [(LONGEST, BEAMS), (1 + LONGEST, BEAMS - 1)] {
+            let mut guarded = Guarded::new(plan.arena_bytes());
+            let mut generator =
+                Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
+            let input = vectors.inputs()[0].input();
+            let begun = generator.generate(input, Budget::Task, &WITH_BEAMS).unwrap().pause();
+            let other = plan_for(model, positions, beams);
+            let mut guarded = Guarded::new(other.arena_bytes());
+            let mut generator =
+                Generator::new(model, Kernels::best(), other, guarded.arena()).unwrap();
+            assert!(generator.resume(begun).is_none());
+        }
+        for byte in [0x00, 0x3c, 0x7f, 0xff] {
+            let mut guarded = Guarded::new(plan.arena_bytes());
+            let mut generator =
+                Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
+            let input = vectors.inputs()[0].input();
+            let mut begun = generator.generate(input, Budget::Task, &WITH_BEAMS).unwrap();
+            assert!(begun.step().unwrap());
+            let begun = begun.pause();
+            guarded.arena().fill(byte);
+            let mut generator =
+                Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
+            let mut answer = generator.resume(begun).unwrap();
+            while matches!(answer.step(), Ok(true)) {}
+            assert!(answer.is_over() && guarded.is_whole());
+        }
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::search::Hypotheses;
 use super::step::{Entering, Step};
 use crate::executor::RunError;
 use crate::format::{IdList, limits};
+use crate::memory::KeyExtent;
 use crate::routing::DeadlineChoice;
 use heapless::Vec;
 
@@ -23,6 +24,28 @@ pub struct Generation<'r> {
     pub(super) done: usize,
     pub(super) over: bool,
     pub(super) choice: Option<DeadlineChoice>,
+}
+
+/// An answer that is set aside: what it has besides its arena, without a borrow. [`Generator::resume`] goes on
+/// with it, so a program may keep generator and answer apart, or hold neither between two steps.
+///
+/// [`Generator::resume`]: super::Generator::resume
+pub struct PausedGeneration {
+    /// Without their ids, which stay in the arena.
+    pub(super) hypotheses: Hypotheses<'static>,
+    /// Keys and values of the encoder's states in one layer.
+    pub(super) memory: KeyExtent,
+    pub(super) left: usize,
+    pub(super) done: usize,
+    pub(super) over: bool,
+    pub(super) choice: Option<DeadlineChoice>,
+}
+
+impl core::fmt::Debug for PausedGeneration {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let extent = self.hypotheses.extent();
+        f.debug_struct("PausedGeneration").field("extent", &extent).finish_non_exhaustive()
+    }
 }
 
 impl core::fmt::Debug for Generation<'_> {
@@ -73,16 +96,30 @@ impl Generation<'_> {
         Ok(true)
     }
 
+    /// Sets the answer aside. The arena must stay as it is until [`Generator::resume`]: what another call has
+    /// overwritten gives another answer, and does no other harm.
+    ///
+    /// [`Generator::resume`]: super::Generator::resume
+    #[must_use]
+    pub fn pause(self) -> PausedGeneration {
+        let Self { step, hypotheses, left, done, over, choice, .. } = self;
+        let (hypotheses, memory) = (hypotheses.with_ids(&mut []), step.memory_extent);
+        PausedGeneration { hypotheses, memory, left, done, over, choice }
+    }
+
     /// What has not yet passed the layers: the start ids at first, then the last id of each hypothesis. Returns
     /// the number of rows.
     fn forward(&mut self) -> usize {
         let length = self.hypotheses.length;
+        let vocabulary = self.step.decoder.vocabulary();
         let mut rows = 0;
         for position in self.done..length {
             let mut entering = Vec::<Entering, { limits::BEAMS }>::new();
             for living in &self.hypotheses.living {
                 let id = self.hypotheses.slot(living.slot).get(position).copied();
-                let _ = entering.push(Entering { slot: living.slot, id: id.unwrap_or_default() });
+                // Of a resumed answer: nobody knows what was done to its arena.
+                let id = id.filter(|id| (*id as usize) < vocabulary).unwrap_or_default();
+                let _ = entering.push(Entering { slot: living.slot, id });
             }
             self.step.forward(&entering, position);
             rows = entering.len();

@@ -1,6 +1,6 @@
 //! A model with its arena: begins an answer.
 
-use super::answer::Generation;
+use super::answer::{Generation, PausedGeneration};
 use super::error::GenerateError;
 use super::logits::Best;
 use super::memory::Memory;
@@ -10,7 +10,7 @@ use crate::block::Context;
 use crate::executor::{Executor, ExecutorError, Input, Observer, RunError, ThisCore, Workers};
 use crate::kernels::Kernels;
 use crate::memory::{
-    ARENA_ALIGNMENT, GenerationPlan, KeyExtent, divide_memory, divide_step, typed,
+    ARENA_ALIGNMENT, AnswerCapacity, GenerationPlan, KeyExtent, divide_memory, divide_step, typed,
 };
 use crate::model::{Decoder, Model};
 use crate::routing::{Budget, CostModel, DeadlineChoice};
@@ -162,17 +162,41 @@ impl<'m, 'a> Generator<'m, 'a> {
         &mut self,
         start: &[u32],
         settled: &Settled,
-        memory_extent: KeyExtent,
+        memory: KeyExtent,
         choice: Option<DeadlineChoice>,
     ) -> Generation<'_> {
-        let Self { decoder, kernels, plan, arena, .. } = self;
-        let (decoder, beams) = (&*decoder, settled.beams);
-        let (mut buffers, memory) = divide_step(plan, arena);
-        let rules = decoder.rules();
+        let rules = *self.decoder.rules();
         let own = rules.start.iter().filter(|_| start.is_empty());
         let start = start.iter().copied().chain(own);
-        let ids = take(&mut buffers.ids);
-        let penalty = settled.length_penalty;
+        let extent = AnswerCapacity { beams: settled.beams, ..self.plan.answer() };
+        let hypotheses = Hypotheses::new(extent, rules.end, settled.length_penalty);
+        let left = settled.longest;
+        let mut answer =
+            self.go_on(PausedGeneration { hypotheses, memory, left, done: 0, over: false, choice });
+        answer.hypotheses.start(start);
+        answer
+    }
+
+    /// Goes on with an answer that was set aside; the arena must be as it was. `None` if the answer is that of
+    /// a generator with another plan.
+    pub fn resume(&mut self, paused: PausedGeneration) -> Option<Generation<'_>> {
+        let (own, extent) = (self.plan.answer(), paused.hypotheses.extent());
+        let tokens = paused.memory.capacity.checked_sub(self.plan.dimensions().appended)?;
+        let fits = extent.positions == own.positions
+            && extent.beams <= own.beams
+            && tokens <= self.plan.encoder().capacity().tokens
+            && paused.memory == self.plan.memory_keys(tokens);
+        fits.then(|| self.go_on(paused))
+    }
+
+    /// The answer in the arena.
+    fn go_on(&mut self, paused: PausedGeneration) -> Generation<'_> {
+        let Self { decoder, kernels, plan, arena, .. } = self;
+        let PausedGeneration { hypotheses, memory: memory_extent, left, done, over, choice } =
+            paused;
+        let (decoder, beams) = (&*decoder, hypotheses.extent().beams);
+        let (mut buffers, memory) = divide_step(plan, arena);
+        let hypotheses = hypotheses.with_ids(take(&mut buffers.ids));
         let step = Step {
             context: context(decoder, kernels),
             decoder,
@@ -185,16 +209,9 @@ impl<'m, 'a> Generator<'m, 'a> {
             memory,
             memory_extent,
         };
-        Generation {
-            step,
-            logits: buffers.logits,
-            best: Best::new(buffers.best, buffers.best_ids, beams),
-            hypotheses: Hypotheses::new(ids, beams, start, rules.end, penalty),
-            left: settled.longest,
-            done: 0,
-            over: false,
-            choice,
-        }
+        let best = Best::new(buffers.best, buffers.best_ids, beams);
+        let logits = buffers.logits;
+        Generation { step, logits, best, hypotheses, left, done, over, choice }
     }
 
     fn encode(

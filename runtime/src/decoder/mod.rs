@@ -26,7 +26,7 @@ mod observer;
 mod search;
 mod step;
 
-pub use answer::Generation;
+pub use answer::{Generation, PausedGeneration};
 pub use error::GenerateError;
 pub use generator::{Generator, Search};
 pub use observer::LogitObserver;

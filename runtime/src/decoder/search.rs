@@ -3,6 +3,7 @@
 use super::logits::{Best, Continuation};
 use crate::format::limits;
 use crate::kernels::math;
+use crate::memory::AnswerCapacity;
 use crate::tensor::Part;
 use heapless::Vec;
 
@@ -60,34 +61,40 @@ pub(super) struct Hypotheses<'b> {
 }
 
 impl<'b> Hypotheses<'b> {
-    /// One hypothesis: the start ids. `ids` has room for those of `beams` hypotheses and one more.
-    pub(super) fn new(
-        ids: &'b mut [u32],
-        beams: usize,
-        start: impl Iterator<Item = u32>,
-        end: u32,
-        length_penalty: f32,
-    ) -> Self {
-        let positions = ids.len() / (beams + 1);
-        let mut length = 0;
-        for (slot, id) in ids.iter_mut().zip(start) {
-            *slot = id;
-            length += 1;
-        }
-        let mut living = Vec::new();
-        let _ = living.push(Hypothesis { slot: 0, sum: 0.0 });
+    /// None yet: [`start`](Self::start) makes the first, in ids that [`with_ids`](Self::with_ids) gives.
+    pub(super) fn new(extent: AnswerCapacity, end: u32, length_penalty: f32) -> Self {
         Self {
-            ids,
-            positions,
-            beams,
-            start: length,
-            length,
-            living,
+            ids: &mut [],
+            positions: extent.positions,
+            beams: extent.beams,
+            start: 0,
+            length: 0,
+            living: Vec::new(),
             ended: 0,
             best: None,
             end,
             length_penalty,
         }
+    }
+
+    /// One hypothesis: the start ids.
+    pub(super) fn start(&mut self, start: impl Iterator<Item = u32>) {
+        for (slot, id) in self.ids.iter_mut().take(self.positions).zip(start) {
+            *slot = id;
+            self.length += 1;
+        }
+        self.start = self.length;
+        let _ = self.living.push(Hypothesis { slot: 0, sum: 0.0 });
+    }
+
+    /// The same with other memory for the ids of all hypotheses and one more, which holds what was there.
+    pub(super) fn with_ids(self, ids: &mut [u32]) -> Hypotheses<'_> {
+        Hypotheses { ids, ..self }
+    }
+
+    /// Positions and hypotheses that there is room for.
+    pub(super) const fn extent(&self) -> AnswerCapacity {
+        AnswerCapacity { positions: self.positions, beams: self.beams }
     }
 
     /// The ids of a slot, start ids included.
