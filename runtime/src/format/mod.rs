@@ -198,14 +198,13 @@ impl<'a> Package<'a> {
     }
 
     fn check_vocabulary(&self) -> Result<(), FormatError> {
-        if !cfg!(feature = "tokens") {
-            return Ok(());
-        }
+        // The base of a bundle is parsed: once, and not without need.
+        let base = if cfg!(feature = "tokens") { self.base() } else { None };
         #[cfg(feature = "pieces")]
-        if let Some(pieces) = self.base().and_then(|base| base.pieces()) {
+        if let Some(pieces) = base.as_ref().and_then(Package::pieces) {
             pieces.check_order().map_err(damaged_tokenizer)?;
         }
-        match self.base().and_then(|base| base.vocabulary) {
+        match base.and_then(|base| base.vocabulary) {
             Some(vocabulary) => vocabulary.check_order().map_err(FormatError::Vocabulary),
             None => Ok(()),
         }
