@@ -52,7 +52,7 @@ pub struct Model<'a> {
 /// The base has every layer that a tensor or the task speaks of, and each can be viewed.
 fn check_layers(packages: &Packages<'_>) -> Result<(), ModelError> {
     let expected = packages.config.layers;
-    let of_task = packages.task.map_or(expected, |task| task.layers().len());
+    let of_task = packages.task.as_ref().map_or(expected, |task| task.layers().len());
     if of_task != expected {
         return Err(ModelError::LayerCount { expected, found: of_task });
     }
@@ -205,14 +205,14 @@ impl<'a> Model<'a> {
     /// The head: the task's, or the base's.
     #[must_use]
     pub fn head(&self) -> Option<Head> {
-        let task = self.packages.task.and_then(|task| task.head());
+        let task = self.packages.task.as_ref().and_then(Package::head);
         task.or(self.packages.base.head())
     }
 
     /// Names of the classes: from the package whose head is used.
     #[must_use]
     pub fn labels(&self) -> Option<StringList<'a>> {
-        match self.packages.task.filter(|task| task.head().is_some()) {
+        match self.packages.task.as_ref().filter(|task| task.head().is_some()) {
             Some(task) => task.labels(),
             None => self.packages.base.labels(),
         }
@@ -221,7 +221,7 @@ impl<'a> Model<'a> {
     /// How pixels are normalised: as the task says, or the base.
     #[must_use]
     pub fn normalization(&self) -> Option<InputNormalization> {
-        let task = self.packages.task.and_then(|task| task.image());
+        let task = self.packages.task.as_ref().and_then(Package::image);
         task.or(self.packages.base.image())
     }
 

@@ -21,7 +21,7 @@ impl<'a> Packages<'a> {
     /// Base or task speak of a decoder.
     #[cfg(feature = "decoder")]
     pub(super) fn has_decoder(&self) -> bool {
-        self.base.has_decoder() || self.task.is_some_and(|task| task.has_decoder())
+        self.base.has_decoder() || self.task.as_ref().is_some_and(Package::has_decoder)
     }
 
     /// The task's settings; `None` when the base runs alone.
@@ -31,7 +31,7 @@ impl<'a> Packages<'a> {
 
     /// Tensors of both.
     pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'a>> {
-        self.base.tensors().chain(self.task.into_iter().flat_map(|task| task.tensors()))
+        self.base.tensors().chain(self.task.iter().flat_map(Package::tensors))
     }
 
     /// How each layer is executed; every layer is dense without a task.
@@ -42,7 +42,7 @@ impl<'a> Packages<'a> {
 
     /// How layer `index` is routed; `None` where it is dense.
     pub(super) fn routing(&self, index: usize) -> Option<Routing> {
-        self.task?.layers().nth(index)?.routing
+        self.task.as_ref()?.layers().nth(index)?.routing
     }
 
     /// The task's routed layers have a router each.
@@ -53,13 +53,14 @@ impl<'a> Packages<'a> {
 
     /// Positions that are always selected, ascending.
     pub(super) fn pinned(&self) -> impl Iterator<Item = usize> + Clone + use<'a> {
-        self.task.map(|task| task.pinned()).into_iter().flatten()
+        self.task.as_ref().map(Package::pinned).into_iter().flatten()
     }
 
     /// The tensor of a role: the task's, or the base's.
     pub(super) fn tensor(&self, role: Role, layer: u16) -> Option<Tensor<'a>> {
         let own = self
             .task
+            .as_ref()
             .and_then(|task| task.tensor(role, layer))
             .or_else(|| self.base.tensor(role, self.stored(layer)));
         #[cfg(feature = "decoder")]

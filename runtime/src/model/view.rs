@@ -176,11 +176,18 @@ fn encoding_error(tensor: &Tensor<'_>) -> ModelError {
 
 /// The values of a tensor and its scales, typed.
 fn parts<'a, T: AnyBitPattern>(tensor: &Tensor<'a>) -> Result<(&'a [T], &'a [f32]), ModelError> {
+    let (values, scales) = bytes_and_scales(tensor)?;
+    let values = try_cast_slice(values).map_err(|_| encoding_error(tensor))?;
+    Ok((values, scales))
+}
+
+/// The same, whatever the type: once in a program.
+#[inline(never)]
+fn bytes_and_scales<'a>(tensor: &Tensor<'a>) -> Result<(&'a [u8], &'a [f32]), ModelError> {
     let error = encoding_error(tensor);
     let length = tensor.encoding.value_bytes(tensor.rows, tensor.columns).ok_or(error)?;
     let (values, rest) = tensor.bytes.split_at_checked(length).ok_or(error)?;
     let padding = length.next_multiple_of(ALIGNMENT) - length;
-    let values = try_cast_slice(values).map_err(|_| error)?;
     let scales = match rest.get(padding..) {
         Some(scales) => try_cast_slice(scales).map_err(|_| error)?,
         None => &[],
