@@ -18,9 +18,22 @@ pub(super) struct Board {
     ram: usize,
 }
 
+/// Columns of the table.
+const CODE: usize = 2;
+const DECODER_CODE: usize = 7;
+
 impl Board {
     /// The board of a name.
     pub(super) fn named(name: &str) -> Result<Self> {
+        Self::with_code(name, CODE)
+    }
+
+    /// The same with the code of a program that writes.
+    pub(super) fn writing(name: &str) -> Result<Self> {
+        Self::with_code(name, DECODER_CODE)
+    }
+
+    fn with_code(name: &str, code: usize) -> Result<Self> {
         let lines = || BOARDS.lines().skip(1);
         let line = lines().find(|line| line.split(',').next() == Some(name));
         let line = line.with_context(|| {
@@ -32,7 +45,13 @@ impl Board {
             let cell = cells.get(index).context("a line of boards.csv is short")?;
             Ok(cell.parse()?)
         };
-        Ok(Self { name: cells[0], code: cell(2)?, stack: cell(3)?, flash: cell(4)?, ram: cell(5)? })
+        Ok(Self {
+            name: cells[0],
+            code: cell(code)?,
+            stack: cell(3)?,
+            flash: cell(4)?,
+            ram: cell(5)?,
+        })
     }
 
     /// Bytes of flash and of RAM with a package and an arena.
@@ -86,7 +105,9 @@ mod tests {
     #[test]
     fn every_line_of_the_table_is_a_board() {
         for line in BOARDS.lines().skip(1) {
-            let board = Board::named(line.split(',').next().unwrap()).unwrap();
+            let name = line.split(',').next().unwrap();
+            let board = Board::named(name).unwrap();
+            assert!(Board::writing(name).unwrap().code > board.code);
             assert!(board.code > 0 && board.stack > 0);
             assert!(board.flash > board.code && board.ram > board.stack);
         }

@@ -6,7 +6,9 @@ use super::table::{grouped, plan_table, table};
 use super::write::WriteArguments;
 use anyhow::{Context, Result, ensure};
 use coda_converter::answer;
-use coda_converter::firmware::{c_constants, rust_constants};
+use coda_converter::firmware::{
+    c_answer_constants, c_constants, rust_answer_constants, rust_constants,
+};
 use coda_converter::say;
 use coda_runtime::memory::{Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
@@ -80,7 +82,8 @@ impl PlanCommand {
         if let Some(decoder) = model.decoder() {
             let answer = self.writing.capacity(&decoder)?;
             let plan = answer::plan(&model, capacity, answer, 1)?;
-            return self.print_answer_plan(&plan, files.iter().map(|file| file.len()).sum());
+            let flash = files.iter().map(|file| file.len()).sum();
+            return self.print_answer_plan(&plan, decoder.rules().start.len(), flash);
         }
         self.writing.refuse_without_decoder()?;
         let plan = Plan::new(&model.dimensions(), capacity)?;
@@ -110,49 +113,67 @@ impl PlanCommand {
 }
 
 impl PlanCommand {
-    /// The plan of a model that writes: its three phases.
-    fn print_answer_plan(&self, plan: &GenerationPlan, flash: usize) -> Result<()> {
-        let others = self.rust || self.c || self.target.is_some();
-        ensure!(!others, "--rust, --c and --target are for models without a decoder, so far");
-        let (capacity, answer) = (plan.encoder().capacity(), plan.answer());
-        let [encoder, memory, step] = plan.phases();
+    /// The plan of a model that writes: its three phases. Its answers begin with `start` ids.
+    fn print_answer_plan(&self, plan: &GenerationPlan, start: usize, flash: usize) -> Result<()> {
+        let board = self.target.as_deref().map(Board::writing).transpose()?;
         if self.json {
-            let buffers =
-                plan.buffers().map(|(name, bytes)| json!({ "name": name, "bytes": bytes }));
-            say!(
-                "{}",
-                json!({
-                    "flash_bytes": flash,
-                    "arena_bytes": plan.arena_bytes(),
-                    "tokens": capacity.tokens,
-                    "selected": capacity.selected,
-                    "positions": answer.positions,
-                    "beams": answer.beams,
-                    "phases": { "encoder": encoder, "memory": memory, "step": step },
-                    "buffers": buffers.collect::<Vec<_>>(),
-                })
-            );
+            say!("{}", answer_to_json(plan, flash, board.as_ref()));
             return Ok(());
         }
-        say!(
-            "inputs of up to {} tokens, k up to {}; answers of up to {} positions, {} hypotheses",
-            capacity.tokens,
-            capacity.selected,
-            answer.positions,
-            answer.beams
-        );
-        say!("flash: {} bytes of packages", grouped(flash));
-        say!(
-            "RAM:   {} bytes of arena, exactly: the longest of three phases",
-            grouped(plan.arena_bytes())
-        );
-        let phases =
-            [("encoder", encoder), ("memory of the encoder's states", memory), ("one step", step)];
-        let rows = phases.into_iter().chain(plan.buffers());
-        let rows = rows.map(|(name, bytes)| [name.to_owned(), grouped(bytes)]).collect();
-        say!("{}", table(["phase, then buffers of memory and step", "bytes"], rows));
-        Ok(())
+        if self.rust {
+            say!("{}", rust_answer_constants(plan).trim_end());
+            return Ok(());
+        }
+        if self.c {
+            say!("{}", c_answer_constants(plan, start).trim_end());
+            return Ok(());
+        }
+        print_phases(plan, flash);
+        match board {
+            Some(board) => board.print(flash, plan.arena_bytes()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Sizes of the three phases, and buffer by buffer.
+fn print_phases(plan: &GenerationPlan, flash: usize) {
+    let (capacity, answer) = (plan.encoder().capacity(), plan.answer());
+    let [encoder, memory, step] = plan.phases();
+    say!(
+        "inputs of up to {} tokens, k up to {}; answers of up to {} positions, {} hypotheses",
+        capacity.tokens,
+        capacity.selected,
+        answer.positions,
+        answer.beams
+    );
+    say!("flash: {} bytes of packages", grouped(flash));
+    say!(
+        "RAM:   {} bytes of arena, exactly: the longest of three phases",
+        grouped(plan.arena_bytes())
+    );
+    let phases =
+        [("encoder", encoder), ("memory of the encoder's states", memory), ("one step", step)];
+    let rows = phases.into_iter().chain(plan.buffers());
+    let rows = rows.map(|(name, bytes)| [name.to_owned(), grouped(bytes)]).collect();
+    say!("{}", table(["phase, then buffers of memory and step", "bytes"], rows));
+}
+
+fn answer_to_json(plan: &GenerationPlan, flash: usize, board: Option<&Board>) -> Value {
+    let (capacity, answer) = (plan.encoder().capacity(), plan.answer());
+    let [encoder, memory, step] = plan.phases();
+    let buffers = plan.buffers().map(|(name, bytes)| json!({ "name": name, "bytes": bytes }));
+    json!({
+        "target": board.map(|board| board.to_json(flash, plan.arena_bytes())),
+        "flash_bytes": flash,
+        "arena_bytes": plan.arena_bytes(),
+        "tokens": capacity.tokens,
+        "selected": capacity.selected,
+        "positions": answer.positions,
+        "beams": answer.beams,
+        "phases": { "encoder": encoder, "memory": memory, "step": step },
+        "buffers": buffers.collect::<Vec<_>>(),
+    })
 }
 
 fn to_json(plan: &Plan, flash: usize, board: Option<&Board>) -> Value {
