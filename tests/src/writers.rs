@@ -2,17 +2,20 @@
 //! bundled reference vectors.
 
 use crate::seq2seq::{Given, Vectors};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use coda_converter::answer;
 use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_task};
+use coda_converter::source::{Base, TokenizerFiles};
 use coda_runtime::Generator;
 use coda_runtime::config::Embedding;
 use coda_runtime::decoder::{LogitObserver, Search};
 use coda_runtime::executor::Input;
+use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::{Kernels, scalar};
 use coda_runtime::memory::{AnswerCapacity, Capacity};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
+use coda_runtime::text::{Options, SpecialIds};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -152,6 +155,88 @@ impl Golden {
         let words = self.expected.patches.split_whitespace();
         words.map(|word| Ok(f32::from_bits(u32::from_str_radix(word, 16)?))).collect()
     }
+}
+
+/// Special tokens and words, by id: what is missing up to the vocabulary's size is a letter.
+const WORDS: [&str; 35] = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "the",
+    "an",
+    "cat",
+    "dog",
+    "bird",
+    "sat",
+    "ran",
+    "sang",
+    "on",
+    "in",
+    "under",
+    "mat",
+    "tree",
+    "rain",
+    "small",
+    "old",
+    "red",
+    "and",
+    "then",
+    "it",
+    "was",
+    "seen",
+    "by",
+    "nobody",
+    "##s",
+    "##ly",
+    ",",
+    ".",
+    "!",
+    "?",
+    "\u{fc}ber",
+];
+/// Longest input of texts in tokens.
+const LONGEST_TEXT: usize = 12;
+
+/// The T5 of the golden packages with words for its ids, packed with its task. It has learned nothing: what it
+/// writes has no sense, and the same bits everywhere.
+///
+/// # Errors
+/// It cannot be packed.
+pub fn of_texts() -> Result<PackageBytes> {
+    with_words("seed013/t5", WeightType::Int8, |base| base.texts.longest = LONGEST_TEXT)
+}
+
+/// The same of pictures: the decoder of TrOCR, which reads 12 x 12 pixels of three channels.
+///
+/// # Errors
+/// It cannot be packed.
+pub fn of_pictures() -> Result<PackageBytes> {
+    let (mean, std) = ([0.5; 4], [0.5; 4]);
+    let normal = InputNormalization { channels: 3, rescale: 1.0 / 255.0, mean, std };
+    with_words("seed013/image", WeightType::F16, |base| base.image = Some(normal))
+}
+
+fn with_words(
+    source: &str,
+    weights: WeightType,
+    change: impl FnOnce(&mut Base),
+) -> Result<PackageBytes> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq").join(source);
+    let vectors = Vectors::open(&source)?.context("a kind that is not read")?;
+    let mut base = vectors.base().clone();
+    let decoder = base.decoder.as_ref().context("no decoder")?;
+    let Embedding::Tokens { vocabulary, .. } = decoder.config.embedding else {
+        bail!("a decoder of no tokens");
+    };
+    let letters = (b'a'..=b'z').map(|letter| char::from(letter).to_string());
+    let words = WORDS.map(str::to_owned).into_iter().chain(letters).take(vocabulary).collect();
+    let special = SpecialIds { unknown: 1, classify: 2, separate: 3, pad: 0, mask: None };
+    base.tokenizer = Some(TokenizerFiles::new(words, Options::new(special)));
+    change(&mut base);
+    let base = pack_base(&base, weights, "")?.bytes;
+    let task = pack_task(&vectors.any_task()?, &base.parse()?, weights, "")?.bytes;
+    Ok(bundle(&base.parse()?, &task.parse()?)?)
 }
 
 /// Writes the golden packages and answers that are not there; returns their names.

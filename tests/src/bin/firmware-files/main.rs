@@ -4,6 +4,7 @@
 //!     firmware-files --swap DIR   for `targets/external-ram`: a base, two signed tasks, images, answers
 
 mod swap;
+mod writer;
 
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::firmware::rust_constants;
@@ -22,18 +23,19 @@ use std::path::{Path, PathBuf};
 const REDUCTIONS: [f32; 3] = [1.0, 4.0, 8.0];
 
 /// `model.coda`, `images.bin` (pixels, image after image), `answers.bin` (logits as little-endian f32:
-/// reduction by reduction, image by image) and `plan.rs`.
+/// reduction by reduction, image by image) and `plan.rs`; and those of models that write.
 fn files() -> Result<Files> {
     let packages = bundled::pack(WeightType::Int8)?;
     let model = packages.model()?;
     let images = bundled::images()?;
     let plan = Plan::new(&model.dimensions(), capacity(&model)?)?;
-    Ok(vec![
+    let own = vec![
         ("model.coda".to_owned(), packages.bundle.to_vec()),
         ("images.bin".to_owned(), images.concat()),
         ("answers.bin".to_owned(), answers(&model, &images, &REDUCTIONS)?),
         ("plan.rs".to_owned(), rust_constants(&plan).into_bytes()),
-    ])
+    ];
+    Ok(own.into_iter().chain(writer::files()?).collect())
 }
 
 /// Names and contents.
