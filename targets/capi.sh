@@ -30,6 +30,13 @@ make_files() {
   program firmware-files "$files" >/dev/null
   coda pack --base $model --task $model/coda.safetensors --only base -o "$files/base.coda" >/dev/null
   coda pack --base $model --task $model/coda.safetensors --only task -o "$files/task.coda" >/dev/null
+  # One arena for both models that write.
+  local writes larger=0 bytes
+  for writes in texts pictures; do
+    bytes=$(coda plan "$files/$writes.coda" --c --longest 12 --beams 3 | sed -n 's/.*CODA_ARENA_BYTES //p')
+    [ "$bytes" -le "$larger" ] || larger=$bytes
+  done
+  echo "#define CODA_ARENA_BYTES $larger" >"$files/writing.h"
   coda plan "$files/model.coda" --c >"$files/arena.h.new"
   coda plan "$files/base.coda" --c | sed -n 's/CODA_ARENA_BYTES/CODA_DENSE_ARENA_BYTES/p' >>"$files/arena.h.new"
   cmp -s "$files/arena.h.new" "$files/arena.h" || mv "$files/arena.h.new" "$files/arena.h"
@@ -50,7 +57,7 @@ build() { # NAME OPTION...
   shift
   local cmake=cmake
   [ "$name" = host ] || cmake=cross_cmake
-  $cmake --no-warn-unused-cli -S "$capi" -B "$work/$name/library" -DCMAKE_BUILD_TYPE=Release \
+  $cmake --no-warn-unused-cli -S "$capi" -B "$work/$name/library" -DCMAKE_BUILD_TYPE=Release -DCODA_DECODER=ON \
     -DCODA_CARGO_TARGET_DIR="$work/cargo" "$@" >"$work/$name.log"
   $cmake --build "$work/$name/library" >>"$work/$name.log"
   $cmake --install "$work/$name/library" --prefix "$work/$name/prefix" >>"$work/$name.log"
@@ -77,7 +84,7 @@ examples() { # NAME SUFFIX OPTION...
   local name=$1 folder=$work/$1/examples$2
   shift 2
   cmake --no-warn-unused-cli -S "$capi/examples" -B "$folder" -DCMAKE_BUILD_TYPE=MinSizeRel \
-    -Dcoda_DIR="$work/$name/prefix/lib/cmake/coda" -DCODA_FIRMWARE="$files" "$@" >>"$work/$name.log"
+    -Dcoda_DIR="$work/$name/prefix/lib/cmake/coda" -DCODA_FIRMWARE="$files" -DCODA_EXAMPLES_WRITE=ON "$@" >>"$work/$name.log"
   cmake --build "$folder" --clean-first >>"$work/$name.log"
 }
 
@@ -94,6 +101,10 @@ run() { # NAME EMULATOR...
     grep '^dense ' "$work/$name-$program.txt" >"$work/$name.dense" || true
   done
   diff -q "$work/host.dense" "$work/$name.dense"
+  "$@" "$work/$name/examples/write" >"$work/$name-write.txt" 2>&1 || { cat "$work/$name-write.txt"; return 1; }
+  diff "$files/written.txt" "$work/$name-write.txt" ||
+    { echo "capi.sh: write on $name has other texts, ids or scores than the runtime" >&2; return 1; }
+  echo "$name write: answers of two models with the runtime's text, ids and scores"
   # Image 7 is a sneaker, label 7.
   local status=0
   "$@" "$work/$name/examples/smallest" || status=$?

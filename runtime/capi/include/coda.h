@@ -28,9 +28,24 @@
  * Self-tests and the keys of a key list are read by the Rust library only so far: here a program runs inputs of
  * its own on a trial, and names the keys that it trusts in coda_trust.
  *
+ * Text out. The coda_generate functions, coda_step and what belongs to them are in a library that was built with
+ * the feature `decoder` (CMake: CODA_DECODER). An answer grows token by token between two calls; its text is shown
+ * as it comes with the greedy search (beams = 1), whose tokens only grow:
+ *
+ *   static coda_generation generation;
+ *   coda_capacity capacity = {.bytes = sizeof capacity, .max_new_tokens = 40, .max_beams = 1};
+ *   coda_plan_generation(&context, &capacity, &needed);                        // exact
+ *   coda_start_generation(&context, &generation, sizeof generation, &capacity, arena, sizeof arena);
+ *   coda_generate_tokens(&context, &generation, ids, NULL, count, &budget, NULL);
+ *   coda_answer answer = {.bytes = sizeof answer};
+ *   for (size_t shown = 0; !answer.over; shown = answer.count) {
+ *     coda_step(&context, &generation, &answer);
+ *     coda_detokenize(&context, answer.tokens, answer.count, shown, answer.over, text, sizeof text, NULL);
+ *   }
+ *
  * Ownership. Packages must outlive their use by a context. The arena belongs to a context from coda_start
- * to the next coda_start or the last use. Pointers in a coda_output lead into the arena and hold until the
- * next run, start or swap; names of labels and kernels lead into packages and the library.
+ * to the next coda_start or the last use. Pointers in a coda_output or coda_answer lead into the arena and hold
+ * until the next run, step, start or swap; names of labels and kernels lead into packages and the library.
  *
  * Threads. A context is used by one thread or interrupt at a time. Contexts are independent and may
  * share packages; each has its own arena. The library has no global state.
@@ -77,6 +92,16 @@
 #if !defined(CODA_64_BIT)
 /// Words of a context.
 #define CODA_CONTEXT_WORDS 192
+#endif
+
+#if defined(CODA_64_BIT)
+/// Words of a generation.
+#define CODA_GENERATION_WORDS 160
+#endif
+
+#if !defined(CODA_64_BIT)
+/// Words of a generation.
+#define CODA_GENERATION_WORDS 88
 #endif
 
 /// What a call returns: 0 for success. Numbers keep their meaning; new ones are added at the end.
@@ -177,6 +202,16 @@ enum coda_status
   CODA_STATUS_UPDATES_EXHAUSTED = 54,
   /// There is no update for this call: it was not offered, not finished, or given up.
   CODA_STATUS_UPDATE_ORDER = 55,
+  /// The model does not write: the package has no decoder.
+  CODA_STATUS_NO_DECODER = 60,
+  /// No answer was begun in this generation, or another call with its context has ended it.
+  CODA_STATUS_NO_ANSWER = 61,
+  /// A start id outside the decoder's vocabulary.
+  CODA_STATUS_START_TOKEN = 62,
+  /// Start ids and new tokens are more than was planned.
+  CODA_STATUS_ANSWER_TOO_LONG = 63,
+  /// More hypotheses than were planned.
+  CODA_STATUS_BEAMS = 64,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -430,6 +465,68 @@ typedef struct coda_slots {
   uint8_t erases;
 } coda_slots;
 
+/// The largest call and answer that an arena must hold. What is 0 is as the package says.
+typedef struct coda_capacity {
+  /// `sizeof` of this structure.
+  size_t bytes;
+  /// Longest input in tokens; 0 for the longest of the model.
+  size_t max_tokens;
+  /// Tokens that pass a routed layer; 0 for any budget.
+  size_t max_selected;
+  /// Most new tokens of an answer, behind the package's start ids; start ids of a call beyond so many count as
+  /// new tokens. 0 for the package's number.
+  size_t max_new_tokens;
+  /// Most hypotheses of a search, up to 16; 0 for the package's number.
+  size_t max_beams;
+} coda_capacity;
+
+/// Memory of an answer between two calls; what is large lies in the arena. It stays in place while an answer
+/// grows; before `coda_start_generation` and after an answer it may be moved.
+typedef struct coda_generation {
+  /// Not to be touched.
+  uint64_t opaque[CODA_GENERATION_WORDS];
+} coda_generation;
+
+/// How an answer is searched for. What is 0 or null is as the package says, and a null pointer in place of this
+/// structure is all of it as the package says.
+typedef struct coda_search {
+  /// `sizeof` of this structure.
+  size_t bytes;
+  /// Ids that the answer begins with, in place of the package's.
+  const uint32_t *start;
+  /// How many.
+  size_t start_count;
+  /// Most new tokens.
+  size_t max_new_tokens;
+  /// Hypotheses; 1 is greedy, and its text may be shown as it comes.
+  size_t beams;
+  /// Nonzero if `length_penalty` is to be used.
+  int32_t has_length_penalty;
+  /// A hypothesis' log-probability is divided by its length to this power.
+  float length_penalty;
+} coda_search;
+
+/// An answer so far. The pointer leads into the arena: it holds until the next call with the same generation or
+/// context that steps, generates, runs, starts or swaps.
+typedef struct coda_answer {
+  /// `sizeof` of this structure, set before the call.
+  size_t bytes;
+  /// New tokens of the best hypothesis, `[count]`; start ids and the end left out. With one hypothesis they only
+  /// grow.
+  const uint32_t *tokens;
+  /// How many.
+  size_t count;
+  /// The log-probability of the best hypothesis that has ended, over its length to the power of the penalty; NaN
+  /// before one has, and with one hypothesis, which needs none.
+  float score;
+  /// Nonzero if there is no further token.
+  int32_t over;
+  /// Nonzero if the answer has ended by its end id, and not by its length.
+  int32_t ended;
+  /// k of the encoder's routed layers under a deadline, at least; 0 under another budget.
+  size_t deadline_tokens;
+} coda_answer;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -657,6 +754,85 @@ coda_status coda_updates_error(void *memory,
                                char *text,
                                size_t bytes,
                                size_t *needed);
+
+/// Bytes of a generation in this library: `sizeof(coda_generation)`.
+size_t coda_generation_bytes(void);
+
+/// Bytes of the arena of answers, exactly; `capacity` may be null, which is all as the package says.
+/// `CODA_STATUS_NO_DECODER` if the model does not write.
+CODA_MUST_USE
+coda_status coda_plan_generation(struct coda_context *context,
+                                 const struct coda_capacity *capacity,
+                                 size_t *arena_bytes);
+
+/// Prepares `generation` for answers of a context's model in `arena`, planned as by `coda_plan_generation` with
+/// the same capacity. `generation_bytes` is `sizeof *generation`. The arena is its own until another start; it may
+/// be that of `coda_start`, as a run of the context ends an answer. After a swap of tasks it is planned anew:
+/// `CODA_STATUS_ARENA_TOO_SMALL` of a generate if the new task needs more.
+CODA_MUST_USE
+coda_status coda_start_generation(struct coda_context *context,
+                                  struct coda_generation *generation,
+                                  size_t generation_bytes,
+                                  const struct coda_capacity *capacity,
+                                  void *arena,
+                                  size_t arena_bytes);
+
+/// Begins an answer to `count` token ids; arguments as of `coda_run_tokens`. `coda_step` adds to it. The encoder
+/// runs here, under `budget`; null is the task's own. `search` may be null: the package's.
+///
+/// Everything is checked before any work, but for `CODA_STATUS_NOT_FINITE`. A context is at one answer: another
+/// one, a run, a start and a swap end it.
+CODA_MUST_USE
+coda_status coda_generate_tokens(struct coda_context *context,
+                                 struct coda_generation *generation,
+                                 const uint32_t *ids,
+                                 const uint8_t *types,
+                                 size_t count,
+                                 const struct coda_budget *budget,
+                                 const struct coda_search *search);
+
+/// Begins an answer to an image; arguments as of `coda_run_pixels` and `coda_generate_tokens`.
+CODA_MUST_USE
+coda_status coda_generate_pixels(struct coda_context *context,
+                                 struct coda_generation *generation,
+                                 const uint8_t *pixels,
+                                 size_t bytes,
+                                 const struct coda_budget *budget,
+                                 const struct coda_search *search);
+
+/// One more token for every hypothesis, and the answer with it. When there is none, `over` of the answer is
+/// nonzero: the answer has ended, or is as long as was asked for; a further step does nothing.
+/// `CODA_STATUS_NO_ANSWER` if none was begun, or another call has ended it. After `CODA_STATUS_NOT_FINITE` the
+/// answer is over and has no token more.
+CODA_MUST_USE
+coda_status coda_step(struct coda_context *context,
+                      struct coda_generation *generation,
+                      struct coda_answer *answer);
+
+/// The answer as it is.
+CODA_MUST_USE
+coda_status coda_get_answer(struct coda_context *context,
+                            struct coda_generation *generation,
+                            struct coda_answer *answer);
+
+/// The text that ids from `from` on add to that of the ids before them: with `from` 0 the text of all, with
+/// `from` = `count` - 1 what the last one adds. A character whose bytes are spread over several tokens is
+/// written when its last byte is there; with `last` nonzero one that is not whole becomes U+FFFD, as nothing
+/// follows. Special tokens are passed over.
+///
+/// Writes at most `bytes` bytes of UTF-8 to `text`, the last a zero, and to `needed` the bytes of the whole text
+/// with its zero: if that is more, the text was cut. `text` may be null if `bytes` is 0; `needed` may be null.
+/// `CODA_STATUS_NO_TOKENIZER` if the package has no vocabulary, `CODA_STATUS_OUT_OF_RANGE` if `from` is above
+/// `count`.
+CODA_MUST_USE
+coda_status coda_detokenize(const struct coda_context *context,
+                            const uint32_t *ids,
+                            size_t count,
+                            size_t from,
+                            int32_t last,
+                            char *text,
+                            size_t bytes,
+                            size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"

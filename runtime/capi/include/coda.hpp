@@ -137,6 +137,64 @@ class Model {
   coda_context context_{};
 };
 
+/// The answer of a model that writes, so far; its tokens lie in the arena until the next call with it.
+struct Written : coda_answer {
+  const std::uint32_t *begin() const { return tokens; }
+  const std::uint32_t *end() const { return tokens + count; }
+};
+
+/// Answers of a model that writes, one at a time, for a library with the feature `decoder`. It stays in place while
+/// an answer grows.
+class Writer {
+ public:
+  explicit Writer(Model &model) : context_(model.context()) {}
+  Writer(const Writer &) = delete;
+  Writer &operator=(const Writer &) = delete;
+
+  /// Bytes of the arena, exactly; what is 0 is as the package says.
+  Result<std::size_t> plan(std::size_t max_new_tokens = 0, std::size_t max_beams = 0, std::size_t max_tokens = 0) {
+    std::size_t bytes = 0;
+    coda_capacity capacity = of(max_new_tokens, max_beams, max_tokens);
+    coda_status status = coda_plan_generation(context_, &capacity, &bytes);
+    return {status, bytes};
+  }
+  /// Gives it its arena, planned with the same numbers.
+  Status start(void *arena, std::size_t bytes, std::size_t max_new_tokens = 0, std::size_t max_beams = 0,
+               std::size_t max_tokens = 0) {
+    coda_capacity capacity = of(max_new_tokens, max_beams, max_tokens);
+    return coda_start_generation(context_, &generation_, sizeof generation_, &capacity, arena, bytes);
+  }
+  /// Begins an answer to token ids or to an image.
+  Status generate_tokens(const std::uint32_t *ids, std::size_t count, const coda_budget &budget = {},
+                         const coda_search *search = nullptr) {
+    return coda_generate_tokens(context_, &generation_, ids, nullptr, count, &budget, search);
+  }
+  Status generate_pixels(const std::uint8_t *pixels, std::size_t bytes, const coda_budget &budget = {},
+                         const coda_search *search = nullptr) {
+    return coda_generate_pixels(context_, &generation_, pixels, bytes, &budget, search);
+  }
+  /// One more token.
+  Result<Written> step() {
+    Written written{};
+    written.bytes = sizeof(coda_answer);
+    coda_status status = coda_step(context_, &generation_, &written);
+    return {status, written};
+  }
+
+ private:
+  static coda_capacity of(std::size_t max_new_tokens, std::size_t max_beams, std::size_t max_tokens) {
+    coda_capacity capacity{};
+    capacity.bytes = sizeof capacity;
+    capacity.max_tokens = max_tokens;
+    capacity.max_new_tokens = max_new_tokens;
+    capacity.max_beams = max_beams;
+    return capacity;
+  }
+
+  coda_context *context_;
+  coda_generation generation_{};
+};
+
 }  // namespace coda
 
 #endif  // CODA_HPP

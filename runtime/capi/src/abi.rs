@@ -9,7 +9,7 @@ use crate::pointers::{
 use crate::state::{Region, Started, State, fits};
 use crate::status::{Error, Status};
 use crate::types::{Budget, BudgetKind, Context, Costs, HeadType, Info, Output};
-use coda_runtime::executor::{Executor, Input};
+use coda_runtime::executor::{Executor, Input, RunError};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::routing::Budget as Tokens;
 use core::ffi::{c_char, c_void};
@@ -26,12 +26,15 @@ const _: () = assert!(CODA_ARENA_ALIGNMENT == coda_runtime::memory::ARENA_ALIGNM
 const _: () = assert!(CODA_PACKAGE_ALIGNMENT == coda_runtime::format::MEMORY_ALIGNMENT);
 
 /// The status of a call without a context, or whose context is no good.
-fn plain(result: Result<(), Status>) -> Status {
+pub(crate) fn plain(result: Result<(), Status>) -> Status {
     result.err().unwrap_or(Status::Ok)
 }
 
 /// Runs a call and keeps its error in the context.
-fn on(context: *mut Context, call: impl FnOnce(&mut State) -> Result<(), Error>) -> Status {
+pub(crate) fn on(
+    context: *mut Context,
+    call: impl FnOnce(&mut State) -> Result<(), Error>,
+) -> Status {
     let state = match state_mut(context) {
         Ok(state) => state,
         Err(status) => return status,
@@ -109,20 +112,30 @@ pub(crate) fn put_sentence(
     bytes: usize,
     needed: *mut usize,
 ) -> Result<(), Status> {
-    let mut writer = Sentence { text: slice_mut(text.cast::<u8>(), bytes)?, length: 0 };
+    let mut writer = Sentence::new(text, bytes)?;
     // It never fails: what does not fit is counted only.
     let _ = writer.write_fmt(sentence);
-    let length = writer.length;
-    if let Some(last) = bytes.checked_sub(1) {
-        writer.text[length.min(last)] = 0;
-    }
-    if needed.is_null() { Ok(()) } else { write(needed, length + 1) }
+    writer.finish(needed)
 }
 
 /// Text into a caller's buffer; what does not fit is counted.
-struct Sentence<'a> {
+pub(crate) struct Sentence<'a> {
     text: &'a mut [u8],
     length: usize,
+}
+
+impl Sentence<'_> {
+    pub(crate) fn new(text: *mut c_char, bytes: usize) -> Result<Self, Status> {
+        Ok(Self { text: slice_mut(text.cast::<u8>(), bytes)?, length: 0 })
+    }
+
+    /// Ends the text with a zero, and says how many bytes it has with it.
+    pub(crate) fn finish(self, needed: *mut usize) -> Result<(), Status> {
+        let Self { text, length } = self;
+        let last = text.len().saturating_sub(1);
+        text.iter_mut().skip(length.min(last)).take(1).for_each(|byte| *byte = 0);
+        if needed.is_null() { Ok(()) } else { write(needed, length + 1) }
+    }
 }
 
 impl Write for Sentence<'_> {
@@ -239,6 +252,7 @@ pub unsafe extern "C" fn coda_start(
         state.is_apart_from_packages(started.region())?;
         started.region().apart_from(region_of(context), "the arena and the context")?;
         state.started = Some(started);
+        state.end_answer();
         Ok(())
     })
 }
@@ -373,14 +387,22 @@ fn run(
     if let Some(costs) = state.costs {
         executor = executor.with_costs(costs);
     }
-    let answer = executor.run(input, budget)?;
+    let answer = executor.run(input, budget);
+    // What is refused has not touched the arena.
+    if matches!(answer, Ok(_) | Err(RunError::NotFinite | RunError::NotRun)) {
+        state.end_answer();
+    }
+    let answer = answer?;
     let classifies = Info::of(&model).head == HeadType::Classification;
     Ok(write(output, Output::of(&answer, classifies))?)
 }
 
 /// The budget of a call; null is the task's own. What it points at stays the caller's, and does not lie
 /// in the arena, where a run would change it under way.
-fn checked_budget<'a>(budget: *const Budget, arena: Region) -> Result<Tokens<'a>, Error> {
+pub(crate) fn checked_budget<'a>(
+    budget: *const Budget,
+    arena: Region,
+) -> Result<Tokens<'a>, Error> {
     let Some(budget) = optional(budget)? else { return Ok(Tokens::Task) };
     let layers = |kind| if budget.kind == kind as i32 { budget.layers } else { 0 };
     let reductions = slice(budget.per_layer, layers(BudgetKind::PerLayer))?;

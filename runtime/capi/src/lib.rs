@@ -9,6 +9,9 @@
 //! | `pointers` | the only file that reads through a pointer of a context |
 //! | `updates` | signed packages and updates over two slots, with the feature of that name |
 //! | `flash` | the flash of a C program |
+//! | `generation` | models that write, with the feature `decoder` |
+//! | `answers` | their structures |
+//! | `writer` | an answer between two calls, in safe Rust |
 //!
 //! Nothing allocates; with the profile `capi` nothing unwinds. `tests/header.rs` keeps the header
 //! equal to what cbindgen makes of this crate.
@@ -16,8 +19,12 @@
 #![deny(unsafe_code)]
 
 mod abi;
+#[cfg(feature = "decoder")]
+mod answers;
 #[cfg(feature = "updates")]
 mod flash;
+#[cfg(feature = "decoder")]
+mod generation;
 #[cfg(all(feature = "panic-handler", not(feature = "std")))]
 mod panic;
 mod pointers;
@@ -26,10 +33,19 @@ mod status;
 mod types;
 #[cfg(feature = "updates")]
 mod updates;
+#[cfg(feature = "decoder")]
+mod writer;
 
 pub use abi::*;
+#[cfg(feature = "decoder")]
+pub use answers::{Answer, CODA_GENERATION_WORDS, Capacity, Generation, Search};
 #[cfg(feature = "updates")]
 pub use flash::{Flash, FlashFailure};
+#[cfg(feature = "decoder")]
+pub use generation::{
+    coda_detokenize, coda_generate_pixels, coda_generate_tokens, coda_generation_bytes,
+    coda_get_answer, coda_plan_generation, coda_start_generation, coda_step,
+};
 pub use status::Status;
 pub use types::{
     Budget, BudgetKind, CODA_CONTEXT_WORDS, Context, Costs, HeadType, Info, InputKind, Output,

@@ -93,27 +93,62 @@ pub(crate) fn new_state(context: *mut Context) -> Result<(), Status> {
     Ok(())
 }
 
-/// The context was initialised.
-fn check_state(context: *const Context) -> Result<*const State, Status> {
-    check(context, 1)?;
-    // SAFETY: not null and aligned by the check above; the first field of a state is a word, and
-    // any bits are a word.
-    let magic = unsafe { context.cast::<usize>().read() };
-    if magic == MAGIC { Ok(context.cast()) } else { Err(Status::NotInitialized) }
+/// The memory was initialised: its first word says so.
+fn check_magic<T>(memory: *const T, magic: usize) -> Result<(), Status> {
+    check(memory, 1)?;
+    // SAFETY: not null and aligned by the check above; the first field of what is kept there is a word,
+    // and any bits are a word.
+    let found = unsafe { memory.cast::<usize>().read() };
+    if found == magic { Ok(()) } else { Err(Status::NotInitialized) }
 }
 
 /// The state of a context, if it was initialised.
 pub(crate) fn state_mut<'a>(context: *mut Context) -> Result<&'a mut State, Status> {
-    let state = check_state(context)?.cast_mut();
+    check_magic(context, MAGIC)?;
     // SAFETY: the word says that `new_state` wrote a state here, and one call at a time uses it by
     // the contract.
-    Ok(unsafe { &mut *state })
+    Ok(unsafe { &mut *context.cast::<State>() })
 }
 
 /// The state of a context that is only read.
 pub(crate) fn state<'a>(context: *const Context) -> Result<&'a State, Status> {
-    let state = check_state(context)?;
+    check_magic(context, MAGIC)?;
     // SAFETY: the word says that `new_state` wrote a state here, and no call changes it meanwhile
     // by the contract.
-    Ok(unsafe { &*state })
+    Ok(unsafe { &*context.cast::<State>() })
+}
+
+/// What memory of a caller holds besides a context. It is `repr(C)`, and its first field is the word [`MAGIC`].
+///
+/// [`MAGIC`]: Held::MAGIC
+#[cfg(feature = "decoder")]
+pub(crate) trait Held: Sized {
+    /// The caller's structure.
+    type Place;
+    /// Tells it from memory that was never initialised.
+    const MAGIC: usize;
+    /// The structure has room for it.
+    const FITS: () = assert!(
+        size_of::<Self>() <= size_of::<Self::Place>()
+            && align_of::<Self>() <= align_of::<Self::Place>()
+    );
+}
+
+/// Fresh memory comes to hold a value.
+#[cfg(feature = "decoder")]
+pub(crate) fn hold<T: Held>(place: *mut T::Place, value: T) -> Result<(), Status> {
+    let () = T::FITS;
+    check(place, 1)?;
+    // SAFETY: not null and aligned; the value is no larger and no more aligned than the place by the assertion, and
+    // the contract says that the caller owns one there.
+    unsafe { place.cast::<T>().write(value) };
+    Ok(())
+}
+
+/// What [`hold`] put there.
+#[cfg(feature = "decoder")]
+pub(crate) fn held_mut<'a, T: Held>(place: *mut T::Place) -> Result<&'a mut T, Status> {
+    check_magic(place, T::MAGIC)?;
+    // SAFETY: the word says that `hold` wrote such a value here, and one call at a time uses it by the contract.
+    Ok(unsafe { &mut *place.cast::<T>() })
 }

@@ -11,7 +11,7 @@ use coda_runtime::routing::CostModel;
 pub(crate) const MAGIC: usize = 0x0c0d_a001;
 
 /// Memory of the caller: where it starts and how long it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) start: usize,
     pub(crate) bytes: usize,
@@ -34,6 +34,12 @@ impl Region {
 
     pub(crate) fn of<T>(values: &[T]) -> Self {
         Self { start: values.as_ptr().addr(), bytes: size_of_val(values) }
+    }
+
+    /// Of one value of the caller.
+    #[cfg(feature = "decoder")]
+    pub(crate) fn at<T>(value: *const T) -> Self {
+        Self { start: value.addr(), bytes: size_of::<T>() }
     }
 }
 
@@ -63,6 +69,9 @@ pub(crate) struct State {
     pub(crate) kernels: &'static Kernels,
     pub(crate) costs: Option<CostModel>,
     pub(crate) started: Option<Started>,
+    /// Where the answer lies that this model is at, or 0: what runs, starts or swaps ends it.
+    #[cfg(feature = "decoder")]
+    pub(crate) answering: usize,
     pub(crate) error: Error,
 }
 
@@ -77,6 +86,8 @@ impl State {
             kernels: Kernels::best(),
             costs: None,
             started: None,
+            #[cfg(feature = "decoder")]
+            answering: 0,
             error: Error::Plain(Status::Ok),
         }
     }
@@ -126,7 +137,22 @@ impl State {
         }
         self.model = Some(model);
         self.task = region;
+        self.end_answer();
         Ok(())
+    }
+
+    /// An answer that was begun does not go on: its arena or its model is another now.
+    pub(crate) const fn end_answer(&mut self) {
+        #[cfg(feature = "decoder")]
+        {
+            self.answering = 0;
+        }
+    }
+
+    /// Where the packages lie: those of the model.
+    #[cfg(feature = "decoder")]
+    pub(crate) const fn packages(&self) -> [Region; 2] {
+        [self.base, self.task]
     }
 
     /// The arena must not share bytes with the packages.
@@ -138,8 +164,13 @@ impl State {
 
 /// The arena must be as large as the plan and as aligned.
 pub(crate) fn fits(plan: &Plan, arena: Region) -> Result<(), Error> {
+    fits_bytes(plan.arena_bytes(), arena)
+}
+
+/// The arena must be of so many bytes, and aligned.
+pub(crate) fn fits_bytes(needed: usize, arena: Region) -> Result<(), Error> {
     use coda_runtime::executor::ExecutorError::{ArenaMisaligned, ArenaTooSmall};
-    let (needed, found) = (plan.arena_bytes(), arena.bytes);
+    let found = arena.bytes;
     if found < needed {
         return Err(ArenaTooSmall { needed, found }.into());
     }

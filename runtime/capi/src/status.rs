@@ -1,5 +1,7 @@
 //! What every call returns, and its sentence.
 
+#[cfg(feature = "decoder")]
+use coda_runtime::decoder::GenerateError;
 use coda_runtime::executor::{ExecutorError, RunError};
 use coda_runtime::format::FormatError;
 use coda_runtime::memory::PlanError;
@@ -105,6 +107,16 @@ pub enum Status {
     UpdatesExhausted = 54,
     /// There is no update for this call: it was not offered, not finished, or given up.
     UpdateOrder = 55,
+    /// The model does not write: the package has no decoder.
+    NoDecoder = 60,
+    /// No answer was begun in this generation, or another call with its context has ended it.
+    NoAnswer = 61,
+    /// A start id outside the decoder's vocabulary.
+    StartToken = 62,
+    /// Start ids and new tokens are more than was planned.
+    AnswerTooLong = 63,
+    /// More hypotheses than were planned.
+    Beams = 64,
 }
 
 impl Status {
@@ -121,7 +133,7 @@ impl Status {
 }
 
 /// Every status with its text, by ascending number.
-const ALL: [(Status, &CStr); 45] = [
+const ALL: &[(Status, &CStr)] = &[
     (Status::Ok, c"ok"),
     (Status::NullPointer, c"a pointer is null"),
     (Status::BadPointer, c"a pointer is misaligned or its memory wraps around"),
@@ -170,6 +182,16 @@ const ALL: [(Status, &CStr); 45] = [
     (Status::Slot, c"the slots do not take the package"),
     (Status::UpdatesExhausted, c"no more updates of this key until the next start"),
     (Status::UpdateOrder, c"there is no update for this call"),
+    #[cfg(feature = "decoder")]
+    (Status::NoDecoder, c"the model has no decoder: it does not write"),
+    #[cfg(feature = "decoder")]
+    (Status::NoAnswer, c"no answer is at work: call coda_generate_tokens or coda_generate_pixels"),
+    #[cfg(feature = "decoder")]
+    (Status::StartToken, c"a start id is outside the vocabulary"),
+    #[cfg(feature = "decoder")]
+    (Status::AnswerTooLong, c"the answer would be longer than planned"),
+    #[cfg(feature = "decoder")]
+    (Status::Beams, c"there are more hypotheses than planned"),
 ];
 
 const _: () = {
@@ -199,6 +221,9 @@ pub(crate) enum Error {
     Executor(ExecutorError),
     /// The run is refused.
     Run(RunError),
+    /// The answer is refused.
+    #[cfg(feature = "decoder")]
+    Generate(GenerateError),
 }
 
 macro_rules! from {
@@ -211,6 +236,8 @@ macro_rules! from {
     };
 }
 from!(Plain(Status), Model(ModelError), Plan(PlanError), Executor(ExecutorError), Run(RunError));
+#[cfg(feature = "decoder")]
+from!(Generate(GenerateError));
 
 impl Error {
     pub(crate) fn status(&self) -> Status {
@@ -225,6 +252,8 @@ impl Error {
             Self::Executor(ExecutorError::ArenaMisaligned) => Status::ArenaMisaligned,
             Self::Executor(_) => Status::Internal,
             Self::Run(error) => of_run(error),
+            #[cfg(feature = "decoder")]
+            Self::Generate(error) => of_generate(error),
         }
     }
 }
@@ -266,6 +295,18 @@ fn of_run(error: &RunError) -> Status {
     }
 }
 
+#[cfg(feature = "decoder")]
+fn of_generate(error: &GenerateError) -> Status {
+    match error {
+        GenerateError::Run(error) => of_run(error),
+        GenerateError::StartOutOfRange { .. } => Status::StartToken,
+        GenerateError::TooManyPositions { .. } => Status::AnswerTooLong,
+        GenerateError::Beams { .. } => Status::Beams,
+        GenerateError::LengthPenalty => Status::BadArgument,
+        _ => Status::Internal,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -277,6 +318,8 @@ impl fmt::Display for Error {
             Self::Plan(error) => error.fmt(f),
             Self::Executor(error) => error.fmt(f),
             Self::Run(error) => error.fmt(f),
+            #[cfg(feature = "decoder")]
+            Self::Generate(error) => error.fmt(f),
         }
     }
 }

@@ -10,7 +10,7 @@ fn the_committed_header_is_that_of_the_crate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["abi", "types", "status", "flash", "updates"] {
+    for file in ["abi", "types", "status", "flash", "updates", "answers", "generation"] {
         builder = builder.with_src(root.join(format!("src/{file}.rs")));
     }
     let mut made = Vec::new();
