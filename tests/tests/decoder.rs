@@ -303,7 +303,8 @@ fn appended_states_have_the_same_bits_on_every_table_in_an_arena_that_is_exact()
 /// As [`answer`], set aside at each step, and each time another generator over the same arena, as a caller has that
 /// keeps none.
 fn answer_in_parts(model: &Model<'_>, given: &Given, search: &Search<'_>) -> Seen {
-    let plan = plan_for(model, 1 + LONGEST, BEAMS);
+    let start = model.decoder().unwrap().rules().start.len();
+    let plan = plan_for(model, start + LONGEST, BEAMS);
     let mut guarded = Guarded::new(plan.arena_bytes());
     let mut generator = Generator::new(model, Kernels::best(), plan, guarded.arena()).unwrap();
     let begun = generator.generate(given.input(), Budget::Reduction(2.0), search).unwrap();

@@ -30,7 +30,9 @@ pub(super) fn files() -> Result<Files> {
     for package in &packages {
         written += &answers(&Model::from_package(&package.parse()?)?)?;
     }
-    let all = writers::read_all()?;
+    // The boards have no feature `frames`, which a model of speech needs.
+    let mut all = writers::read_all()?;
+    all.retain(|golden| !golden.name.starts_with("whisper"));
     let [texts, pictures] = packages;
     let plan = rust_answer_constants(&plan(&Model::from_package(&texts.parse()?)?)?);
     Ok(vec![
