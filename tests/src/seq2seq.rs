@@ -5,7 +5,7 @@ use crate::tolerance::{LOGITS, Tolerance, VECTORS as HIDDEN};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
 use coda_converter::source::{Base, Task, TaskMetadata, TensorFile};
-use coda_runtime::decoder::{LogitObserver, Search};
+use coda_runtime::decoder::{Search, StepObserver};
 use coda_runtime::executor::Input;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
@@ -90,7 +90,7 @@ impl Given {
 #[derive(Default)]
 struct Logits(Vec<f64>);
 
-impl LogitObserver for Logits {
+impl StepObserver for Logits {
     fn logits(&mut self, row: usize, _: usize, values: &[f32]) {
         if row == 0 {
             self.0.extend(values.iter().copied().map(f64::from));

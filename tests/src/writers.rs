@@ -8,7 +8,7 @@ use coda_converter::pack::{PackageBytes, WeightType, bundle, pack_base, pack_tas
 use coda_converter::source::{Base, TokenizerFiles};
 use coda_runtime::Generator;
 use coda_runtime::config::Embedding;
-use coda_runtime::decoder::{LogitObserver, Search};
+use coda_runtime::decoder::{Search, StepObserver};
 use coda_runtime::executor::Input;
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::{Kernels, scalar};
@@ -73,7 +73,7 @@ pub struct Golden {
 #[derive(Default)]
 struct Logits(Vec<u32>);
 
-impl LogitObserver for Logits {
+impl StepObserver for Logits {
     fn logits(&mut self, row: usize, _: usize, values: &[f32]) {
         if row == 0 {
             self.0.extend(values.iter().map(|value| value.to_bits()));

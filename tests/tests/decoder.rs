@@ -5,7 +5,7 @@
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
 use coda_converter::session::Session;
 use coda_converter::source::{FloatTensor, Task};
-use coda_runtime::decoder::{GenerateError, LogitObserver, Search};
+use coda_runtime::decoder::{GenerateError, Search, StepObserver};
 use coda_runtime::executor::{ExecutorError, Input, Output, RunError};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::kernels::Kernels;
@@ -93,7 +93,7 @@ struct Seen {
     ended: bool,
 }
 
-impl LogitObserver for Seen {
+impl StepObserver for Seen {
     fn logits(&mut self, _: usize, _: usize, values: &[f32]) {
         self.logits.extend(values.iter().map(|value| value.to_bits()));
     }

@@ -1,7 +1,7 @@
 //! An answer at work.
 
 use super::logits::{Best, Suppressed};
-use super::observer::LogitObserver;
+use super::observer::StepObserver;
 use super::search::Hypotheses;
 use super::step::{Entering, Step};
 use crate::executor::RunError;
@@ -64,16 +64,16 @@ impl Generation<'_> {
         self.step_observed(&mut ())
     }
 
-    /// The same, and shows the logits.
+    /// The same, and shows the inner states to `observer`.
     ///
     /// # Errors
     /// As [`Generation::step`].
-    pub fn step_observed(&mut self, observer: &mut impl LogitObserver) -> Result<bool, RunError> {
+    pub fn step_observed(&mut self, observer: &mut impl StepObserver) -> Result<bool, RunError> {
         if self.over {
             return Ok(false);
         }
         let is_first = self.hypotheses.new_length() == 0;
-        let rows = self.forward();
+        let rows = self.forward(observer);
         let rules = *self.step.decoder.rules();
         let first = if is_first { rules.suppressed_first } else { IdList::default() };
         let suppressed = Suppressed { always: rules.suppressed, first };
@@ -109,7 +109,7 @@ impl Generation<'_> {
 
     /// What has not yet passed the layers: the start ids at first, then the last id of each hypothesis. Returns
     /// the number of rows.
-    fn forward(&mut self) -> usize {
+    fn forward(&mut self, observer: &mut impl StepObserver) -> usize {
         let length = self.hypotheses.length;
         let vocabulary = self.step.decoder.vocabulary();
         let mut rows = 0;
@@ -121,7 +121,7 @@ impl Generation<'_> {
                 let id = id.filter(|id| (*id as usize) < vocabulary).unwrap_or_default();
                 let _ = entering.push(Entering { slot: living.slot, id });
             }
-            self.step.forward(&entering, position);
+            self.step.forward(&entering, position, observer);
             rows = entering.len();
         }
         self.done = length;

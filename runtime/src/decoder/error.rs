@@ -35,6 +35,8 @@ pub enum GenerateError {
     },
     /// A length penalty that is no number.
     LengthPenalty,
+    /// Another answer was asked for before any input was encoded.
+    NothingEncoded,
 }
 
 impl From<RunError> for GenerateError {
@@ -59,6 +61,9 @@ impl fmt::Display for GenerateError {
                 write!(f, "{found} hypotheses, the plan holds 1 to {capacity}")
             }
             Self::LengthPenalty => write!(f, "the length penalty is not a number"),
+            Self::NothingEncoded => {
+                write!(f, "there is no input to answer again: encode one with `generate` first")
+            }
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Generator<'m, 'a> {
     costs: Option<CostModel>,
     plan: GenerationPlan,
     arena: &'a mut [u8],
+    /// What the memory in the arena holds; `None` before it is filled.
+    memory: Option<KeyExtent>,
 }
 
 impl core::fmt::Debug for Generator<'_, '_> {
@@ -98,7 +100,8 @@ impl<'m, 'a> Generator<'m, 'a> {
             return Err(ExecutorError::ArenaMisaligned);
         }
         let arena = arena.part_mut(0..needed);
-        Ok(Self { model, decoder, kernels, workers: &ThisCore, costs: None, plan, arena })
+        let workers = &ThisCore;
+        Ok(Self { model, decoder, kernels, workers, costs: None, plan, arena, memory: None })
     }
 
     /// The same with the encoder on more cores: its plan says on how many. The answer does not change by a bit.
@@ -146,6 +149,7 @@ impl<'m, 'a> Generator<'m, 'a> {
         observer: &mut impl Observer,
     ) -> Result<Generation<'_>, GenerateError> {
         let settled = self.settle(search)?;
+        self.memory = None;
         let (tokens, choice) = self.encode(input, budget, observer)?;
         let extent = self.plan.memory_keys(tokens);
         let (states, buffers) = divide_memory(&self.plan, self.arena);
@@ -154,7 +158,19 @@ impl<'m, 'a> Generator<'m, 'a> {
         let states = states.part_mut(0..tokens * d);
         let context = context(&self.decoder, self.kernels);
         Memory::new(&context, &self.decoder, buffers, extent).fill(states, d);
+        self.memory = Some(extent);
         Ok(self.begin(search.start, &settled, extent, choice))
+    }
+
+    /// Begins another answer to the input that was encoded last, which is not encoded again: with other start
+    /// ids, or another search.
+    ///
+    /// # Errors
+    /// [`GenerateError`]; [`GenerateError::NothingEncoded`] if no input was encoded, or the last one failed.
+    pub fn again(&mut self, search: &Search<'_>) -> Result<Generation<'_>, GenerateError> {
+        let extent = self.memory.ok_or(GenerateError::NothingEncoded)?;
+        let settled = self.settle(search)?;
+        Ok(self.begin(search.start, &settled, extent, None))
     }
 
     /// An answer of the start ids; the memory is filled.

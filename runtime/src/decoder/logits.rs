@@ -1,7 +1,7 @@
 //! The best continuations of rows: logits of some output channels at a time, so that no row of all of
 //! them is ever in memory.
 
-use super::observer::LogitObserver;
+use super::observer::StepObserver;
 use super::step::Step;
 use crate::block::{Transform, apply};
 use crate::executor::all_finite;
@@ -86,7 +86,7 @@ impl Best<'_> {
         logits: &mut [f32],
         rows: usize,
         suppressed: &Suppressed<'_>,
-        observer: &mut impl LogitObserver,
+        observer: &mut impl StepObserver,
     ) -> bool {
         let (context, map) = (step.context, step.globals.logits);
         let scale = step.decoder.rules().logit_scale;

@@ -29,4 +29,4 @@ mod step;
 pub use answer::{Generation, PausedGeneration};
 pub use error::GenerateError;
 pub use generator::{Generator, Search};
-pub use observer::LogitObserver;
+pub use observer::StepObserver;

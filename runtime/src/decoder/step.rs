@@ -1,5 +1,6 @@
 //! Rows through the decoder's layers: one row for each hypothesis.
 
+use super::observer::StepObserver;
 use crate::block::{
     CachedKeys, Context, RelativeBias, Transform, adapter_down, adapter_up, apply, attend_cached,
     feed_forward, norm_rows, project_attended, rows_of,
@@ -61,12 +62,24 @@ pub(super) struct Entering {
 
 impl Step<'_, '_> {
     /// X of some ids at a position, through every layer; the final norm is left to the logits.
-    pub(super) fn forward(&mut self, entering: &[Entering], position: usize) {
+    pub(super) fn forward(
+        &mut self,
+        entering: &[Entering],
+        position: usize,
+        observer: &mut impl StepObserver,
+    ) {
         self.embed(entering, position);
+        observer.embedded(position, self.hidden(entering.len()));
         for index in 0..self.context.config.layers {
             let layer = self.decoder.layer(index);
             self.layer(&layer, index, entering, position);
+            observer.layer(position, index, self.hidden(entering.len()));
         }
+    }
+
+    /// X of the first rows.
+    fn hidden(&self, count: usize) -> Matrix<'_> {
+        Matrix::new(self.rows.hidden, self.context.config.hidden).first_rows(count)
     }
 
     /// ```text

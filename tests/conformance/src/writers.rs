@@ -2,7 +2,7 @@
 
 use crate::golden::{GoldenError, golden, quoted, read_list, words};
 use coda_runtime::Generator;
-use coda_runtime::decoder::{LogitObserver, Search};
+use coda_runtime::decoder::{Search, StepObserver};
 use coda_runtime::executor::Input;
 use coda_runtime::format::Package;
 use coda_runtime::kernels::Kernels;
@@ -31,7 +31,7 @@ struct Logits<E> {
     same: bool,
 }
 
-impl<E: Iterator<Item = Option<u32>>> LogitObserver for Logits<E> {
+impl<E: Iterator<Item = Option<u32>>> StepObserver for Logits<E> {
     fn logits(&mut self, row: usize, _: usize, values: &[f32]) {
         for value in values.iter().filter(|_| row == 0) {
             self.same &= self.expected.next() == Some(Some(value.to_bits()));
