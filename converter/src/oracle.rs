@@ -1,17 +1,21 @@
-//! An independent dense encoder: the same weights as a graph of tract-core's operators.
+//! An independent dense encoder, and decoder: the same weights as graphs of tract-core's operators.
 //!
 //! `coda verify` compares the runtime's dense path with it. Nothing here is shared with the
 //! runtime's kernels: every sum, norm, softmax and activation is tract's own, in f32.
 
+mod decoder;
 mod head;
+mod weights;
+
+pub use decoder::{DecoderOracle, DecoderStates};
 
 use crate::source::Base;
 use crate::source::roles::{
-    ATTENTION_NORM, CONTRACT, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM,
+    ATTENTION_NORM, CONTRACT, CROSS_NORM, EMBEDDING_NORM, EXPAND, FEED_FORWARD_NORM, FINAL_NORM,
     FIRST_CONVOLUTION, GATE, KEY, OUTPUT, PATCH, PROJECTION, QUERY, Roles, SECOND_CONVOLUTION,
     VALUE,
 };
-use coda_runtime::config::{Activation, Config, Embedding, Norm, NormPlacement, Rotary};
+use coda_runtime::config::{Activation, Config, Embedding, Head, Norm, NormPlacement, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::image::PatchGrid;
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use tract_core::ops::array::{Gather, Slice, TypedConcat};
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math::{add, erf, max, mul, rsqrt, square, sub, tanh};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+use weights::Weights;
 
 /// A dense encoder as a tract graph for one input length: no adapter, no routing.
 ///
@@ -121,6 +126,9 @@ pub enum OracleError {
         /// Rows of the token table.
         vocabulary: usize,
     },
+    /// The base has no decoder.
+    #[error("the base has no decoder")]
+    NoDecoder,
     /// Tract refused the graph or failed on it.
     #[error("tract failed at {step}")]
     Graph {
@@ -140,8 +148,8 @@ impl Oracle {
     /// [`OracleError::Graph`] if tract refuses the graph.
     pub fn new(base: &Base, tokens: usize) -> Result<Self, OracleError> {
         check_length(&base.config, tokens)?;
-        let mut builder = Builder::new(base, tokens);
-        let outputs = builder.encoder()?;
+        let mut builder = Builder::new(Weights::of_base(base), base.config, tokens);
+        let outputs = builder.encoder(base.head)?;
         let plan = builder.finish(&outputs)?;
         Ok(Self { plan, config: base.config, tokens })
     }
@@ -246,19 +254,21 @@ fn values(output: &TValue) -> TractResult<Vec<f32>> {
 /// A wire, or why there is none.
 type Wire = Result<OutletId, OracleError>;
 
-/// What surrounds one of the two updates of a layer.
+/// What surrounds one of the updates of a layer.
 struct Update {
     norm: Roles,
-    scale: Role,
+    scale: Option<Role>,
 }
 
-const ATTENTION: Update = Update { norm: ATTENTION_NORM, scale: Role::AttentionScale };
-const FEED_FORWARD: Update = Update { norm: FEED_FORWARD_NORM, scale: Role::FeedForwardScale };
+const ATTENTION: Update = Update { norm: ATTENTION_NORM, scale: Some(Role::AttentionScale) };
+const CROSS: Update = Update { norm: CROSS_NORM, scale: None };
+const FEED_FORWARD: Update =
+    Update { norm: FEED_FORWARD_NORM, scale: Some(Role::FeedForwardScale) };
 
-/// Wires the encoder, stage by stage. Hidden states are `[n, d]`.
+/// Wires an encoder or a decoder, stage by stage. Hidden states are `[n, d]`.
 struct Builder<'b> {
-    base: &'b Base,
-    config: &'b Config,
+    weights: Weights<'b>,
+    config: Config,
     tokens: usize,
     model: TypedModel,
     /// The layer that is being wired.
@@ -268,13 +278,13 @@ struct Builder<'b> {
 }
 
 impl<'b> Builder<'b> {
-    fn new(base: &'b Base, tokens: usize) -> Self {
+    fn new(weights: Weights<'b>, config: Config, tokens: usize) -> Self {
         let (model, layer) = (TypedModel::default(), GLOBAL_LAYER);
-        Self { base, config: &base.config, tokens, model, layer, relative: None }
+        Self { weights, config, tokens, model, layer, relative: None }
     }
 
     /// The outputs in the order of [`OracleStates`]; an absent final norm or head has none.
-    fn encoder(&mut self) -> Result<Vec<OutletId>, OracleError> {
+    fn encoder(&mut self, head: Option<Head>) -> Result<Vec<OutletId>, OracleError> {
         let mut hidden = self.embedding()?;
         let mut outputs = vec![hidden];
         if !self.config.layer_bias {
@@ -290,7 +300,7 @@ impl<'b> Builder<'b> {
             hidden = self.norm(hidden, FINAL_NORM)?;
             outputs.push(hidden);
         }
-        if let Some(head) = self.base.head {
+        if let Some(head) = head {
             outputs.push(self.head(hidden, head)?);
         }
         Ok(outputs)
@@ -418,8 +428,9 @@ impl<'b> Builder<'b> {
 
     /// Adds the change, times its LayerScale if there is one, to the residual.
     fn after(&mut self, x: OutletId, mut change: OutletId, update: &Update) -> Wire {
-        if self.base.tensor(update.scale, self.layer).is_some() {
-            let scale = self.vector(update.scale)?;
+        let scale = update.scale.filter(|role| self.weights.tensor(*role, self.layer).is_some());
+        if let Some(role) = scale {
+            let scale = self.vector(role)?;
             change = self.wire("layer scale", mul(), &[change, scale])?;
         }
         let sum = self.wire("residual", add(), &[x, change])?;
@@ -431,11 +442,10 @@ impl<'b> Builder<'b> {
 
     fn attention(&mut self, x: OutletId) -> Wire {
         let config = self.config;
-        let (query, key) = (self.heads(x, QUERY)?, self.heads(x, KEY)?);
+        let d = config.hidden;
+        let (query, key) = (self.heads(x, QUERY, d)?, self.heads(x, KEY, d)?);
         let (query, key) = (self.turned(query)?, self.turned(key)?);
-        let products = self.einsum("scores", "nhe,mhe->hnm", [query, key])?;
-        let scale = self.scalar(config.attention_scale, 3)?;
-        let mut scores = self.wire("scaled scores", mul(), &[products, scale])?;
+        let mut scores = self.scores(query, key)?;
         if let Some(bias) = self.relative {
             scores = self.wire("biased scores", add(), &[scores, bias])?;
         }
@@ -447,20 +457,33 @@ impl<'b> Builder<'b> {
             let mask = self.local_mask(distance)?;
             scores = self.wire("near scores", add(), &[scores, mask])?;
         }
+        let value = self.heads(x, VALUE, d)?;
+        self.mix(scores, value, OUTPUT)
+    }
+
+    /// Scaled products of queries `[n, heads, head_dim]` and keys `[m, heads, head_dim]`, `[heads, n, m]`.
+    fn scores(&mut self, query: OutletId, key: OutletId) -> Wire {
+        let products = self.einsum("scores", "nhe,mhe->hnm", [query, key])?;
+        let scale = self.scalar(self.config.attention_scale, 3)?;
+        self.wire("scaled scores", mul(), &[products, scale])
+    }
+
+    /// Values mixed by the softmax of scores, `[n, d]`.
+    fn mix(&mut self, scores: OutletId, value: OutletId, output: Roles) -> Wire {
+        let config = self.config;
         let softmax = Softmax::new(tvec![2], None, SoftmaxKind::Softmax);
         let weights = self.wire("softmax", softmax, &[scores])?;
-        let value = self.heads(x, VALUE)?;
         let mixed = self.einsum("mix", "hnm,mhe->nhe", [weights, value])?;
         let width = config.attention_width();
         let joined = self.reshape(mixed, &[config.heads, config.head_dim], &[width])?;
-        self.linear(joined, OUTPUT, [config.hidden, width])
+        self.linear(joined, output, [config.hidden, width])
     }
 
-    /// A projection `[n, heads, head_dim]`.
-    fn heads(&mut self, x: OutletId, roles: Roles) -> Wire {
+    /// A projection `[n, heads, head_dim]` of rows of so many columns.
+    fn heads(&mut self, x: OutletId, roles: Roles, columns: usize) -> Wire {
         let config = self.config;
         let width = config.attention_width();
-        let rows = self.linear(x, roles, [width, config.hidden])?;
+        let rows = self.linear(x, roles, [width, columns])?;
         self.reshape(rows, &[width], &[config.heads, config.head_dim])
     }
 
@@ -652,7 +675,7 @@ impl<'b> Builder<'b> {
     fn linear(&mut self, x: OutletId, roles: Roles, shape: [usize; 2]) -> Wire {
         let weight = self.tensor(roles.weight, shape)?;
         let product = self.einsum(roles.weight.name(), "ni,oi->no", [x, weight])?;
-        if self.base.tensor(roles.bias, self.layer).is_none() {
+        if self.weights.tensor(roles.bias, self.layer).is_none() {
             return Ok(product);
         }
         let bias = self.tensor(roles.bias, [1, shape[0]])?;
@@ -680,7 +703,8 @@ impl<'b> Builder<'b> {
     }
 
     fn source(&mut self, fact: TypedFact) -> Wire {
-        self.model.add_source("input", fact).map_err(at("the input"))
+        let name = self.name("input");
+        self.model.add_source(name, fact).map_err(at("the input"))
     }
 
     fn scalar(&mut self, value: f32, rank: usize) -> Wire {
@@ -691,7 +715,7 @@ impl<'b> Builder<'b> {
         self.tensor(role, [1, self.config.hidden])
     }
 
-    /// A tensor of the base, in the layer that is being wired.
+    /// A tensor of the layer that is being wired.
     fn tensor(&mut self, role: Role, shape: [usize; 2]) -> Wire {
         let values = self.checked(role, shape)?;
         self.constant(role.name(), &shape, values)
@@ -707,7 +731,8 @@ impl<'b> Builder<'b> {
         role: Role,
         expected: [usize; 2],
     ) -> Result<&'b [f32], OracleError> {
-        let tensor = self.base.tensor(role, layer).ok_or(OracleError::Missing { role, layer })?;
+        let tensor =
+            self.weights.tensor(role, layer).ok_or(OracleError::Missing { role, layer })?;
         if tensor.shape != expected || tensor.values.len() != expected[0] * expected[1] {
             let found = tensor.shape.clone();
             return Err(OracleError::Shape { role, layer, expected, found });

@@ -1,5 +1,9 @@
 //! A model against the oracle, and a quantised model against the float one, layer by layer.
 
+mod writers;
+
+pub use writers::{Lesson, decoder_against_float, decoder_against_oracle};
+
 use crate::dataset::SampleInput;
 use crate::oracle::{Oracle, OracleInput};
 use crate::session::{Session, is_not_finite, worse};
@@ -35,10 +39,12 @@ pub struct Comparison {
     pub inputs: usize,
     /// Stage by stage.
     pub stages: Vec<Difference>,
-    /// Labels compared: one for each input, or for each of its tokens.
+    /// Labels compared: one for each input, or for each of its tokens; of an answer, its tokens.
     pub labels: usize,
     /// Labels that are the same, per cent; absent without a classifier.
     pub agreement: Option<f64>,
+    /// The labels are tokens of answers.
+    pub writes: bool,
     /// For each label that is another one: by how much the reference prefers its own one, as a share of
     /// the root mean square of its logits. Where that is little, either label is right.
     pub margins: Vec<f64>,
@@ -68,6 +74,13 @@ struct States {
 impl States {
     fn add(&mut self, stage: String, values: Vec<f32>) {
         self.stages.push((stage, values));
+    }
+
+    /// The values of the stage of a name.
+    fn stage(self, name: &str) -> Result<Vec<f32>> {
+        let mut stages = self.stages.into_iter();
+        let found = stages.find(|(stage, _)| stage == name);
+        found.map(|(_, values)| values).with_context(|| format!("there is no stage {name}"))
     }
 
     /// The first stage with a value that is not finite.
@@ -212,6 +225,8 @@ struct Tally {
     margins: Vec<f64>,
     lowest_cosine: f64,
     head: Option<HeadKind>,
+    /// Labels are the tokens of an answer.
+    writes: bool,
     not_finite: Option<String>,
     stages: Vec<StageTally>,
 }
@@ -236,19 +251,29 @@ impl Tally {
         Self { head, logits_of_a_label, lowest_cosine: 1.0, ..Self::default() }
     }
 
+    /// Of answers, whose labels are compared one by one.
+    fn of_tokens() -> Self {
+        Self { writes: true, ..Self::default() }
+    }
+
     fn add(&mut self, own: &States, other: &States) {
         self.inputs += 1;
-        for (whose, states) in [("", own), (" of the reference", other)] {
-            if let (None, Some(stage)) = (&self.not_finite, states.not_finite()) {
-                self.not_finite = Some(format!("input {}, {stage}{whose}", self.inputs));
-            }
-        }
+        self.add_stages(own, other);
         let length = self.logits_of_a_label.unwrap_or(own.answer.len()).max(1);
         for (own, other) in own.answer.chunks(length).zip(other.answer.chunks(length)) {
             self.compare_labels(own, other);
         }
         // Negated, a NaN is the worst.
         self.lowest_cosine = -worse(-self.lowest_cosine, -cosine(&own.answer, &other.answer));
+    }
+
+    /// The stages of the last input, and where one is not finite.
+    fn add_stages(&mut self, own: &States, other: &States) {
+        for (whose, states) in [("", own), (" of the reference", other)] {
+            if let (None, Some(stage)) = (&self.not_finite, states.not_finite()) {
+                self.not_finite = Some(format!("input {}, {stage}{whose}", self.inputs));
+            }
+        }
         self.stages.resize_with(own.stages.len().max(self.stages.len()), StageTally::default);
         let pairs = own.stages.iter().zip(&other.stages);
         for (tally, ((name, own), (_, other))) in self.stages.iter_mut().zip(pairs) {
@@ -275,10 +300,11 @@ impl Tally {
 
     fn finish(self, title: &str) -> Comparison {
         let share = 100.0 * self.same_label as f64 / self.labels.max(1) as f64;
-        let classifies = matches!(
+        let kinds = matches!(
             self.head,
             Some(HeadKind::Classification { .. } | HeadKind::TokenClassification { .. })
         );
+        let classifies = self.writes || kinds;
         let embeds = matches!(self.head, Some(HeadKind::Embedding { .. }));
         Comparison {
             title: title.to_owned(),
@@ -286,6 +312,7 @@ impl Tally {
             stages: self.stages.into_iter().map(StageTally::finish).collect(),
             labels: if classifies { self.labels } else { 0 },
             agreement: classifies.then_some(share),
+            writes: self.writes,
             margins: if classifies { self.margins } else { Vec::new() },
             cosine: embeds.then_some(self.lowest_cosine),
             not_finite: self.not_finite,

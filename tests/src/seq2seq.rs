@@ -12,9 +12,11 @@ use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_runtime::{Executor, Generation, Generator};
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// `config.json` of a directory.
@@ -163,6 +165,38 @@ impl Vectors {
         Ok(())
     }
 
+    /// Writes the task of the last case as people have it: its tensors, and what it is in their metadata.
+    ///
+    /// # Errors
+    /// A tensor is missing, or the file cannot be written.
+    pub fn write_task(&self, to: &Path) -> Result<()> {
+        let case = self.config.decode_cases.last().context("no case")?;
+        let metadata = self.metadata(case).context("the last case is dense")?.to_string();
+        let task = self.any_task()?;
+        let decoder = task.decoder.context("no adapters of the decoder were read")?;
+        let halves = [(&task.names, &task.tensors), (&decoder.names, &decoder.tensors)];
+        let places = halves
+            .into_iter()
+            .flat_map(|(names, tensors)| tensors.iter().map(|(place, own)| (&names[place], own)));
+        let mut tensors = BTreeMap::<&String, (Vec<usize>, Vec<u8>)>::new();
+        for (name, own) in places {
+            // A vector is one row; low-rank keys and values are one tensor.
+            let first = usize::from(own.shape.first() == Some(&1));
+            let columns = own.shape[first + 1..].to_vec();
+            let (shape, bytes) = tensors
+                .entry(name)
+                .or_insert_with(|| (std::iter::once(0).chain(columns).collect(), Vec::new()));
+            shape[0] += own.shape[first];
+            bytes.extend(own.values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let metadata = HashMap::from([("coda".to_owned(), metadata)]);
+        Ok(std::fs::write(to, safetensors::serialize(views, Some(metadata))?)?)
+    }
+
     /// New ids of the dense base's greedy answer to the first input, the end included.
     ///
     /// # Errors
@@ -202,8 +236,15 @@ impl Vectors {
 
     /// The task of a case; `None` for the dense base alone.
     fn task(&self, case: &Case) -> Result<Option<Task>> {
-        let (Some(mode), Some(gate)) = (&case.mode, &case.gate) else { return Ok(None) };
-        let metadata: TaskMetadata = serde_json::from_value(json!({
+        let Some(metadata) = self.metadata(case) else { return Ok(None) };
+        let metadata: TaskMetadata = serde_json::from_value(metadata)?;
+        Ok(Some(Task::from_file(&self.file, &self.base, &metadata)?))
+    }
+
+    /// What the task of a case is, in the words of a task file.
+    fn metadata(&self, case: &Case) -> Option<Value> {
+        let (mode, gate) = (case.mode.as_ref()?, case.gate.as_ref()?);
+        Some(json!({
             "adapter_activation": self.config.adapter_activation,
             "router_input": self.config.router_input,
             "gate": gate,
@@ -213,8 +254,7 @@ impl Vectors {
             "iter_decay": self.config.decay,
             "attention": mode,
             "pinned": self.config.pinned.clone().unwrap_or_default(),
-        }))?;
-        Ok(Some(Task::from_file(&self.file, &self.base, &metadata)?))
+        }))
     }
 
     fn with_model<T>(&self, case: &Case, work: impl Fn(&Model<'_>) -> Result<T>) -> Result<T> {

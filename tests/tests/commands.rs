@@ -891,3 +891,37 @@ fn generation_settings_that_are_not_done_are_refused_by_file_and_field() {
         refused(&["pack", "--base", &base, "-o", &package], INPUT, &[named]);
     }
 }
+
+/// A T5 that reads and writes texts, with a task.
+fn with_task(directory: &Path) -> [String; 2] {
+    std::fs::write(directory.join("tokenizer.json"), unigram().to_string()).unwrap();
+    let (vectors, _) = written(directory, "int8");
+    let task = directory.join("task.safetensors");
+    vectors.write_task(&task).unwrap();
+    [directory, &task].map(|path| path.display().to_string())
+}
+
+#[test]
+fn a_decoder_is_verified_with_its_task_and_another_weight_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let [base, task] = with_task(directory.path());
+    let verify = ["verify", "--base", &base, "--task", &task, "--reductions", "2"];
+    let shown = succeeded(&verify);
+    for words in [
+        "decoder against the tract oracle, 4 inputs",
+        "decoder with the task against the tract oracle, r = 2",
+        "int8 weights against f32, decoder, dense",
+        "int8 weights against f32, decoder, r = 2",
+        "same tokens",
+        "every bound holds",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let found = object(&verify);
+    assert_eq!(found["decoder_oracle"].as_array().unwrap().len(), 2);
+    assert_eq!(found["packed"].as_array().unwrap().len(), 4);
+    let stages = found["decoder_oracle"][0]["stages"].as_array().unwrap();
+    assert_eq!(stages.last().unwrap()["stage"], "logits");
+    let strict = run(&[&verify[..], &["--agreement-bound", "100.1"]].concat());
+    assert_eq!(strict.status.code(), Some(VERIFICATION));
+}

@@ -8,10 +8,14 @@ use anyhow::{Context, Result, bail};
 use coda_converter::dataset::{self, Encoder, Reading, SampleInput};
 use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
+use coda_converter::say;
 use coda_converter::session::worse;
-use coda_converter::source::{Base, Opening, Tower};
-use coda_converter::verify::{Comparison, Pair, against_float, against_oracle};
-use coda_converter::{say, warn};
+use coda_converter::source::{Base, Opening, Task, Tower};
+use coda_converter::verify::{
+    Comparison, Lesson, Pair, against_float, against_oracle, decoder_against_float,
+    decoder_against_oracle,
+};
+use coda_runtime::config::Embedding;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use serde_json::json;
@@ -19,9 +23,10 @@ use std::path::PathBuf;
 
 /// Check a model: the dense path against an oracle, the packed weights against the float ones
 ///
-/// The oracle is the same encoder built from the same safetensors with tract-core's own graph
-/// operators. A classifier is judged by its labels: another one than the float model's counts where that
-/// prefers its own by more than --packed-bound of the scale of its logits. An embedding is judged by its
+/// The oracle is the same encoder, and decoder of a model that writes, built from the same safetensors with
+/// tract-core's own graph operators. Of a decoder every position of a greedy answer and of fixed ids is compared,
+/// a task's adapters with it. A classifier is judged by its labels, and a decoder by its tokens: another one than the float
+/// model's counts where that prefers its own by more than --packed-bound of the scale of its logits. An embedding is judged by its
 /// cosine. Exit status 3 if a bound is exceeded or a value is not finite.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -58,7 +63,7 @@ pub(crate) struct Verify {
     /// Largest mean error of the packed weights at any stage, as a share of its root mean square
     #[arg(long, default_value_t = 0.15, value_name = "SHARE")]
     packed_bound: f64,
-    /// Smallest label agreement of the packed weights, per cent; for classifiers
+    /// Smallest agreement of labels or tokens of the packed weights, per cent; for classifiers and decoders
     #[arg(long, default_value_t = 90.0, value_name = "PERCENT")]
     agreement_bound: f64,
     /// Smallest cosine of an embedding of the packed weights and the float one
@@ -71,6 +76,10 @@ pub(crate) struct Verify {
 
 /// Patterns of pixels that stand in for images: enough that one near tie is within the bound.
 const PATTERNS: usize = 24;
+/// The same for a model that writes: each has a label for each token.
+const PATTERNS_OF_WRITERS: usize = 4;
+/// Positions of frames that stand in for sound.
+const POSITIONS: usize = 64;
 /// Texts for a model that reads texts.
 const TEXTS: [&str; 4] = [
     "The engine of this car needs a new set of spark plugs.",
@@ -79,16 +88,25 @@ const TEXTS: [&str; 4] = [
     "The goalie stopped every shot in the third period.",
 ];
 
+/// Packings of one model: the encoder, and decoder, alone and with the task.
+#[derive(Clone, Copy)]
+struct Pairs<'p> {
+    dense: Pair<'p>,
+    routed: Option<Pair<'p>>,
+}
+
+/// A comparison of packed weights with float ones.
+struct Call<'p> {
+    what: String,
+    pair: Pair<'p>,
+    budget: Budget<'static>,
+}
+
 impl Verify {
     pub(super) fn run(&self) -> Result<bool> {
         let opening =
             Opening { image_size: self.image_size, tower: self.tower, ..Opening::default() };
         let source = Base::open_as(&self.base, opening)?;
-        if source.decoder.is_some() {
-            warn!(
-                "note: the encoder alone is compared; the decoder is not, for it has no oracle yet"
-            );
-        }
         let task = self.task.as_deref();
         let float = pack_source(&source, task, WeightType::F32, "")?;
         let packed = pack_source(&source, task, self.weights, "")?;
@@ -106,33 +124,97 @@ impl Verify {
         };
         let float = routed.as_ref().map_or(&float_dense, |(float, _)| float);
         let inputs = self.inputs(float, &source.preparation)?;
-        let reductions = routed.as_ref().map_or(0, |_| self.reductions.len());
-        let bar = progress("verifying", ((2 + reductions) * inputs.len()) as u64);
-        let oracle = against_oracle(&source, &float_dense, &inputs, || bar.inc(1))?;
         let dense = Pair { model: &dense, float: &float_dense };
         let routed = routed.as_ref().map(|(float, model)| Pair { model, float });
-        let packed = self.against_float(dense, routed, &inputs, || bar.inc(1))?;
+        self.compare(&source, Pairs { dense, routed }, &inputs)
+    }
+
+    /// Every comparison; says whether every bound holds.
+    fn compare(&self, source: &Base, pairs: Pairs<'_>, inputs: &[SampleInput]) -> Result<bool> {
+        let reductions = pairs.routed.map_or(0, |_| self.reductions.len());
+        let decoders = if source.decoder.is_some() { 2 + reductions } else { 0 };
+        let of_task = usize::from(decoders > 0 && pairs.routed.is_some());
+        let steps = (2 + reductions + decoders + of_task) * inputs.len();
+        let bar = progress("verifying", steps as u64);
+        let advance = || bar.inc(1);
+        let mut oracle = vec![against_oracle(source, pairs.dense.float, inputs, advance)?];
+        let mut packed = self.against_float(pairs, inputs, advance)?;
+        if source.decoder.is_some() {
+            oracle.extend(self.decoder_against_oracle(source, pairs, inputs, advance)?);
+            packed.extend(self.decoder_against_float(pairs, inputs, advance)?);
+        }
         bar.finish_and_clear();
         Ok(self.judge(&oracle, &packed))
+    }
+
+    /// The float decoder against its oracle, alone and with the task's adapters.
+    fn decoder_against_oracle(
+        &self,
+        source: &Base,
+        pairs: Pairs<'_>,
+        inputs: &[SampleInput],
+        advance: impl Fn() + Copy,
+    ) -> Result<Vec<Comparison>> {
+        let title = "decoder against the tract oracle";
+        let lesson = Lesson { title, inputs, budget: Budget::Task };
+        let mut found =
+            vec![decoder_against_oracle(source, None, pairs.dense.float, lesson, advance)?];
+        if let (Some(routed), Some(path)) = (pairs.routed, &self.task) {
+            let task = Task::open(path, source)?;
+            let r = self.reductions.last().copied().unwrap_or(1.0);
+            let title = format!("decoder with the task against the tract oracle, r = {r}");
+            let lesson = Lesson { title: &title, inputs, budget: Budget::Reduction(r) };
+            let task = Some(&task);
+            found.push(decoder_against_oracle(source, task, routed.float, lesson, advance)?);
+        }
+        Ok(found)
+    }
+
+    /// The decoder's packed weights against the float ones, dense and at every reduction of the routed pair.
+    fn decoder_against_float(
+        &self,
+        pairs: Pairs<'_>,
+        inputs: &[SampleInput],
+        advance: impl Fn() + Copy,
+    ) -> Result<Vec<Comparison>> {
+        let compare = |call: Call<'_>| {
+            let title = format!("{} weights against f32, decoder, {}", self.name(), call.what);
+            let lesson = Lesson { title: &title, inputs, budget: call.budget };
+            decoder_against_float(call.pair, lesson, advance)
+        };
+        self.calls(pairs).into_iter().map(compare).collect()
     }
 
     /// The packed weights against the float ones, dense and at every reduction of the routed pair.
     fn against_float(
         &self,
-        dense: Pair<'_>,
-        routed: Option<Pair<'_>>,
+        pairs: Pairs<'_>,
         inputs: &[SampleInput],
-        progress: impl Fn(),
+        advance: impl Fn() + Copy,
     ) -> Result<Vec<Comparison>> {
-        let title = |what| format!("{} weights against f32, {what}", name_of(self.weights));
-        let first = title("dense".to_owned());
-        let mut found = vec![against_float(&first, dense, inputs, Budget::Task, &progress)?];
-        let Some(routed) = routed else { return Ok(found) };
-        for r in &self.reductions {
-            let title = title(format!("r = {r}"));
-            found.push(against_float(&title, routed, inputs, Budget::Reduction(*r), &progress)?);
-        }
-        Ok(found)
+        let compare = |call: Call<'_>| {
+            let title = format!("{} weights against f32, {}", self.name(), call.what);
+            against_float(&title, call.pair, inputs, call.budget, advance)
+        };
+        self.calls(pairs).into_iter().map(compare).collect()
+    }
+
+    /// What of packed weights is compared with the float ones.
+    fn calls<'p>(&self, pairs: Pairs<'p>) -> Vec<Call<'p>> {
+        let dense = Call { what: "dense".to_owned(), pair: pairs.dense, budget: Budget::Task };
+        let reductions = pairs.routed.into_iter().flat_map(|pair| {
+            self.reductions.iter().map(move |r| {
+                let what = format!("r = {r}");
+                Call { what, pair, budget: Budget::Reduction(*r) }
+            })
+        });
+        std::iter::once(dense).chain(reductions).collect()
+    }
+
+    /// The word of `--weights`.
+    fn name(&self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self.weights);
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn inputs(&self, model: &Model<'_>, how: &Preparation) -> Result<Vec<SampleInput>> {
@@ -151,7 +233,14 @@ impl Verify {
                 let pixels = (0..grid.image_bytes()).map(|at| (at * step / 7 % 256) as u8);
                 SampleInput::Pixels(pixels.collect())
             };
-            return Ok((1..=PATTERNS).map(pattern).collect());
+            let count = if model.decoder().is_some() { PATTERNS_OF_WRITERS } else { PATTERNS };
+            return Ok((1..=count).map(pattern).collect());
+        }
+        if let Embedding::Frames { bins, .. } = model.config().embedding {
+            let positions = model.max_tokens().map_or(POSITIONS, |most| most.min(POSITIONS));
+            let feature = |at: usize, step: usize| (at * step % 251) as f32 / 125.5 - 1.0;
+            let pattern = |step| (0..2 * positions * bins).map(|at| feature(at, step)).collect();
+            return Ok((1..=PATTERNS_OF_WRITERS).map(pattern).map(SampleInput::Features).collect());
         }
         if model.tokenizer().is_none() {
             bail!("the model has no vocabulary: give token ids with --data FILE.safetensors");
@@ -162,16 +251,18 @@ impl Verify {
     }
 
     /// Prints the comparisons and says whether every bound holds.
-    fn judge(&self, oracle: &Comparison, packed: &[Comparison]) -> bool {
+    fn judge(&self, oracle: &[Comparison], packed: &[Comparison]) -> bool {
         let bounds = self.bounds(oracle, packed);
         let failed: Vec<String> = bounds.iter().filter_map(Bound::failure).collect();
-        let all = || std::iter::once(oracle).chain(packed);
+        let all = || oracle.iter().chain(packed);
         let places =
             all().filter_map(|one| Some(format!("{}: {}", one.title, one.not_finite.as_ref()?)));
         let not_finite: Vec<String> = places.collect();
         let holds = failed.is_empty() && not_finite.is_empty();
         if self.json {
-            let mut object = json!({ "oracle": oracle, "packed": packed, "holds": holds });
+            let (first, decoders) = oracle.split_first().unzip();
+            let mut object = json!({ "oracle": first, "packed": packed, "holds": holds });
+            object["decoder_oracle"] = json!(decoders.unwrap_or_default());
             object["failed"] = json!(failed);
             object["not_finite"] = json!(not_finite);
             bounds.iter().for_each(|bound| object[bound.name] = json!(bound.value));
@@ -192,9 +283,10 @@ impl Verify {
     }
 
     /// What is judged: labels of a classifier, cosines of an embedding, errors of both.
-    fn bounds(&self, oracle: &Comparison, packed: &[Comparison]) -> Vec<Bound> {
+    fn bounds(&self, oracle: &[Comparison], packed: &[Comparison]) -> Vec<Bound> {
         let stages = packed.iter().flat_map(|comparison| &comparison.stages);
-        let float_errors = oracle.stages.iter().map(|at| share(at.worst, at.scale));
+        let float_errors = oracle.iter().flat_map(|one| &one.stages);
+        let float_errors = float_errors.map(|at| share(at.worst, at.scale));
         let packed_errors = stages.map(|at| share(at.mean, at.scale));
         let agreements = packed.iter().filter_map(|one| one.agreement_within(self.packed_bound));
         let cosines = packed.iter().filter_map(|comparison| comparison.cosine);
@@ -228,8 +320,9 @@ impl Verify {
             let (margins, bound) = (&comparison.margins, self.packed_bound);
             let close = margins.iter().filter(|margin| **margin <= bound).count();
             let others = margins.len() - close;
+            let what = if comparison.writes { "tokens" } else { "labels" };
             say!(
-                "{same:.1} % same labels; {close} other labels where the reference's margin is at most \
+                "{same:.1} % same {what}; {close} other {what} where the reference's margin is at most \
                  {bound} of its scale, {others} where it is more"
             );
         }
@@ -252,7 +345,7 @@ const BOUNDS: [Kind; 4] = [
     },
     Kind {
         name: "agreement",
-        what: "packed weights, labels that agree or are too close to tell, per cent",
+        what: "packed weights, labels or tokens that agree or are too close to tell, per cent",
         most: false,
     },
     Kind { name: "cosine", what: "packed weights, smallest cosine of two embeddings", most: false },
@@ -289,12 +382,6 @@ impl Bound {
         let holds = if self.most { self.value <= self.bound } else { self.value >= self.bound };
         (!holds).then(|| self.sentence())
     }
-}
-
-/// The word of `--weights`.
-fn name_of(weights: WeightType) -> String {
-    let value = clap::ValueEnum::to_possible_value(&weights);
-    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// An error as a share of the scale of its stage.

@@ -24,7 +24,7 @@ impl Builder<'_> {
         let mut width = self.config.hidden * head.pooling.count();
         for (index, roles) in [FIRST_STAGE, SECOND_STAGE].into_iter().enumerate() {
             let Some(activation) = head.stages.get(index) else { break };
-            let weight = self.base.tensor(roles.weight, GLOBAL_LAYER);
+            let weight = self.weights.tensor(roles.weight, GLOBAL_LAYER);
             let rows = weight.and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0);
             vector = self.linear(vector, roles, [rows, width])?;
             vector = self.stage_activation(vector, activation)?;

@@ -44,5 +44,11 @@ roles! {
     HEAD = HeadWeight, HeadBias;
     #[cfg(feature = "verify")]
     PROBE_OUTPUT = ProbeOutput, ProbeOutputBias;
+    #[cfg(feature = "verify")]
+    ADAPTER_DOWN = AdapterDown, AdapterDownBias;
+    #[cfg(feature = "verify")]
+    ADAPTER_UP = AdapterUp, AdapterUpBias;
+    #[cfg(feature = "verify")]
+    LOGITS = LogitWeight, LogitBias;
     POOLED_NORM = PooledNormWeight, PooledNormBias;
 }
