@@ -65,7 +65,7 @@ impl Bandwidth {
 }
 
 /// Bytes of weights that every step of a model reads: those of its decoder's layers but for the keys and values
-/// of the encoder's states, and the output map.
+/// of the encoder's states, and the output map, with a shortlist its panels alone.
 ///
 /// # Errors
 /// The model has no decoder.
@@ -82,6 +82,7 @@ pub fn step_bytes(model: &Model<'_>) -> Result<usize> {
                 | Role::MemoryWeight
                 | Role::MemoryBias
                 | Role::TokenEmbedding
+                | Role::LogitWeight
                 | Role::PositionEmbedding
         )
     };
@@ -89,15 +90,18 @@ pub fn step_bytes(model: &Model<'_>) -> Result<usize> {
         package.tensors().filter(|own| is_read(own.role)).map(|own| own.bytes.len()).sum()
     };
     let has = |package: &Package<'_>, role| package.tensors().any(|own| own.role == role);
-    let table = |package: &Package<'_>| -> usize {
-        let tables = package.tensors().filter(|own| own.role == Role::TokenEmbedding);
-        tables.map(|own| own.bytes.len()).sum()
+    let bytes_with = |package: &Package<'_>, role: Role| -> usize {
+        let own = package.tensors().filter(|own| own.role == role);
+        own.map(|own| own.bytes.len()).sum()
     };
     let map = match (has(&base, Role::LogitWeight), has(&base, Role::TokenEmbedding)) {
-        (true, _) => 0,
-        (false, true) => table(&base),
-        (false, false) => table(model.base()),
+        (true, _) => bytes_with(&base, Role::LogitWeight),
+        (false, true) => bytes_with(&base, Role::TokenEmbedding),
+        (false, false) => bytes_with(model.base(), Role::TokenEmbedding),
     };
+    let decoder = model.decoder().context("the model has no decoder: it does not write")?;
+    let (computed, all) = (decoder.channels().computed(), decoder.vocabulary());
+    let map = (map as u128 * computed as u128 / all.max(1) as u128) as usize;
     Ok(bytes_of(&base) + of_task.as_ref().map_or(0, bytes_of) + map)
 }
 

@@ -14,6 +14,7 @@
 //! | [`dataset`] | labelled texts, token ids and images |
 //! | [`rows`] | labelled texts in TSV and CSV files |
 //! | [`folder`] | labelled pictures in class folders |
+//! | [`shortlist`] | the ids that an answer may hold |
 //! | [`classes`] | the labels of a file against those of a model |
 //! | [`picture`] | picture files as pixels |
 //! | `sound` | sound files as samples at 16 kHz; feature `audio` |
@@ -54,6 +55,7 @@ pub mod report;
 pub mod rows;
 pub mod say;
 pub mod session;
+pub mod shortlist;
 pub mod sign;
 pub mod similarity;
 pub mod smooth;

@@ -54,6 +54,7 @@ pub fn read_everything(package: &Package<'_>) {
     if let Some(rules) = package.generation() {
         assert!(!rules.start.is_empty() && rules.ids().count() > rules.start.len());
     }
+    assert!(package.shortlist().iter().is_sorted());
     if let Some(decoder) = package.decoder() {
         read_everything(&decoder);
     }

@@ -902,6 +902,46 @@ fn with_task(directory: &Path) -> [String; 2] {
 }
 
 #[test]
+fn a_shortlist_bounds_the_answer_and_a_bad_one_is_refused_by_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let [base, task] = with_task(directory.path());
+    let [list, package] =
+        ["list.txt", "listed.coda"].map(|name| directory.path().join(name).display().to_string());
+    let pack = ["pack", "--base", &base, "--task", &task, "--shortlist", &list, "-o", &package];
+    let answer = |lines: &str| -> Vec<u32> {
+        std::fs::write(&list, lines).unwrap();
+        succeeded(&pack);
+        let run = ["run", &package, "--text", "so it is", "--beams", "1", "--longest", "6"];
+        serde_json::from_value(object(&run)["ids"].clone()).unwrap()
+    };
+    let all = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
+    let free = answer(&all(&(0..61).collect::<Vec<_>>()));
+    assert!(!free.is_empty());
+    let listed: Vec<u32> = (0..61).filter(|id| !free.contains(id)).collect();
+    let ids = answer(&all(&listed));
+    assert!(ids.iter().all(|id| listed.contains(id)), "{ids:?}");
+    let shown = succeeded(&["inspect", &package]);
+    let count = format!("an answer holds {} ids alone", listed.len());
+    assert!(shown.contains(&count), "{shown}");
+    // The tokens of the texts, as the tokenizer has them.
+    let tokenizer = Tokenizer::from_file(directory.path().join("tokenizer.json")).unwrap();
+    let texts = ["so it", "x"].map(|text| tokenizer.encode(text, true).unwrap().get_ids().to_vec());
+    let ids = answer("so it\n\"x\"\n");
+    assert!(ids.iter().all(|id| texts.concat().contains(id)), "{ids:?}");
+    for (lines, words) in [
+        ("", "there is no id and no text"),
+        ("5\n9\n", "the id 1 is missing"),
+        ("1\n61\n", "line 2: 61 is no id"),
+        ("1\n5\n\n5\n", "line 4 is line 2 again"),
+        ("1\n5\n05\n", "line 3: the id 5 is listed twice"),
+        ("\"1\"\n", "line 1: the tokenizer does not know all of the text"),
+    ] {
+        std::fs::write(&list, lines).unwrap();
+        refused(&pack, INPUT, &["list.txt", words]);
+    }
+}
+
+#[test]
 fn a_decoder_is_verified_with_its_task_and_another_weight_is_found() {
     let directory = tempfile::tempdir().unwrap();
     let [base, task] = with_task(directory.path());

@@ -19,12 +19,14 @@ use coda_runtime::model::{Model, ModelError};
 use coda_runtime::routing::Budget;
 use coda_runtime::text::layout;
 use coda_tests::hostile::fix_checksum;
+use coda_tests::seq2seq::Vectors;
 use coda_tests::tiny::edit::Edit;
 use coda_tests::tiny::golden;
 use coda_tests::tiny::{PROVENANCE, Packages, TOKENS, Tiny};
 use coda_tests::tolerance::Tolerance;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 /// Number of rejections in `FORMAT.md`.
 const REJECTIONS: u8 = 29;
@@ -59,6 +61,22 @@ fn with_token_head(field: Range<usize>, value: u32) -> Vec<u8> {
 
 fn with_text(field: Range<usize>, value: u32) -> Vec<u8> {
     with_field(Edit::new(&heads().base), SectionKind::Text, field, value)
+}
+
+/// What a task adds to a decoder: a package in itself, with a shortlist of four ids.
+fn listed() -> Edit {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq/seed013/t5");
+    let vectors = Vectors::open(&root).unwrap().unwrap();
+    let end = vectors.base().decoder.as_ref().unwrap().generation.end;
+    let mut task = vectors.any_task().unwrap();
+    task.decoder.get_or_insert_default().shortlist = vec![end, end + 1, end + 5, end + 9];
+    let base = pack_base(vectors.base(), WeightType::Int8, "").unwrap().bytes;
+    let task = pack_task(&task, &base.parse().unwrap(), WeightType::Int8, "").unwrap().bytes;
+    Edit::new(task.parse().unwrap().decoder().unwrap().bytes())
+}
+
+fn with_shortlist(length: u32) -> Vec<u8> {
+    with_entry(listed(), SectionKind::Shortlist, section::LENGTH, length)
 }
 
 /// What the reader says about `bytes`, at an aligned address.
@@ -312,6 +330,19 @@ const REJECTED: &[Rejection] = &[
     rejection(16, "a text section cut short", || {
         let edit = Edit::new(&heads().base);
         with_entry(edit, SectionKind::Text, section::LENGTH, text::PROMPTS as u32 - 1)
+    }),
+    rejection(14, "a shortlist in a base", || {
+        let code = SectionKind::Shortlist as u16;
+        bert_base().relabel(SectionKind::Vocabulary, code, 0).sealed()
+    }),
+    rejection(16, "a shortlist cut within an id", || with_shortlist(14)),
+    rejection(16, "a shortlist without an id", || with_shortlist(0)),
+    rejection(17, "an id of a shortlist twice", || {
+        let second = listed().get(listed().section(SectionKind::Shortlist), 4..8) as u32;
+        with_field(listed(), SectionKind::Shortlist, 0..4, second)
+    }),
+    rejection(17, "ids of a shortlist out of order", || {
+        with_field(listed(), SectionKind::Shortlist, 4..8, u32::MAX)
     }),
     rejection(18, "role 0", || with_tensor_u16(0, tensor::ROLE, 0)),
     rejection(18, "role 999", || with_tensor_u16(0, tensor::ROLE, 999)),

@@ -177,6 +177,10 @@ fn facts(part: &Package<'_>) -> Vec<Fact> {
             ),
         ));
     }
+    let shortlist = part.shortlist();
+    if !shortlist.is_empty() {
+        facts.push(("shortlist", format!("an answer holds {} ids alone", shortlist.len())));
+    }
     if let Some(head) = part.head() {
         facts.push(("head", describe(&head)));
     }

@@ -4,6 +4,7 @@ use super::table::{grouped, hex, plan_table, table};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, TensorReport, WeightType, bundle, pack_base, pack_task};
+use coda_converter::shortlist;
 use coda_converter::smooth::smooth;
 use coda_converter::source::{Base, Language, Opening, Speech, Task, Tower};
 use coda_converter::{say, warn};
@@ -33,6 +34,10 @@ pub(crate) struct Pack {
     /// CoDA task safetensors
     #[arg(long, value_name = "FILE")]
     task: Option<PathBuf>,
+    /// The tokens that an answer may hold, of a task for a model that writes: ids or texts, one a line. A line
+    /// in quotes is a text, whatever it is. The others are not computed
+    #[arg(long, value_name = "FILE", requires = "task")]
+    shortlist: Option<PathBuf>,
     /// How the frozen weights are stored
     #[arg(long, value_enum, default_value_t = WeightType::Int8)]
     weights: WeightType,
@@ -109,14 +114,29 @@ pub(super) fn pack_source(
     weights: WeightType,
     provenance: &str,
 ) -> Result<Packages> {
+    pack_listed(source, task, None, weights, provenance)
+}
+
+/// The same with a shortlist of the task's answers.
+fn pack_listed(
+    source: &Base,
+    task: Option<&Path>,
+    shortlist: Option<&Path>,
+    weights: WeightType,
+    provenance: &str,
+) -> Result<Packages> {
     let packed = pack_base(smooth(source, weights)?.as_ref(), weights, provenance)?;
     let (base, base_tensors) = (packed.bytes, packed.tensors);
     let (unused, notes) = (source.unused.clone(), source.notes.clone());
     let mut packages =
         Packages { base, task: None, base_tensors, task_tensors: Vec::new(), unused, notes };
     if let Some(path) = task {
-        let task = Task::open(path, source)?;
-        let packed = pack_task(&task, &packages.base.parse()?, weights, provenance)?;
+        let (mut task, base) = (Task::open(path, source)?, packages.base.parse()?);
+        if let Some(path) = shortlist {
+            let ids = shortlist::read(path, &Model::dense(&base)?)?;
+            task.decoder.get_or_insert_default().shortlist = ids;
+        }
+        let packed = pack_task(&task, &base, weights, provenance)?;
         packages.task_tensors = packed.tensors;
         packages.task = Some(packed.bytes);
     }
@@ -136,9 +156,11 @@ impl Pack {
         let opening = Opening { image_size: self.image_size, tower: self.tower, speech };
         let source = Base::open_as(&self.base, opening)?;
         let source = Base { float_attention: self.float_attention, ..source };
-        let inputs: Vec<&Path> = iter::once(&*self.base).chain(self.task.as_deref()).collect();
+        let files = [&self.task, &self.shortlist].into_iter().flatten();
+        let inputs: Vec<&Path> = iter::once(&*self.base).chain(files.map(|path| &**path)).collect();
         check_output(&self.output, &inputs)?;
-        let packed = pack_source(&source, task, self.weights, &self.provenance)?;
+        let shortlist = self.shortlist.as_deref();
+        let packed = pack_listed(&source, task, shortlist, self.weights, &self.provenance)?;
         let written = self.choose(&packed)?;
         write_whole(&self.output, &written)
             .with_context(|| format!("cannot write {}", self.output.display()))?;

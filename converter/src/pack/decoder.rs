@@ -34,6 +34,10 @@ pub(super) fn pack_task(
     let layers = base.config().map_or(0, |config| config.layers);
     let dense = format::encode_layer(&LayerPlan { routing: None });
     writer.section(SectionKind::Layers, dense.repeat(layers));
+    if !own.shortlist.is_empty() {
+        let ids = own.shortlist.iter().flat_map(|id| id.to_le_bytes());
+        writer.section(SectionKind::Shortlist, ids.collect());
+    }
     let tensors = writer.tensors(&own.tensors, &own.names, weights, Tables::default())?;
     Ok(Packed { bytes: writer.finish()?, tensors })
 }

@@ -22,13 +22,16 @@ pub struct Decoder {
     pub tied: bool,
 }
 
-/// What a task adds to a decoder: adapters, changed norms, and what follows the encoder's states.
+/// What a task adds to a decoder: adapters, changed norms, what follows the encoder's states, and which ids an
+/// answer may hold.
 #[derive(Clone, Debug, Default)]
 pub struct TaskDecoder {
     /// Tensors by place.
     pub tensors: BTreeMap<Place, FloatTensor>,
     /// The name of each tensor in the file.
     pub names: BTreeMap<Place, String>,
+    /// Ids that an answer may hold, ascending; empty for all.
+    pub shortlist: Vec<u32>,
 }
 
 impl TaskDecoder {

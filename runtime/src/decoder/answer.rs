@@ -76,7 +76,8 @@ impl Generation<'_> {
         let rows = self.forward(observer);
         let rules = *self.step.decoder.rules();
         let first = if is_first { rules.suppressed_first } else { IdList::default() };
-        let suppressed = Suppressed { always: rules.suppressed, first };
+        let channels = self.step.decoder.channels();
+        let suppressed = Suppressed { always: rules.suppressed, first, channels };
         let Self { best, step, logits, hypotheses, .. } = self;
         if !best.find(step, logits, rows, &suppressed, observer) {
             self.over = true;

@@ -1,14 +1,15 @@
 //! The best continuations of rows: logits of some output channels at a time, so that no row of all of
-//! them is ever in memory.
+//! them is ever in memory, and with a shortlist those of its panels alone.
 
 use super::observer::StepObserver;
 use super::step::Step;
-use crate::block::{Transform, apply};
+use crate::block::{PreparedRows, Transform, apply};
 use crate::executor::all_finite;
 use crate::format::{IdList, limits};
-use crate::kernels::{Epilogue, math};
-use crate::memory::LOGITS;
+use crate::kernels::{Epilogue, Kernels, math};
+use crate::model::{Linear, OutputChannels, Runs};
 use crate::tensor::{Matrix, MatrixMut, Part};
+use core::ops::Range;
 
 /// The best continuations of each row, in the arena.
 pub(super) struct Best<'b> {
@@ -33,16 +34,16 @@ impl ExpSum {
     const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
 
     /// Adds `exp` of each value, in order.
-    fn add(&mut self, values: &[f32]) {
-        let largest = values.iter().fold(self.largest, |a, b| if *b > a { *b } else { a });
+    fn add(&mut self, values: impl Iterator<Item = f32> + Clone) {
+        let largest = values.clone().fold(self.largest, |a, b| if b > a { b } else { a });
         if largest == f32::NEG_INFINITY {
             return;
         }
         if self.largest > f32::NEG_INFINITY {
             self.sum *= math::exp(self.largest - largest);
         }
-        let finite = values.iter().filter(|value| **value > f32::NEG_INFINITY);
-        finite.for_each(|value| self.sum += math::exp(*value - largest));
+        let finite = values.filter(|value| *value > f32::NEG_INFINITY);
+        finite.for_each(|value| self.sum += math::exp(value - largest));
         self.largest = largest;
     }
 
@@ -56,17 +57,21 @@ pub(super) struct Suppressed<'a> {
     pub(super) always: IdList<'a>,
     /// Before the first new token.
     pub(super) first: IdList<'a>,
+    /// What is on no shortlist.
+    pub(super) channels: OutputChannels<'a>,
 }
 
 impl Suppressed<'_> {
     /// Minus infinity for those among the channels from `first` on.
     fn apply(&self, values: &mut [f32], first: usize) {
-        for id in self.always.iter().chain(self.first.iter()) {
+        let ids = first as u32..(first + values.len()) as u32;
+        for id in self.always.within(ids.clone()).iter().chain(self.first.within(ids).iter()) {
             let slot = (id as usize).checked_sub(first).and_then(|index| values.get_mut(index));
             if let Some(slot) = slot {
                 *slot = f32::NEG_INFINITY;
             }
         }
+        self.channels.leave_listed(values, first);
     }
 }
 
@@ -88,35 +93,34 @@ impl Best<'_> {
         suppressed: &Suppressed<'_>,
         observer: &mut impl StepObserver,
     ) -> bool {
-        let (context, map) = (step.context, step.globals.logits);
-        let scale = step.decoder.rules().logit_scale;
-        let x = Matrix::new(step.rows.hidden, context.config.hidden).first_rows(rows);
-        let norm = Transform { norm: step.globals.final_norm, scale: &[] };
-        let prepared = context.load(&mut step.scratch.tile, x.iter(), norm, &map);
-        let mut sums = [ExpSum::EMPTY; limits::BEAMS];
-        let mut finite = true;
+        let (channels, asking) = (suppressed.channels, Asking::new(step, rows));
+        let (mut sums, mut finite) = ([ExpSum::EMPTY; limits::BEAMS], true);
         self.logits.fill(f32::NEG_INFINITY);
-        for first in (0..map.outputs).step_by(LOGITS) {
-            let count = LOGITS.min(map.outputs - first);
-            let part = map.outputs_from(first, count);
-            let chunk = logits.part_mut(0..rows * count);
-            let mut out = MatrixMut::new(&mut *chunk, count);
-            apply(context.kernels, &mut out, prepared, &part, &Epilogue::overwrite(part.bias));
-            chunk.iter_mut().for_each(|x| *x *= scale);
-            finite &= all_finite(chunk);
-            for ((row, values), sum) in chunk.chunks_exact_mut(count).enumerate().zip(&mut sums) {
-                observer.logits(row, first, values);
-                suppressed.apply(values, first);
-                self.keep(row, first, values);
-                if self.asks_for_probabilities() {
-                    sum.add(values);
+        for runs in channels.parts().map(|part| channels.runs(part)) {
+            let mut end = 0;
+            for run in runs.clone() {
+                let chunk = logits.part_mut(end..end + rows * run.len());
+                end += rows * run.len();
+                finite &= asking.logits(&run, chunk);
+                for (row, values) in chunk.chunks_exact_mut(run.len()).enumerate() {
+                    observer.logits(row, run.start, values);
+                    suppressed.apply(values, run.start);
+                    self.keep(row, run.start, values);
                 }
+            }
+            for (row, sum) in sums.iter_mut().enumerate().take(self.summed(rows)) {
+                sum.add(of_row(logits, runs.clone(), row, rows));
             }
         }
         if self.asks_for_probabilities() {
             self.log_sums = sums.map(ExpSum::ln);
         }
         finite
+    }
+
+    /// Rows whose logits are added up.
+    const fn summed(&self, rows: usize) -> usize {
+        if self.asks_for_probabilities() { rows } else { 0 }
     }
 
     /// The greedy search does not.
@@ -149,6 +153,50 @@ impl Best<'_> {
         let follows = logit > f32::NEG_INFINITY;
         follows.then_some(Continuation { id, log_probability: logit - log_sum })
     }
+}
+
+/// Rows of a step, ready for the output map.
+struct Asking<'a> {
+    kernels: &'a Kernels,
+    map: Linear<'a>,
+    rows: PreparedRows<'a>,
+    scale: f32,
+}
+
+impl<'a> Asking<'a> {
+    /// The first `count` rows, behind the final norm.
+    fn new(step: &'a mut Step<'_, '_>, count: usize) -> Self {
+        let (context, map) = (step.context, step.globals.logits);
+        let x = Matrix::new(step.rows.hidden, context.config.hidden).first_rows(count);
+        let norm = Transform { norm: step.globals.final_norm, scale: &[] };
+        let rows = context.load(&mut step.scratch.tile, x.iter(), norm, &map);
+        let scale = step.decoder.rules().logit_scale;
+        Self { kernels: context.kernels, map, rows, scale }
+    }
+
+    /// The logits of some channels, `[rows, channels]`. False if one is not finite.
+    fn logits(&self, channels: &Range<usize>, out: &mut [f32]) -> bool {
+        let part = self.map.outputs_from(channels.start, channels.len());
+        let mut matrix = MatrixMut::new(&mut *out, channels.len());
+        apply(self.kernels, &mut matrix, self.rows, &part, &Epilogue::overwrite(part.bias));
+        out.iter_mut().for_each(|x| *x *= self.scale);
+        all_finite(out)
+    }
+}
+
+/// The logits of a row, run after run: the runs lie behind each other, each `[rows, its channels]`.
+fn of_row<'l>(
+    logits: &'l [f32],
+    runs: Runs<'l>,
+    row: usize,
+    rows: usize,
+) -> impl Iterator<Item = f32> + Clone {
+    let parts = runs.scan(0, move |end, run| {
+        let first = *end + row * run.len();
+        *end += rows * run.len();
+        Some(logits.part(first..first + run.len()))
+    });
+    parts.flatten().copied()
 }
 
 /// An id that may follow.

@@ -3,6 +3,7 @@
 use super::codec::{Fields, size_at};
 use super::error::FormatError;
 use super::layout::{SectionKind, generation, limits};
+use core::ops::Range;
 
 /// Ids of a section, borrowed in place.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +26,27 @@ impl<'a> IdList<'a> {
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
         self.0.iter().map(|id| u32::from_le_bytes(*id))
+    }
+
+    /// The ids within a range, of a list that ascends.
+    #[must_use]
+    pub fn within(&self, ids: Range<u32>) -> Self {
+        let place = |id: u32| self.0.partition_point(|own| u32::from_le_bytes(*own) < id);
+        Self(self.0.get(place(ids.start)..place(ids.end)).unwrap_or_default())
+    }
+
+    /// Checks `bytes` as a shortlist: at least one id, each above the one before it.
+    pub(super) fn shortlist(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let kind = SectionKind::Shortlist;
+        let (ids, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() || ids.is_empty() || ids.len() > limits::SHORTLIST {
+            return Err(FormatError::SectionLength { kind, found: bytes.len() });
+        }
+        let list = Self(ids);
+        match list.ascends() {
+            true => Ok(list),
+            false => Err(FormatError::InvalidField { kind, offset: 0 }),
+        }
     }
 
     /// Each id is above the one before it.

@@ -337,6 +337,8 @@ pub enum SectionKind {
     /// Byte pairs or Unigram: [`crate::text::pieces::layout`].
     #[cfg(feature = "pieces")]
     Tokenizer = 13,
+    /// The ids that an answer may hold, u32, strictly ascending.
+    Shortlist = 14,
     /// [`self_test`]. Skippable.
     #[cfg(feature = "self-test")]
     SelfTest = 15,
@@ -355,7 +357,7 @@ impl SectionKind {
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Self> {
         Some(match code {
-            11 | 12 if !cfg!(feature = "decoder") => return None,
+            11 | 12 | 14 if !cfg!(feature = "decoder") => return None,
             1 => Self::Config,
             2 => Self::Task,
             3 => Self::Layers,
@@ -370,6 +372,7 @@ impl SectionKind {
             12 => Self::Generation,
             #[cfg(feature = "pieces")]
             13 => Self::Tokenizer,
+            14 => Self::Shortlist,
             #[cfg(feature = "self-test")]
             15 => Self::SelfTest,
             16 => Self::Tensors,
@@ -398,6 +401,7 @@ impl SectionKind {
             Self::Generation => "generation",
             #[cfg(feature = "pieces")]
             Self::Tokenizer => "tokenizer",
+            Self::Shortlist => "shortlist",
             #[cfg(feature = "self-test")]
             Self::SelfTest => "self-test",
             Self::Tensors => "tensors",
@@ -414,7 +418,9 @@ impl SectionKind {
             Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
             #[cfg(feature = "pieces")]
             Self::Tokenizer => matches!(kind, PackageKind::Base),
-            Self::Task | Self::Layers | Self::Pinned => matches!(kind, PackageKind::Task),
+            Self::Task | Self::Layers | Self::Pinned | Self::Shortlist => {
+                matches!(kind, PackageKind::Task)
+            }
             Self::BasePackage | Self::TaskPackage => matches!(kind, PackageKind::Bundle),
             Self::Head
             | Self::Labels
@@ -575,6 +581,8 @@ pub mod limits {
     pub const BEAMS: usize = 16;
     /// Most ids of a list of the generation section.
     pub const IDS: usize = 1 << 12;
+    /// Most ids of a shortlist.
+    pub const SHORTLIST: usize = 1 << 16;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
     /// Most cases of a self-test.

@@ -396,8 +396,12 @@ impl<'a> Package<'a> {
             SectionKind::Generation => {
                 GenerationRules::parse(body)?;
             }
+            #[cfg(feature = "decoder")]
+            SectionKind::Shortlist => {
+                IdList::shortlist(body)?;
+            }
             #[cfg(not(feature = "decoder"))]
-            SectionKind::Generation => {}
+            SectionKind::Generation | SectionKind::Shortlist => {}
             SectionKind::Decoder => {}
         }
         Ok(())
@@ -509,6 +513,15 @@ impl<'a> Package<'a> {
     #[must_use]
     pub fn generation(&self) -> Option<GenerationRules<'a>> {
         GenerationRules::parse(self.section(SectionKind::Generation)?).ok()
+    }
+
+    /// The ids that an answer may hold, ascending; empty for all. Of a decoder's part of a task, as
+    /// [`decoder`](Self::decoder) gives it.
+    #[cfg(feature = "decoder")]
+    #[must_use]
+    pub fn shortlist(&self) -> IdList<'a> {
+        let section = self.section(SectionKind::Shortlist);
+        section.and_then(|bytes| IdList::shortlist(bytes).ok()).unwrap_or_default()
     }
 
     fn part(&self, kind: PackageKind, bytes: &'a [u8]) -> Option<Package<'a>> {

@@ -1,12 +1,13 @@
 //! The decoder of a base, and what a task adds to it (`docs/method.md`, "Text out").
 
+use super::channels::OutputChannels;
 use super::error::ModelError;
 use super::globals::{EmbeddingWeights, Globals, TokenWeights};
 use super::layer::{Attention, Block, Layer};
 use super::packages::Packages;
 use super::view::{self, Linear, Shape, Table};
 use crate::config::{Activation, Config, Embedding, LocalAttention, Rotary};
-use crate::format::{GLOBAL_LAYER, GenerationRules, Package, Role, limits};
+use crate::format::{GLOBAL_LAYER, GenerationRules, IdList, Package, Role, limits};
 use crate::kernels::NormWeights;
 use crate::memory::DecoderDimensions;
 
@@ -16,6 +17,8 @@ use crate::memory::DecoderDimensions;
 pub struct Decoder<'a> {
     packages: Packages<'a>,
     rules: GenerationRules<'a>,
+    /// Ids that an answer may hold; empty for all.
+    shortlist: IdList<'a>,
     /// The encoder's model dimension.
     encoder_hidden: usize,
 }
@@ -109,13 +112,17 @@ impl<'a> Decoder<'a> {
         decoder.check_ids()
     }
 
-    /// Every id of the generation section is a row of the table.
+    /// Every id of the generation section and of the shortlist is a row of the table, and an answer may end.
     fn check_ids(&self) -> Result<(), ModelError> {
         let expected = self.vocabulary();
-        match self.rules.ids().find(|id| *id as usize >= expected) {
-            Some(id) => Err(ModelError::VocabularySize { expected, found: id as usize + 1 }),
-            None => Ok(()),
+        let mut ids = self.rules.ids().chain(self.shortlist.iter());
+        if let Some(id) = ids.find(|id| *id as usize >= expected) {
+            return Err(ModelError::VocabularySize { expected, found: id as usize + 1 });
         }
+        let end = self.rules.end;
+        let ends = self.shortlist.is_empty() || !self.shortlist.within(end..end + 1).is_empty();
+        let found = "has a shortlist without the id that ends an answer";
+        if ends { Ok(()) } else { Err(ModelError::Decoder { found }) }
     }
 
     /// The decoder of an encoder's packages, not yet checked.
@@ -137,7 +144,8 @@ impl<'a> Decoder<'a> {
         let config = *base.config().ok_or(missing)?;
         let table = encoder.base.tensor(Role::TokenEmbedding, GLOBAL_LAYER);
         let packages = Packages { base, task: of_task, config, table };
-        Ok(Some(Self { packages, rules, encoder_hidden: encoder.config.hidden }))
+        let shortlist = of_task.map(|task| task.shortlist()).unwrap_or_default();
+        Ok(Some(Self { packages, rules, shortlist, encoder_hidden: encoder.config.hidden }))
     }
 
     /// The decoder's layers: shapes and choices, as of an encoder.
@@ -152,7 +160,19 @@ impl<'a> Decoder<'a> {
         &self.rules
     }
 
-    /// Tokens that it chooses from.
+    /// Ids that an answer may hold, ascending: the task's shortlist; empty for all.
+    #[must_use]
+    pub const fn shortlist(&self) -> IdList<'a> {
+        self.shortlist
+    }
+
+    /// The output channels that are computed for a token.
+    #[must_use]
+    pub const fn channels(&self) -> OutputChannels<'a> {
+        OutputChannels::new(self.vocabulary(), self.shortlist)
+    }
+
+    /// Tokens of its table.
     #[must_use]
     pub const fn vocabulary(&self) -> usize {
         match self.packages.config.embedding {

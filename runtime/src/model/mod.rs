@@ -1,5 +1,7 @@
 //! Packages to layers with a meaning. After [`Model::bind`] every role is there and every shape agrees.
 
+#[cfg(feature = "decoder")]
+mod channels;
 mod cost;
 #[cfg(feature = "decoder")]
 mod decoder;
@@ -15,6 +17,10 @@ mod pruning;
 mod stage;
 mod view;
 
+#[cfg(feature = "decoder")]
+pub use channels::OutputChannels;
+#[cfg(feature = "decoder")]
+pub(crate) use channels::Runs;
 pub use cost::{EXPONENTIAL_MACS, Macs};
 #[cfg(feature = "decoder")]
 pub(crate) use decoder::DecoderGlobals;
