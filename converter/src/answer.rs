@@ -2,7 +2,7 @@
 
 use crate::session::Arena;
 use anyhow::{Context, Result};
-use coda_runtime::decoder::{Generation, Generator, Search};
+use coda_runtime::decoder::{AnswerCosts, Generation, Generator, Search};
 use coda_runtime::executor::{Input, Observer, ThreadPool};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
@@ -19,6 +19,7 @@ pub struct Writer<'m> {
     arena: Arena,
     pool: Option<ThreadPool>,
     costs: Option<CostModel>,
+    answer_costs: Option<AnswerCosts>,
 }
 
 /// An answer.
@@ -30,8 +31,10 @@ pub struct Answer {
     pub ended: bool,
     /// Its score, of a search with several hypotheses.
     pub score: Option<f32>,
-    /// What was chosen for a deadline.
+    /// What was chosen for the encoder under a deadline.
     pub choice: Option<DeadlineChoice>,
+    /// What the deadline sets aside for the tokens.
+    pub reserved: Option<Duration>,
     /// From the call until the encoder's states were keys and values.
     pub encoding: Duration,
     /// From there until the first token.
@@ -72,13 +75,14 @@ impl<'m> Writer<'m> {
         let plan = plan(model, capacity, answer, threads)?;
         let pool = (threads > 1).then(|| ThreadPool::new(threads)).transpose()?;
         let arena = Arena::new(plan.arena_bytes())?;
-        Ok(Self { model, kernels, plan, arena, pool, costs: None })
+        let (costs, answer_costs) = (None, None);
+        Ok(Self { model, kernels, plan, arena, pool, costs, answer_costs })
     }
 
-    /// The same with the costs of this machine, for deadlines of the encoder.
+    /// The same with the costs of this machine, of the encoder and of the tokens, for deadlines.
     #[must_use]
-    pub fn with_costs(self, costs: CostModel) -> Self {
-        Self { costs: Some(costs), ..self }
+    pub fn with_costs(self, costs: CostModel, answer: AnswerCosts) -> Self {
+        Self { costs: Some(costs), answer_costs: Some(answer), ..self }
     }
 
     /// The plan.
@@ -100,12 +104,16 @@ impl<'m> Writer<'m> {
         observer: &mut (impl Observer + Send),
         grown: impl FnMut(&[u32]) -> Result<()> + Send,
     ) -> Result<Answer> {
-        let Self { model, kernels, plan, arena, pool, costs } = self;
+        let Self { model, kernels, plan, arena, pool, costs, answer_costs } = self;
         let pool = pool.as_ref();
         let start = Instant::now();
         let generator = Generator::new(model, kernels, *plan, arena.bytes())?;
         let generator = match costs {
             Some(costs) => generator.with_costs(*costs),
+            None => generator,
+        };
+        let generator = match answer_costs {
+            Some(costs) => generator.with_answer_costs(*costs),
             None => generator,
         };
         let mut generator = match pool {
@@ -143,6 +151,7 @@ fn finish(
         ended: answer.has_ended(),
         score: answer.score(),
         choice: answer.choice(),
+        reserved: answer.reserved(),
         encoding,
         first: first - encoding,
         rest: end - first,

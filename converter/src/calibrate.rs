@@ -5,6 +5,7 @@ use crate::dataset::SampleInput;
 use crate::evaluate::median;
 use crate::session::{Session, worse};
 use anyhow::{Context, Result, ensure};
+use coda_runtime::decoder::AnswerCosts;
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, CostModel, DeadlineChoice, TOKEN_GROUP, tokens_for_reduction};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Reductions that are timed at each length.
 const REDUCTIONS: [f32; 9] = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
 /// Runs before the first that counts.
-const WARM_UP: usize = 3;
+pub(crate) const WARM_UP: usize = 3;
 /// Steps of the fit; it has long stopped moving then.
 const STEPS: usize = 20_000;
 /// Columns of the fit: a cost for each.
@@ -53,6 +54,44 @@ pub struct Costs {
     pub margin: f32,
     /// Largest error of the predicted median over the points measured, as a share of it.
     pub worst_error: f32,
+    /// Those of an answer's tokens, of a model that writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<TokenCosts>,
+}
+
+/// What the tokens of an answer cost, as [`AnswerCosts`] has it.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenCosts {
+    /// Nanoseconds of a multiply-accumulate of keys and values of the encoder's states.
+    pub memory: f32,
+    /// Nanoseconds of a weight of a step.
+    pub weight: f32,
+    /// Nanoseconds of a multiply-accumulate of a weight and a further hypothesis.
+    pub row: f32,
+    /// Nanoseconds of a multiply-accumulate of attention to kept keys and values.
+    pub key: f32,
+    /// What deadlines set aside, as a share of the prediction.
+    pub margin: f32,
+    /// Largest error of the predicted median over the points measured, as a share of it.
+    pub worst_error: f32,
+}
+
+impl TokenCosts {
+    /// For a generator.
+    #[must_use]
+    pub const fn model(&self) -> AnswerCosts {
+        let Self { memory, weight, row, key, margin, .. } = *self;
+        AnswerCosts { memory, weight, row, key, margin }
+    }
+
+    fn check(&self) -> Result<()> {
+        let AnswerCosts { memory, weight, row, key, margin } = self.model();
+        let costs = [memory, weight, row, key, margin];
+        ensure!(costs.iter().all(|cost| *cost >= 0.0 && cost.is_finite()), "a cost is below 0");
+        ensure!(weight > 0.0 || key > 0.0, "a token costs nothing");
+        check_error(self.worst_error)
+    }
 }
 
 impl Costs {
@@ -94,6 +133,7 @@ impl Costs {
         let costs = [fixed, token, frozen, attention, task, margin];
         ensure!(costs.iter().all(|cost| *cost >= 0.0 && cost.is_finite()), "a cost is below 0");
         ensure!(costs[..COSTS].iter().sum::<f32>() > 0.0, "every cost is 0");
+        self.answer.iter().try_for_each(TokenCosts::check)?;
         check_error(self.worst_error)
     }
 }
@@ -136,7 +176,7 @@ fn counts(length: usize) -> Vec<usize> {
 }
 
 /// Lengths of the inputs: one for an encoder of images.
-fn lengths(model: &Model<'_>, tokens: usize) -> Vec<usize> {
+pub(crate) fn lengths(model: &Model<'_>, tokens: usize) -> Vec<usize> {
     if model.patch_grid().is_some() {
         return vec![tokens];
     }
@@ -175,7 +215,7 @@ impl Fitted {
 }
 
 /// No deadline is kept by a prediction that is off by more than [`LARGEST_ERROR`]; nor by a NaN.
-fn check_error(worst: f32) -> Result<()> {
+pub(crate) fn check_error(worst: f32) -> Result<()> {
     ensure!(
         (0.0..=LARGEST_ERROR).contains(&worst),
         "the costs predict times with an error of up to {:.1} %, at most {:.0} % is of use",
@@ -249,14 +289,17 @@ fn fit(points: &[Point]) -> Fitted {
 
 /// `x >= 0` for which `rows x` is closest to `targets`, and what it leaves of them: coordinate
 /// descent, where each value in turn takes up what the others leave.
-fn non_negative_least_squares(rows: &[[f64; COSTS]], targets: &[f64]) -> ([f64; COSTS], Vec<f64>) {
-    let sizes: [f64; COSTS] = std::array::from_fn(|column| {
+pub(crate) fn non_negative_least_squares<const N: usize>(
+    rows: &[[f64; N]],
+    targets: &[f64],
+) -> ([f64; N], Vec<f64>) {
+    let sizes: [f64; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt().max(f64::MIN_POSITIVE)
     });
-    let scaled = |row: &[f64; COSTS], column: usize| row[column] / sizes[column];
-    let (mut found, mut left) = ([0.0; COSTS], targets.to_vec());
+    let scaled = |row: &[f64; N], column: usize| row[column] / sizes[column];
+    let (mut found, mut left) = ([0.0; N], targets.to_vec());
     for step in 0..STEPS {
-        let column = step % COSTS;
+        let column = step % N;
         let slope: f64 = rows.iter().zip(&left).map(|(row, left)| scaled(row, column) * left).sum();
         let new = (found[column] + slope).max(0.0);
         let change = new - found[column];
@@ -274,7 +317,12 @@ fn margin(costs: &CostModel, points: &[Point]) -> f32 {
         let predicted = f64::from(costs.predict(point.tokens, &point.macs));
         point.nanoseconds.iter().map(move |time| time / predicted - 1.0)
     });
-    let margin = percentile(excess.collect(), WITHIN_MARGIN) as f32;
+    margin_of(excess.collect())
+}
+
+/// The margin, by how much each run took longer than predicted, as a share of that.
+pub(crate) fn margin_of(excess: Vec<f64>) -> f32 {
+    let margin = percentile(excess, WITHIN_MARGIN) as f32;
     margin.clamp(0.0, LARGEST_MARGIN)
 }
 
@@ -437,6 +485,7 @@ mod tests {
             task: 0.0,
             margin: 0.0,
             worst_error: 0.1,
+            answer: None,
         };
         let directory = tempfile::tempdir().unwrap();
         let package = directory.path().join("p.coda");

@@ -188,6 +188,7 @@ mod tests {
             ended: true,
             score: None,
             choice: None,
+            reserved: None,
             encoding: std::time::Duration::ZERO,
             first: std::time::Duration::ZERO,
             rest: std::time::Duration::ZERO,

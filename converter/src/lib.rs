@@ -35,6 +35,7 @@ pub mod bench;
 pub mod bench_writer;
 pub mod bytes;
 pub mod calibrate;
+pub mod calibrate_writer;
 pub mod classes;
 pub mod dataset;
 pub mod draw;

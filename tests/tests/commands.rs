@@ -660,6 +660,7 @@ fn costs_that_predict_badly_serve_no_deadline() {
         task: 0.0,
         margin: 0.1,
         worst_error: 0.05,
+        answer: None,
     };
     let deadline = |costs: &Costs, status: Option<&[&str]>| {
         let path = Costs::path(Path::new(&package));
@@ -964,4 +965,32 @@ fn a_decoder_is_verified_with_its_task_and_another_weight_is_found() {
     assert_eq!(stages.last().unwrap()["stage"], "logits");
     let strict = run(&[&verify[..], &["--agreement-bound", "100.1"]].concat());
     assert_eq!(strict.status.code(), Some(VERIFICATION));
+}
+
+#[test]
+fn a_deadline_of_an_answer_says_what_it_sets_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let [base, task] = with_task(directory.path());
+    let package = directory.path().join("writer.coda").display().to_string();
+    succeeded(&["pack", "--base", &base, "--task", &task, "-o", &package]);
+    let costs = |answer: Value| {
+        let costs = json!({
+            "cpu": "", "kernels": Kernels::from_environment().unwrap().name, "threads": 1,
+            "fixed": 1000.0, "token": 0.0, "frozen": 1.0, "attention": 1.0, "task": 1.0,
+            "margin": 0.0, "worst_error": 0.1, "answer": answer,
+        });
+        std::fs::write(Costs::path(Path::new(&package)), costs.to_string()).unwrap();
+    };
+    let run = |deadline| {
+        ["run", &package, "--text", "so it is", "--longest", "4", "--deadline-ms", deadline]
+    };
+    costs(Value::Null);
+    refused(&run("1000"), INPUT, &["of the encoder alone", "calibrate"]);
+    costs(json!({"memory": 1.0, "weight": 8.0, "row": 1.0, "key": 1.0, "margin": 0.1,
+        "worst_error": 0.1}));
+    let shown = succeeded(&run("1000"));
+    assert!(shown.contains("set aside for memory and tokens"), "{shown}");
+    let found = object(&run("1000"));
+    assert!(found["reserved_ms"].as_f64().unwrap() > 0.0 && found["choice"]["k"].is_u64());
+    refused(&run("0.01"), INPUT, &["the tokens of the answer take", "ask for fewer tokens"]);
 }

@@ -10,11 +10,12 @@ use anyhow::{Context, Result, ensure};
 use coda_converter::answer::Writer;
 use coda_converter::bench::{self, ReductionTiming};
 use coda_converter::bench_writer::{self, Bandwidth, WritingTiming};
-use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted};
+use coda_converter::calibrate::{self, Costs, DeadlineCheck, Fitted, TokenCosts};
+use coda_converter::calibrate_writer;
 use coda_converter::dataset::SampleInput;
 use coda_converter::output::write_whole;
 use coda_converter::say;
-use coda_runtime::memory::{Capacity, Plan};
+use coda_runtime::memory::{AnswerCapacity, Capacity, Plan};
 use coda_runtime::model::{Decoder, Model};
 use coda_runtime::routing::{CostModel, token_step};
 use serde_json::{Value, json};
@@ -199,7 +200,7 @@ impl Bench {
         bar.finish_and_clear();
         let path = Costs::path(self.files.first());
         fitted.check().with_context(|| format!("{} is not written", path.display()))?;
-        let stored = self.stored(&fitted)?;
+        let stored = Costs { answer: self.token_costs(model, tokens)?, ..self.stored(&fitted)? };
         write_whole(&path, (serde_json::to_string_pretty(&stored)? + "\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
         let mut session = session.with_costs(fitted.costs);
@@ -207,14 +208,34 @@ impl Bench {
         let checks =
             calibrate::check_deadlines(&mut session, tokens, DEADLINE_RUNS, || bar.inc(1))?;
         bar.finish_and_clear();
-        self.print_costs(&fitted, &checks)
+        self.print_costs(&stored, &fitted, &checks)
     }
 
-    fn print_costs(&self, fitted: &Fitted, checks: &[DeadlineCheck]) -> Result<()> {
+    /// The costs of an answer's tokens, of a model that writes.
+    fn token_costs(&self, model: &Model<'_>, tokens: usize) -> Result<Option<TokenCosts>> {
+        let Some(decoder) = model.decoder() else { return Ok(None) };
+        let capacity = Capacity::any_budget(tokens);
+        let mut session = self.compute.session(model, capacity)?;
+        let answer = self.writing.capacity(&decoder)?;
+        // A further hypothesis has a cost too, if any call asks for one.
+        let answer = AnswerCapacity { beams: answer.beams.max(2), ..answer };
+        let longest = answer.positions - decoder.rules().start.len();
+        let (kernels, used) = (self.compute.kernels()?, self.compute.threads());
+        let mut writer = Writer::new(model, kernels, capacity, answer, used)?;
+        let rounds = self.runs.get().div_ceil(4);
+        let bar = progress("answering", calibrate_writer::steps(model, tokens, rounds) as u64);
+        let (writer, advance) = (&mut writer, || bar.inc(1));
+        let costs =
+            calibrate_writer::calibrate(writer, &mut session, tokens, longest, rounds, advance)?;
+        bar.finish_and_clear();
+        Ok(Some(costs))
+    }
+
+    fn print_costs(&self, stored: &Costs, fitted: &Fitted, checks: &[DeadlineCheck]) -> Result<()> {
         let path = Costs::path(self.files.first());
         let notes: Vec<String> = self.compute.note().into_iter().collect();
         if self.json {
-            let mut object = json!({ "costs": self.stored(fitted)?, "deadlines": checks });
+            let mut object = json!({ "costs": stored, "deadlines": checks });
             object["noise"] = json!(fitted.noise);
             object["file"] = json!(path.display().to_string());
             object["notes"] = json!(notes);
@@ -228,6 +249,10 @@ impl Bench {
             fitted.worst_error * 100.0,
             fitted.noise * 100.0
         );
+        if let Some(answer) = &stored.answer {
+            say!("const ANSWER_COSTS: AnswerCosts = {:?};", answer.model());
+            say!("largest error of its prediction: {:.1} %", answer.worst_error * 100.0);
+        }
         say!("wrote {}", path.display());
         print_deadlines(checks);
         Ok(())
@@ -247,6 +272,7 @@ impl Bench {
             task,
             margin,
             worst_error: fitted.worst_error,
+            answer: None,
         })
     }
 }

@@ -5,7 +5,7 @@ use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, reads_sound, threads,
 };
 use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
-use super::write::{Shown, WriteArguments, ids, print_times, to_json};
+use super::write::{Shown, WriteArguments, ids, print_reserved, print_times, to_json};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::answer::Writer;
 use coda_converter::calibrate::Costs;
@@ -200,7 +200,14 @@ impl Run {
         let threads = self.compute.threads();
         let writer = Writer::new(model, kernels, Capacity::any_budget(tokens), capacity, threads)?;
         let mut writer = match self.deadline_ms {
-            Some(_) => writer.with_costs(self.costs()?.model()),
+            Some(_) => {
+                let costs = self.costs()?;
+                let answer = costs.answer.context(
+                    "the costs beside the package are of the encoder alone: run `coda bench --calibrate` \
+                     again",
+                )?;
+                writer.with_costs(costs.model(), answer.model())
+            }
             None => writer,
         };
         for own in &given {
@@ -222,6 +229,7 @@ impl Run {
             fields["tokens"] = json!(given.input.tokens(model));
             fields["notes"] = json!(self.notes(model, given));
             fields["selected"] = json!(self.trace.then_some(&trace.layers));
+            fields["choice"] = json!(answer.choice.as_ref().map(choice_fields));
             say!("{fields}");
             return Ok(());
         }
@@ -234,6 +242,7 @@ impl Run {
         print_notes(&self.notes(model, given));
         print_times(given.input.tokens(model), self.compute.kernels()?.name, &answer);
         answer.choice.iter().for_each(print_choice);
+        print_reserved(&answer);
         if self.trace {
             say!("{}", drawing(model, &given.input, &trace).trim_end());
         }
@@ -410,12 +419,7 @@ impl Run {
             "probabilities": chooses.then(|| probabilities(model, &answer.values)),
             "selected": self.trace.then_some(&answer.trace.layers),
             "milliseconds": answer.milliseconds,
-            "choice": answer.choice.map(|choice| json!({
-                "k": choice.tokens,
-                "layers_with_more": choice.layers,
-                "tokens_more": token_step(choice.tokens),
-                "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
-            })),
+            "choice": answer.choice.as_ref().map(choice_fields),
         }))
     }
 }
@@ -515,6 +519,16 @@ pub(super) fn read_image(
 
 fn is_classifier(model: &Model<'_>) -> bool {
     matches!(model.head().map(|head| head.kind), Some(HeadKind::Classification { .. }))
+}
+
+/// The fields of what a deadline was answered with.
+fn choice_fields(choice: &DeadlineChoice) -> Value {
+    json!({
+        "k": choice.tokens,
+        "layers_with_more": choice.layers,
+        "tokens_more": token_step(choice.tokens),
+        "predicted_ms": choice.predicted.as_secs_f64() * 1000.0,
+    })
 }
 
 /// What a deadline was answered with.

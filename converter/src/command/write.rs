@@ -126,6 +126,16 @@ pub(super) fn print_times(tokens: usize, kernels: &str, answer: &Answer) {
     );
 }
 
+/// What a deadline set aside for the tokens.
+pub(super) fn print_reserved(answer: &Answer) {
+    let Some(reserved) = answer.reserved else { return };
+    let taken = milliseconds(answer.first + answer.rest);
+    say!(
+        "{:.2} ms set aside for memory and tokens, which took {taken:.2} ms",
+        milliseconds(reserved)
+    );
+}
+
 /// Tokens a second behind the first one; 0 where there was no other.
 fn rate(answer: &Answer) -> f64 {
     let seconds = answer.rest.as_secs_f64();
@@ -146,5 +156,6 @@ pub(super) fn to_json(answer: &Answer, text: Option<&str>) -> Value {
         "encoder_ms": milliseconds(answer.encoding),
         "first_token_ms": milliseconds(answer.encoding + answer.first),
         "tokens_per_second": rate(answer),
+        "reserved_ms": answer.reserved.map(milliseconds),
     })
 }

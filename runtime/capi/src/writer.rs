@@ -5,7 +5,7 @@ use crate::answers::{Answer, Capacity, Generation};
 use crate::pointers::{Held, slice_mut};
 use crate::state::{Region, State, fits_bytes};
 use crate::status::{Error, Status};
-use coda_runtime::decoder::{GenerateError, Generator, PausedGeneration, Search};
+use coda_runtime::decoder::{AnswerCosts, GenerateError, Generator, PausedGeneration, Search};
 use coda_runtime::executor::{Input, RunError};
 use coda_runtime::memory::{self, AnswerCapacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
@@ -95,8 +95,9 @@ impl Writer {
         let (model, plan) = (state.model()?, self.plan(state)?);
         let arena = slice_mut(self.arena, self.bytes)?;
         let generator = Generator::new(model, state.kernels, plan, arena)?;
+        // The costs that C gives are the encoder's: a deadline is one for the encoder.
         let mut generator = match state.costs {
-            Some(costs) => generator.with_costs(costs),
+            Some(costs) => generator.with_costs(costs).with_answer_costs(AnswerCosts::default()),
             None => generator,
         };
         match generator.generate(input, budget, search) {

@@ -1,5 +1,6 @@
 //! An answer at work.
 
+use super::deadline::AnswerChoice;
 use super::logits::{Best, Suppressed};
 use super::observer::StepObserver;
 use super::search::Hypotheses;
@@ -8,6 +9,7 @@ use crate::executor::RunError;
 use crate::format::{IdList, limits};
 use crate::memory::KeyExtent;
 use crate::routing::DeadlineChoice;
+use core::time::Duration;
 use heapless::Vec;
 
 /// The answer of one inference, growing; in the arena until the next.
@@ -23,7 +25,7 @@ pub struct Generation<'r> {
     /// Positions that have passed the layers.
     pub(super) done: usize,
     pub(super) over: bool,
-    pub(super) choice: Option<DeadlineChoice>,
+    pub(super) choice: Option<AnswerChoice>,
 }
 
 /// An answer that is set aside: what it has besides its arena, without a borrow. [`Generator::resume`] goes on
@@ -38,7 +40,7 @@ pub struct PausedGeneration {
     pub(super) left: usize,
     pub(super) done: usize,
     pub(super) over: bool,
-    pub(super) choice: Option<DeadlineChoice>,
+    pub(super) choice: Option<AnswerChoice>,
 }
 
 impl core::fmt::Debug for PausedGeneration {
@@ -155,9 +157,15 @@ impl Generation<'_> {
         self.over && self.hypotheses.best_has_ended()
     }
 
-    /// What was chosen for a deadline; `None` under another budget.
+    /// What was chosen for the encoder under a deadline; `None` under another budget.
     #[must_use]
-    pub const fn choice(&self) -> Option<DeadlineChoice> {
-        self.choice
+    pub fn choice(&self) -> Option<DeadlineChoice> {
+        self.choice.map(|choice| choice.encoder)
+    }
+
+    /// The time that a deadline sets aside for the tokens of the answer; `None` under another budget.
+    #[must_use]
+    pub fn reserved(&self) -> Option<Duration> {
+        self.choice.map(|choice| choice.reserved)
     }
 }

@@ -1,6 +1,7 @@
 //! A model with its arena: begins an answer.
 
 use super::answer::{Generation, PausedGeneration};
+use super::deadline::{AnswerChoice, AnswerCosts};
 use super::error::GenerateError;
 use super::logits::Best;
 use super::memory::Memory;
@@ -12,10 +13,11 @@ use crate::kernels::Kernels;
 use crate::memory::{
     ARENA_ALIGNMENT, AnswerCapacity, GenerationPlan, KeyExtent, divide_memory, divide_step, typed,
 };
-use crate::model::{Decoder, Model};
-use crate::routing::{Budget, CostModel, DeadlineChoice};
+use crate::model::{AnswerSize, Decoder, Model};
+use crate::routing::{Budget, CostModel, DeadlineError};
 use crate::tensor::Part;
 use core::mem::take;
+use core::time::Duration;
 
 /// How an answer is searched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,9 +51,30 @@ fn context<'m>(decoder: &'m Decoder<'_>, kernels: &'m Kernels) -> Context<'m> {
 
 /// A search whose settings are all known and fit the plan.
 struct Settled {
+    /// Start ids.
+    start: usize,
     longest: usize,
     beams: usize,
     length_penalty: f32,
+}
+
+impl Settled {
+    /// The longest answer to an input of `tokens` tokens.
+    const fn size(&self, tokens: usize) -> AnswerSize {
+        AnswerSize { tokens, start: self.start, longest: self.longest, beams: self.beams }
+    }
+}
+
+/// What a deadline of a whole answer comes to.
+fn choose(
+    executor: &Executor<'_, '_>,
+    decoder: &Decoder<'_>,
+    costs: Result<AnswerCosts, DeadlineError>,
+    size: AnswerSize,
+    deadline: Duration,
+) -> Result<AnswerChoice, RunError> {
+    let choose = |left| executor.choose(size.tokens, left);
+    Ok(costs?.choose(decoder, size, deadline, choose)?)
 }
 
 /// Generates answers in a caller's scratch buffer.
@@ -63,6 +86,7 @@ pub struct Generator<'m, 'a> {
     workers: &'m dyn Workers,
     #[cfg_attr(not(feature = "deadline"), expect(dead_code, reason = "there are no deadlines"))]
     costs: Option<CostModel>,
+    answer_costs: Option<AnswerCosts>,
     plan: GenerationPlan,
     arena: &'a mut [u8],
     /// What the memory in the arena holds; `None` before it is filled.
@@ -100,8 +124,8 @@ impl<'m, 'a> Generator<'m, 'a> {
             return Err(ExecutorError::ArenaMisaligned);
         }
         let arena = arena.part_mut(0..needed);
-        let workers = &ThisCore;
-        Ok(Self { model, decoder, kernels, workers, costs: None, plan, arena, memory: None })
+        let (workers, costs, answer_costs, memory) = (&ThisCore, None, None, None);
+        Ok(Self { model, decoder, kernels, workers, costs, answer_costs, plan, arena, memory })
     }
 
     /// The same with the encoder on more cores: its plan says on how many. The answer does not change by a bit.
@@ -111,11 +135,20 @@ impl<'m, 'a> Generator<'m, 'a> {
         Self { workers, ..self }
     }
 
-    /// The same with the costs of this machine, for [`Budget::Deadline`], which counts the encoder's time.
+    /// The same with the encoder's costs on this machine, for [`Budget::Deadline`], which needs
+    /// [those of the tokens](Self::with_answer_costs) too.
     #[cfg(feature = "deadline")]
     #[must_use]
     pub fn with_costs(self, costs: CostModel) -> Self {
         Self { costs: Some(costs), ..self }
+    }
+
+    /// The same with the costs of an answer's tokens: a deadline is for the whole answer, the encoder gets what
+    /// the longest answer that is asked for leaves.
+    #[cfg(feature = "deadline")]
+    #[must_use]
+    pub fn with_answer_costs(self, costs: AnswerCosts) -> Self {
+        Self { answer_costs: Some(costs), ..self }
     }
 
     /// The plan it generates by.
@@ -150,7 +183,7 @@ impl<'m, 'a> Generator<'m, 'a> {
     ) -> Result<Generation<'_>, GenerateError> {
         let settled = self.settle(search)?;
         self.memory = None;
-        let (tokens, choice) = self.encode(input, budget, observer)?;
+        let (tokens, choice) = self.encode(input, budget, &settled, observer)?;
         let extent = self.plan.memory_keys(tokens);
         let (states, buffers) = divide_memory(&self.plan, self.arena);
         let states: &mut [f32] = typed(states);
@@ -179,7 +212,7 @@ impl<'m, 'a> Generator<'m, 'a> {
         start: &[u32],
         settled: &Settled,
         memory: KeyExtent,
-        choice: Option<DeadlineChoice>,
+        choice: Option<AnswerChoice>,
     ) -> Generation<'_> {
         let rules = *self.decoder.rules();
         let own = rules.start.iter().filter(|_| start.is_empty());
@@ -234,8 +267,9 @@ impl<'m, 'a> Generator<'m, 'a> {
         &mut self,
         input: Input<'_>,
         budget: Budget<'_>,
+        settled: &Settled,
         observer: &mut impl Observer,
-    ) -> Result<(usize, Option<DeadlineChoice>), GenerateError> {
+    ) -> Result<(usize, Option<AnswerChoice>), GenerateError> {
         let executor = Executor::new(self.model, self.kernels, *self.plan.encoder(), self.arena);
         debug_assert!(executor.is_ok(), "the plan has been compared");
         let Ok(executor) = executor else { return Err(RunError::NotRun.into()) };
@@ -247,8 +281,17 @@ impl<'m, 'a> Generator<'m, 'a> {
             None => executor,
         };
         let mut executor = executor;
+        let choice = match budget {
+            Budget::Deadline(deadline) => {
+                let size = settled.size(executor.tokens(&input)?);
+                let costs = self.answer_costs.ok_or(DeadlineError::NoAnswerCosts);
+                Some(choose(&executor, &self.decoder, costs, size, deadline)?)
+            }
+            _ => None,
+        };
+        let budget = choice.map_or(budget, |choice| choice.encoder.into());
         let output = executor.run_observed(input, budget, observer)?;
-        Ok((output.hidden.rows(), output.choice))
+        Ok((output.hidden.rows(), choice))
     }
 
     /// The search, with the package's settings where it has none; it must fit the plan.
@@ -276,6 +319,6 @@ impl<'m, 'a> Generator<'m, 'a> {
         if !length_penalty.is_finite() {
             return Err(GenerateError::LengthPenalty);
         }
-        Ok(Settled { longest, beams, length_penalty })
+        Ok(Settled { start, longest, beams, length_penalty })
     }
 }

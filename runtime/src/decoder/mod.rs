@@ -15,9 +15,11 @@
 //! | `logits` | the best continuations of rows, some output channels at a time |
 //! | `observer` | what a caller may see of a step |
 //! | `search` | hypotheses: which live on, which have ended |
+//! | `deadline` | what a deadline sets aside for the tokens |
 //! | `error` | why an answer is refused |
 
 mod answer;
+mod deadline;
 mod error;
 mod generator;
 mod logits;
@@ -27,6 +29,7 @@ mod search;
 mod step;
 
 pub use answer::{Generation, PausedGeneration};
+pub use deadline::{AnswerChoice, AnswerCosts};
 pub use error::GenerateError;
 pub use generator::{Generator, Search};
 pub use observer::StepObserver;

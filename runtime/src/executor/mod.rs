@@ -223,6 +223,12 @@ impl<'m, 'a> Executor<'m, 'a> {
         Pass { context, globals: model.globals(), buffers, scratch, tokens }
     }
 
+    /// The number of tokens of an input, which is checked.
+    #[cfg(feature = "decoder")]
+    pub(crate) fn tokens(&self, input: &Input<'_>) -> Result<usize, RunError> {
+        input::check(input, self.model, &self.plan)
+    }
+
     /// What a deadline comes to for an input of `tokens` tokens.
     ///
     /// # Errors

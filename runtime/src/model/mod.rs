@@ -1,6 +1,8 @@
 //! Packages to layers with a meaning. After [`Model::bind`] every role is there and every shape agrees.
 
 #[cfg(feature = "decoder")]
+mod answer_cost;
+#[cfg(feature = "decoder")]
 mod channels;
 mod cost;
 #[cfg(feature = "decoder")]
@@ -17,6 +19,8 @@ mod pruning;
 mod stage;
 mod view;
 
+#[cfg(feature = "decoder")]
+pub use answer_cost::{AnswerMacs, AnswerSize};
 #[cfg(feature = "decoder")]
 pub use channels::OutputChannels;
 #[cfg(feature = "decoder")]

@@ -60,6 +60,19 @@ pub enum DeadlineError {
         /// The deadline.
         given: Duration,
     },
+    /// The costs of an answer's tokens are not known.
+    #[cfg(feature = "decoder")]
+    NoAnswerCosts,
+    /// The tokens of an answer leave no time to one token in each routed layer.
+    #[cfg(feature = "decoder")]
+    AnswerTooShort {
+        /// What both need, with the margins.
+        needed: Duration,
+        /// What the answer's tokens need of that.
+        reserved: Duration,
+        /// The deadline.
+        given: Duration,
+    },
 }
 
 impl fmt::Display for DeadlineError {
@@ -70,6 +83,19 @@ impl fmt::Display for DeadlineError {
                 f,
                 "a deadline of {} us is too short: one token in each routed layer takes {} us",
                 given.as_micros(),
+                needed.as_micros()
+            ),
+            #[cfg(feature = "decoder")]
+            Self::NoAnswerCosts => {
+                write!(f, "a deadline of an answer needs the costs of its tokens on this machine")
+            }
+            #[cfg(feature = "decoder")]
+            Self::AnswerTooShort { needed, reserved, given } => write!(
+                f,
+                "a deadline of {} us is too short: the tokens of the answer take {} us, with one token in \
+                 each routed layer {} us; ask for fewer tokens",
+                given.as_micros(),
+                reserved.as_micros(),
                 needed.as_micros()
             ),
         }
