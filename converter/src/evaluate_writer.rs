@@ -6,7 +6,10 @@ use crate::evaluate::median;
 use crate::picture;
 use crate::preparation::Preparation;
 use crate::rows::{self, Header};
+use crate::sound;
 use anyhow::{Context, Result, ensure};
+use coda_runtime::audio::Context::Padded;
+use coda_runtime::config::Embedding;
 use coda_runtime::decoder::Search;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
@@ -29,7 +32,7 @@ pub struct Question {
 pub struct Questions {
     /// In the order of the file.
     pub all: Vec<Question>,
-    /// How many texts are longer than the model reads, and were cut.
+    /// How many texts or sounds are longer than the model reads, and were cut.
     pub cut: usize,
     /// What may be a mistake, a sentence each.
     pub notes: Vec<String>,
@@ -52,11 +55,11 @@ pub struct WritingResult {
     pub answer_ms: f64,
 }
 
-/// Reads a TSV or CSV file of the right answer and the input: a text, or for a reader of images a picture
-/// file, named from where the file is.
+/// Reads a TSV or CSV file of the right answer and the input: a text, or for a reader of images or
+/// sound a file of it, named from where the file is. Sound is padded to the model's window.
 ///
 /// # Errors
-/// The file cannot be read or is damaged, or has no row; a picture cannot be read.
+/// The file cannot be read or is damaged, or has no row; a picture or a sound cannot be read.
 pub fn read(
     path: &Path,
     header: Header,
@@ -68,7 +71,9 @@ pub fn read(
     let rows = rows.with_context(|| path.display().to_string())?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let grid = model.patch_grid();
-    let encoder = grid.is_none().then(|| Encoder::of(model)).transpose()?;
+    let hears = matches!(model.config().embedding, Embedding::Frames { .. });
+    let reads = grid.is_none() && !hears;
+    let encoder = reads.then(|| Encoder::of(model)).transpose()?;
     let (mut all, mut cut) = (Vec::new(), 0);
     for row in rows.rows.iter().take(limit.unwrap_or(usize::MAX)) {
         let at = || format!("{}: line {}", path.display(), row.line);
@@ -76,8 +81,13 @@ pub fn read(
             let (input, encoding) = encoder.encode(&row.text, None).with_context(at)?;
             cut += usize::from(encoding.truncated);
             input
+        } else if hears {
+            let heard = sound::read_for(&directory.join(&row.text), model, Padded);
+            let heard = heard.with_context(at)?;
+            cut += usize::from(heard.note.is_some());
+            heard.input
         } else {
-            let grid = grid.context("the model reads neither texts nor images")?;
+            let grid = grid.context("the model reads neither texts, images nor sound")?;
             let pixels = picture::read(&directory.join(&row.text), grid, how);
             SampleInput::Pixels(pixels.with_context(at)?)
         };

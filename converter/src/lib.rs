@@ -17,7 +17,7 @@
 //! | [`shortlist`] | the ids that an answer may hold |
 //! | [`classes`] | the labels of a file against those of a model |
 //! | [`picture`] | picture files as pixels |
-//! | `sound` | sound files as samples at 16 kHz; feature `audio` |
+//! | [`sound`] | sound files as features; feature `audio` |
 //! | [`preparation`] | how pictures are resized |
 //! | [`similarity`] | how embeddings are compared |
 //! | [`mod@bench`] | latency at several reductions |
@@ -60,7 +60,6 @@ pub mod shortlist;
 pub mod sign;
 pub mod similarity;
 pub mod smooth;
-#[cfg(feature = "audio")]
 pub mod sound;
 pub mod source;
 pub mod timeline;

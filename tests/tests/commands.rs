@@ -7,6 +7,8 @@ use coda_converter::calibrate::Costs;
 use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::{Session, is_not_finite};
 use coda_converter::similarity::Similarity;
+use coda_converter::sound;
+use coda_runtime::audio::Context;
 use coda_runtime::config::{Head, HeadKind, Pooling};
 use coda_runtime::executor::{all_finite, largest};
 use coda_runtime::format::Role;
@@ -993,4 +995,48 @@ fn a_deadline_of_an_answer_says_what_it_sets_aside() {
     let found = object(&run("1000"));
     assert!(found["reserved_ms"].as_f64().unwrap() > 0.0 && found["choice"]["k"].is_u64());
     refused(&run("0.01"), INPUT, &["the tokens of the answer take", "ask for fewer tokens"]);
+}
+
+/// A WAV file of 16 kHz and one channel of 16 bits.
+fn wav(samples: usize) -> Vec<u8> {
+    let mut bytes =
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data"
+            .to_vec();
+    bytes[4..8].copy_from_slice(&(36 + 2 * samples as u32).to_le_bytes());
+    bytes.extend((2 * samples as u32).to_le_bytes());
+    let sample = |at: usize| ((at * at) as i16).wrapping_mul(7);
+    bytes.extend((0..samples).flat_map(|at| sample(at).to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn a_model_of_speech_reads_sound_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq/seed012/whisper");
+    let vectors = Vectors::open(&root).unwrap().unwrap();
+    let place = Place::new();
+    let packed = pack_base(vectors.base(), WeightType::F32, "").unwrap().bytes;
+    let package = place.write("speech.coda", &*packed);
+    let path = place.write("sound.wav", wav(1949));
+    let sound = sound::read(Path::new(&path), 3840).unwrap();
+    for (context, positions, options) in [
+        (Context::Padded, 12, &["--audio", &path][..]),
+        (Context::Exact, 7, &["--audio", &path, "--unpadded"]),
+    ] {
+        let features = sound.features(80, 12, context).unwrap();
+        let features = place.write("features", bytemuck::cast_slice(&features));
+        let expected = object(&["run", &package, "--features", &features]);
+        let own = object(&[&["run", &package], options].concat());
+        assert_eq!((&own["ids"], &own["tokens"]), (&expected["ids"], &json!(positions)));
+        assert_eq!(own["notes"], json!([]));
+    }
+    let long = place.write("long.wav", wav(3841));
+    let notes = object(&["run", &package, "--audio", &long])["notes"].to_string();
+    assert!(notes.contains("longer than the 0.24 s"), "{notes}");
+    refused(
+        &["run", &package, "--audio", &package],
+        INPUT,
+        &["no sound file that is read", "ffmpeg"],
+    );
+    let text = place.bundle(&Tiny::bert());
+    refused(&["run", &text, "--audio", &path], INPUT, &["the model reads"]);
 }

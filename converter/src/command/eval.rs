@@ -96,8 +96,8 @@ pub(super) fn check_reductions(reductions: &[f32]) -> Result<()> {
 /// run one after the other, and ratios are taken sample by sample. A latency is of tokens or pixels to a
 /// label; from text, the time of the tokenizer comes on top.
 ///
-/// Of a model that writes, the data are TSV or CSV of the right answer and the text, or picture file, that is
-/// asked. Answers are right to the character, or have errors of characters and words.
+/// Of a model that writes, the data are TSV or CSV of the right answer and the text, picture file or
+/// sound file that is asked. Answers are right to the character, or have errors of characters and words.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Eval {
     #[command(flatten)]
@@ -167,7 +167,7 @@ impl Eval {
         let dense = no_routing(model, "--reductions");
         let reductions = if dense.is_some() { vec![Some(1.0)] } else { self.asked() };
         let cut = (questions.cut > 0)
-            .then(|| format!("{} texts are longer than the model reads", questions.cut));
+            .then(|| format!("{} inputs are longer than the model reads", questions.cut));
         let notes = self.compute.note().into_iter().chain(dense).chain(cut);
         let notes: Vec<String> = notes.chain(questions.notes.iter().cloned()).collect();
         let (kernels, answer) = (self.compute.kernels()?, self.writing.capacity(decoder)?);

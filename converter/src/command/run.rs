@@ -18,8 +18,10 @@ use coda_converter::preparation::Preparation;
 use coda_converter::rows::lines;
 use coda_converter::say::escaped;
 use coda_converter::session::Session;
+use coda_converter::sound::{self, Heard};
 use coda_converter::timeline::{Timeline, trace_events};
 use coda_converter::{say, warn};
+use coda_runtime::audio;
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::{Observer, largest};
 use coda_runtime::memory::Capacity;
@@ -64,8 +66,11 @@ pub(crate) struct Run {
     deadline_ms: Option<f64>,
     /// The prompt of the package that is put before each text, by name; "" for none. Given twice, that of
     /// each of two texts that are compared, as of a query and a document
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "patches", "features", "ids"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "image_resized", "patches", "audio", "features", "ids"])]
     prompt: Vec<String>,
+    /// Read only as many positions as a sound fills, without silence behind it: for models that were trained so
+    #[arg(long, requires = "audio")]
+    unpadded: bool,
     /// Draw the tokens or patches routed in each layer
     #[arg(long, conflicts_with = "texts")]
     trace: bool,
@@ -101,6 +106,9 @@ struct InputArguments {
     /// of an image that was prepared elsewhere
     #[arg(long, value_name = "FILE")]
     patches: Option<PathBuf>,
+    /// A sound file: WAV, FLAC, MP3 or Ogg Vorbis, of any rate and channels
+    #[arg(long, value_name = "FILE")]
+    audio: Option<PathBuf>,
     /// Log-mel features of sound, little-endian f32: frame after frame, as many as the sound has or as a window
     /// that is filled with silence
     #[arg(long, value_name = "FILE")]
@@ -172,7 +180,7 @@ impl Run {
             return self.compare(&model, [(first, prompts[0]), (second, prompts[1])]);
         }
         let how = self.files.preparation(&files)?;
-        let given = self.input.read(&model, prompts[0], &how)?;
+        let given = self.read_input(&model, prompts[0], &how)?;
         let mut session = self.session(&model, given.input.tokens(&model))?;
         let answer = self.infer(&model, &mut session, &given.input)?;
         if self.json {
@@ -191,7 +199,7 @@ impl Run {
     fn write(&self, model: &Model<'_>, how: &Preparation) -> Result<()> {
         let prompts = self.prompts(model)?;
         let given = match &self.input.texts {
-            None => vec![self.input.read(model, prompts[0], how)?],
+            None => vec![self.read_input(model, prompts[0], how)?],
             Some(path) => read_texts(model, path, prompts[0])?,
         };
         let tokens = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
@@ -214,6 +222,19 @@ impl Run {
             self.write_one(model, &mut writer, own)?;
         }
         Ok(())
+    }
+
+    fn read_input(
+        &self,
+        model: &Model<'_>,
+        prompt: Option<&str>,
+        how: &Preparation,
+    ) -> Result<Given> {
+        let Some(path) = &self.input.audio else { return self.input.read(model, prompt, how) };
+        ensure!(reads_sound(model), "{}", reads(model));
+        let context = if self.unpadded { audio::Context::Exact } else { audio::Context::Padded };
+        let Heard { input, note } = sound::read_for(path, model, context)?;
+        Ok(Given { total: input.tokens(model), input, note })
     }
 
     fn write_one(&self, model: &Model<'_>, writer: &mut Writer<'_>, given: &Given) -> Result<()> {
@@ -429,7 +450,8 @@ impl InputArguments {
     fn read(&self, model: &Model<'_>, prompt: Option<&str>, how: &Preparation) -> Result<Given> {
         let image = self.image.is_some() || self.image_resized.is_some() || self.patches.is_some();
         ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
-        ensure!(self.features.is_some() == reads_sound(model), "{}", reads(model));
+        let sound = self.audio.is_some() || self.features.is_some();
+        ensure!(sound == reads_sound(model), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
             let mut texts = vec![prompted(model, first, prompt)?];
             texts.extend_from_slice(second);

@@ -150,7 +150,8 @@ pub(super) fn reads(model: &Model<'_>) -> String {
             grid.rows * grid.side
         ),
         None if reads_sound(model) => {
-            "the model reads sound: give --features FILE of its log-mel frames".to_owned()
+            "the model reads sound: give --audio FILE, or --features FILE of its log-mel frames"
+                .to_owned()
         }
         None if model.tokenizer().is_some() => {
             "the model reads texts: give --text TEXT, or --ids of tokens".to_owned()

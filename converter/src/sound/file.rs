@@ -4,8 +4,8 @@
 //! converted. A file of 16 kHz and one channel of 16 bits has the bits of its samples; a converted rate may
 //! differ in the last bits from one CPU to another.
 
+use super::Sound;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use coda_runtime::audio::{self, LogMel, Mel};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, Resampler, SincInterpolationParameters, WindowFunction};
 use std::fs::File;
@@ -29,43 +29,12 @@ const KINDS: &str = "WAV, FLAC, MP3 and Ogg Vorbis";
 /// What to do with a file that is not read.
 const CONVERT: &str = "convert it: ffmpeg -i FILE -ar 16000 -ac 1 sound.wav";
 
-/// A sound that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sound {
-    /// Samples at 16 kHz, 1 is full scale.
-    pub samples: Vec<f32>,
-    /// Whether the file goes on.
-    pub cut: bool,
-}
-
-impl Sound {
-    /// The features of the sound for an encoder of `bins` mel bins and `positions` positions, `[frames, bins]`.
-    ///
-    /// # Errors
-    /// No bank of triangles has so many bins, or the sound does not fit into the positions.
-    pub fn features(
-        &self,
-        bins: usize,
-        positions: usize,
-        context: audio::Context,
-    ) -> Result<Vec<f32>> {
-        let mel = Mel::of(bins);
-        let mel = mel.with_context(|| format!("{bins} mel bins; sound becomes 80 or 128"))?;
-        let mut values = vec![0.0; mel.values(positions)];
-        let mut features = LogMel::new(mel, &mut values);
-        features.push(&self.samples)?;
-        let filled = features.finish(context)?.values.len();
-        values.truncate(filled);
-        Ok(values)
-    }
-}
-
 /// The first `most` samples of a sound file, counted at 16 kHz. No more than these are decoded.
 ///
 /// # Errors
 /// The file cannot be read, is of a kind that is not supported, is damaged or cut off, or has no samples.
 /// The error names the file.
-pub fn read(path: &Path, most: usize) -> Result<Sound> {
+pub(super) fn read(path: &Path, most: usize) -> Result<Sound> {
     let cannot = || format!("cannot read {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder, not a sound file", path.display());
     let file = File::open(path).with_context(cannot)?;
