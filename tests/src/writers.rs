@@ -207,7 +207,7 @@ pub fn of_texts() -> Result<PackageBytes> {
     with_words("seed013/t5", WeightType::Int8, |base| base.texts.longest = LONGEST_TEXT)
 }
 
-/// The same of pictures: the decoder of TrOCR, which reads 12 x 12 pixels of three channels.
+/// The same of pictures: the decoder of `TrOCR`, which reads 12 x 12 pixels of three channels.
 ///
 /// # Errors
 /// It cannot be packed.

@@ -274,14 +274,14 @@ fn oracles_own(
 /// What a decoder oracle reads: states of the oracle's encoder, or of a routed model.
 enum Encoder<'m> {
     Oracle { oracle: Oracle, model: &'m Model<'m> },
-    Model(Session<'m>),
+    Model(Box<Session<'m>>),
 }
 
 impl<'m> Encoder<'m> {
     fn new(base: &Base, task: Option<&Task>, model: &'m Model<'m>, tokens: usize) -> Result<Self> {
         Ok(match task {
             None => Self::Oracle { oracle: Oracle::new(base, tokens)?, model },
-            Some(_) => Self::Model(Session::new(model, Capacity::any_budget(tokens))?),
+            Some(_) => Self::Model(Box::new(Session::new(model, Capacity::any_budget(tokens))?)),
         })
     }
 
