@@ -16,15 +16,21 @@ triple=thumbv7em-none-eabihf
 cargo run -q --release --locked --manifest-path ../Cargo.toml --bin firmware-files -- --swap "$CODA_SWAP"
 ./setup.sh $triple
 (cd external-ram && cross_cargo build -q --release --locked --target-dir "$built")
+# What the program printed: its counts are ticks, which this says in instructions.
+failed() {
+  cat "$lines/external-ram.txt"
+  awk '$1 == "ticks-of-1024-instructions" { print "swap.sh: counts above are ticks of " 1024 / $2 " instructions" }' "$lines/external-ram.txt"
+}
+
 echo "== external-ram mps2-an500, emulated"
 timeout 300 qemu-system-arm -machine mps2-an500 -icount shift=6 -nographic \
   -semihosting-config enable=on,target=native -kernel "$built/$triple/release/coda-external-ram" \
-  >"$lines/external-ram.txt" || { cat "$lines/external-ram.txt"; echo "swap.sh: external-ram failed" >&2; exit 1; }
+  >"$lines/external-ram.txt" || { failed; echo "swap.sh: external-ram failed" >&2; exit 1; }
 
 says() { # COUNT PATTERN
   local found
   found=$(grep -c "$2" "$lines/external-ram.txt" || true)
-  [ "$found" = "$1" ] || { cat "$lines/external-ram.txt"; echo "swap.sh: \"$2\" stands $found times, not $1" >&2; exit 1; }
+  [ "$found" = "$1" ] || { failed; echo "swap.sh: \"$2\" stands $found times, not $1" >&2; exit 1; }
 }
 says 3 '^start '
 says 1 '^power cut$'
@@ -50,9 +56,9 @@ number() { # LINE KEY
 ticks=$(sed -n 's/^ticks-of-1024-instructions //p' "$lines/external-ram.txt")
 instructions() { echo $(($(number "$1" "$2") * 1024 / ticks)); }
 grep -E '^(start|update|power)' "$lines/external-ram.txt"
-echo "swap of a task:           $(instructions use count-swap) instructions"
-echo "check of a signature:     $(instructions count signature) instructions"
-echo "SHA-512 of $(number count bytes) bytes:  $(instructions count digest) instructions"
+echo "swap of a task:           $(instructions use swap-ticks) instructions"
+echo "check of a signature:     $(instructions ticks signature) instructions"
+echo "SHA-512 of $(number ticks bytes) bytes:  $(instructions ticks digest) instructions"
 echo "stack touched:            $(number stack touched) of $(number stack planned) bytes"
 echo "heap in external RAM:     $(number use heap) bytes"
 echo "18 answers of two tasks have this machine's bits; three starts, two resets, no task lost"

@@ -130,7 +130,7 @@ fn serve(
         Executor::new(&model, Kernels::best(), plan, arena.bytes()).map_err(|_| Failure::Run)?;
     let swap = ticks::now() - before;
     hprintln!(
-        "use {:?} release={} heap={} count-swap={}",
+        "use {:?} release={} heap={} swap-ticks={}",
         source,
         task.manifest.release(),
         external::used(),
@@ -261,7 +261,7 @@ fn count_verification(device: &Device) -> Result<(), Failure> {
     let before = ticks::now();
     manifest.check(package).map_err(Refusal::from)?;
     let digest = ticks::now() - before;
-    hprintln!("count signature={} digest={} bytes={}", signature, digest, package.len());
+    hprintln!("ticks signature={} digest={} of bytes={}", signature, digest, package.len());
     Ok(())
 }
 
