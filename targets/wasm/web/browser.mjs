@@ -1,4 +1,4 @@
-// node browser.mjs PAGE ANSWERS.bin [BROWSER]: serves the page; with a browser, tests it there without a
+// node browser.mjs PAGE FILES [BROWSER]: serves the page; with a browser, tests it there without a
 // window and exits with the verdict, without one it serves until it is ended.
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 
-const [page, answersFile, browser] = process.argv.slice(2);
+const [page, files, browser] = process.argv.slice(2);
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 const TIMEOUT = 300_000; // a busy machine is slow
@@ -51,10 +51,11 @@ async function test() {
   try { process.kill(-child.pid); } catch { /* it has ended */ }
   await ended;
   await rm(profile, { recursive: true, force: true, maxRetries: 5 });
-  return judge(result, await readFile(answersFile));
+  const written = (await readFile(join(files, "written.txt"), "utf8")).match(/^text: (.*)$/m)[1];
+  return judge(result, await readFile(join(files, "answers.bin")), written);
 }
 
-function judge(result, answers) {
+function judge(result, answers, written) {
   const problems = [];
   const expect = (what, found, wanted) => {
     if (JSON.stringify(found) !== JSON.stringify(wanted)) problems.push(`${what}: ${JSON.stringify(found)}, expected ${JSON.stringify(wanted)}`);
@@ -70,6 +71,9 @@ function judge(result, answers) {
     // The model is wrong about one of the ten at r = 4, if at all.
     const right = result.examples.filter((label, at) => label === LABELS[at]).length;
     if (right < 9) problems.push(`examples: ${right} of 10 right: ${result.examples}`);
+    expect("the text of an answer", result.written.whole, written);
+    expect("its text in the page", result.written.shown, written);
+    if (result.written.pieces.length < 2) problems.push(`the text came in ${result.written.pieces.length} pieces`);
     expect("rows of scores", result.rows, 10);
     expect("patches at r = 4", result.captions, [0, 1, 2, 3].map((layer) => `layer ${layer}: 12 of 49`));
     expect("patches at r = 1", result.dense, [0, 1, 2, 3].map((layer) => `layer ${layer}: 49 of 49`));

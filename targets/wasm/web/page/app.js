@@ -147,5 +147,32 @@ for (let at = 0; at < examples.length; at += SIDE * SIDE) {
 paint(draw, examples.subarray(0, SIDE * SIDE));
 show();
 
+/// Answers a text; `each` is given the text of every token as it comes.
+export async function write(question, reduction, each) {
+  const asked = new TextEncoder().encode(question).subarray(0, wasm.question_room());
+  bytes(wasm.question(), asked.length).set(asked);
+  const step = wasm.begin(asked.length, reduction);
+  if (step !== 0) throw new Error(`the runtime refused step ${step}`);
+  const decoder = new TextDecoder();
+  let whole = "";
+  for (let length = wasm.next(); length >= 0; length = wasm.next()) {
+    const piece = decoder.decode(bytes(wasm.piece(), length), { stream: true });
+    whole += piece;
+    await each(piece);
+  }
+  return whole;
+}
+
+element("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = element("answer");
+  answer.value = "";
+  // A frame for each token: the answer is seen to grow.
+  await write(element("question").value, Number(element("reduction").value), (piece) => {
+    answer.value += piece;
+    return new Promise((done) => requestAnimationFrame(done));
+  });
+});
+
 // `?test`: what browser.mjs asks for.
-if (location.search === "?test") await (await import("./test.js")).run({ classify, examples, draw });
+if (location.search === "?test") await (await import("./test.js")).run({ classify, write, examples, draw });

@@ -2,14 +2,27 @@
 // user works them. browser.mjs judges what is sent to it.
 const SIDE = 28, REDUCTIONS = [1, 4, 8];
 
-export async function run({ classify, examples, draw }) {
+export async function run({ classify, write, examples, draw }) {
   let report;
   try {
-    report = { answers: answers(classify, examples), ...await controls(draw) };
+    report = { answers: answers(classify, examples), written: await written(write), ...await controls(draw) };
   } catch (error) {
     report = { error: String(error) };
   }
   await fetch("result", { method: "POST", body: JSON.stringify({ browser: navigator.userAgent, ...report }) });
+}
+
+/// The answer of the files' text at r = 2, as pieces and by the page's own form.
+async function written(write) {
+  const pieces = [];
+  const whole = await write("the old cat sat on a mat.", 2, (piece) => { pieces.push(piece); });
+  const slider = document.getElementById("reduction");
+  slider.value = 2;
+  document.getElementById("ask").requestSubmit();
+  const shown = () => document.getElementById("answer").value;
+  for (let wait = 0; wait < 200 && shown() !== whole; wait++) await new Promise((done) => setTimeout(done, 100));
+  slider.value = 4;
+  return { pieces, whole, shown: shown() };
 }
 
 function answers(classify, examples) {

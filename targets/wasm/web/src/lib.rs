@@ -2,6 +2,8 @@
 //! and routed patches. It imports nothing and allocates nothing.
 #![no_std]
 
+mod write;
+
 use atomic_refcell::AtomicRefCell;
 use coda_runtime::executor::{Executor, Input, Observer};
 use coda_runtime::format::Package;
