@@ -17,6 +17,8 @@ pub mod ticks;
 #[cfg(all(target_os = "none", target_arch = "riscv32"))]
 #[path = "ticks_riscv.rs"]
 mod ticks;
+#[cfg(feature = "writes")]
+mod writes;
 
 #[cfg(all(target_os = "none", feature = "bad-input"))]
 pub use board::run_bad_input;
@@ -110,7 +112,7 @@ macro_rules! line {
         if cfg!(feature = "text") { $console.line(format_args!($($text)*))? }
     };
 }
-#[cfg(any(target_os = "none", feature = "bad-input"))]
+#[cfg(any(target_os = "none", feature = "bad-input", feature = "writes"))]
 pub(crate) use line;
 
 /// Classifies every image at every reduction.
@@ -135,7 +137,10 @@ pub fn check(
     if answers.next().is_some() {
         return Err(Failure::Answer);
     }
-    check_memory(memory, console)
+    check_memory(memory, console)?;
+    #[cfg(feature = "writes")]
+    writes::check(&mut memory.arena.0, kernels, console)?;
+    Ok(())
 }
 
 /// Classifies every image at one reduction; the logits are the next of `answers`.
