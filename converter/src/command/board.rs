@@ -18,22 +18,22 @@ pub(super) struct Board {
     ram: usize,
 }
 
-/// Columns of the table.
-const CODE: usize = 2;
-const DECODER_CODE: usize = 7;
+/// Columns of code and stack: of a program that classifies, and of one that writes.
+const OWN: [usize; 2] = [2, 3];
+const DECODER: [usize; 2] = [7, 8];
 
 impl Board {
     /// The board of a name.
     pub(super) fn named(name: &str) -> Result<Self> {
-        Self::with_code(name, CODE)
+        Self::with(name, OWN)
     }
 
-    /// The same with the code of a program that writes.
+    /// The same with code and stack of a program that writes.
     pub(super) fn writing(name: &str) -> Result<Self> {
-        Self::with_code(name, DECODER_CODE)
+        Self::with(name, DECODER)
     }
 
-    fn with_code(name: &str, code: usize) -> Result<Self> {
+    fn with(name: &str, [code, stack]: [usize; 2]) -> Result<Self> {
         let lines = || BOARDS.lines().skip(1);
         let line = lines().find(|line| line.split(',').next() == Some(name));
         let line = line.with_context(|| {
@@ -48,7 +48,7 @@ impl Board {
         Ok(Self {
             name: cells[0],
             code: cell(code)?,
-            stack: cell(3)?,
+            stack: cell(stack)?,
             flash: cell(4)?,
             ram: cell(5)?,
         })

@@ -11,11 +11,14 @@ use coda_runtime::kernels::compact;
 use riscv_rt::entry;
 
 /// Code and constants, with models that write or without.
-const CODE: usize = if cfg!(feature = "writes") { 112 * 1024 } else { 72 * 1024 };
+const CODE: usize = if cfg!(feature = "writes") { 144 * 1024 } else { 72 * 1024 };
+
+/// Stack, in the same way.
+const STACK: usize = if cfg!(feature = "writes") { 20 * 1024 } else { 8 * 1024 };
 
 /// What the program needs of what the board has; it checks that it is enough.
 const NEEDS: Needs =
-    Needs { code: CODE, stack: 8 * 1024, flash: 1024 * 1024, ram: 256 * 1024 }.checked();
+    Needs { code: CODE, stack: STACK, flash: 1024 * 1024, ram: 256 * 1024 }.checked();
 
 #[cfg(not(feature = "bad-input"))]
 #[entry]
