@@ -933,7 +933,7 @@ fn a_shortlist_bounds_the_answer_and_a_bad_one_is_refused_by_its_line() {
     assert!(ids.iter().all(|id| texts.concat().contains(id)), "{ids:?}");
     for (lines, words) in [
         ("", "there is no id and no text"),
-        ("5\n9\n", "the id 1 is missing"),
+        ("5\n9\n", "the id 50 is missing"),
         ("1\n61\n", "line 2: 61 is no id"),
         ("1\n5\n\n5\n", "line 4 is line 2 again"),
         ("1\n5\n05\n", "line 3: the id 5 is listed twice"),

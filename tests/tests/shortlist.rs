@@ -64,7 +64,8 @@ impl Packages {
     ) -> (Vec<u32>, Option<u32>, bool) {
         self.with(|model| {
             let tokens = model.config().max_tokens().unwrap_or(16).min(16);
-            let capacity = AnswerCapacity { positions: LONGEST + 1, beams: search.beams };
+            let start = model.decoder().unwrap().rules().start.len();
+            let capacity = AnswerCapacity { positions: start + LONGEST, beams: search.beams };
             let plan = answer::plan(model, Capacity::any_budget(tokens), capacity, 1).unwrap();
             let mut blocks = vec![0u128; plan.arena_bytes().div_ceil(16)];
             let arena = &mut bytemuck::cast_slice_mut(&mut blocks)[..plan.arena_bytes()];

@@ -4,7 +4,7 @@
 //! converted. A file of 16 kHz and one channel of 16 bits has the bits of its samples; a converted rate may
 //! differ in the last bits from one CPU to another.
 
-use super::Sound;
+use super::samples::Sound;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, Resampler, SincInterpolationParameters, WindowFunction};

@@ -2,22 +2,16 @@
 
 #[cfg(feature = "audio")]
 mod file;
+mod samples;
+
+pub use samples::Sound;
 
 use crate::dataset::SampleInput;
 use anyhow::{Context as _, Result, bail};
-use coda_runtime::audio::{Context, LogMel, Mel, POSITION};
+use coda_runtime::audio::{Context, POSITION};
 use coda_runtime::config::Embedding;
 use coda_runtime::model::Model;
 use std::path::Path;
-
-/// A sound that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sound {
-    /// Samples at 16 kHz, 1 is full scale.
-    pub samples: Vec<f32>,
-    /// Whether the file goes on.
-    pub cut: bool,
-}
 
 /// A sound as a model reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,23 +20,6 @@ pub struct Heard {
     pub input: SampleInput,
     /// That its end was cut.
     pub note: Option<String>,
-}
-
-impl Sound {
-    /// The features of the sound for an encoder of `bins` mel bins and `positions` positions, `[frames, bins]`.
-    ///
-    /// # Errors
-    /// No bank of triangles has so many bins, or the sound does not fit into the positions.
-    pub fn features(&self, bins: usize, positions: usize, context: Context) -> Result<Vec<f32>> {
-        let mel = Mel::of(bins);
-        let mel = mel.with_context(|| format!("{bins} mel bins; sound becomes 80 or 128"))?;
-        let mut values = vec![0.0; mel.values(positions)];
-        let mut features = LogMel::new(mel, &mut values);
-        features.push(&self.samples)?;
-        let filled = features.finish(context)?.values.len();
-        values.truncate(filled);
-        Ok(values)
-    }
 }
 
 /// The first `most` samples of a sound file, counted at 16 kHz. No more than these are decoded.

@@ -84,10 +84,10 @@ impl Pass<'_, '_> {
         }
         let d = self.context.config.hidden;
         for (row, token) in selected.computed().iter().enumerate() {
-            let from = *token as usize * d;
-            let source = from..from.saturating_add(d);
-            if source.end <= self.buffers.hidden.len() && row <= *token as usize {
-                self.buffers.hidden.copy_within(source, row * d);
+            let token = *token as usize;
+            if row < token {
+                let (before, own) = self.buffers.hidden.parts_mut(token * d);
+                before.part_mut(row * d..(row + 1) * d).fill_from(own.part(0..d));
             }
         }
         self.tokens = selected.count;

@@ -183,7 +183,7 @@ impl<'m, 'a> Executor<'m, 'a> {
         let (model, layers) = (self.model, self.model.config().layers);
         let watched = Watched::new(self.workers);
         let mut pass = self.begin(tokens, watched.cores());
-        let mut router = Router::new(model, budget, &mut pass.buffers, tokens);
+        let mut router = Router::new(model, budget, &mut pass.buffers);
         embed::forward(&mut pass, model, &input);
         observer.embedded(pass.hidden());
         for index in 0..layers {

@@ -26,19 +26,14 @@ pub(super) struct Router<'r, 'b> {
 }
 
 impl<'r, 'b> Router<'r, 'b> {
-    /// Takes its buffers out of those of an inference of `tokens` tokens.
-    pub(super) fn new(
-        model: &'r Model<'r>,
-        budget: Budget<'r>,
-        buffers: &mut Buffers<'b>,
-        tokens: usize,
-    ) -> Self {
+    /// Takes its buffers out of those of an inference.
+    pub(super) fn new(model: &'r Model<'r>, budget: Budget<'r>, buffers: &mut Buffers<'b>) -> Self {
         Self {
             model,
             budget,
-            scores: take(&mut buffers.scores).part_mut(0..tokens),
-            gates: take(&mut buffers.gates).part_mut(0..tokens),
-            order: take(&mut buffers.order).part_mut(0..tokens),
+            scores: take(&mut buffers.scores),
+            gates: take(&mut buffers.gates),
+            order: take(&mut buffers.order),
         }
     }
 
@@ -98,12 +93,10 @@ pub(super) fn tokens_behind(
     budget: &Budget<'_>,
 ) -> usize {
     let prunes = |routing: Routing| routing.attention == AttentionMode::Prune;
-    match tokens_of_layer(model, index, tokens, budget) {
-        Some(k) if cfg!(feature = "pruning") && model.routing(index).is_some_and(prunes) => {
-            k.min(tokens)
-        }
-        _ => tokens,
+    if !cfg!(feature = "pruning") || !model.routing(index).is_some_and(prunes) {
+        return tokens;
     }
+    tokens_of_layer(model, index, tokens, budget).map_or(tokens, |k| k.min(tokens))
 }
 
 /// k of layer `index`, pinned tokens counted; `None` if the layer is dense.

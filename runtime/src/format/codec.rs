@@ -420,7 +420,7 @@ pub fn decode_layer(bytes: &[u8]) -> Result<LayerPlan, FormatError> {
         0 => None,
         1 => Some(AttentionMode::KToK),
         2 => Some(AttentionMode::KToAll),
-        4 => Some(AttentionMode::Prune),
+        4 if cfg!(feature = "pruning") => Some(AttentionMode::Prune),
         _ => Some(AttentionMode::KToLowRank),
     };
     let own = (reduction >= 1.0).then_some(reduction);

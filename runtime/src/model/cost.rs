@@ -51,9 +51,10 @@ impl Layer<'_> {
         let mode = self.routing.map(|routing| routing.attention).filter(|_| selected < tokens);
         let (n, k) = (tokens as u64, selected as u64);
         let exact_keys = if mode == Some(AttentionMode::KToAll) { n } else { k };
-        let of_selected = matches!(mode, None | Some(AttentionMode::KToK | AttentionMode::Prune));
+        let prunes = cfg!(feature = "pruning") && mode == Some(AttentionMode::Prune);
+        let of_selected = prunes || matches!(mode, None | Some(AttentionMode::KToK));
         let key_rows = if of_selected { k } else { n };
-        let left = if mode == Some(AttentionMode::Prune) { k } else { n };
+        let left = if prunes { k } else { n };
         let gate = wide.gate.map_or(0, |gate| gate.macs());
         let row = maps.query.macs() + maps.output.macs();
         let row = row + wide.expand.macs() + gate + wide.contract.macs();

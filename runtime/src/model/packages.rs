@@ -47,8 +47,8 @@ impl<'a> Packages<'a> {
 
     /// The task's routed layers have a router each.
     pub(super) fn has_routers(&self) -> bool {
-        let input = self.task_config().map(|task| task.router_input);
-        !cfg!(feature = "pruning") || input != Some(RouterInput::Grid)
+        let input = || self.task_config().map(|task| task.router_input);
+        !cfg!(feature = "pruning") || input() != Some(RouterInput::Grid)
     }
 
     /// Positions that are always selected, ascending.
