@@ -373,7 +373,8 @@ fn run(
     budget: *const Budget,
     output: *mut Output,
 ) -> Result<(), Error> {
-    let model = state.model.ok_or(Status::NotInitialized)?;
+    // Not a copy: a model is large, and stacks are small.
+    let model = state.model()?;
     let started = state.started.ok_or(Status::NotStarted)?;
     let result = Region { start: output.addr(), bytes: size_of::<Output>() };
     for input in inputs {
@@ -383,18 +384,19 @@ fn run(
     check_size(output)?;
     let budget = checked_budget(budget, started.region())?;
     let arena = slice_mut(started.arena, started.bytes)?;
-    let mut executor = Executor::new(&model, state.kernels, started.plan, arena)?;
+    let mut executor = Executor::new(model, state.kernels, started.plan, arena)?;
     if let Some(costs) = state.costs {
         executor = executor.with_costs(costs);
     }
     let answer = executor.run(input, budget);
     // What is refused has not touched the arena.
-    if matches!(answer, Ok(_) | Err(RunError::NotFinite | RunError::NotRun)) {
+    let touched = matches!(answer, Ok(_) | Err(RunError::NotFinite | RunError::NotRun));
+    let classifies = Info::of(model).head == HeadType::Classification;
+    let answer = answer.map(|answer| Output::of(&answer, classifies));
+    if touched {
         state.end_answer();
     }
-    let answer = answer?;
-    let classifies = Info::of(&model).head == HeadType::Classification;
-    Ok(write(output, Output::of(&answer, classifies))?)
+    Ok(write(output, answer?)?)
 }
 
 /// The budget of a call; null is the task's own. What it points at stays the caller's, and does not lie

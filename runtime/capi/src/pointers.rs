@@ -83,7 +83,9 @@ pub(crate) fn region_of(context: *const Context) -> Region {
     Region { start: context.addr(), bytes: size_of::<Context>() }
 }
 
-/// Fresh memory becomes a context without a model.
+/// Fresh memory becomes a context without a model. What is written lies on the stack first, in a frame
+/// that ends here.
+#[inline(never)]
 pub(crate) fn new_state(context: *mut Context) -> Result<(), Status> {
     check(context, 1)?;
     let state = context.cast::<State>();

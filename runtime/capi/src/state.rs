@@ -98,12 +98,7 @@ impl State {
         base: &'static [u8],
         task: Option<&'static [u8]>,
     ) -> Result<(), Error> {
-        let package = Package::parse(base).map_err(Error::Base)?;
-        let model = Model::from_package(&package)?;
-        self.model = Some(match task {
-            Some(task) => bind(model.base(), task)?,
-            None => model,
-        });
+        bind_packages(&mut self.model, base, task)?;
         self.base = Region::of(base);
         self.task = task.map_or(Region::NONE, Region::of);
         Ok(())
@@ -180,6 +175,37 @@ pub(crate) fn fits_bytes(needed: usize, arena: Region) -> Result<(), Error> {
     Ok(())
 }
 
+/// Binds a base or a bundle, and the task that stands in place of the bundle's own. Packages and models
+/// are large, and stacks are small: what lies in this frame ends with it, and is written where it stays.
+#[inline(never)]
+fn bind_packages(
+    model: &mut Option<Model<'static>>,
+    base: &'static [u8],
+    task: Option<&'static [u8]>,
+) -> Result<(), Error> {
+    let package = Package::parse(base).map_err(Error::Base)?;
+    match task {
+        Some(task) => return bind_other(model, &package, task),
+        None => *model = Some(Model::from_package(&package)?),
+    }
+    Ok(())
+}
+
+/// The base of a package and another task than its own.
+#[inline(never)]
+fn bind_other(
+    model: &mut Option<Model<'static>>,
+    package: &Package<'static>,
+    task: &'static [u8],
+) -> Result<(), Error> {
+    *model = Some(match package.base() {
+        Some(base) => bind(&base, task)?,
+        None => Model::from_package(package)?,
+    });
+    Ok(())
+}
+
+#[inline(never)]
 fn bind(base: &Package<'static>, task: &'static [u8]) -> Result<Model<'static>, Error> {
     let task = Package::parse(task).map_err(Error::Task)?;
     Ok(Model::bind(base, &task)?)

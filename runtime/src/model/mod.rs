@@ -129,6 +129,7 @@ impl<'a> Model<'a> {
         if !config.int8_attention && !cfg!(feature = "float") {
             return Err(ModelError::LeftOut { feature: "float" });
         }
+        // One copy, checked where it lies: a model is large, and stacks are small.
         let packages = Packages {
             base: *base,
             task,
@@ -137,13 +138,13 @@ impl<'a> Model<'a> {
             table: None,
         };
         let model = Self { packages };
-        Globals::view(&packages, model.head())?;
-        check_layers(&packages)?;
+        Globals::view(&model.packages, model.head())?;
+        check_layers(&model.packages)?;
         model.check_front_end()?;
         #[cfg(feature = "pruning")]
-        pruning::check(&packages, model.head())?;
+        pruning::check(&model.packages, model.head())?;
         #[cfg(feature = "decoder")]
-        Decoder::check(&packages)?;
+        Decoder::check(&model.packages)?;
         if let Some(limit) = config.max_tokens()
             && let Some(position) = model.pinned().find(|position| *position >= limit)
         {
