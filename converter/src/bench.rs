@@ -2,9 +2,11 @@
 
 use crate::dataset::SampleInput;
 use crate::evaluate::median;
+use crate::grid::Patches;
 use crate::session::Session;
 use anyhow::{Context, Result, bail, ensure};
 use coda_runtime::config::{AttentionMode, Embedding};
+use coda_runtime::image::PatchGrid;
 use coda_runtime::model::{Macs, Model};
 use coda_runtime::routing::{Budget, tokens_for_reduction};
 use serde::Serialize;
@@ -44,6 +46,9 @@ pub fn input(model: &Model<'_>, tokens: Option<usize>) -> Result<SampleInput> {
         let bytes = 0..grid.image_bytes();
         return Ok(SampleInput::Pixels(bytes.map(|index| (index * 31 % 251) as u8).collect()));
     }
+    if let Some(most) = PatchGrid::largest(&model.config().embedding) {
+        return grid_input(model, most, tokens);
+    }
     let tokens = tokens.or(model.max_tokens());
     let tokens = tokens.context("the model does not bound its inputs: give --tokens")?;
     if let Some(limit) = model.max_tokens() {
@@ -59,8 +64,26 @@ pub fn input(model: &Model<'_>, tokens: Option<usize>) -> Result<SampleInput> {
                 (0..2 * tokens * bins).map(|index| (index * 31 % 251) as f32 / 125.5 - 1.0);
             Ok(SampleInput::Features(values.collect()))
         }
-        Embedding::Patches { .. } => bail!("the model reads neither pixels nor tokens"),
+        Embedding::Patches { .. } | Embedding::Grid { .. } => {
+            bail!("the model reads neither pixels nor tokens")
+        }
     }
+}
+
+/// An image of `tokens` patches, as near to a square as may be.
+fn grid_input(model: &Model<'_>, most: PatchGrid, tokens: Option<usize>) -> Result<SampleInput> {
+    let limit = model.max_tokens().unwrap_or(1);
+    let tokens = tokens.unwrap_or(limit);
+    ensure!(tokens >= 1 && tokens <= limit, "--tokens {tokens} must be from 1 to {limit}");
+    let fits = |rows: &usize| {
+        tokens.is_multiple_of(*rows) && *rows <= most.rows && tokens / rows <= most.columns
+    };
+    let rows = (1..=tokens).filter(fits).min_by_key(|rows| rows.abs_diff(tokens / rows));
+    let rows =
+        rows.with_context(|| format!("no image has {tokens} patches: give other --tokens"))?;
+    let values = (0..tokens * most.inputs()).map(|index| (index * 31 % 251) as f32 / 125.0 - 1.0);
+    let columns = tokens / rows;
+    Ok(SampleInput::Grid(Patches { rows, columns, values: values.collect() }))
 }
 
 /// Multiply-accumulates of all layers for `tokens` tokens at reduction `r`.

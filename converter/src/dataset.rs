@@ -2,6 +2,7 @@
 
 use crate::classes::Classes;
 use crate::folder::Folder;
+use crate::grid::Patches;
 use crate::pack::ids_only;
 use crate::picture;
 use crate::preparation::Preparation;
@@ -49,6 +50,8 @@ pub enum SampleInput {
     Patches(Vec<f32>),
     /// Log-mel features, frame after frame.
     Features(Vec<f32>),
+    /// The same of an image of any size.
+    Grid(Patches),
 }
 
 impl SampleInput {
@@ -61,6 +64,7 @@ impl SampleInput {
             Self::Pixels(pixels) => coda_runtime::executor::Input::Pixels(pixels),
             Self::Patches(values) => coda_runtime::executor::Input::Patches(values),
             Self::Features(values) => coda_runtime::executor::Input::Features(values),
+            Self::Grid(patches) => patches.as_input(),
         }
     }
 
@@ -74,8 +78,30 @@ impl SampleInput {
                 Embedding::Frames { bins, .. } => values.len() / (2 * bins),
                 _ => 0,
             },
+            Self::Grid(patches) => patches.rows * patches.columns,
         }
     }
+
+    /// A picture file as `model` reads it: of the model's size, or made so as `how` says; for a model of
+    /// images of any size as its family does it.
+    ///
+    /// # Errors
+    /// As [`picture::read`] and [`Patches::read`]; the model reads texts.
+    pub fn of_picture(path: &Path, model: &Model<'_>, how: Option<&Preparation>) -> Result<Self> {
+        let embedding = &model.config().embedding;
+        if let Some(grid) = model.patch_grid() {
+            return Ok(Self::Pixels(picture::read(path, grid, how)?));
+        }
+        let most = PatchGrid::largest(embedding).context("the model reads texts, not images")?;
+        let patches = model.max_tokens().unwrap_or(1);
+        Ok(Self::Grid(Patches::read(path, most, patches)?))
+    }
+}
+
+/// Whether a model reads images, of one size or of any.
+#[must_use]
+pub const fn reads_images(model: &Model<'_>) -> bool {
+    matches!(model.config().embedding, Embedding::Patches { .. } | Embedding::Grid { .. })
 }
 
 /// How a labelled set is read.
@@ -297,7 +323,7 @@ fn read_texts(
     model: &Model<'_>,
 ) -> Result<Labelled> {
     let rows = rows::read(path, bytes, reading.header)?;
-    ensure!(model.patch_grid().is_none(), "the model reads images, these are texts");
+    ensure!(!reads_images(model), "the model reads images, these are texts");
     ensure!(!rows.rows.is_empty(), "the file has no sample");
     let places: Vec<_> =
         rows.rows.iter().map(|row| (&*row.label, format!("line {}", row.line))).collect();
@@ -317,8 +343,7 @@ fn read_texts(
 
 /// Reads the pictures of a folder of class folders.
 fn read_folder(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<Labelled> {
-    let grid = model.patch_grid();
-    let grid = grid.context("the model reads texts, this is a folder of images")?;
+    ensure!(reads_images(model), "the model reads texts, this is a folder of images");
     let folder = Folder::read(path)?;
     let (classes, passed_over) = (&folder.classes, folder.passed_over);
     let places: Vec<_> = classes
@@ -329,7 +354,7 @@ fn read_folder(path: &Path, reading: Reading<'_>, model: &Model<'_>) -> Result<L
     let mut set = Labelled { passed_over, notes: folder.notes(), ..Labelled::default() };
     for (class, label) in classes.iter().zip(labels) {
         for file in &class.pictures {
-            let input = SampleInput::Pixels(picture::read(file, grid, reading.prepare)?);
+            let input = SampleInput::of_picture(file, model, reading.prepare)?;
             set.samples.push(Sample { input, label, tokenizing: 0.0 });
         }
     }

@@ -1,9 +1,8 @@
 //! How well a model writes: exact answers, character and word errors, over a file of answers and inputs.
 
 use crate::answer::{Answer, Writer};
-use crate::dataset::{Encoder, SampleInput, read_file};
+use crate::dataset::{Encoder, SampleInput, read_file, reads_images};
 use crate::evaluate::median;
-use crate::picture;
 use crate::preparation::Preparation;
 use crate::rows::{self, Header};
 use crate::sound;
@@ -70,9 +69,8 @@ pub fn read(
     let rows = rows::read(path, &read_file(path)?, header);
     let rows = rows.with_context(|| path.display().to_string())?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    let grid = model.patch_grid();
     let hears = matches!(model.config().embedding, Embedding::Frames { .. });
-    let reads = grid.is_none() && !hears;
+    let reads = !reads_images(model) && !hears;
     let encoder = reads.then(|| Encoder::of(model)).transpose()?;
     let (mut all, mut cut) = (Vec::new(), 0);
     for row in rows.rows.iter().take(limit.unwrap_or(usize::MAX)) {
@@ -87,9 +85,8 @@ pub fn read(
             cut += usize::from(heard.note.is_some());
             heard.input
         } else {
-            let grid = grid.context("the model reads neither texts, images nor sound")?;
-            let pixels = picture::read(&directory.join(&row.text), grid, how);
-            SampleInput::Pixels(pixels.with_context(at)?)
+            let picture = SampleInput::of_picture(&directory.join(&row.text), model, how);
+            picture.with_context(at)?
         };
         all.push(Question { input, answer: row.label.clone() });
     }

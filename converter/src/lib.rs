@@ -19,6 +19,7 @@
 //! | [`picture`] | picture files as pixels |
 //! | [`sound`] | sound files as features; feature `audio` |
 //! | [`preparation`] | how pictures are resized |
+//! | [`grid`] | pictures of any size as patches |
 //! | [`similarity`] | how embeddings are compared |
 //! | [`mod@bench`] | latency at several reductions |
 //! | [`evaluate`] | accuracy and latency at several reductions |
@@ -43,6 +44,7 @@ pub mod evaluate;
 pub mod evaluate_writer;
 pub mod firmware;
 pub mod folder;
+pub mod grid;
 #[expect(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
 #[cfg(feature = "verify")]

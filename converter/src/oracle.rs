@@ -26,6 +26,7 @@ use tract_core::internal::{
     tensor1, tvec,
 };
 use tract_core::ops::array::{Gather, Slice, TypedConcat};
+use tract_core::ops::cast::cast;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math::{add, erf, max, mul, rsqrt, square, sub, tanh};
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
@@ -195,8 +196,15 @@ impl Oracle {
                 check_input(values.len(), shape.iter().product())?;
                 Tensor::from_shape(&shape, values).map_err(at("the input"))
             }
+            (Embedding::Grid { channels, patch, .. }, OracleInput::Patches(p)) => {
+                let shape = [self.tokens, channels * patch * patch + 2];
+                check_input(p.len(), shape.iter().product())?;
+                Tensor::from_shape(&shape, p).map_err(at("the input"))
+            }
             (Embedding::Tokens { .. }, _) => Err(OracleError::InputKind { expected: "token ids" }),
-            (Embedding::Patches { .. }, _) => Err(OracleError::InputKind { expected: "patches" }),
+            (Embedding::Patches { .. } | Embedding::Grid { .. }, _) => {
+                Err(OracleError::InputKind { expected: "patches" })
+            }
             (Embedding::Frames { .. }, _) => Err(OracleError::InputKind { expected: "features" }),
         }
     }
@@ -345,7 +353,30 @@ impl<'b> Builder<'b> {
                 let shape = [positions, self.config.hidden];
                 self.add_rows(sum, Role::PositionEmbedding, shape, self.tokens)
             }
+            Embedding::Grid { rows, columns, channels, patch, .. } => {
+                self.grid_rows([rows, columns], channels * patch * patch)
+            }
         }
+    }
+
+    /// Projected patches with the rows of their places, which stand before their values, counted from 1.
+    fn grid_rows(&mut self, [rows, columns]: [usize; 2], width: usize) -> Wire {
+        let shape = [rows + columns, self.config.hidden];
+        let patches = self.source(f32::fact([self.tokens, width + 2]))?;
+        let values = self.wire("values", Slice::new(1, 2, width + 2), &[patches])?;
+        let mut sum = self.linear(values, PATCH, [self.config.hidden, width])?;
+        let table = self.tensor(Role::PositionEmbedding, shape)?;
+        for (axis, first, count) in [(0, 0, rows), (1, rows, columns)] {
+            let place = self.wire("place", Slice::new(1, axis, axis + 1), &[patches])?;
+            let place = self.wire("place", AxisOp::Rm(1), &[place])?;
+            let one = self.scalar(1.0, 1)?;
+            let place = self.wire("place from 0", sub(), &[place, one])?;
+            let place = self.wire("place", cast(i64::datum_type()), &[place])?;
+            let own = self.wire("places", Slice::new(0, first, first + count), &[table])?;
+            let added = self.wire("rows of places", Gather::new(0), &[own, place])?;
+            sum = self.wire("embedding sum", add(), &[sum, added])?;
+        }
+        Ok(sum)
     }
 
     fn token_rows(&mut self, shape: [usize; 2]) -> Wire {

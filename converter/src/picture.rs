@@ -37,10 +37,7 @@ pub fn is_picture(path: &Path) -> Result<bool> {
 /// than the model reads. The error names the file.
 pub fn read(path: &Path, grid: PatchGrid, how: Option<&Preparation>) -> Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
-    let packed = std::fs::metadata(path).with_context(cannot)?.len();
-    ensure!(packed <= LARGEST, "{} has {packed} bytes, too many for a picture", path.display());
-    let bytes = std::fs::read(path).with_context(cannot)?;
-    let mut picture = decode(&bytes, grid.channels).with_context(cannot)?;
+    let mut picture = read_whole(path, grid.channels)?;
     let (width, height) = (grid.columns * grid.side, grid.rows * grid.side);
     if let Some(how) = how {
         picture = how.apply(picture, [height, width]).with_context(cannot)?;
@@ -54,6 +51,18 @@ pub fn read(path: &Path, grid: PatchGrid, how: Option<&Preparation>) -> Result<V
         if how.is_some() { "" } else { ": --image-resized scales one, --resize those of a folder" }
     );
     Ok(picture.values)
+}
+
+/// The pixels of a picture file of its own size.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_whole(path: &Path, channels: usize) -> Result<Pixels> {
+    let cannot = || format!("cannot read {}", path.display());
+    let packed = std::fs::metadata(path).with_context(cannot)?.len();
+    ensure!(packed <= LARGEST, "{} has {packed} bytes, too many for a picture", path.display());
+    let bytes = std::fs::read(path).with_context(cannot)?;
+    decode(&bytes, channels).with_context(cannot)
 }
 
 /// Decodes a file of 1 or 3 channels.

@@ -180,6 +180,27 @@ fn check_size([height, width]: [usize; 2], channels: usize) -> Result<()> {
     Ok(())
 }
 
+/// An image of floats, rows of interleaved channels, at another size: linear in both directions, over the area
+/// of a pixel where it shrinks. Rows first, without rounding between.
+///
+/// # Errors
+/// The result would be too large, or have no pixel.
+pub fn resized_floats(
+    values: &[f32],
+    [height, width]: [usize; 2],
+    channels: usize,
+    to: [usize; 2],
+) -> Result<Vec<f32>> {
+    check_size(to, channels)?;
+    let kind = if channels == 1 { PixelType::F32 } else { PixelType::F32x3 };
+    let mut from = Image::new(width as u32, height as u32, kind);
+    from.buffer_mut().copy_from_slice(bytemuck::cast_slice(values));
+    let mut image = Image::new(to[1] as u32, to[0] as u32, kind);
+    let how = ResizeOptions::new().resize_alg(Resample::Bilinear.algorithm()).use_alpha(false);
+    Resizer::new().resize(&from, &mut image, &how)?;
+    Ok(image.buffer().as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect())
+}
+
 /// The middle of a picture; black where it is smaller, as transformers' `center_crop` has it.
 fn cut(picture: &Pixels, [height, width]: [usize; 2]) -> Result<Pixels> {
     let Pixels { width: own_width, height: own_height, channels, values } = picture;

@@ -129,6 +129,7 @@ fn run_oracle(oracle: &Oracle, model: &Model<'_>, input: &SampleInput) -> Result
         }
         SampleInput::Patches(values) => oracle.run(OracleInput::Patches(values))?,
         SampleInput::Features(values) => oracle.run(OracleInput::Features(values))?,
+        SampleInput::Grid(patches) => oracle.run(OracleInput::Patches(&patches.flattened()))?,
     };
     let mut states = States::default();
     states.add("embedding".to_owned(), found.embedded);

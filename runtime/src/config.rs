@@ -131,6 +131,21 @@ pub enum Embedding {
         /// Rows of the position table, also the longest input in tokens.
         positions: usize,
     },
+    /// Square patches of an image of any size, projected; to each are added a learned row for the line of
+    /// patches that it is in and one for its column (`Pix2Struct`).
+    #[cfg(feature = "grid")]
+    Grid {
+        /// Most lines of patches, each with a row of the position table.
+        rows: usize,
+        /// Most columns of patches; their rows of the table are behind those.
+        columns: usize,
+        /// Colour channels.
+        channels: usize,
+        /// Side of a patch in pixels.
+        patch: usize,
+        /// Most patches of an image, the longest input.
+        patches: usize,
+    },
 }
 
 /// Kind of norm.
@@ -197,10 +212,8 @@ impl Config {
     #[must_use]
     pub const fn prefix_tokens(&self) -> usize {
         match self.embedding {
-            Embedding::Tokens { .. } => 0,
             Embedding::Patches { prefix_tokens, .. } => prefix_tokens,
-            #[cfg(feature = "frames")]
-            Embedding::Frames { .. } => 0,
+            _ => 0,
         }
     }
 
@@ -221,6 +234,8 @@ impl Config {
             }
             #[cfg(feature = "frames")]
             Embedding::Frames { positions, .. } => Some(positions),
+            #[cfg(feature = "grid")]
+            Embedding::Grid { patches, .. } => Some(patches),
         }
     }
 }

@@ -8,6 +8,7 @@ use coda_runtime::executor::{Executor, Input};
 use coda_runtime::format::{
     Encoding, Package, PackageKind, SectionKind, checksum, header, section, tensor,
 };
+use coda_runtime::image::PatchGrid;
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{ARENA_ALIGNMENT, AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
@@ -181,8 +182,10 @@ pub fn exercise(bytes: &[u8]) -> Fate {
         _ => Model::dense(&package),
     };
     let Ok(model) = model else { return Fate::Refused };
-    let pixels = model.patch_grid().map(|grid| grid.image_bytes());
-    let longest = model.max_tokens().unwrap_or(TOKENS);
+    let free = PatchGrid::largest(&model.config().embedding);
+    let one = free.map(|most| most.inputs());
+    let pixels = model.patch_grid().map(|grid| grid.image_bytes()).or(one);
+    let longest = if free.is_some() { 1 } else { model.max_tokens().unwrap_or(TOKENS) };
     let tokens = if pixels.is_some() { longest } else { longest.min(TOKENS) };
     let Ok(plan) = Plan::new(&model.dimensions(), Capacity::any_budget(tokens)) else {
         return Fate::Refused;
@@ -192,7 +195,11 @@ pub fn exercise(bytes: &[u8]) -> Fate {
     }
     let image: Vec<u8> = (0..pixels.unwrap_or(0)).map(|index| (index * 37) as u8).collect();
     let ids: Vec<u32> = (0..tokens as u32).map(|index| index % 4).collect();
-    let input = if pixels.is_some() { Input::Pixels(&image) } else { Input::tokens(&ids) };
+    let input = match pixels {
+        None => Input::tokens(&ids),
+        Some(_) if free.is_some() => Input::Grid { columns: 1, pixels: &image },
+        Some(_) => Input::Pixels(&image),
+    };
     if let Some(decoder) = model.decoder() {
         let answer = AnswerCapacity { positions: POSITIONS, beams: BEAMS };
         let plan = GenerationPlan::new(plan, &decoder.dimensions(), answer);

@@ -3,6 +3,7 @@
 
 use crate::tolerance::{LOGITS, Tolerance, VECTORS as HIDDEN};
 use anyhow::{Context, Result, bail, ensure};
+use coda_converter::grid::Patches;
 use coda_converter::pack::{PackageBytes, WeightType, pack_base, pack_task};
 use coda_converter::source::{Base, Task, TaskMetadata, TensorFile};
 use coda_runtime::decoder::{Search, StepObserver};
@@ -74,6 +75,8 @@ pub enum Given {
     Patches(Vec<f32>),
     /// Log-mel features.
     Features(Vec<f32>),
+    /// The same of an image of any size.
+    Grid(Patches),
 }
 
 impl Given {
@@ -84,6 +87,7 @@ impl Given {
             Self::Ids(ids) => Input::tokens(ids),
             Self::Patches(values) => Input::Patches(values),
             Self::Features(values) => Input::Features(values),
+            Self::Grid(patches) => patches.as_input(),
         }
     }
 }
@@ -128,6 +132,9 @@ impl Vectors {
         let inputs = match config.arch.as_str() {
             "t5" => read_ids(&tensors, &config.positions)?,
             "whisper" => read_features(&tensors, &config.positions)?,
+            _ if config.kind.as_deref() == Some("pix2struct") => {
+                read_grids(&tensors, config.positions.len())?
+            }
             _ => read_images(&tensors, &json)?,
         };
         let directory = directory.to_owned();
@@ -416,6 +423,18 @@ fn read_ids(tensors: &SafeTensors<'_>, lengths: &[usize]) -> Result<Vec<Given>> 
     Ok(given.map(Given::Ids).collect())
 }
 
+/// Patches with their row and column.
+fn read_grids(tensors: &SafeTensors<'_>, inputs: usize) -> Result<Vec<Given>> {
+    let grid = |index: usize| {
+        let tensor = tensors.tensor(&format!("flattened_patches_{index}"))?;
+        let (values, _) = tensor.data().as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let each = tensor.shape().last().context("a tensor without columns")?;
+        Patches::of_flattened(&values, each.saturating_sub(2)).map(Given::Grid)
+    };
+    (0..inputs).map(grid).collect()
+}
+
 /// `[B, 3, H, W]` as patches, row by row, each channel by channel.
 fn read_images(tensors: &SafeTensors<'_>, config: &Value) -> Result<Vec<Given>> {
     let (values, _) = tensors.tensor("pixel_values")?.data().as_chunks::<4>();
@@ -519,6 +538,7 @@ fn hugging_face_config(config: &Config, json: &Value) -> Option<Value> {
             "max_target_positions": json["max_target_positions"],
             "vocab_size": json["vocab_size"],
         }),
+        ("image", Some("pix2struct")) => pix2struct_config(json),
         ("image", Some(kind @ ("trocr" | "mbart"))) => json!({
             "model_type": "vision-encoder-decoder",
             "encoder": {
@@ -556,3 +576,38 @@ fn hugging_face_config(config: &Config, json: &Value) -> Option<Value> {
     own["num_beams"] = rules["beam_width"].clone();
     Some(own)
 }
+
+fn pix2struct_config(json: &Value) -> Value {
+    json!({
+        "model_type": "pix2struct",
+        "vision_config": {
+            "model_type": "pix2struct_vision_model",
+            "hidden_size": json["hidden_size"],
+            "num_hidden_layers": json["encoder_layers"],
+            "num_attention_heads": json["encoder_heads"],
+            "d_kv": json["d_kv"],
+            "d_ff": json["intermediate_size"],
+            "dense_act_fn": "gelu_new",
+            "layer_norm_eps": json["layer_norm_eps"],
+            "patch_embed_hidden_size": json["patch_values"],
+            "seq_len": PLACES,
+        },
+        "text_config": {
+            "model_type": "pix2struct_text_model",
+            "hidden_size": json["decoder_hidden_size"],
+            "num_layers": json["decoder_layers"],
+            "num_heads": json["decoder_heads"],
+            "d_kv": json["d_kv"],
+            "d_ff": json["intermediate_size"],
+            "dense_act_fn": "gelu_new",
+            "layer_norm_epsilon": json["layer_norm_eps"],
+            "relative_attention_num_buckets": json["relative_attention_num_buckets"],
+            "relative_attention_max_distance": json["relative_attention_max_distance"],
+            "vocab_size": json["vocab_size"],
+            "is_decoder": true,
+        },
+    })
+}
+
+/// Rows of each table of places, that of padding among them.
+const PLACES: usize = 8;

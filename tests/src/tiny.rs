@@ -99,6 +99,13 @@ pub enum TinyInput {
     Pixels(Vec<u8>),
     /// Log-mel features.
     Features(Vec<f32>),
+    /// An image of any size.
+    Grid {
+        /// Patches from left to right.
+        columns: usize,
+        /// Pixels.
+        pixels: Vec<u8>,
+    },
 }
 
 impl TinyInput {
@@ -109,6 +116,7 @@ impl TinyInput {
             Self::Tokens { ids, types } => Input::typed(ids, types),
             Self::Pixels(pixels) => Input::Pixels(pixels),
             Self::Features(values) => Input::Features(values),
+            Self::Grid { columns, pixels } => Input::Grid { columns: *columns, pixels },
         }
     }
 }
@@ -163,7 +171,7 @@ impl Packages {
 impl Tiny {
     /// Every family.
     #[must_use]
-    pub fn all() -> [Self; 12] {
+    pub fn all() -> [Self; 13] {
         [
             Self::bert(),
             Self::vit(),
@@ -177,6 +185,7 @@ impl Tiny {
             Self::modernbert(),
             Self::dinov3(),
             Self::whisper(),
+            Self::pix2struct(),
         ]
     }
 
@@ -510,6 +519,28 @@ impl Tiny {
         Self { name: "whisper", base, task, input, tokens }
     }
 
+    /// Patches of an image of any size, `RMSNorm`, gated layers without a bias; k-to-low-rank and k-to-all.
+    #[must_use]
+    pub fn pix2struct() -> Self {
+        let config = Config {
+            embedding: Embedding::Grid { rows: 5, columns: 4, channels: 3, patch: 2, patches: 12 },
+            norm: Norm::RmsNorm,
+            activation: Activation::GeluTanh,
+            gated: true,
+            attention_scale: 1.0,
+            ..ENCODER
+        };
+        let layers =
+            [AttentionMode::KToLowRank, AttentionMode::KToAll].map(|mode| Some(routing(mode)));
+        let base = base(config, Extras { biases: false, layer_scale: false }, 16);
+        let task = task(&config, TASK, &layers, TINY, Pooling::Mean, 17);
+        let (rows, columns) = (3, 4);
+        let pixels =
+            (0..rows * columns * 12).map(|index: usize| (index * 37 % 251) as u8).collect();
+        let input = TinyInput::Grid { columns, pixels };
+        Self { name: "pix2struct", base, task, input, tokens: rows * columns }
+    }
+
     /// Not tiny: one layer of the size of MiniLM-L6's, routed, and a full input; for benchmarks.
     #[must_use]
     pub fn minilm_layer(tokens: usize, attention: AttentionMode) -> Self {
@@ -790,6 +821,11 @@ impl<'c> Maker<'c> {
                 add(Role::SecondConvolution, d, 3 * d, 0.5);
                 add(Role::SecondConvolutionBias, 1, d, 0.1);
                 add(Role::PositionEmbedding, positions, d, 0.5);
+            }
+            Embedding::Grid { rows, columns, channels, patch, .. } => {
+                add(Role::PatchWeight, d, channels * patch * patch, 0.5);
+                add(Role::PatchBias, 1, d, 0.1);
+                add(Role::PositionEmbedding, rows + columns, d, 0.5);
             }
         }
         let Rotary { columns, positions, own_of_local } = config.rotary;

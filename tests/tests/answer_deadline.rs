@@ -48,6 +48,7 @@ fn tokens_of(model: &Model<'_>, given: &Given) -> usize {
     match given {
         Given::Ids(ids) => ids.len(),
         Given::Patches(_) => model.max_tokens().unwrap(),
+        Given::Grid(patches) => patches.rows * patches.columns,
         Given::Features(values) => match model.config().embedding {
             Embedding::Frames { bins, .. } => values.len() / bins / 2,
             _ => unreachable!("features are of frames"),

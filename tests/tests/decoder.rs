@@ -134,8 +134,8 @@ fn every_bundled_case_agrees_with_the_reference_with_every_kernel_table() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // Five directories, two encoders and the answers of two models each.
-    assert_eq!(checks, 5 * (2 + 2) * Kernels::available().count());
+    // Six directories, two encoders and the answers of two models each.
+    assert_eq!(checks, 6 * (2 + 2) * Kernels::available().count());
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn one_byte_less_and_another_models_plan_are_refused() {
 
 #[test]
 fn settings_out_of_range_are_refused_before_any_work() {
-    let vectors = &all()[1];
+    let vectors = &all()[2];
     Packages::of(vectors, WeightType::F16).with(|model| {
         let plan = plan_for(model, 6, 2);
         let mut guarded = Guarded::new(plan.arena_bytes());

@@ -330,6 +330,10 @@ fn writers() -> impl Iterator<Item = Setup> {
             let image = json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25] });
             files.insert("preprocessor_config.json".to_owned(), image);
         }
+        if files["config.json"]["vision_config"].is_object() {
+            let image = json!({ "max_patches": 12, "patch_size": { "height": 3, "width": 3 } });
+            files.insert("preprocessor_config.json".to_owned(), image);
+        }
         let bytes = read("model.safetensors");
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let own = tensors.iter().filter(|(name, _)| !name.starts_with("coda."));
@@ -595,13 +599,16 @@ fn is_of_type(error: &str) -> bool {
         .any(|words| error.contains(words))
 }
 
+/// Where a `config.json` has fields.
+const HALVES: [&str; 4] = ["", "/decoder", "/vision_config", "/text_config"];
+
 /// A value of the right type that changes what becomes of one of the checkpoints.
 fn has_effect(subjects: &[Subject], field: &str) -> bool {
     // Of a model of two halves, also what it says of the second.
     let at = |own: &Subject, pointer| own.files["config.json"].pointer(pointer).cloned();
     let mut places: Vec<(&Subject, &'static str, Value)> = subjects
         .iter()
-        .flat_map(|own| ["", "/decoder"].map(|pointer| (own, pointer)))
+        .flat_map(|own| HALVES.map(|pointer| (own, pointer)))
         .filter_map(|(own, pointer)| Some((own, pointer, at(own, pointer)?)))
         .filter(|(.., fields)| fields.is_object())
         .collect();

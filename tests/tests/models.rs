@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::dataset::SampleInput;
+use coda_converter::grid::Patches;
 use coda_converter::pack::{WeightType, pack_base};
 use coda_converter::session::Session;
 use coda_converter::verify::{Pair, against_float, against_oracle, cosine};
 use coda_runtime::format::Role;
+use coda_runtime::image::{PatchGrid, Standardization};
 use coda_runtime::kernels::INT8_PRODUCTS;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
@@ -99,6 +101,17 @@ fn the_dense_path_of_the_bundled_model_agrees_with_the_oracle_after_every_layer(
     }
 }
 
+/// An image of any size as normalised patches.
+fn patches(model: &Model<'_>, columns: usize, pixels: &[u8]) -> Patches {
+    let most = PatchGrid::largest(&model.config().embedding).unwrap();
+    let grid = PatchGrid { columns, rows: pixels.len() / most.inputs() / columns, ..most };
+    let mut values = vec![0.0; pixels.len()];
+    for (index, slot) in values.chunks_exact_mut(grid.inputs()).enumerate() {
+        Standardization::of(pixels).read(pixels, &grid, index, slot);
+    }
+    Patches { rows: grid.rows, columns, values }
+}
+
 #[test]
 fn every_family_agrees_with_the_oracle() {
     for tiny in Tiny::all() {
@@ -109,6 +122,9 @@ fn every_family_agrees_with_the_oracle() {
             TinyInput::Tokens { ids, .. } => SampleInput::Tokens(ids.clone()),
             TinyInput::Pixels(pixels) => SampleInput::Pixels(pixels.clone()),
             TinyInput::Features(values) => SampleInput::Features(values.clone()),
+            TinyInput::Grid { columns, pixels } => {
+                SampleInput::Grid(patches(&model, *columns, pixels))
+            }
         };
         let comparison = against_oracle(&tiny.base, &model, &[input], || ()).unwrap();
         assert_eq!(comparison.stages.len(), tiny.base.config.layers + 3);

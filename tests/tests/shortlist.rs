@@ -89,7 +89,7 @@ fn every_third(base: &Base) -> Vec<u32> {
 fn vocabulary(base: &Base) -> usize {
     match base.decoder.as_ref().unwrap().config.embedding {
         Embedding::Tokens { vocabulary, .. } => vocabulary,
-        Embedding::Patches { .. } | Embedding::Frames { .. } => 0,
+        Embedding::Patches { .. } | Embedding::Frames { .. } | Embedding::Grid { .. } => 0,
     }
 }
 

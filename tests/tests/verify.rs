@@ -35,6 +35,7 @@ fn inputs(vectors: &Vectors) -> Vec<SampleInput> {
         Given::Ids(ids) => SampleInput::Tokens(ids.clone()),
         Given::Patches(values) => SampleInput::Patches(values.clone()),
         Given::Features(values) => SampleInput::Features(values.clone()),
+        Given::Grid(patches) => SampleInput::Grid(patches.clone()),
     };
     vectors.inputs().iter().map(input).collect()
 }

@@ -123,6 +123,13 @@ fn input_words(config: &Config) -> String {
         Embedding::Frames { bins, positions } => {
             format!("sound of up to {} frames of {bins} mel bins, two a token", 2 * positions)
         }
+        Embedding::Grid { channels, patch, patches, .. } => {
+            let plural = if channels == 1 { "" } else { "s" };
+            format!(
+                "images of any size, {channels} channel{plural}, as up to {patches} patches of {patch} by \
+                 {patch}"
+            )
+        }
     }
 }
 

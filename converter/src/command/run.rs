@@ -9,8 +9,9 @@ use super::write::{Shown, WriteArguments, ids, print_reserved, print_times, to_j
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::answer::Writer;
 use coda_converter::calibrate::Costs;
-use coda_converter::dataset::{Encoder, SampleInput, read_file};
+use coda_converter::dataset::{Encoder, SampleInput, read_file, reads_images};
 use coda_converter::draw::{self, Trace};
+use coda_converter::grid::Patches;
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::similarity;
 use coda_converter::picture;
@@ -24,6 +25,7 @@ use coda_converter::{say, warn};
 use coda_runtime::audio;
 use coda_runtime::config::{Embedding, HeadKind};
 use coda_runtime::executor::{Observer, largest};
+use coda_runtime::image::PatchGrid;
 use coda_runtime::memory::Capacity;
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, DeadlineChoice, Selection, token_step};
@@ -103,7 +105,8 @@ struct InputArguments {
     #[arg(long, value_name = "FILE")]
     image_resized: Option<PathBuf>,
     /// Values of patches as the model's projection reads them, little-endian f32: those of a spectrogram, or
-    /// of an image that was prepared elsewhere
+    /// of an image that was prepared elsewhere; for a model of images of any size each with its row and
+    /// column before it, counted from 1
     #[arg(long, value_name = "FILE")]
     patches: Option<PathBuf>,
     /// A sound file: WAV, FLAC, MP3 or Ogg Vorbis, of any rate and channels
@@ -449,7 +452,7 @@ impl InputArguments {
     /// The input, resized as `how` says.
     fn read(&self, model: &Model<'_>, prompt: Option<&str>, how: &Preparation) -> Result<Given> {
         let image = self.image.is_some() || self.image_resized.is_some() || self.patches.is_some();
-        ensure!(image == model.patch_grid().is_some(), "{}", reads(model));
+        ensure!(image == reads_images(model), "{}", reads(model));
         let sound = self.audio.is_some() || self.features.is_some();
         ensure!(sound == reads_sound(model), "{}", reads(model));
         if let [first, second @ ..] = &self.text[..] {
@@ -458,6 +461,9 @@ impl InputArguments {
             return read_text(model, &texts);
         }
         let given = |input: SampleInput, note| Given { total: input.tokens(model), input, note };
+        if let Some(given) = self.read_grid(model)? {
+            return Ok(given);
+        }
         if let Some(path) = &self.image {
             return Ok(given(SampleInput::Pixels(read_image(path, model, None)?), None));
         }
@@ -476,6 +482,22 @@ impl InputArguments {
             ensure!(found <= limit, "{found} token ids for a model of at most {limit} tokens");
         }
         Ok(given(SampleInput::Tokens(self.ids.clone()), None))
+    }
+
+    /// An image of any size, or its patches, for a model of such images; `None` for another.
+    fn read_grid(&self, model: &Model<'_>) -> Result<Option<Given>> {
+        let Some(most) = PatchGrid::largest(&model.config().embedding) else { return Ok(None) };
+        let picture = self.image.as_ref().or(self.image_resized.as_ref());
+        let patches = match (picture, &self.patches) {
+            (Some(path), _) => Patches::read(path, most, model.max_tokens().unwrap_or(1))?,
+            (None, Some(path)) => Patches::of_flattened(&read_floats(path)?, most.inputs())
+                .with_context(|| path.display().to_string())?,
+            (None, None) => return Ok(None),
+        };
+        let (rows, columns) = (patches.rows, patches.columns);
+        let note = format!("the image was resized to {rows} by {columns} patches, rows by columns");
+        let note = picture.map(|_| note);
+        Ok(Some(Given { input: SampleInput::Grid(patches), total: rows * columns, note }))
     }
 }
 
@@ -499,7 +521,7 @@ fn read_lines(path: &Path) -> Result<Vec<String>> {
 
 /// Every line of a file as the model reads it, each with the prompt.
 fn read_texts(model: &Model<'_>, path: &Path, prompt: Option<&str>) -> Result<Vec<Given>> {
-    ensure!(model.patch_grid().is_none(), "{}", reads(model));
+    ensure!(!reads_images(model), "{}", reads(model));
     let texts = read_lines(path).with_context(|| path.display().to_string())?;
     ensure!(!texts.is_empty(), "{} has no text", path.display());
     let at = |index: usize| format!("{}: line {}", path.display(), index + 1);

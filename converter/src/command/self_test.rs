@@ -4,7 +4,7 @@ use super::run::read_image;
 use super::shared::{PackageFiles, reads};
 use super::table::grouped;
 use anyhow::{Context, Result, bail, ensure};
-use coda_converter::dataset::{Encoder, SampleInput};
+use coda_converter::dataset::{Encoder, SampleInput, reads_images};
 use coda_converter::output::{check_output, write_whole};
 use coda_converter::pack::{PackageBytes, bundle, with_self_test};
 use coda_converter::say;
@@ -66,7 +66,7 @@ impl SelfTestCommand {
     }
 
     fn inputs(&self, model: &Model<'_>) -> Result<Vec<SampleInput>> {
-        ensure!(self.image.is_empty() != model.patch_grid().is_some(), "{}", reads(model));
+        ensure!(self.image.is_empty() != reads_images(model), "{}", reads(model));
         if !self.image.is_empty() {
             let images = self.image.iter().map(|path| read_image(path, model, None));
             return images.map(|pixels| Ok(SampleInput::Pixels(pixels?))).collect();
@@ -111,8 +111,8 @@ fn case_input(input: &SampleInput) -> Result<CaseInput<'_>> {
     Ok(match input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => CaseInput::Tokens(ids),
         SampleInput::Pixels(pixels) => CaseInput::Pixels(pixels),
-        SampleInput::Patches(_) | SampleInput::Features(_) => {
-            bail!("a self-test has token ids or images")
+        SampleInput::Patches(_) | SampleInput::Features(_) | SampleInput::Grid(_) => {
+            bail!("a self-test has token ids, or images of one size")
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Arguments and messages that several subcommands have.
 
 use anyhow::{Context, Result, bail, ensure};
+use coda_converter::dataset::reads_images;
 use coda_converter::evaluate::routes;
 use coda_converter::pack::PackageBytes;
 use coda_converter::preparation::Preparation;
@@ -152,6 +153,9 @@ pub(super) fn reads(model: &Model<'_>) -> String {
         None if reads_sound(model) => {
             "the model reads sound: give --audio FILE, or --features FILE of its log-mel frames"
                 .to_owned()
+        }
+        None if reads_images(model) => {
+            "the model reads images of any size: give --image FILE".to_owned()
         }
         None if model.tokenizer().is_some() => {
             "the model reads texts: give --text TEXT, or --ids of tokens".to_owned()

@@ -30,7 +30,10 @@ pub(super) fn token_labels(
     };
     let ids = match input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => ids.as_slice(),
-        SampleInput::Pixels(_) | SampleInput::Patches(_) | SampleInput::Features(_) => &[],
+        SampleInput::Pixels(_)
+        | SampleInput::Patches(_)
+        | SampleInput::Features(_)
+        | SampleInput::Grid(_) => &[],
     };
     let tokenizer = model.tokenizer();
     let is_special = |id: u32| tokenizer.as_ref().is_some_and(|own| own.surrounds(id));

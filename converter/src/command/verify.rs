@@ -5,7 +5,8 @@ use super::run;
 use super::shared::progress;
 use super::table::table;
 use anyhow::{Context, Result, bail};
-use coda_converter::dataset::{self, Encoder, Reading, SampleInput};
+use coda_converter::bench;
+use coda_converter::dataset::{self, Encoder, Reading, SampleInput, reads_images};
 use coda_converter::pack::WeightType;
 use coda_converter::preparation::Preparation;
 use coda_converter::say;
@@ -80,6 +81,8 @@ const PATTERNS: usize = 24;
 const PATTERNS_OF_WRITERS: usize = 4;
 /// Positions of frames that stand in for sound.
 const POSITIONS: usize = 64;
+/// Most patches of a pattern for a model of images of any size.
+const LARGEST_PATTERN: usize = 256;
 /// Texts for a model that reads texts.
 const TEXTS: [&str; 4] = [
     "The engine of this car needs a new set of spark plugs.",
@@ -242,12 +245,25 @@ impl Verify {
             let pattern = |step| (0..2 * positions * bins).map(|at| feature(at, step)).collect();
             return Ok((1..=PATTERNS_OF_WRITERS).map(pattern).map(SampleInput::Features).collect());
         }
+        if reads_images(model) {
+            return self.grids(model);
+        }
         if model.tokenizer().is_none() {
             bail!("the model has no vocabulary: give token ids with --data FILE.safetensors");
         }
         let encoder = Encoder::of(model)?;
         let inputs = TEXTS.iter().map(|text| Ok(encoder.encode(text, None)?.0));
         inputs.collect::<Result<_>>().context("the built-in texts")
+    }
+
+    /// Pictures, or patterns of several numbers of patches, of a model of images of any size.
+    fn grids(&self, model: &Model<'_>) -> Result<Vec<SampleInput>> {
+        if !self.images.is_empty() {
+            let images = self.images.iter();
+            return images.map(|path| SampleInput::of_picture(path, model, None)).collect();
+        }
+        let most = model.max_tokens().unwrap_or(1).min(LARGEST_PATTERN);
+        [1, 3, most].into_iter().map(|tokens| bench::input(model, Some(tokens.min(most)))).collect()
     }
 
     /// Prints the comparisons and says whether every bound holds.

@@ -10,7 +10,7 @@ use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
 use super::opening::{Opening, Tower};
-use super::preprocessor::read_preprocessor;
+use super::preprocessor::{most_patches, read_preprocessor};
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use super::texts::TextSettings;
@@ -176,6 +176,10 @@ impl Base {
 
     /// How pictures become pixels, and pixels numbers.
     fn read_preprocessor(&mut self, directory: &Path) -> Result<(), SourceError> {
+        let most = most_patches(directory, &self.config.embedding)?;
+        if let (Some(most), Embedding::Grid { patches, .. }) = (most, &mut self.config.embedding) {
+            *patches = most;
+        }
         if let Some(found) = read_preprocessor(directory, &self.config.embedding)? {
             (self.image, self.preparation) = (Some(found.normalization), found.preparation);
         }

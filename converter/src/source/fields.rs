@@ -107,7 +107,7 @@ pub static FIELDS: &[Fields] = &[
          num_decoder_layers tie_word_embeddings encoder decoder decoder_layers decoder_attention_heads \
          decoder_ffn_dim use_learned_position_embeddings layernorm_embedding scale_embedding \
          max_source_positions max_target_positions encoder_layers encoder_attention_heads \
-         encoder_ffn_dim",
+         encoder_ffn_dim patch_embed_hidden_size seq_len",
     ),
     refused("position_embedding_type", "\"absolute\"", "supported are absolute positions"),
     refused("is_decoder", "false", "supported are encoders, whose tokens see all others"),
@@ -181,7 +181,7 @@ pub static FIELDS: &[Fields] = &[
          fused_dropout_add_ln use_fused_mlp pad_vocab_size_multiple language adapters \
          model_max_length max_trained_positions pos_embed_shift pos_embed_jitter pos_embed_rescale \
          pretraining_tp dense_seq_output reorder_and_upcast_attn use_xentropy logn_attention_clip1 \
-         use_cls_token projection_dim \
+         use_cls_token projection_dim is_vqa \
          init_std encoder_layerdrop decoder_layerdrop apply_spec_augment mask_time_prob \
          mask_time_length mask_time_min_masks mask_feature_prob mask_feature_length \
          mask_feature_min_masks median_filter_width classifier_proj_size forced_decoder_ids",
@@ -240,7 +240,8 @@ pub static FIELDS: &[Fields] = &[
     read(
         IMAGE,
         "do_resize size resample do_center_crop crop_size do_rescale rescale_factor do_normalize \
-         image_mean image_std default_to_square image_processor_type feature_extractor_type",
+         image_mean image_std default_to_square image_processor_type feature_extractor_type \
+         max_patches patch_size is_vqa",
     ),
     refused_in(
         IMAGE,

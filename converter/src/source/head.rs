@@ -374,14 +374,14 @@ fn stem_of(name: &str) -> &str {
 /// The token that stands for the whole input; the mean of all where there is none.
 const fn first_token(config: &Config) -> Pooling {
     match config.embedding {
-        Embedding::Patches { prefix_tokens: 0, .. } => Pooling::Mean,
+        Embedding::Patches { prefix_tokens: 0, .. } | Embedding::Grid { .. } => Pooling::Mean,
         _ => Pooling::ClassToken,
     }
 }
 
 /// The answer of an encoder of images without a head: its class token, or the mean of its patches.
 pub(super) fn headless(config: &Config) -> Option<Head> {
-    let images = matches!(config.embedding, Embedding::Patches { .. });
+    let images = matches!(config.embedding, Embedding::Patches { .. } | Embedding::Grid { .. });
     let kind = HeadKind::Embedding { normalize: false };
     images.then(|| Head::new(first_token(config), kind))
 }

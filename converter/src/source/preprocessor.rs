@@ -5,6 +5,7 @@ use super::fields;
 use super::json::Document;
 use crate::preparation::{Preparation, Resample, Resize};
 use coda_runtime::config::Embedding;
+use coda_runtime::format::limits;
 use coda_runtime::image::{InputNormalization, PatchGrid};
 use serde_json::Value;
 use std::path::Path;
@@ -67,6 +68,39 @@ pub(super) fn read_preprocessor(
     Ok(Some(Preprocessor { preparation: file.preparation()?, normalization }))
 }
 
+/// The most patches that `preprocessor_config.json` asks for, of a model of images of any size; those of its
+/// family where there is no file.
+///
+/// # Errors
+/// The file says what is not done; the error names file, field and value.
+pub(super) fn most_patches(
+    directory: &Path,
+    embedding: &Embedding,
+) -> Result<Option<usize>, SourceError> {
+    let Some(most) = PatchGrid::largest(embedding) else { return Ok(None) };
+    let path = directory.join(fields::IMAGE);
+    let file = File(Document::open(path, fields::IMAGE, &mut Vec::new())?);
+    if let Some(field) = file.0.root().unknown().first() {
+        return Err(file.0.fault(format!("{field}: the field is not known")));
+    }
+    if file.flag("is_vqa", false)? {
+        let wanted = "the question is not drawn onto the picture: draw it there before, and set is_vqa to false";
+        return Err(file.refuse("is_vqa", wanted));
+    }
+    if !file.flag("do_normalize", true)? {
+        return Err(
+            file.refuse("do_normalize", "true would be: pixels by their own mean and deviation")
+        );
+    }
+    file.check_side(most.side)?;
+    let places = most.rows.saturating_mul(most.columns).min(limits::POSITIONS);
+    match file.get("max_patches").map(Value::as_u64) {
+        None => Ok(None),
+        Some(Some(count @ 1..)) if count <= places as u64 => Ok(Some(count as usize)),
+        Some(_) => Err(file.refuse("max_patches", &format!("1 to {places} would be"))),
+    }
+}
+
 struct File(Document);
 
 impl File {
@@ -79,6 +113,17 @@ impl File {
     /// A field, unless it is absent or null.
     fn get(&self, field: &str) -> Option<&Value> {
         Some(self.0.get(field)).filter(|value| !value.is_null())
+    }
+
+    /// The side of a patch is that of the model.
+    fn check_side(&self, side: usize) -> Result<(), SourceError> {
+        let Some(value) = self.get("patch_size") else { return Ok(()) };
+        let own = |name: &str| value.get(name).and_then(Value::as_u64);
+        let sides = value.as_u64().map_or([own("height"), own("width")], |side| [Some(side); 2]);
+        match sides == [Some(side as u64); 2] {
+            true => Ok(()),
+            false => Err(self.refuse("patch_size", &format!("the weights are of sides of {side}"))),
+        }
     }
 
     fn flag(&self, field: &str, usual: bool) -> Result<bool, SourceError> {

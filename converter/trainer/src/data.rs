@@ -334,7 +334,10 @@ impl<'b> Reader<'b> {
 fn tokens(sample: &Sample) -> &[u32] {
     match &sample.input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => ids,
-        SampleInput::Pixels(_) | SampleInput::Patches(_) | SampleInput::Features(_) => &[],
+        SampleInput::Pixels(_)
+        | SampleInput::Patches(_)
+        | SampleInput::Features(_)
+        | SampleInput::Grid(_) => &[],
     }
 }
 

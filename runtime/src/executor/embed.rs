@@ -3,6 +3,8 @@
 use super::Input;
 #[cfg(feature = "frames")]
 use super::frames;
+#[cfg(feature = "grid")]
+use super::grid;
 use super::pass::Pass;
 use crate::block::{Context, PreparedRows, Transform, apply, for_row_tiles, norm_rows, rows_of};
 use crate::image::{InputNormalization, PatchGrid};
@@ -38,6 +40,8 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, model: &Model<'_>, input: &Input<
         (Input::Features(values), EmbeddingWeights::Frames(weights)) => {
             frames::forward(pass, &weights, values);
         }
+        #[cfg(feature = "grid")]
+        (_, EmbeddingWeights::Grid(weights)) => grid::forward(pass, &weights, input),
         _ => debug_assert!(false, "an input of another kind is refused"),
     }
 }

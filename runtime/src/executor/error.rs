@@ -103,6 +103,22 @@ pub enum RunError {
         /// Values given.
         found: usize,
     },
+    /// The values of an image are not those of whole rows of patches.
+    #[cfg(feature = "grid")]
+    GridValues {
+        /// Values of a row of patches.
+        row: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// An image has more rows or columns of patches than the model has places for.
+    #[cfg(feature = "grid")]
+    GridSize {
+        /// Rows and columns of the image.
+        found: (usize, usize),
+        /// Most rows and columns.
+        limit: (usize, usize),
+    },
     /// The package does not say how pixels are normalised.
     NoNormalization,
     /// Pixels for an encoder of tokens, or tokens for an encoder of pixels.
@@ -169,6 +185,19 @@ impl fmt::Display for RunError {
             Self::FeatureValues { each, found } => {
                 write!(f, "{found} features are no multiple of {each}, which are two frames")
             }
+            #[cfg(feature = "grid")]
+            Self::GridValues { row, found } => {
+                write!(
+                    f,
+                    "the image has {found} values, which are no rows of {row}, a row of patches"
+                )
+            }
+            #[cfg(feature = "grid")]
+            Self::GridSize { found: (rows, columns), limit } => write!(
+                f,
+                "the image has {rows} by {columns} patches, the model at most {} by {}",
+                limit.0, limit.1
+            ),
             Self::NoNormalization => {
                 write!(f, "the package does not say how pixels are normalised")
             }

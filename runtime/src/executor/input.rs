@@ -4,6 +4,8 @@ use super::error::RunError;
 #[cfg(feature = "frames")]
 use super::values::all_finite;
 use crate::config::Embedding;
+#[cfg(feature = "grid")]
+use crate::image::PatchGrid;
 use crate::memory::Plan;
 use crate::model::Model;
 
@@ -30,6 +32,24 @@ pub enum Input<'a> {
     /// number n of tokens is free, up to the model's positions.
     #[cfg(feature = "frames")]
     Features(&'a [f32]),
+    /// An image of any size for an encoder of such images, its sides multiples of a patch's: rows of
+    /// interleaved channels, one byte a value, which are normalised by their own mean and deviation.
+    #[cfg(feature = "grid")]
+    Grid {
+        /// Patches from left to right.
+        columns: usize,
+        /// Pixels.
+        pixels: &'a [u8],
+    },
+    /// The same as values of patches, already normalised: `[patches, side * side * channels]`, patches row
+    /// by row, a patch pixel by pixel.
+    #[cfg(feature = "grid")]
+    GridPatches {
+        /// Patches from left to right.
+        columns: usize,
+        /// Values of patches.
+        values: &'a [f32],
+    },
 }
 
 impl<'a> Input<'a> {
@@ -74,6 +94,10 @@ pub(super) fn check(input: &Input<'_>, model: &Model<'_>, plan: &Plan) -> Result
         }
         #[cfg(feature = "frames")]
         (Input::Features(values), Embedding::Frames { bins, .. }) => check_features(values, bins)?,
+        #[cfg(feature = "grid")]
+        (Input::Grid { columns, pixels }, _) => check_grid(*columns, pixels.len(), model)?,
+        #[cfg(feature = "grid")]
+        (Input::GridPatches { columns, values }, _) => check_grid(*columns, values.len(), model)?,
         _ => return Err(RunError::WrongInput),
     };
     if let Some(limit) = model.config().max_tokens()
@@ -129,6 +153,25 @@ fn check_features(values: &[f32], bins: usize) -> Result<usize, RunError> {
         _ if !all_finite(values) => Err(RunError::NotFinite),
         tokens => Ok(tokens),
     }
+}
+
+/// Checks so many values of an image of `columns` patches in a row; returns its number of patches.
+#[cfg(feature = "grid")]
+fn check_grid(columns: usize, values: usize, model: &Model<'_>) -> Result<usize, RunError> {
+    let most = PatchGrid::largest(&model.config().embedding).ok_or(RunError::WrongInput)?;
+    let row = columns.saturating_mul(most.inputs());
+    if row == 0 || values == 0 {
+        return Err(RunError::Empty);
+    }
+    if !values.is_multiple_of(row) {
+        return Err(RunError::GridValues { row, found: values });
+    }
+    let rows = values.checked_div(row).unwrap_or(0);
+    if rows > most.rows || columns > most.columns {
+        let (found, limit) = ((rows, columns), (most.rows, most.columns));
+        return Err(RunError::GridSize { found, limit });
+    }
+    Ok(rows * columns)
 }
 
 /// Checks an image; returns its number of patches.

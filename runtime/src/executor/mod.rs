@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `embed` | ids or patches to hidden states |
 //! | `frames` | log-mel frames to hidden states |
+//! | `grid` | the same for an image of any size |
 //! | `pass` | what the stages of one inference read and write |
 //! | `route` | which tokens pass a layer |
 //! | `layer` | one encoder layer, as in `docs/method.md`, "One layer" |
@@ -16,6 +17,8 @@ mod embed;
 mod error;
 #[cfg(feature = "frames")]
 mod frames;
+#[cfg(feature = "grid")]
+mod grid;
 mod head;
 mod input;
 mod keys;

@@ -201,6 +201,10 @@ fn encode_embedding(embedding: &Embedding, bytes: &mut [u8; config::BYTES]) {
         }
         #[cfg(feature = "frames")]
         Embedding::Frames { bins, positions } => (FRAMES, [bins, positions, 0, 0, 0, 0]),
+        #[cfg(feature = "grid")]
+        Embedding::Grid { rows, columns, channels, patch, patches } => {
+            (4, [rows, columns, channels, patch, patches, 0])
+        }
     };
     put(bytes, config::EMBEDDING, code);
     for (range, field) in config::EMBEDDING_FIELDS.into_iter().zip(fields) {
@@ -274,6 +278,10 @@ fn decode_embedding(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
     if u32_at(fields.bytes, config::EMBEDDING) == FRAMES {
         return decode_frames(fields);
     }
+    #[cfg(feature = "grid")]
+    if size_at(fields.bytes, config::EMBEDDING) == 4 {
+        return decode_grid(fields);
+    }
     if !fields.choice(config::EMBEDDING, &[true, false])? {
         return decode_patches(fields);
     }
@@ -323,6 +331,26 @@ fn decode_frames(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
         bins: fields.size(first, 1..limits::WIDTH / 3 + 1)?,
         positions: fields.size(second, 1..limits::POSITIONS + 1)?,
     })
+}
+
+#[cfg(feature = "grid")]
+fn decode_grid(fields: &Fields<'_>) -> Result<Embedding, FormatError> {
+    let [first, second, third, fourth, fifth, _] = config::EMBEDDING_FIELDS;
+    let places = 1..limits::POSITIONS + 1;
+    let (rows, columns) = (fields.size(first, places.clone())?, fields.size(second, places)?);
+    let channels = fields.size(third, 1..5)?;
+    let patch = fields.size(fourth.clone(), 1..limits::POSITIONS + 1)?;
+    let inputs = patch.checked_mul(patch).and_then(|area| area.checked_mul(channels));
+    if inputs.is_none_or(|count| count > limits::WIDTH) {
+        return Err(fields.invalid(&fourth));
+    }
+    let most = rows.saturating_mul(columns).min(limits::POSITIONS);
+    let patches = fields.size(fifth, 1..most + 1)?;
+    // Nothing turns by a place in a grid.
+    if size_at(fields.bytes, config::ROTARY_COLUMNS) > 0 {
+        return Err(fields.invalid(&config::ROTARY_COLUMNS));
+    }
+    Ok(Embedding::Grid { rows, columns, channels, patch, patches })
 }
 
 const ROUTER_INPUTS: &[RouterInput] = &[

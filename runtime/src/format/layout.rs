@@ -96,7 +96,7 @@ pub mod tensor {
 /// Byte ranges of the configuration section of a base.
 pub mod config {
     use super::Range;
-    /// 1 tokens, 2 patches, 3 frames.
+    /// 1 tokens, 2 patches, 3 frames, 4 patches of an image of any size.
     pub const EMBEDDING: Range<usize> = 0..4;
     /// Model dimension.
     pub const HIDDEN: Range<usize> = 4..8;
@@ -126,7 +126,8 @@ pub mod config {
     /// Largest relative distance, 0 for none.
     pub const RELATIVE_DISTANCE: Range<usize> = 48..52;
     /// Six values: vocabulary, positions, token types, norm, projected width, 0; or height, width,
-    /// channels, patch, prefix tokens, norm; or mel bins, positions, four times 0.
+    /// channels, patch, prefix tokens, norm; or mel bins, positions, four times 0; or most rows, most
+    /// columns, channels, patch, most patches, 0.
     pub const EMBEDDING_FIELDS: [Range<usize>; 6] =
         [52..56, 56..60, 60..64, 64..68, 68..72, 72..76];
     /// Rotated columns of a head, 0 for none.

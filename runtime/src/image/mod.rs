@@ -1,6 +1,11 @@
 //! Pixels to normalised patches.
 
+#[cfg(feature = "grid")]
+mod standard;
+
 use crate::config::Embedding;
+#[cfg(feature = "grid")]
+pub use standard::Standardization;
 
 /// How pixels become numbers: `(pixel * rescale - mean) / std`, channel by channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,17 +34,27 @@ pub struct PatchGrid {
 }
 
 impl PatchGrid {
-    /// The grid of an encoder that reads patches.
+    /// The grid of an encoder that reads patches; `None` where each image has its own.
     #[must_use]
     pub const fn of(embedding: &Embedding) -> Option<Self> {
         match *embedding {
-            Embedding::Tokens { .. } => None,
-            #[cfg(feature = "frames")]
-            Embedding::Frames { .. } => None,
             Embedding::Patches { height, width, channels, patch, .. } => {
                 let side = if patch == 0 { 1 } else { patch };
                 Some(Self { columns: width / side, rows: height / side, side, channels })
             }
+            _ => None,
+        }
+    }
+
+    /// The largest grid of an encoder of images of any size; `None` of any other.
+    #[cfg(feature = "grid")]
+    #[must_use]
+    pub const fn largest(embedding: &Embedding) -> Option<Self> {
+        match *embedding {
+            Embedding::Grid { rows, columns, channels, patch: side, .. } => {
+                Some(Self { columns, rows, side, channels })
+            }
+            _ => None,
         }
     }
 

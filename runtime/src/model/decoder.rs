@@ -64,6 +64,8 @@ const fn unsupported(config: &Config) -> Option<&'static str> {
         Embedding::Patches { .. } => "reads patches",
         #[cfg(feature = "frames")]
         Embedding::Frames { .. } => "reads frames",
+        #[cfg(feature = "grid")]
+        Embedding::Grid { .. } => "reads patches",
         Embedding::Tokens { token_types: 1.., .. } => "has token types",
         Embedding::Tokens { projected: 1.., .. } => "projects its embeddings",
         _ if columns > 0 => "has rotary positions",

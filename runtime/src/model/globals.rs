@@ -3,6 +3,8 @@
 use super::error::ModelError;
 #[cfg(feature = "frames")]
 use super::frames::FrameWeights;
+#[cfg(feature = "grid")]
+use super::grid::GridWeights;
 use super::packages::Packages;
 use super::probe::Probe;
 use super::stage::Stage;
@@ -44,6 +46,8 @@ pub(crate) enum EmbeddingWeights<'a> {
     Patches(PatchWeights<'a>),
     #[cfg(feature = "frames")]
     Frames(FrameWeights<'a>),
+    #[cfg(feature = "grid")]
+    Grid(GridWeights<'a>),
 }
 
 /// Rows of tables, added up and normalised.
@@ -162,6 +166,8 @@ impl<'a> EmbeddingWeights<'a> {
             Embedding::Frames { bins, positions } => {
                 FrameWeights::view(packages, bins, positions).map(Self::Frames)
             }
+            #[cfg(feature = "grid")]
+            Embedding::Grid { .. } => GridWeights::view(packages).map(Self::Grid),
             Embedding::Tokens { .. } => Err(ModelError::LeftOut { feature: "tokens" }),
             Embedding::Patches { .. } => Err(ModelError::LeftOut { feature: "patches" }),
         }

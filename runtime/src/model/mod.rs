@@ -11,6 +11,8 @@ mod error;
 #[cfg(feature = "frames")]
 mod frames;
 mod globals;
+#[cfg(feature = "grid")]
+mod grid;
 mod layer;
 mod packages;
 mod probe;
@@ -34,6 +36,8 @@ pub use error::ModelError;
 #[cfg(feature = "frames")]
 pub(crate) use frames::FrameWeights;
 pub(crate) use globals::{EmbeddingWeights, Globals, PatchWeights, TokenWeights};
+#[cfg(feature = "grid")]
+pub(crate) use grid::GridWeights;
 pub(crate) use layer::LOW_RANK_WIDTH;
 #[cfg(feature = "more-families")]
 pub use layer::Places;
@@ -236,7 +240,7 @@ impl<'a> Model<'a> {
         task.or(self.packages.base.image())
     }
 
-    /// The patches of an image; `None` for an encoder of tokens.
+    /// The patches of an image; `None` for an encoder of tokens, or of images of any size.
     #[must_use]
     pub const fn patch_grid(&self) -> Option<PatchGrid> {
         PatchGrid::of(&self.packages.config.embedding)
@@ -333,6 +337,8 @@ impl<'a> Model<'a> {
             Embedding::Tokens { projected, .. } if cfg!(feature = "more-families") => projected,
             #[cfg(feature = "frames")]
             Embedding::Frames { bins, .. } => FrameWeights::scratch(bins, self.config().hidden),
+            #[cfg(feature = "grid")]
+            Embedding::Grid { channels, patch, .. } => grid::inputs(channels, patch),
             _ => self.patch_grid().map_or(0, |grid| grid.inputs()),
         }
     }

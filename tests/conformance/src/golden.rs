@@ -82,7 +82,10 @@ fn check_one(
     let input = match (pixels, types) {
         ([], []) => Input::tokens(ids),
         ([], types) => Input::typed(ids, types),
-        (pixels, _) => Input::Pixels(pixels),
+        (pixels, _) => match number(text, "\"columns\":") {
+            Some(columns) => Input::Grid { columns, pixels },
+            None => Input::Pixels(pixels),
+        },
     };
     let tokens = if pixels.is_empty() { Some(ids.len()) } else { model.max_tokens() };
     let capacity = Capacity::any_budget(tokens.ok_or("no length")?);
@@ -100,6 +103,11 @@ fn check_one(
         answers += 1;
     }
     if answers == 0 { Err("no answers") } else { Ok(answers) }
+}
+
+/// The whole number after `name`.
+fn number(text: &str, name: &str) -> Option<usize> {
+    text.split_once(name)?.1.split([',', '\n']).next()?.trim().parse().ok()
 }
 
 /// The numbers of `[1, 2, 3]` after `name`.

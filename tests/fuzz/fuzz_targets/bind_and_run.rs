@@ -108,6 +108,8 @@ enum Own {
     Pixels(Vec<u8>),
     /// Log-mel features.
     Features(Vec<f32>),
+    /// An image of any size: patches in a row, pixels.
+    Grid(usize, Vec<u8>),
 }
 
 impl Own {
@@ -127,6 +129,11 @@ impl Own {
                 let value = |index| f32::from(call.0[index % 16]) / 64.0 - 2.0;
                 Self::Features((0..2 * count * bins).map(value).collect())
             }
+            Embedding::Grid { columns, channels, patch, .. } => {
+                let bytes = (count % 3 + 1) * columns * channels * patch * patch;
+                let bytes = if bytes > LARGEST_ARENA { 0 } else { bytes };
+                Self::Grid(columns, (0..bytes).map(|index| call.0[index % 16]).collect())
+            }
         }
     }
 
@@ -135,6 +142,7 @@ impl Own {
             Self::Ids(ids) => Input::tokens(ids),
             Self::Pixels(pixels) => Input::Pixels(pixels),
             Self::Features(values) => Input::Features(values),
+            Self::Grid(columns, pixels) => Input::Grid { columns: *columns, pixels },
         }
     }
 
@@ -142,6 +150,9 @@ impl Own {
         match (self, model.config().embedding) {
             (Self::Ids(ids), _) => ids.len(),
             (Self::Features(values), Embedding::Frames { bins, .. }) => values.len() / (2 * bins),
+            (Self::Grid(_, pixels), Embedding::Grid { channels, patch, .. }) => {
+                pixels.len() / (channels * patch * patch)
+            }
             _ => model.max_tokens().unwrap_or(1),
         }
     }

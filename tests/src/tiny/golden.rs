@@ -30,6 +30,9 @@ pub struct Expected {
     /// Log-mel features, their bits in hexadecimal; empty for an encoder of anything else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub features: String,
+    /// Patches in a row of an image of any size; 0 for another input.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub columns: usize,
     /// One answer a reduction.
     pub answers: Vec<Answer>,
 }
@@ -46,6 +49,11 @@ pub struct Answer {
     pub hidden: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 /// A golden package and its expected answers.
 #[derive(Clone, Debug)]
 pub struct Golden {
@@ -59,7 +67,7 @@ pub struct Golden {
 
 /// The golden packages of this version: their names, models and weight types.
 #[must_use]
-pub fn sources() -> [(&'static str, Tiny, WeightType); 20] {
+pub fn sources() -> [(&'static str, Tiny, WeightType); 22] {
     [
         ("bert-int8", Tiny::bert(), WeightType::Int8),
         ("bert-int4", Tiny::bert(), WeightType::Int4),
@@ -81,6 +89,8 @@ pub fn sources() -> [(&'static str, Tiny, WeightType); 20] {
         ("bert-tokens-f32", Tiny::bert_tokens(), WeightType::F32),
         ("whisper-int8", Tiny::whisper(), WeightType::Int8),
         ("whisper-f16", Tiny::whisper(), WeightType::F16),
+        ("pix2struct-f32", Tiny::pix2struct(), WeightType::F32),
+        ("pix2struct-int8", Tiny::pix2struct(), WeightType::Int8),
     ]
 }
 
@@ -157,6 +167,10 @@ impl TinyInput {
                 pixels.iter().try_for_each(|byte| write!(expected.pixels, "{byte:02x}"))?;
             }
             Self::Features(values) => expected.features = words(values),
+            Self::Grid { columns, pixels } => {
+                expected.columns = *columns;
+                pixels.iter().try_for_each(|byte| write!(expected.pixels, "{byte:02x}"))?;
+            }
         }
         Ok(expected)
     }
@@ -181,7 +195,11 @@ impl Golden {
             .as_bytes()
             .chunks(2)
             .map(|pair| -> Result<u8> { Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?) });
-        Ok(TinyInput::Pixels(digits.collect::<Result<_>>()?))
+        let pixels = digits.collect::<Result<_>>()?;
+        Ok(match self.expected.columns {
+            0 => TinyInput::Pixels(pixels),
+            columns => TinyInput::Grid { columns, pixels },
+        })
     }
 }
 

@@ -95,6 +95,13 @@ impl<'c> Entries<'c> {
         self.rows(Role::ClassToken, first, rows, stored);
     }
 
+    /// Rows of places along two axes, each tensor with its rows behind one of padding.
+    pub(super) fn places(&mut self, axes: [(&str, usize); 2]) {
+        let rows = axes.iter().map(|(_, rows)| rows).sum();
+        let parts = axes.map(|(name, rows)| (self.full(name), rows)).to_vec();
+        self.rows(Role::PositionEmbedding, axes[0].0, rows, Stored::JoinedAfter(1, parts));
+    }
+
     /// The map from the tables of the embedding to the model's dimension, if the encoder has one.
     pub(super) fn projection(&mut self, name: &str) {
         let shape = [self.config.hidden, self.table_width()];

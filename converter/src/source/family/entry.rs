@@ -36,6 +36,8 @@ pub(super) enum Stored {
     Angles(Angles),
     /// Its rows are those of several tensors, so many of each.
     Joined(Vec<(String, usize)>),
+    /// The same, behind so many rows of each that the encoder never reads.
+    JoinedAfter(usize, Vec<(String, usize)>),
     /// A relative bias by bucket, so many.
     Buckets(usize),
     /// The same of a decoder, for the tokens before a token alone.
@@ -63,7 +65,9 @@ impl Entry {
     /// The tensors of the file that it is read from.
     pub(in crate::source) fn sources(&self) -> Vec<String> {
         match &self.stored {
-            Stored::Joined(parts) => parts.iter().map(|(name, _)| name.clone()).collect(),
+            Stored::Joined(parts) | Stored::JoinedAfter(_, parts) => {
+                parts.iter().map(|(name, _)| name.clone()).collect()
+            }
             Stored::ProbeKeys(prefix) | Stored::ProbeBias(prefix) => {
                 let names = PROBE_MAPS.iter().chain([&PROBE]);
                 names.map(|name| format!("{prefix}{name}")).collect()
@@ -112,11 +116,8 @@ impl Entry {
                 values.chunks(rows * columns).nth(index).unwrap_or_default().to_vec()
             }
             Stored::Zeros | Stored::Angles(_) => return Ok(self.blank()),
-            Stored::Joined(parts) => {
-                let part = |(name, rows): &(String, usize)| file.matrix(name, [*rows, columns]);
-                let parts = parts.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-                parts.into_iter().flat_map(|part| part.values).collect()
-            }
+            Stored::Joined(parts) => joined(file, 0, parts, columns)?,
+            Stored::JoinedAfter(skipped, parts) => joined(file, *skipped, parts, columns)?,
             Stored::Buckets(buckets) => {
                 let table = own([*buckets, rows])?;
                 relative::bias_by_distance(&table, *buckets, rows, columns / 2)
@@ -150,4 +151,19 @@ impl Entry {
         };
         Ok(FloatTensor { shape: self.shape.to_vec(), values })
     }
+}
+
+/// The rows of several tensors, without the first `skipped` of each.
+fn joined(
+    file: &TensorFile,
+    skipped: usize,
+    parts: &[(String, usize)],
+    columns: usize,
+) -> Result<Vec<f32>, SourceError> {
+    let mut values = Vec::new();
+    for (name, rows) in parts {
+        let own = file.matrix(name, [skipped + rows, columns])?.values;
+        values.extend_from_slice(&own[skipped * columns..]);
+    }
+    Ok(values)
 }

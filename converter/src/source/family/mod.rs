@@ -22,6 +22,7 @@ mod gte;
 mod modernbert;
 mod mpnet;
 mod nomic;
+mod pix2struct;
 mod prenorm;
 mod refused;
 mod roberta;
@@ -49,7 +50,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Every family.
-static FAMILIES: [&Family; 28] = [
+static FAMILIES: [&Family; 29] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
@@ -78,6 +79,7 @@ static FAMILIES: [&Family; 28] = [
     &gte::FAMILY,
     &dinov3::FAMILY,
     &whisper::FAMILY,
+    &pix2struct::FAMILY,
 ];
 
 /// The family of a `model_type`.

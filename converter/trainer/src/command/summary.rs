@@ -39,7 +39,10 @@ pub(super) fn print_read(path: &Path, data: &Dataset, reader: &Reader<'_>) {
 fn print_lengths(samples: &[Sample], cut: usize, longest: usize) {
     let length = |sample: &Sample| match &sample.input {
         SampleInput::Tokens(ids) | SampleInput::Typed { ids, .. } => ids.len(),
-        SampleInput::Pixels(_) | SampleInput::Patches(_) | SampleInput::Features(_) => 0,
+        SampleInput::Pixels(_)
+        | SampleInput::Patches(_)
+        | SampleInput::Features(_)
+        | SampleInput::Grid(_) => 0,
     };
     let mut lengths: Vec<usize> = samples.iter().map(length).collect();
     lengths.sort_unstable();

@@ -18,7 +18,7 @@ use crate::ops::FrozenMap;
 use affine::{Affine, FEED_FORWARD_IN, FEED_FORWARD_OUT, KEY, OUTPUT, QUERY, VALUE};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use coda_converter::source::{FloatTensor, Place};
-use coda_runtime::config::{Config, LocalAttention, Rotary};
+use coda_runtime::config::{Config, Embedding, LocalAttention, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeMap;
 
@@ -52,6 +52,12 @@ pub fn untrained(config: &Config) -> Option<&'static str> {
         return Some(
             "the trainer does not compute a relative bias of each layer or over patches \
              (use_relative_position_bias, umt5): take a base such as vit, deit, dinov2 or t5",
+        );
+    }
+    if let Embedding::Grid { .. } = config.embedding {
+        return Some(
+            "the trainer does not read images of any size (pix2struct): take a base of images of one \
+             size, such as vit or dinov2",
         );
     }
     config.causal.then_some(

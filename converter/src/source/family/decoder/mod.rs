@@ -4,6 +4,7 @@
 
 mod bart;
 mod definition;
+mod pix2struct;
 mod t5;
 mod whisper;
 
@@ -24,7 +25,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-static FAMILIES: [&DecoderFamily; 3] = [&t5::FAMILY, &bart::OF_IMAGES, &whisper::FAMILY];
+static FAMILIES: [&DecoderFamily; 4] =
+    [&t5::FAMILY, &bart::OF_IMAGES, &whisper::FAMILY, &pix2struct::FAMILY];
 
 /// The names of every tensor that was read, and what was read.
 pub(in crate::source) struct Found {
