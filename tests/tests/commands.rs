@@ -765,6 +765,74 @@ fn a_directory_with_a_decoder_is_packed_and_answers_as_the_reference() {
     assert_eq!(phases.max().unwrap(), plan["arena_bytes"].as_u64());
 }
 
+/// A directory of a model of images of any size, packed.
+fn of_any_size(directory: &Path) -> (Vectors, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq/seed012/image");
+    let vectors = Vectors::open(&root).unwrap().unwrap();
+    vectors.write_directory(directory).unwrap();
+    let image = json!({"max_patches": 12, "patch_size": {"height": 3, "width": 3}, "is_vqa": false,
+        "do_normalize": true, "image_processor_type": "Pix2StructImageProcessor"});
+    std::fs::write(directory.join("preprocessor_config.json"), image.to_string()).unwrap();
+    let package = directory.join("page.coda").display().to_string();
+    let base = directory.display().to_string();
+    succeeded(&["pack", "--base", &base, "--weights", "f32", "-o", &package]);
+    (vectors, package)
+}
+
+#[test]
+fn an_image_of_any_size_is_written_about() {
+    let place = Place::new();
+    let (vectors, package) = of_any_size(place.0.path());
+    let Given::Grid(patches) = &vectors.inputs()[0] else { panic!("it reads images") };
+    let bytes: Vec<u8> = patches.flattened().into_iter().flat_map(f32::to_le_bytes).collect();
+    let values = place.write("patches", &bytes);
+    let run = ["run", &package, "--patches", &values, "--beams", "1"];
+    let found: Vec<u32> = serde_json::from_value(object(&run)["ids"].clone()).unwrap();
+    let expected = vectors.dense_answer().unwrap();
+    assert_eq!(found, expected[..found.len()]);
+    assert!(found.len() + 1 >= expected.len());
+    let picture = |width: usize, height: usize| {
+        let header = format!("P6 {width} {height} 255\n").into_bytes();
+        let pixels = (0..width * height * 3).map(|index| (index * 41 % 256) as u8).collect();
+        place.write("picture.ppm", [header, pixels].concat())
+    };
+    for (size, note) in [((40, 30), "3 by 4 patches"), ((1, 1), "3 by 3"), ((3000, 2), "1 by 7")] {
+        for option in ["--image", "--image-resized"] {
+            let picture = picture(size.0, size.1);
+            let shown = succeeded(&["run", &package, option, &picture, "--longest", "2"]);
+            assert!(shown.contains(note), "{note}: {shown}");
+        }
+    }
+    let none = place.write("picture.ppm", "P6 0 7 255\n");
+    refused(&["run", &package, "--image", &none], INPUT, &["picture.ppm"]);
+    refused(&["run", &package, "--text", "a"], INPUT, &["images of any size", "--image"]);
+    let flat = place.write("patches", &bytes[..bytes.len() - 4]);
+    refused(&["run", &package, "--patches", &flat], INPUT, &["a row, a column and 27 values"]);
+    let shown = succeeded(&["inspect", &package]);
+    assert!(shown.contains("images of any size"), "{shown}");
+    assert_eq!(object(&["plan", &package])["tokens"], 12);
+    refused(&["plan", &package, "--max-tokens", "13"], INPUT, &["12 positions"]);
+}
+
+#[test]
+fn a_picture_processor_of_images_of_any_size_is_held_to_what_is_done() {
+    let place = Place::new();
+    of_any_size(place.0.path());
+    let base = place.0.path().display().to_string();
+    let out = place.path("out.coda");
+    for (fields, words) in [
+        (json!({"is_vqa": true}), &["is_vqa = true", "draw it there before"][..]),
+        (json!({"do_normalize": false}), &["do_normalize = false"]),
+        (json!({"max_patches": 0}), &["max_patches = 0", "1 to 49"]),
+        (json!({"max_patches": 50}), &["max_patches = 50"]),
+        (json!({"patch_size": {"height": 16, "width": 16}}), &["patch_size", "sides of 3"]),
+        (json!({"odd": 1}), &["odd", "not known"]),
+    ] {
+        place.write("preprocessor_config.json", fields.to_string());
+        refused(&["pack", "--base", &base, "-o", &out], INPUT, words);
+    }
+}
+
 /// The tokenizer of a T5 of 61 tokens: padding, end, unknown, then pieces of one or two characters.
 fn unigram() -> Value {
     let letters = ('a'..='z').map(String::from).chain(["\u{2581}".to_owned()]);

@@ -5,12 +5,13 @@
 use anyhow::Result;
 use coda_converter::dataset::{self, Labelled, Reading, SampleInput};
 use coda_converter::folder::Folder;
+use coda_converter::grid::Patches;
 use coda_converter::pack::WeightType;
 use coda_converter::picture;
 use coda_converter::preparation::{Pixels, Preparation, Resample, Resize};
 use coda_converter::rows::{self, Header, Rows};
 use coda_converter::source::{Base, SourceError};
-use coda_runtime::image::PatchGrid;
+use coda_runtime::image::{PatchGrid, Standardization};
 use coda_tests::tiny::{Packages, Tiny};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -236,12 +237,17 @@ fn a_package_without_labels_says_so_and_cut_texts_are_counted() {
 
 /// The picture of pictures.py.
 fn pixels() -> Pixels {
+    pixels_of(WIDTH, HEIGHT)
+}
+
+/// The same of another size.
+fn pixels_of(width: usize, height: usize) -> Pixels {
     let sample = |index: usize| {
-        let (x, y, c) = (index / 3 % WIDTH, index / 3 / WIDTH, index % 3);
+        let (x, y, c) = (index / 3 % width, index / 3 / width, index % 3);
         ((x * x * (7 + 4 * c) + y * (13 + 50 * c) + x * y * 5) % 256) as u8
     };
-    let values = (0..WIDTH * HEIGHT * 3).map(sample).collect();
-    Pixels { width: WIDTH, height: HEIGHT, channels: 3, values }
+    let values = (0..width * height * 3).map(sample).collect();
+    Pixels { width, height, channels: 3, values }
 }
 
 /// What Pillow made.
@@ -302,6 +308,76 @@ fn pictures_are_resized_and_cut_as_by_the_reference() {
         println!("{name}: at most {worst} from Pillow");
         assert!(worst <= 1, "{name}: {worst}");
     }
+}
+
+#[test]
+fn pictures_of_any_size_become_patches_as_by_the_reference() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/grids.json");
+    let reference: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let grids = reference["grids"].as_array().unwrap();
+    assert_eq!(grids.len(), 6);
+    for grid in grids {
+        let size = |name: &str| grid[name].as_u64().unwrap() as usize;
+        let floats = |name: &str| serde_json::from_value::<Vec<f32>>(grid[name].clone()).unwrap();
+        let picture = pixels_of(size("width"), size("height"));
+        let most = PatchGrid { columns: 99, rows: 99, side: size("side"), channels: 3 };
+        let found = Patches::of(&picture, most, size("most")).unwrap();
+        assert_eq!((found.rows, found.columns), (size("rows"), size("columns")), "{grid}");
+        let flattened = found.flattened();
+        let places = flattened.chunks(most.inputs() + 2).map(|patch| vec![patch[0], patch[1]]);
+        let expected: Vec<Vec<f32>> = serde_json::from_value(grid["places"].clone()).unwrap();
+        assert_eq!(places.collect::<Vec<_>>(), expected);
+        assert_eq!(Patches::of_flattened(&flattened, most.inputs()).unwrap(), found);
+        let patches = || found.values.chunks(most.inputs());
+        let weight = |index: usize| (index % 11) as f32 - 5.0;
+        let weighted = |patch: &[f32]| patch.iter().enumerate().map(|(i, x)| x * weight(i)).sum();
+        let near = |found: Vec<f32>, name: &str, tolerance: f32| {
+            let expected = floats(name);
+            assert_eq!(found.len(), expected.len());
+            let pairs = found.iter().zip(&expected);
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("{name} of {} by {}: {worst}", size("width"), size("height"));
+            assert!(worst < tolerance, "{name}: {worst} of {grid}");
+        };
+        near(found.values.iter().take(12).copied().collect(), "first", 1e-5);
+        near(patches().map(|patch| patch.iter().sum()).collect(), "sums", 2e-3);
+        near(patches().map(weighted).collect(), "weighted", 5e-3);
+    }
+}
+
+#[test]
+fn a_device_normalises_pixels_as_the_reference() {
+    // 48 by 32 pixels are a whole grid of 6 patches: nothing is resized.
+    let picture = pixels_of(48, 32);
+    let grid = PatchGrid { columns: 3, rows: 2, side: 16, channels: 3 };
+    let found = Patches::of(&picture, grid, 6).unwrap();
+    let standard = Standardization::of(&picture.values);
+    let mut values = vec![0.0; picture.values.len()];
+    for (index, slot) in values.chunks_exact_mut(grid.inputs()).enumerate() {
+        standard.read(&picture.values, &grid, index, slot);
+    }
+    assert_eq!(found.values, values);
+    // One gray, and none.
+    assert_eq!(Standardization::of(&[9; 16]), Standardization { mean: 9.0, std: 0.25 });
+    assert_eq!(Standardization::of(&[]), Standardization { mean: 0.0, std: 1.0 });
+}
+
+#[test]
+fn patches_that_are_no_grid_are_refused() {
+    for (flattened, words) in [
+        (&[1.0, 1.0][..], "no patches of"),
+        (&[0.0, 0.0, 7.0], "no grid"),
+        (&[1.0, 2.0, 7.0], "no grid"),
+        (&[1.0, 1.0, 7.0, 2.0, 2.0, 7.0], "no grid"),
+        (&[1.0, 1.0, 7.0, 1.0, 2.0, 7.0, 2.0, 1.0, 7.0], "no grid"),
+        (&[f32::NAN, 1.0, 7.0], "no grid"),
+    ] {
+        let error = Patches::of_flattened(flattened, 1).unwrap_err().to_string();
+        assert!(error.contains(words), "{flattened:?}: {error}");
+    }
+    let padded = [1.0, 1.0, 7.0, 1.0, 2.0, 8.0, 0.0, 0.0, 0.0];
+    let found = Patches::of_flattened(&padded, 1).unwrap();
+    assert_eq!(found, Patches { rows: 1, columns: 2, values: vec![7.0, 8.0] });
 }
 
 /// The base of a small image model whose `preprocessor_config.json` has these fields besides the usual.

@@ -284,6 +284,18 @@ const REJECTED: &[Rejection] = &[
     rejection(17, "a norm after patches that is neither there nor not", || {
         with_field(vit_base(), SectionKind::Config, config::EMBEDDING_FIELDS[5].clone(), 2)
     }),
+    rejection(17, "images of no row", || grid(config::EMBEDDING_FIELDS[0].clone(), 0)),
+    rejection(17, "images of more columns than places", || {
+        grid(config::EMBEDDING_FIELDS[1].clone(), limits::POSITIONS as u32 + 1)
+    }),
+    rejection(17, "images of five colours", || grid(config::EMBEDDING_FIELDS[2].clone(), 5)),
+    rejection(17, "patches of no pixel", || grid(config::EMBEDDING_FIELDS[3].clone(), 0)),
+    rejection(17, "patches that are too wide", || grid(config::EMBEDDING_FIELDS[3].clone(), 210)),
+    rejection(17, "no patch of an image", || grid(config::EMBEDDING_FIELDS[4].clone(), 0)),
+    rejection(17, "more patches than places", || grid(config::EMBEDDING_FIELDS[4].clone(), 21)),
+    rejection(17, "an unused field of a grid", || grid(config::EMBEDDING_FIELDS[5].clone(), 1)),
+    rejection(17, "turned columns of a grid", || grid(config::ROTARY_COLUMNS, 2)),
+    rejection(17, "an unknown embedding", || grid(config::EMBEDDING, 5)),
     rejection(17, "an epsilon that is not a number", || {
         with_config(config::NORM_EPS, f32::NAN.to_bits())
     }),
@@ -408,6 +420,12 @@ fn frames(field: Range<usize>, value: u32) -> Vec<u8> {
 
 fn turned(field: Range<usize>, value: u32) -> Vec<u8> {
     let base = Tiny::modernbert().pack(WeightType::F32).unwrap().base;
+    with_field(Edit::new(&base), SectionKind::Config, field, value)
+}
+
+/// A base of images of any size, with a changed u32 of its configuration.
+fn grid(field: Range<usize>, value: u32) -> Vec<u8> {
+    let base = Tiny::pix2struct().pack(WeightType::F32).unwrap().base;
     with_field(Edit::new(&base), SectionKind::Config, field, value)
 }
 
@@ -800,6 +818,11 @@ fn every_flipped_bit_of_a_gated_t5_is_refused_or_harmless() {
 #[test]
 fn every_flipped_bit_of_a_plain_t5_is_refused_or_harmless() {
     flip_every_bit_of(&Tiny::t5_plain(), WeightType::Int4);
+}
+
+#[test]
+fn every_flipped_bit_of_a_reader_of_any_image_is_refused_or_harmless() {
+    flip_every_bit_of(&Tiny::pix2struct(), WeightType::F32);
 }
 
 #[test]
