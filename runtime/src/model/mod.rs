@@ -129,19 +129,20 @@ impl<'a> Model<'a> {
 
     fn checked(base: &Package<'a>, task: Option<Package<'a>>) -> Result<Self, ModelError> {
         let wrong = ModelError::WrongKind { expected: PackageKind::Base, found: base.kind() };
-        let config = *base.config().ok_or(wrong)?;
+        let config = base.config().ok_or(wrong)?;
         if !config.int8_attention && !cfg!(feature = "float") {
             return Err(ModelError::LeftOut { feature: "float" });
         }
         // One copy, checked where it lies: a model is large, and stacks are small.
-        let packages = Packages {
-            base: *base,
-            task,
-            config,
-            #[cfg(feature = "decoder")]
-            table: None,
+        let model = Self {
+            packages: Packages {
+                base: *base,
+                task,
+                config: *config,
+                #[cfg(feature = "decoder")]
+                table: None,
+            },
         };
-        let model = Self { packages };
         Globals::view(&model.packages, model.head())?;
         check_layers(&model.packages)?;
         model.check_front_end()?;
@@ -149,7 +150,7 @@ impl<'a> Model<'a> {
         pruning::check(&model.packages, model.head())?;
         #[cfg(feature = "decoder")]
         Decoder::check(&model.packages)?;
-        if let Some(limit) = config.max_tokens()
+        if let Some(limit) = model.config().max_tokens()
             && let Some(position) = model.pinned().find(|position| *position >= limit)
         {
             return Err(ModelError::PinnedPosition { position, limit });
