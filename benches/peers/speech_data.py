@@ -160,6 +160,7 @@ for index, (name, sound) in enumerate(clips):
         lists[kind].append(f"{8 * len(sound) // RATE + 12} {file}\n")
 for kind, lines in lists.items():
     (cache / f"clips-{kind}.txt").write_text("".join(lines))
+(cache / "names.json").write_text(json.dumps([name for name, _ in clips]))
 (cache / "texts.json").write_text(json.dumps([texts[name] for name, _ in clips], indent=1))
 # States of silence: what the encoder makes of a padded window behind a prompt that is not in the test.
 model = ctranslate2.models.Whisper(str(cache / "ctranslate2"), device="cpu", compute_type="float32", intra_threads=1)

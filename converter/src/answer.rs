@@ -2,12 +2,13 @@
 
 use crate::session::Arena;
 use anyhow::{Context, Result};
-use coda_runtime::decoder::{AnswerCosts, Generation, Generator, Search};
+use coda_runtime::decoder::{AnswerCosts, Ending, Generation, Generator, Search};
 use coda_runtime::executor::{Input, Observer, ThreadPool};
 use coda_runtime::kernels::Kernels;
 use coda_runtime::memory::{AnswerCapacity, Capacity, GenerationPlan, Plan};
 use coda_runtime::model::Model;
 use coda_runtime::routing::{Budget, CostModel, DeadlineChoice};
+use coda_runtime::text::Detokenizer;
 use std::time::{Duration, Instant};
 
 /// Answers inputs of up to a number of tokens.
@@ -43,6 +44,20 @@ pub struct Answer {
     pub rest: Duration,
     /// Steps: tokens, the end included.
     pub steps: usize,
+}
+
+/// The text of ids; the ids themselves, with spaces between, where the model has no tokenizer.
+///
+/// # Errors
+/// Never, but for what the standard library says of writing into memory.
+pub fn text_of(model: &Model<'_>, ids: &[u32]) -> Result<String> {
+    let Some(tokenizer) = model.tokenizer() else {
+        return Ok(ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+    };
+    let (mut detokenizer, mut text) = (Detokenizer::new(tokenizer), String::new());
+    ids.iter().try_for_each(|id| detokenizer.write(*id, &mut text))?;
+    detokenizer.finish(&mut text)?;
+    Ok(text)
 }
 
 /// The plan of an answer with an encoder on `threads` threads.
@@ -104,9 +119,29 @@ impl<'m> Writer<'m> {
         observer: &mut (impl Observer + Send),
         grown: impl FnMut(&[u32]) -> Result<()> + Send,
     ) -> Result<Answer> {
+        self.work(|generator, clock| {
+            let answer = generator.generate_observed(input, budget, search, observer)?;
+            Ok(clock.finish(answer, grown)?.0)
+        })
+    }
+
+    /// The model.
+    #[must_use]
+    pub const fn model(&self) -> &'m Model<'m> {
+        self.model
+    }
+
+    /// Does what `work` does with the generator, on the threads of the plan; the clock starts here.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) fn work<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Generator<'_, '_>, Clock) -> Result<T> + Send,
+    ) -> Result<T> {
         let Self { model, kernels, plan, arena, pool, costs, answer_costs } = self;
         let pool = pool.as_ref();
-        let start = Instant::now();
+        let clock = Clock(Instant::now());
         let generator = Generator::new(model, kernels, *plan, arena.bytes())?;
         let generator = match costs {
             Some(costs) => generator.with_costs(*costs),
@@ -120,41 +155,59 @@ impl<'m> Writer<'m> {
             Some(pool) => generator.with_workers(pool),
             None => generator,
         };
-        let work = || {
-            let answer = generator.generate_observed(input, budget, search, observer)?;
-            finish(answer, start, grown)
-        };
         match pool {
-            Some(pool) => pool.run(work),
-            None => work(),
+            Some(pool) => pool.run(|| work(&mut generator, clock)),
+            None => work(&mut generator, clock),
         }
     }
 }
 
-/// Every step of an answer that began at `start`.
-fn finish(
-    mut answer: Generation<'_>,
-    start: Instant,
-    mut grown: impl FnMut(&[u32]) -> Result<()>,
-) -> Result<Answer> {
-    let encoding = start.elapsed();
-    let (mut first, mut steps) = (None, 0);
-    while !answer.is_over() {
-        answer.step()?;
-        steps += 1;
-        first.get_or_insert_with(|| start.elapsed());
-        grown(answer.tokens())?;
+/// When an answer began.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// An answer without a step.
+    pub(crate) fn nothing(self) -> Answer {
+        Answer {
+            tokens: Vec::new(),
+            ended: true,
+            score: None,
+            choice: None,
+            reserved: None,
+            encoding: self.0.elapsed(),
+            first: Duration::ZERO,
+            rest: Duration::ZERO,
+            steps: 0,
+        }
     }
-    let (end, first) = (start.elapsed(), first.unwrap_or(encoding));
-    Ok(Answer {
-        tokens: answer.tokens().to_vec(),
-        ended: answer.has_ended(),
-        score: answer.score(),
-        choice: answer.choice(),
-        reserved: answer.reserved(),
-        encoding,
-        first: first - encoding,
-        rest: end - first,
-        steps,
-    })
+
+    /// Every step of an answer, and why it ended.
+    pub(crate) fn finish(
+        self,
+        mut answer: Generation<'_>,
+        mut grown: impl FnMut(&[u32]) -> Result<()>,
+    ) -> Result<(Answer, Option<Ending>)> {
+        let encoding = self.0.elapsed();
+        let (mut first, mut steps) = (None, 0);
+        while !answer.is_over() {
+            answer.step()?;
+            steps += 1;
+            first.get_or_insert_with(|| self.0.elapsed());
+            grown(answer.tokens())?;
+        }
+        let (end, first) = (self.0.elapsed(), first.unwrap_or(encoding));
+        let found = Answer {
+            tokens: answer.tokens().to_vec(),
+            ended: answer.has_ended(),
+            score: answer.score(),
+            choice: answer.choice(),
+            reserved: answer.reserved(),
+            encoding,
+            first: first - encoding,
+            rest: end - first,
+            steps,
+        };
+        Ok((found, answer.ending()))
+    }
 }

@@ -1,18 +1,19 @@
 //! How well a model writes: exact answers, character and word errors, over a file of answers and inputs.
 
-use crate::answer::{Answer, Writer};
+use crate::answer::{Answer, Writer, text_of};
 use crate::dataset::{Encoder, SampleInput, read_file, reads_images};
 use crate::evaluate::median;
 use crate::preparation::Preparation;
 use crate::rows::{self, Header};
 use crate::sound;
+use crate::speech::Hearing;
 use anyhow::{Context, Result, ensure};
 use coda_runtime::audio::Context::Padded;
+use coda_runtime::audio::{POSITION, SAMPLE_RATE};
 use coda_runtime::config::Embedding;
 use coda_runtime::decoder::Search;
 use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
-use coda_runtime::text::Detokenizer;
 use serde::Serialize;
 use std::path::Path;
 use strsim::{generic_levenshtein, levenshtein};
@@ -112,18 +113,6 @@ impl Errors {
     }
 }
 
-/// The text of an answer, without space around it.
-fn text_of(model: &Model<'_>, answer: &Answer) -> Result<String> {
-    let Some(tokenizer) = model.tokenizer() else {
-        let ids: Vec<String> = answer.tokens.iter().map(u32::to_string).collect();
-        return Ok(ids.join(" "));
-    };
-    let (mut detokenizer, mut text) = (Detokenizer::new(tokenizer), String::new());
-    answer.tokens.iter().try_for_each(|id| detokenizer.write(*id, &mut text))?;
-    detokenizer.finish(&mut text)?;
-    Ok(text.trim().to_owned())
-}
-
 /// Answers every question at every reduction, those of one question one after the other. `progress` is called
 /// after each question.
 ///
@@ -137,13 +126,23 @@ pub fn evaluate(
     search: &Search<'_>,
     mut progress: impl FnMut(),
 ) -> Result<Vec<WritingResult>> {
+    let speech = model.decoder().is_some_and(|decoder| decoder.speech().is_some());
+    let hearing = (speech && search.beams <= 1)
+        .then(|| Hearing { longest: search.longest, ..Hearing::default() });
     let mut tallies = vec![Tally::default(); reductions.len()];
     for question in questions {
         for (reduction, tally) in reductions.iter().zip(&mut tallies) {
             let budget = reduction.map_or(Budget::Task, Budget::Reduction);
             let input = question.input.as_input();
-            let answer = writer.run(input, budget, search, &mut (), |_| Ok(()))?;
-            tally.add(&text_of(model, &answer)?, &question.answer, &answer);
+            let answer = match (&hearing, model.config().embedding) {
+                (Some(how), Embedding::Frames { positions, .. }) => {
+                    let seconds = positions as f64 * POSITION as f64 / SAMPLE_RATE as f64;
+                    writer.hear(input, seconds, how, budget, &mut (), |_| Ok(()))?.answer
+                }
+                _ => writer.run(input, budget, search, &mut (), |_| Ok(()))?,
+            };
+            let text = text_of(model, &answer.tokens)?;
+            tally.add(text.trim(), &question.answer, &answer);
         }
         progress();
     }

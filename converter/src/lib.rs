@@ -64,6 +64,7 @@ pub mod similarity;
 pub mod smooth;
 pub mod sound;
 pub mod source;
+pub mod speech;
 pub mod timeline;
 #[cfg(feature = "verify")]
 pub mod verify;

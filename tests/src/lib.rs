@@ -10,6 +10,7 @@ pub mod mutants;
 pub mod nor;
 pub mod seq2seq;
 pub mod source;
+pub mod speech;
 pub mod tiny;
 pub mod tolerance;
 pub mod vectors;

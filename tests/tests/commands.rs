@@ -18,6 +18,7 @@ use coda_runtime::model::Model;
 use coda_runtime::routing::Budget;
 use coda_tests::bundled;
 use coda_tests::seq2seq::{Given, Vectors};
+use coda_tests::speech::{FIRST_TIME, LANGUAGES, several_languages};
 use coda_tests::tiny::{Tiny, TinyInput};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
@@ -1107,4 +1108,57 @@ fn a_model_of_speech_reads_sound_files() {
     );
     let text = place.bundle(&Tiny::bert());
     refused(&["run", &text, "--audio", &path], INPUT, &["the model reads"]);
+    // It does not say which ids are times and languages.
+    for option in [&["--times"][..], &["--translate"], &["--language", "en"]] {
+        let command = [&["run", &package, "--audio", &path], option].concat();
+        refused(&command, INPUT, &["say which ids are times"]);
+    }
+}
+
+#[test]
+fn a_sound_of_any_length_is_heard_in_the_language_that_is_asked_for() {
+    let (place, scratch) = (Place::new(), tempfile::tempdir().unwrap());
+    let base = several_languages(scratch.path()).unwrap();
+    let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let package = place.write("speech.coda", &*packed);
+    let short = place.write("short.wav", wav(1949));
+    // Sounds that fit are heard at once, and without times unless they are asked for.
+    let heard = object(&["run", &package, "--audio", &short]);
+    let windows = heard["windows"].as_array().unwrap();
+    assert_eq!((windows.len(), &windows[0]["positions"]), (1, &json!(12)));
+    assert_eq!((&windows[0]["start"], &windows[0]["language"]), (&json!(0.0), &json!("en")));
+    let ids = |value: &Value| serde_json::from_value::<Vec<u32>>(value["ids"].clone()).unwrap();
+    assert!(ids(&windows[0]).iter().all(|id| *id < FIRST_TIME));
+    let timed = object(&["run", &package, "--audio", &short, "--times"]);
+    assert!(ids(&timed["windows"][0])[0] >= FIRST_TIME, "an answer begins with a time");
+    // The language that is named, or found: one of the model's.
+    let found = |options: &[&str]| {
+        let command = [&["run", &package, "--audio", &short], options].concat();
+        object(&command)["windows"][0]["language"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(found(&["--language", "yue"]), "yue");
+    let auto = found(&["--language", "auto"]);
+    assert!(LANGUAGES.iter().any(|(code, _)| *code == auto), "{auto}");
+    found(&["--language", "fr", "--translate"]);
+    let command = ["run", &package, "--audio", &short, "--language", "de"];
+    refused(&command, INPUT, &["no language \"de\"", "en fr yue"]);
+    refused(&["run", &package, "--audio", &short, "--beams", "2"], INPUT, &["--beams"]);
+    // Longer ones window by window: each begins behind the one before it, and the last ends the sound.
+    let samples = 5 * 3840 + 700;
+    let long = place.write("long.wav", wav(samples));
+    let heard = object(&["run", &package, "--audio", &long]);
+    let windows = heard["windows"].as_array().unwrap();
+    let seconds = |window: &Value, field: &str| window[field].as_f64().unwrap();
+    let ends = windows.iter().map(|own| seconds(own, "start") + seconds(own, "seconds"));
+    assert!(windows.len() >= 6, "{} windows", windows.len());
+    assert!(windows.windows(2).all(|two| seconds(&two[0], "start") < seconds(&two[1], "start")));
+    let end = samples as f64 / 16_000.0;
+    assert!((ends.fold(0.0, f64::max) - end).abs() < 1e-9);
+    let segments = heard["segments"].as_array().unwrap();
+    assert!(segments.iter().all(|own| seconds(own, "start") <= seconds(own, "end")));
+    let in_order = |two: &[Value]| seconds(&two[0], "end") < seconds(&two[1], "start") + 1e-9;
+    assert!(segments.windows(2).all(in_order));
+    let text = succeeded(&["run", &package, "--audio", &long]);
+    assert_eq!(text.lines().filter(|line| line.starts_with("[0:0")).count(), segments.len());
+    assert!(text.contains(&format!("{} windows", windows.len())), "{text}");
 }

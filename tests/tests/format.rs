@@ -11,7 +11,7 @@ use coda_converter::source::Base;
 use coda_runtime::config::{AttentionMode, Config, LayerPlan, Routing};
 use coda_runtime::format::{
     Encoding, FormatError, GLOBAL_LAYER, Package, PackageKind, Role, SectionKind, Tensor, VERSION,
-    config, head, header, limits, section, task, tensor, text,
+    config, head, header, limits, section, speech_fields as speech, task, tensor, text,
 };
 use coda_runtime::image::InputNormalization;
 use coda_runtime::kernels::Kernels;
@@ -20,6 +20,7 @@ use coda_runtime::routing::Budget;
 use coda_runtime::text::layout;
 use coda_tests::hostile::fix_checksum;
 use coda_tests::seq2seq::Vectors;
+use coda_tests::speech::several_languages;
 use coda_tests::tiny::edit::Edit;
 use coda_tests::tiny::golden;
 use coda_tests::tiny::{PROVENANCE, Packages, TOKENS, Tiny};
@@ -73,6 +74,14 @@ fn listed() -> Edit {
     let base = pack_base(vectors.base(), WeightType::Int8, "").unwrap().bytes;
     let task = pack_task(&task, &base.parse().unwrap(), WeightType::Int8, "").unwrap().bytes;
     Edit::new(task.parse().unwrap().decoder().unwrap().bytes())
+}
+
+/// The decoder of a model of speech: a package in itself, with times and languages.
+fn spoken() -> Edit {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = several_languages(scratch.path()).unwrap();
+    let base = pack_base(&base, WeightType::Int8, "").unwrap().bytes;
+    Edit::new(base.parse().unwrap().decoder().unwrap().bytes())
 }
 
 fn with_shortlist(length: u32) -> Vec<u8> {
@@ -342,6 +351,31 @@ const REJECTED: &[Rejection] = &[
     rejection(16, "a text section cut short", || {
         let edit = Edit::new(&heads().base);
         with_entry(edit, SectionKind::Text, section::LENGTH, text::PROMPTS as u32 - 1)
+    }),
+    rejection(14, "a speech section in a task", || {
+        let code = SectionKind::Speech as u16;
+        Edit::new(&bert().task).relabel(SectionKind::Layers, code, 0).sealed()
+    }),
+    rejection(16, "a speech section cut within a language", || {
+        let length = (speech::LANGUAGES + speech::LANGUAGE_BYTES - 1) as u32;
+        with_entry(spoken(), SectionKind::Speech, section::LENGTH, length)
+    }),
+    rejection(16, "a speech section cut short", || {
+        let length = speech::LANGUAGES as u32 - 4;
+        with_entry(spoken(), SectionKind::Speech, section::LENGTH, length)
+    }),
+    rejection(17, "no time", || with_field(spoken(), SectionKind::Speech, speech::TIMES, 0)),
+    rejection(17, "an id of a time that no table has", || {
+        let id = limits::VOCABULARY as u32;
+        with_field(spoken(), SectionKind::Speech, speech::FIRST_TIME, id)
+    }),
+    rejection(17, "a language of one letter", || {
+        let code = speech::LANGUAGES + 4..speech::LANGUAGES + 8;
+        with_field(spoken(), SectionKind::Speech, code, u32::from(b'e'))
+    }),
+    rejection(17, "a language of other signs", || {
+        let code = speech::LANGUAGES + 4..speech::LANGUAGES + 8;
+        with_field(spoken(), SectionKind::Speech, code, u32::from_le_bytes(*b"e\x1b\0\0"))
     }),
     rejection(14, "a shortlist in a base", || {
         let code = SectionKind::Shortlist as u16;

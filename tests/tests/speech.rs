@@ -3,22 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use coda_converter::source::{Base, Language, Opening, SourceError, Speech};
-use coda_tests::seq2seq::Vectors;
 use serde_json::{Value, json};
-use std::path::Path;
 
-/// A directory of the bundled Whisper, with fields of `generation_config.json`.
+/// The bundled Whisper, with fields of `generation_config.json`.
 fn opened(fields: Value, speech: Speech) -> Result<Base, SourceError> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/seq2seq/seed012/whisper");
-    let directory = tempfile::tempdir().unwrap();
-    Vectors::open(&root).unwrap().unwrap().write_directory(directory.path()).unwrap();
-    let path = directory.path().join("generation_config.json");
-    let mut rules: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let Value::Object(fields) = fields else { panic!("fields are an object") };
-    for (field, value) in fields {
-        rules[field] = value;
-    }
-    std::fs::write(path, rules.to_string()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    coda_tests::speech::write_directory(directory.path(), fields).unwrap();
     Base::open_as(directory.path(), Opening { speech, ..Opening::default() })
 }
 

@@ -16,6 +16,7 @@ mod shared;
 mod sign;
 mod table;
 mod tokens;
+mod transcribe;
 #[cfg(feature = "verify")]
 mod verify;
 mod write;

@@ -5,6 +5,7 @@ use super::shared::{
     Compute, PackageFiles, check_reduction, no_routing, print_notes, reads, reads_sound, threads,
 };
 use super::tokens::{print_token_labels, token_labels, token_labels_in_line};
+use super::transcribe::{self, HearingArguments};
 use super::write::{Shown, WriteArguments, ids, print_reserved, print_times, to_json};
 use anyhow::{Context, Result, bail, ensure};
 use coda_converter::answer::Writer;
@@ -73,6 +74,8 @@ pub(crate) struct Run {
     /// Read only as many positions as a sound fills, without silence behind it: for models that were trained so
     #[arg(long, requires = "audio")]
     unpadded: bool,
+    #[command(flatten)]
+    hearing: HearingArguments,
     /// Draw the tokens or patches routed in each layer
     #[arg(long, conflicts_with = "texts")]
     trace: bool,
@@ -201,16 +204,30 @@ impl Run {
     /// The answer of a model that writes, or those of every line of a file.
     fn write(&self, model: &Model<'_>, how: &Preparation) -> Result<()> {
         let prompts = self.prompts(model)?;
+        let speech = model.decoder().is_some_and(|decoder| decoder.speech().is_some());
+        if let Some(path) = self.input.audio.as_ref().filter(|_| speech) {
+            return self.transcribe(model, path);
+        }
+        self.hearing.refuse()?;
         let given = match &self.input.texts {
             None => vec![self.read_input(model, prompts[0], how)?],
             Some(path) => read_texts(model, path, prompts[0])?,
         };
         let tokens = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
+        let mut writer = self.writer(model, tokens)?;
+        for own in &given {
+            self.write_one(model, &mut writer, own)?;
+        }
+        Ok(())
+    }
+
+    /// A writer for inputs of at most so many tokens.
+    fn writer<'m>(&self, model: &'m Model<'m>, tokens: usize) -> Result<Writer<'m>> {
         let decoder = model.decoder().context("the model has no decoder")?;
         let (kernels, capacity) = (self.compute.kernels()?, self.writing.capacity(&decoder)?);
         let threads = self.compute.threads();
         let writer = Writer::new(model, kernels, Capacity::any_budget(tokens), capacity, threads)?;
-        let mut writer = match self.deadline_ms {
+        Ok(match self.deadline_ms {
             Some(_) => {
                 let costs = self.costs()?;
                 let answer = costs.answer.context(
@@ -220,10 +237,38 @@ impl Run {
                 writer.with_costs(costs.model(), answer.model())
             }
             None => writer,
-        };
-        for own in &given {
-            self.write_one(model, &mut writer, own)?;
+        })
+    }
+
+    /// A sound as words, window by window where it is longer than the model reads.
+    fn transcribe(&self, model: &Model<'_>, path: &Path) -> Result<()> {
+        let context = if self.unpadded { audio::Context::Exact } else { audio::Context::Padded };
+        let sound = sound::read(path, transcribe::LONGEST)?;
+        let most = model.max_tokens().unwrap_or(0);
+        let exact = sound.samples.len().div_ceil(audio::POSITION).min(most);
+        let tokens = if self.unpadded { exact } else { most };
+        let mut writer = self.writer(model, tokens)?;
+        ensure!(
+            writer.plan().answer().beams == 1,
+            "sound is written with one hypothesis: leave --beams out"
+        );
+        let mut trace = Trace::default();
+        let shown = Shown::new(model, !self.json);
+        let how = self.hearing.how(self.writing.longest);
+        let asked = transcribe::Asked { context, how, json: self.json };
+        let budget = |tokens| self.budget(tokens);
+        let found = asked.run(&mut writer, &sound, shown, budget, &mut trace)?;
+        let cut = sound.cut.then(|| transcribe::CUT.to_owned());
+        let first = found.windows.first().map_or(0, |window| window.positions);
+        let given = Given { input: SampleInput::Features(Vec::new()), total: first, note: cut };
+        let notes = self.notes(model, &given).into_iter().chain(transcribe::notes(&found));
+        let notes = notes.collect::<Vec<_>>();
+        if self.json {
+            say!("{}", transcribe::to_json(&found, &notes, self.trace.then_some(&trace)));
+            return Ok(());
         }
+        print_notes(&notes);
+        transcribe::print(&found, self.compute.kernels()?.name);
         Ok(())
     }
 

@@ -17,6 +17,9 @@ pub(super) fn pack_base(decoder: &Decoder, weights: WeightType) -> Result<Packed
     let config = Config { int8_attention: weights.is_integer(), ..decoder.config };
     writer.section(SectionKind::Config, format::encode_config(&config).to_vec());
     writer.section(SectionKind::Generation, decoder.generation.section());
+    if let Some(speech) = &decoder.generation.speech {
+        writer.section(SectionKind::Speech, speech.section());
+    }
     let tables = Tables { output_map: decoder.tied };
     let tensors = writer.tensors(&decoder.tensors, &decoder.names, weights, tables)?;
     Ok(Packed { bytes: writer.finish()?, tensors })

@@ -112,7 +112,8 @@ impl Writer {
     }
 
     pub(super) fn section(&mut self, kind: SectionKind, bytes: Vec<u8>) {
-        let skippable = [SectionKind::Provenance, SectionKind::SelfTest].contains(&kind);
+        let skippable = [SectionKind::Provenance, SectionKind::SelfTest, SectionKind::Speech];
+        let skippable = skippable.contains(&kind);
         self.raw(kind as u16, skippable, bytes);
     }
 

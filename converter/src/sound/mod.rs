@@ -4,7 +4,7 @@
 mod file;
 mod samples;
 
-pub use samples::Sound;
+pub use samples::{Sound, features};
 
 use crate::dataset::SampleInput;
 use anyhow::{Context as _, Result, bail};

@@ -12,19 +12,32 @@ pub struct Sound {
     pub cut: bool,
 }
 
+/// The features of samples at 16 kHz for an encoder of `bins` mel bins and `positions` positions, `[frames, bins]`.
+///
+/// # Errors
+/// No bank of triangles has so many bins, or the samples do not fit into the positions.
+pub fn features(
+    samples: &[f32],
+    bins: usize,
+    positions: usize,
+    context: Context,
+) -> Result<Vec<f32>> {
+    let mel = Mel::of(bins);
+    let mel = mel.with_context(|| format!("{bins} mel bins; sound becomes 80 or 128"))?;
+    let mut values = vec![0.0; mel.values(positions)];
+    let mut features = LogMel::new(mel, &mut values);
+    features.push(samples)?;
+    let filled = features.finish(context)?.values.len();
+    values.truncate(filled);
+    Ok(values)
+}
+
 impl Sound {
     /// The features of the sound for an encoder of `bins` mel bins and `positions` positions, `[frames, bins]`.
     ///
     /// # Errors
-    /// No bank of triangles has so many bins, or the sound does not fit into the positions.
+    /// As of [`features`].
     pub fn features(&self, bins: usize, positions: usize, context: Context) -> Result<Vec<f32>> {
-        let mel = Mel::of(bins);
-        let mel = mel.with_context(|| format!("{bins} mel bins; sound becomes 80 or 128"))?;
-        let mut values = vec![0.0; mel.values(positions)];
-        let mut features = LogMel::new(mel, &mut values);
-        features.push(&self.samples)?;
-        let filled = features.finish(context)?.values.len();
-        values.truncate(filled);
-        Ok(values)
+        features(&self.samples, bins, positions, context)
     }
 }

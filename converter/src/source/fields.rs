@@ -261,7 +261,7 @@ pub static FIELDS: &[Fields] = &[
         "decoder_start_token_id bos_token_id forced_bos_token_id eos_token_id max_new_tokens \
          max_length suppress_tokens begin_suppress_tokens num_beams length_penalty \
          forced_decoder_ids is_multilingual lang_to_id task_to_id no_timestamps_token_id language \
-         task",
+         task max_initial_timestamp_index prev_sot_token_id",
     ),
     not_done("no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens", "0"),
     not_done("repetition_penalty encoder_repetition_penalty", "1.0"),
@@ -279,8 +279,7 @@ pub static FIELDS: &[Fields] = &[
          temperature top_k top_p typical_p min_p epsilon_cutoff eta_cutoff penalty_alpha max_time \
          num_return_sequences output_scores output_logits output_attentions output_hidden_states \
          return_dict_in_generate use_cache cache_implementation remove_invalid_values \
-         renormalize_logits low_memory return_legacy_cache alignment_heads \
-         max_initial_timestamp_index prev_sot_token_id",
+         renormalize_logits low_memory return_legacy_cache alignment_heads",
     ),
     read(MODULES, "path type"),
     irrelevant(MODULES, "idx name"),

@@ -3,7 +3,7 @@
 use super::answer_fields::{Fields, JsonFile};
 use super::error::SourceError;
 use super::opening::Speech;
-use super::speech::SpeechFields;
+use super::speech::{SpeechFields, SpeechIds};
 use coda_runtime::config::{Config, Embedding};
 use coda_runtime::format::{GenerationRules, IdList, encode_generation, limits};
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub struct Generation {
     pub embedding_scale: f32,
     /// Factor on the logits.
     pub logit_scale: f32,
+    /// What the ids of a model of speech stand for.
+    pub speech: Option<SpeechIds>,
 }
 
 impl Fields<'_> {
@@ -137,6 +139,7 @@ impl Generation {
             length_penalty: fields.length_penalty()?,
             embedding_scale: 1.0,
             logit_scale: 1.0,
+            speech: speech.ids(&start, vocabulary as u32),
             start,
         })
     }

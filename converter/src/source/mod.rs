@@ -38,6 +38,7 @@ pub use generation::Generation;
 pub use metadata::{LayerMetadata, OrDense, TaskMetadata};
 pub use opening::{Language, Opening, Speech, Tower};
 pub use relative::bias_by_distance;
+pub use speech::SpeechIds;
 pub use task::Task;
 pub use tensors::{FloatTensor, Place, TensorFile};
 pub use texts::TextSettings;

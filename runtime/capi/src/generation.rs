@@ -207,7 +207,8 @@ fn checked_search<'a>(search: *const Search, arena: Region) -> Result<decoder::S
     }
     let length_penalty = (own.has_length_penalty != 0).then_some(own.length_penalty);
     let (longest, beams) = (own.max_new_tokens, own.beams);
-    Ok(decoder::Search { start, longest, beams, length_penalty })
+    let own = decoder::Search::OF_PACKAGE;
+    Ok(decoder::Search { start, longest, beams, length_penalty, ..own })
 }
 
 /// One more token for every hypothesis, and the answer with it. When there is none, `over` of the answer is

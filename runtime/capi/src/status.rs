@@ -302,7 +302,7 @@ fn of_generate(error: &GenerateError) -> Status {
         GenerateError::StartOutOfRange { .. } => Status::StartToken,
         GenerateError::TooManyPositions { .. } => Status::AnswerTooLong,
         GenerateError::Beams { .. } => Status::Beams,
-        GenerateError::LengthPenalty => Status::BadArgument,
+        GenerateError::LengthPenalty | GenerateError::Times { .. } => Status::BadArgument,
         _ => Status::Internal,
     }
 }

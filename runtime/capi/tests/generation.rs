@@ -240,7 +240,8 @@ fn answers_have_the_bits_of_the_runtime_for_every_search() {
             ..search(beams)
         };
         assert_eq!(device.generate(&raw const own), Status::Ok, "{}", device.message());
-        let same = decoder::Search { start: begin, longest, beams, length_penalty: penalty };
+        let (own, length_penalty) = (decoder::Search::OF_PACKAGE, penalty);
+        let same = decoder::Search { start: begin, longest, beams, length_penalty, ..own };
         let found = device.finish();
         assert!(!found.0.is_empty());
         assert_eq!(found, expected(&package, &same));

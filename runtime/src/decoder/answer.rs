@@ -3,8 +3,9 @@
 use super::deadline::AnswerChoice;
 use super::logits::{Best, Suppressed};
 use super::observer::StepObserver;
-use super::search::Hypotheses;
+use super::search::{Hypotheses, Manner};
 use super::step::{Entering, Step};
+use super::times::TimeRule;
 use crate::executor::RunError;
 use crate::format::{IdList, limits};
 use crate::memory::KeyExtent;
@@ -25,7 +26,23 @@ pub struct Generation<'r> {
     /// Positions that have passed the layers.
     pub(super) done: usize,
     pub(super) over: bool,
+    pub(super) manner: Manner,
     pub(super) choice: Option<AnswerChoice>,
+}
+
+/// Why an answer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// By its end id.
+    End,
+    /// It is as long as was asked for.
+    Longest,
+    /// It says the same again and again.
+    Loop {
+        /// New tokens until it does, what is repeated once among them.
+        tokens: usize,
+    },
 }
 
 /// An answer that is set aside: what it has besides its arena, without a borrow. [`Generator::resume`] goes on
@@ -40,6 +57,7 @@ pub struct PausedGeneration {
     pub(super) left: usize,
     pub(super) done: usize,
     pub(super) over: bool,
+    pub(super) manner: Manner,
     pub(super) choice: Option<AnswerChoice>,
 }
 
@@ -79,7 +97,9 @@ impl Generation<'_> {
         let rules = *self.step.decoder.rules();
         let first = if is_first { rules.suppressed_first } else { IdList::default() };
         let channels = self.step.decoder.channels();
-        let suppressed = Suppressed { always: rules.suppressed, first, channels };
+        let speech = self.step.decoder.speech().filter(|_| self.manner.times);
+        let times = speech.map(|speech| TimeRule::new(speech, rules.end, self.tokens()));
+        let suppressed = Suppressed { always: rules.suppressed, first, channels, times };
         let Self { best, step, logits, hypotheses, .. } = self;
         if !best.find(step, logits, rows, &suppressed, observer) {
             self.over = true;
@@ -92,7 +112,7 @@ impl Generation<'_> {
             self.over = true;
             return Ok(false);
         }
-        if self.left == 0 {
+        if self.left == 0 || self.repeats().is_some() {
             self.hypotheses.end_all();
             self.over = true;
         }
@@ -105,9 +125,9 @@ impl Generation<'_> {
     /// [`Generator::resume`]: super::Generator::resume
     #[must_use]
     pub fn pause(self) -> PausedGeneration {
-        let Self { step, hypotheses, left, done, over, choice, .. } = self;
+        let Self { step, hypotheses, left, done, over, manner, choice, .. } = self;
         let (hypotheses, memory) = (hypotheses.with_ids(&mut []), step.memory_extent);
-        PausedGeneration { hypotheses, memory, left, done, over, choice }
+        PausedGeneration { hypotheses, memory, left, done, over, manner, choice }
     }
 
     /// What has not yet passed the layers: the start ids at first, then the last id of each hypothesis. Returns
@@ -139,10 +159,10 @@ impl Generation<'_> {
     }
 
     /// The score of the best hypothesis that has ended: its log-probability over its length to the power of the
-    /// length penalty. `None` before one has, and with one beam, which needs none.
+    /// length penalty. `None` before one has, and with one beam unless it is [asked for](super::Search::scored).
     #[must_use]
     pub fn score(&self) -> Option<f32> {
-        self.hypotheses.score()
+        self.hypotheses.score().filter(|_| self.manner.scored || self.hypotheses.extent().beams > 1)
     }
 
     /// There is no further token: [`step`](Self::step) would do nothing.
@@ -157,6 +177,25 @@ impl Generation<'_> {
         self.over && self.hypotheses.best_has_ended()
     }
 
+    /// Why it is over; `None` before it is.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        let ending = match (self.hypotheses.best_has_ended(), self.repeats()) {
+            (true, _) => Ending::End,
+            (false, Some(tokens)) => Ending::Loop { tokens },
+            (false, None) => Ending::Longest,
+        };
+        self.over.then_some(ending)
+    }
+
+    /// New tokens until the answer says the same again and again, if it does and is not to. Times are all alike.
+    fn repeats(&self) -> Option<usize> {
+        let speech = self.step.decoder.speech();
+        let is_time = |id: u32| speech.is_some_and(|speech| speech.time(id).is_some());
+        let alike = |a: u32, b: u32| a == b || is_time(a) && is_time(b);
+        if self.manner.ends_loops { before_loop(self.tokens(), alike) } else { None }
+    }
+
     /// What was chosen for the encoder under a deadline; `None` under another budget.
     #[must_use]
     pub fn choice(&self) -> Option<DeadlineChoice> {
@@ -167,5 +206,52 @@ impl Generation<'_> {
     #[must_use]
     pub fn reserved(&self) -> Option<Duration> {
         self.choice.map(|choice| choice.reserved)
+    }
+}
+
+/// Ids of the longest phrase that is looked for.
+const LONGEST_PHRASE: usize = 32;
+/// How often a phrase is said before it is a loop, and how many ids that are at least.
+const LOOP_TIMES: usize = 4;
+const LOOP_IDS: usize = 16;
+
+/// Ids until the end is the same phrase again and again, the phrase once among them (ours): at least
+/// [`LOOP_TIMES`] times, and at least [`LOOP_IDS`] ids, so that a laugh is none.
+fn before_loop(ids: &[u32], alike: impl Fn(u32, u32) -> bool) -> Option<usize> {
+    (1..=LONGEST_PHRASE).find_map(|phrase| {
+        let needed = (phrase * LOOP_TIMES).max(LOOP_IDS);
+        let (earlier, later) = (ids.iter().rev().skip(phrase), ids.iter().rev());
+        let same = earlier.zip(later).take_while(|(a, b)| alike(**a, **b)).count();
+        (same + phrase >= needed).then(|| ids.len() - same)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::before_loop;
+    use std::vec;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_phrase_that_is_said_again_and_again_is_a_loop() {
+        let looped = |ids: &[u32]| before_loop(ids, |a, b| a == b);
+        let (mut ids, phrase) = (vec![1, 2, 3], [7, 8, 9, 10]);
+        for times in 1..=3 {
+            ids.extend(phrase);
+            assert_eq!(looped(&ids), None, "said {times} times");
+        }
+        ids.extend(phrase);
+        assert_eq!(looped(&ids), Some(3 + phrase.len()));
+        assert_eq!(looped(&[5; 15]), None, "a laugh");
+        assert_eq!(looped(&[5; 16]), Some(1));
+        assert_eq!(looped(&[]), None);
+    }
+
+    #[test]
+    fn times_between_do_not_hide_a_loop() {
+        let is_time = |id: u32| id >= 100;
+        let alike = |a: u32, b: u32| a == b || is_time(a) && is_time(b);
+        let ids = (0..4).flat_map(|i| [100 + i, 4, 5, 6, 101 + i]).collect::<Vec<_>>();
+        assert_eq!(before_loop(&ids, alike), Some(5));
     }
 }

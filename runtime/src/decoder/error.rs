@@ -35,6 +35,11 @@ pub enum GenerateError {
     },
     /// A length penalty that is no number.
     LengthPenalty,
+    /// Times are asked for, of a model that has none or of several hypotheses.
+    Times {
+        /// Hypotheses asked for.
+        beams: usize,
+    },
     /// Another answer was asked for before any input was encoded.
     NothingEncoded,
 }
@@ -61,6 +66,10 @@ impl fmt::Display for GenerateError {
                 write!(f, "{found} hypotheses, the plan holds 1 to {capacity}")
             }
             Self::LengthPenalty => write!(f, "the length penalty is not a number"),
+            Self::Times { beams: 2.. } => {
+                write!(f, "an answer with times has one hypothesis: ask for 1 beam")
+            }
+            Self::Times { .. } => write!(f, "the package does not say which ids are times"),
             Self::NothingEncoded => {
                 write!(f, "there is no input to answer again: encode one with `generate` first")
             }

@@ -5,7 +5,8 @@ use super::deadline::{AnswerChoice, AnswerCosts};
 use super::error::GenerateError;
 use super::logits::Best;
 use super::memory::Memory;
-use super::search::Hypotheses;
+use super::observer::Probabilities;
+use super::search::{Hypotheses, Manner};
 use super::step::{Rows, Step};
 use crate::block::Context;
 use crate::executor::{Executor, ExecutorError, Input, Observer, RunError, ThisCore, Workers};
@@ -30,11 +31,26 @@ pub struct Search<'s> {
     pub beams: usize,
     /// The power of its length that a hypothesis' log-probability is divided by; `None` for the package's.
     pub length_penalty: Option<f32>,
+    /// The answer holds times, of a model of speech and one hypothesis: the start ids must not end with the one
+    /// behind which no times follow.
+    pub times: bool,
+    /// An answer of one hypothesis that says the same again and again ends: [`Ending::Loop`](super::Ending).
+    pub ends_loops: bool,
+    /// One hypothesis has a [score](Generation::score) too, which takes a little time.
+    pub scored: bool,
 }
 
 impl Search<'static> {
     /// As the package says.
-    pub const OF_PACKAGE: Self = Self { start: &[], longest: 0, beams: 0, length_penalty: None };
+    pub const OF_PACKAGE: Self = Self {
+        start: &[],
+        longest: 0,
+        beams: 0,
+        length_penalty: None,
+        times: false,
+        ends_loops: false,
+        scored: false,
+    };
     /// As the package says, with one hypothesis.
     pub const GREEDY: Self = Self { beams: 1, ..Self::OF_PACKAGE };
 }
@@ -56,6 +72,7 @@ struct Settled {
     longest: usize,
     beams: usize,
     length_penalty: f32,
+    manner: Manner,
 }
 
 impl Settled {
@@ -206,6 +223,25 @@ impl<'m, 'a> Generator<'m, 'a> {
         Ok(self.begin(search.start, &settled, extent, None))
     }
 
+    /// The probabilities of `ids` behind start ids, of the input that was encoded last: softmax over every id that
+    /// an answer may hold, before any is suppressed. So a model of speech tells languages, and that nobody speaks.
+    /// As many as `out` has room for are written.
+    ///
+    /// # Errors
+    /// As [`Generator::again`]; a logit that is not finite.
+    pub fn probabilities(
+        &mut self,
+        start: &[u32],
+        ids: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), GenerateError> {
+        let mut found = Probabilities::new(ids, out);
+        let search = Search { start, longest: 1, beams: 1, ..Search::OF_PACKAGE };
+        self.again(&search)?.step_observed(&mut found)?;
+        found.finish();
+        Ok(())
+    }
+
     /// An answer of the start ids; the memory is filled.
     fn begin(
         &mut self,
@@ -219,9 +255,10 @@ impl<'m, 'a> Generator<'m, 'a> {
         let start = start.iter().copied().chain(own);
         let extent = AnswerCapacity { beams: settled.beams, ..self.plan.answer() };
         let hypotheses = Hypotheses::new(extent, rules.end, settled.length_penalty);
-        let left = settled.longest;
-        let mut answer =
-            self.go_on(PausedGeneration { hypotheses, memory, left, done: 0, over: false, choice });
+        let (left, manner) = (settled.longest, settled.manner);
+        let begun =
+            PausedGeneration { hypotheses, memory, left, done: 0, over: false, manner, choice };
+        let mut answer = self.go_on(begun);
         answer.hypotheses.start(start);
         answer
     }
@@ -241,8 +278,8 @@ impl<'m, 'a> Generator<'m, 'a> {
     /// The answer in the arena.
     fn go_on(&mut self, paused: PausedGeneration) -> Generation<'_> {
         let Self { decoder, kernels, plan, arena, .. } = self;
-        let PausedGeneration { hypotheses, memory: memory_extent, left, done, over, choice } =
-            paused;
+        let memory_extent = paused.memory;
+        let PausedGeneration { hypotheses, left, done, over, manner, choice, .. } = paused;
         let (decoder, beams) = (&*decoder, hypotheses.extent().beams);
         let (mut buffers, memory) = divide_step(plan, arena);
         let hypotheses = hypotheses.with_ids(take(&mut buffers.ids));
@@ -258,9 +295,9 @@ impl<'m, 'a> Generator<'m, 'a> {
             memory,
             memory_extent,
         };
-        let best = Best::new(buffers.best, buffers.best_ids, beams);
+        let best = Best::new(buffers.best, buffers.best_ids, beams, manner.scored);
         let logits = buffers.logits;
-        Generation { step, logits, best, hypotheses, left, done, over, choice }
+        Generation { step, logits, best, hypotheses, left, done, over, manner, choice }
     }
 
     fn encode(
@@ -319,6 +356,11 @@ impl<'m, 'a> Generator<'m, 'a> {
         if !length_penalty.is_finite() {
             return Err(GenerateError::LengthPenalty);
         }
-        Ok(Settled { start, longest, beams, length_penalty })
+        if search.times && (beams > 1 || self.decoder.speech().is_none()) {
+            return Err(GenerateError::Times { beams });
+        }
+        let ends_loops = search.ends_loops && beams == 1;
+        let manner = Manner { times: search.times, ends_loops, scored: search.scored };
+        Ok(Settled { start, longest, beams, length_penalty, manner })
     }
 }

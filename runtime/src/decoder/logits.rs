@@ -3,6 +3,7 @@
 
 use super::observer::StepObserver;
 use super::step::Step;
+use super::times::{TimeChoice, TimeRule};
 use crate::block::{PreparedRows, Transform, apply};
 use crate::executor::all_finite;
 use crate::format::{IdList, limits};
@@ -19,22 +20,24 @@ pub(super) struct Best<'b> {
     ids: &'b mut [u32],
     /// Continuations of a row.
     most: usize,
+    /// The logits become probabilities.
+    scored: bool,
     /// ln of the sum of exp of all logits of each row; 0 where nobody asks.
     log_sums: [f32; limits::BEAMS],
 }
 
 /// A sum of exponentials that may grow: `sum * exp(largest)`.
 #[derive(Clone, Copy)]
-struct ExpSum {
+pub(super) struct ExpSum {
     largest: f32,
     sum: f32,
 }
 
 impl ExpSum {
-    const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
+    pub(super) const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
 
     /// Adds `exp` of each value, in order.
-    fn add(&mut self, values: impl Iterator<Item = f32> + Clone) {
+    pub(super) fn add(&mut self, values: impl Iterator<Item = f32> + Clone) {
         let largest = values.clone().fold(self.largest, |a, b| if b > a { b } else { a });
         if largest == f32::NEG_INFINITY {
             return;
@@ -47,7 +50,7 @@ impl ExpSum {
         self.largest = largest;
     }
 
-    fn ln(self) -> f32 {
+    pub(super) fn ln(self) -> f32 {
         self.largest + math::ln(self.sum)
     }
 }
@@ -59,26 +62,42 @@ pub(super) struct Suppressed<'a> {
     pub(super) first: IdList<'a>,
     /// What is on no shortlist.
     pub(super) channels: OutputChannels<'a>,
+    /// Where an answer holds times.
+    pub(super) times: Option<TimeRule>,
 }
 
 impl Suppressed<'_> {
     /// Minus infinity for those among the channels from `first` on.
     fn apply(&self, values: &mut [f32], first: usize) {
         let ids = first as u32..(first + values.len()) as u32;
-        for id in self.always.within(ids.clone()).iter().chain(self.first.within(ids).iter()) {
+        // Times are among what never follows an answer without them.
+        let always = match &self.times {
+            Some(rule) => self.always.within(rule.text_ids()).within(ids.clone()),
+            None => self.always.within(ids.clone()),
+        };
+        for id in always.iter().chain(self.first.within(ids).iter()) {
             let slot = (id as usize).checked_sub(first).and_then(|index| values.get_mut(index));
             if let Some(slot) = slot {
                 *slot = f32::NEG_INFINITY;
             }
+        }
+        if let Some(rule) = &self.times {
+            rule.apply(values, first);
         }
         self.channels.leave_listed(values, first);
     }
 }
 
 impl<'b> Best<'b> {
-    /// Room for the best of `beams` rows: twice as many of each.
-    pub(super) const fn new(logits: &'b mut [f32], ids: &'b mut [u32], beams: usize) -> Self {
-        Self { logits, ids, most: 2 * beams, log_sums: [0.0; limits::BEAMS] }
+    /// Room for the best of `beams` rows: twice as many of each. Several have probabilities, one if it is to.
+    pub(super) const fn new(
+        logits: &'b mut [f32],
+        ids: &'b mut [u32],
+        beams: usize,
+        scored: bool,
+    ) -> Self {
+        let scored = scored || beams > 1;
+        Self { logits, ids, most: 2 * beams, scored, log_sums: [0.0; limits::BEAMS] }
     }
 }
 
@@ -95,6 +114,7 @@ impl Best<'_> {
     ) -> bool {
         let (channels, asking) = (suppressed.channels, Asking::new(step, rows));
         let (mut sums, mut finite) = ([ExpSum::EMPTY; limits::BEAMS], true);
+        let mut time = TimeChoice::NONE;
         self.logits.fill(f32::NEG_INFINITY);
         for runs in channels.parts().map(|part| channels.runs(part)) {
             let mut end = 0;
@@ -108,24 +128,36 @@ impl Best<'_> {
                     self.keep(row, run.start, values);
                 }
             }
+            if let Some(rule) = &suppressed.times {
+                let ids = runs.clone().flatten().map(|id| id as u32);
+                time.add(rule, ids.zip(of_row(logits, runs.clone(), 0, rows)));
+            }
             for (row, sum) in sums.iter_mut().enumerate().take(self.summed(rows)) {
                 sum.add(of_row(logits, runs.clone(), row, rows));
             }
         }
-        if self.asks_for_probabilities() {
+        if self.scored {
             self.log_sums = sums.map(ExpSum::ln);
+        }
+        if let Some((id, logit, sum)) = time.time() {
+            self.keep_alone(id, logit, sum);
         }
         finite
     }
 
-    /// Rows whose logits are added up.
-    const fn summed(&self, rows: usize) -> usize {
-        if self.asks_for_probabilities() { rows } else { 0 }
+    /// A time follows the one row: no other id does.
+    fn keep_alone(&mut self, id: u32, logit: f32, log_sum: f32) {
+        self.logits.fill(f32::NEG_INFINITY);
+        let first = self.logits.first_mut().zip(self.ids.first_mut());
+        if let (Some((slot, id_slot)), [sum, ..]) = (first, &mut self.log_sums) {
+            (*slot, *id_slot) = (logit, id);
+            *sum = if self.scored { log_sum } else { 0.0 };
+        }
     }
 
-    /// The greedy search does not.
-    const fn asks_for_probabilities(&self) -> bool {
-        self.most > 2
+    /// Rows whose logits are added up.
+    const fn summed(&self, rows: usize) -> usize {
+        if self.scored { rows } else { 0 }
     }
 
     /// Keeps the best of some logits of a row.

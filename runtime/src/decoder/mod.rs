@@ -14,6 +14,7 @@
 //! | `step` | rows through the decoder's layers |
 //! | `logits` | the best continuations of rows, some output channels at a time |
 //! | `observer` | what a caller may see of a step |
+//! | `times` | answers that hold times: which ids may follow |
 //! | `search` | hypotheses: which live on, which have ended |
 //! | `deadline` | what a deadline sets aside for the tokens |
 //! | `error` | why an answer is refused |
@@ -27,8 +28,9 @@ mod memory;
 mod observer;
 mod search;
 mod step;
+mod times;
 
-pub use answer::{Generation, PausedGeneration};
+pub use answer::{Ending, Generation, PausedGeneration};
 pub use deadline::{AnswerChoice, AnswerCosts};
 pub use error::GenerateError;
 pub use generator::{Generator, Search};

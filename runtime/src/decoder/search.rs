@@ -7,6 +7,17 @@ use crate::memory::AnswerCapacity;
 use crate::tensor::Part;
 use heapless::Vec;
 
+/// What else a search does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// The answer holds times.
+    pub(super) times: bool,
+    /// An answer that says the same again and again ends.
+    pub(super) ends_loops: bool,
+    /// One hypothesis has a score too.
+    pub(super) scored: bool,
+}
+
 /// A hypothesis that may go on.
 #[derive(Clone, Copy)]
 pub(super) struct Hypothesis {
@@ -113,9 +124,9 @@ impl<'b> Hypotheses<'b> {
         self.ids.part(slot * self.positions + self.start..slot * self.positions + length)
     }
 
-    /// The score of the best that has ended; `None` for a greedy search.
+    /// The score of the best that has ended.
     pub(super) fn score(&self) -> Option<f32> {
-        self.best.map(|best| best.score).filter(|_| self.beams > 1)
+        self.best.map(|best| best.score)
     }
 
     /// New ids of every living hypothesis.

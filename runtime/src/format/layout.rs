@@ -227,6 +227,33 @@ pub mod generation {
     pub const IDS: usize = 40;
 }
 
+/// Byte ranges of the speech section. Optional ids are one above themselves, 0 for none.
+pub mod speech {
+    use super::Range;
+    /// The id that an answer begins with, u32.
+    pub const START: Range<usize> = 0..4;
+    /// The id whose probability says that nobody speaks, u32.
+    pub const NO_SPEECH: Range<usize> = 4..8;
+    /// The id behind which no times follow, u32.
+    pub const WITHOUT_TIMES: Range<usize> = 8..12;
+    /// The id of time 0, u32.
+    pub const FIRST_TIME: Range<usize> = 12..16;
+    /// Number of times, u32.
+    pub const TIMES: Range<usize> = 16..20;
+    /// Most steps before the first time of an answer, u32.
+    pub const LATEST_START: Range<usize> = 20..24;
+    /// The id before a text that was said before, optional.
+    pub const PREVIOUS: Range<usize> = 24..28;
+    /// The id that asks for what is said, optional.
+    pub const TRANSCRIBE: Range<usize> = 28..32;
+    /// The id that asks for English, optional.
+    pub const TRANSLATE: Range<usize> = 32..36;
+    /// Where the languages begin: an id, u32, and a code of two to four letters, filled with zeros.
+    pub const LANGUAGES: usize = 36;
+    /// Bytes of a language.
+    pub const LANGUAGE_BYTES: usize = 8;
+}
+
 /// Byte ranges of the self-test section.
 #[cfg(feature = "self-test")]
 pub mod self_test {
@@ -347,6 +374,9 @@ pub enum SectionKind {
     Tensors = 16,
     /// The bytes of the tensors.
     Data = 17,
+    /// [`speech`]. Skippable.
+    #[cfg(feature = "decoder")]
+    Speech = 18,
     /// A base package.
     BasePackage = 32,
     /// A task package.
@@ -378,6 +408,8 @@ impl SectionKind {
             15 => Self::SelfTest,
             16 => Self::Tensors,
             17 => Self::Data,
+            #[cfg(feature = "decoder")]
+            18 => Self::Speech,
             32 => Self::BasePackage,
             33 => Self::TaskPackage,
             _ => return None,
@@ -407,6 +439,8 @@ impl SectionKind {
             Self::SelfTest => "self-test",
             Self::Tensors => "tensors",
             Self::Data => "data",
+            #[cfg(feature = "decoder")]
+            Self::Speech => "speech",
             Self::BasePackage => "base package",
             Self::TaskPackage => "task package",
         }
@@ -419,6 +453,8 @@ impl SectionKind {
             Self::Config | Self::Vocabulary | Self::Text => matches!(kind, PackageKind::Base),
             #[cfg(feature = "pieces")]
             Self::Tokenizer => matches!(kind, PackageKind::Base),
+            #[cfg(feature = "decoder")]
+            Self::Speech => matches!(kind, PackageKind::Base),
             Self::Task | Self::Layers | Self::Pinned | Self::Shortlist => {
                 matches!(kind, PackageKind::Task)
             }
@@ -584,6 +620,8 @@ pub mod limits {
     pub const IDS: usize = 1 << 12;
     /// Most ids of a shortlist.
     pub const SHORTLIST: usize = 1 << 16;
+    /// Languages of a model of speech.
+    pub const LANGUAGES: usize = 1 << 10;
     /// Most sweeps of the iterated solver.
     pub const SWEEPS: u32 = 1000;
     /// Most cases of a self-test.

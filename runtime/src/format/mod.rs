@@ -8,6 +8,8 @@ mod layout;
 mod role;
 #[cfg(feature = "self-test")]
 mod self_test;
+#[cfg(feature = "decoder")]
+mod speech;
 mod strings;
 mod text_rules;
 
@@ -23,11 +25,13 @@ pub use layout::self_test as self_test_layout;
 pub use layout::{
     ALIGNMENT, Encoding, GLOBAL_LAYER, MAGIC, MEMORY_ALIGNMENT, PackageKind, SectionKind, VERSION,
     Version, config, generation as generation_fields, head, header, image, layer, limits, section,
-    task, tensor, text,
+    speech as speech_fields, task, tensor, text,
 };
 pub use role::Role;
 #[cfg(feature = "self-test")]
 pub use self_test::{CaseInput, SelfTest, SelfTestCase, encode_self_test};
+#[cfg(feature = "decoder")]
+pub use speech::{Languages, SpeechRules, encode_speech};
 pub use strings::{StringList, string_list_bytes};
 pub use text_rules::{TextRules, encode_text};
 
@@ -400,6 +404,10 @@ impl<'a> Package<'a> {
             SectionKind::Shortlist => {
                 IdList::shortlist(body)?;
             }
+            #[cfg(feature = "decoder")]
+            SectionKind::Speech => {
+                SpeechRules::parse(body)?;
+            }
             #[cfg(not(feature = "decoder"))]
             SectionKind::Generation | SectionKind::Shortlist => {}
             SectionKind::Decoder => {}
@@ -505,6 +513,14 @@ impl<'a> Package<'a> {
     #[cfg(feature = "decoder")]
     pub(crate) fn has_decoder(&self) -> bool {
         self.section(SectionKind::Decoder).is_some()
+    }
+
+    /// What the ids of a model of speech stand for, if the package says so: one inside another, as
+    /// [`decoder`](Self::decoder) gives it.
+    #[cfg(feature = "decoder")]
+    #[must_use]
+    pub fn speech(&self) -> Option<SpeechRules<'a>> {
+        SpeechRules::parse(self.section(SectionKind::Speech)?).ok()
     }
 
     /// How an answer is generated, if the package says so: one inside another, as

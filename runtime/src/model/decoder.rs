@@ -7,7 +7,7 @@ use super::layer::{Attention, Block, Layer};
 use super::packages::Packages;
 use super::view::{self, Linear, Shape, Table};
 use crate::config::{Activation, Config, Embedding, LocalAttention, Rotary};
-use crate::format::{GLOBAL_LAYER, GenerationRules, IdList, Package, Role, limits};
+use crate::format::{GLOBAL_LAYER, GenerationRules, IdList, Package, Role, SpeechRules, limits};
 use crate::kernels::NormWeights;
 use crate::memory::DecoderDimensions;
 
@@ -17,6 +17,7 @@ use crate::memory::DecoderDimensions;
 pub struct Decoder<'a> {
     packages: Packages<'a>,
     rules: GenerationRules<'a>,
+    speech: Option<SpeechRules<'a>>,
     /// Ids that an answer may hold; empty for all.
     shortlist: IdList<'a>,
     /// The encoder's model dimension.
@@ -122,6 +123,9 @@ impl<'a> Decoder<'a> {
             return Err(ModelError::VocabularySize { expected, found: id as usize + 1 });
         }
         let end = self.rules.end;
+        if let Some(found) = self.speech.map(|rules| rules.vocabulary()).filter(|n| *n > expected) {
+            return Err(ModelError::VocabularySize { expected, found });
+        }
         let ends = self.shortlist.is_empty() || !self.shortlist.within(end..end + 1).is_empty();
         let found = "has a shortlist without the id that ends an answer";
         if ends { Ok(()) } else { Err(ModelError::Decoder { found }) }
@@ -147,7 +151,8 @@ impl<'a> Decoder<'a> {
         let table = encoder.base.tensor(Role::TokenEmbedding, GLOBAL_LAYER);
         let packages = Packages { base, task: of_task, config, table };
         let shortlist = of_task.map(|task| task.shortlist()).unwrap_or_default();
-        Ok(Some(Self { packages, rules, shortlist, encoder_hidden: encoder.config.hidden }))
+        let (speech, encoder_hidden) = (base.speech(), encoder.config.hidden);
+        Ok(Some(Self { packages, rules, speech, shortlist, encoder_hidden }))
     }
 
     /// The decoder's layers: shapes and choices, as of an encoder.
@@ -160,6 +165,12 @@ impl<'a> Decoder<'a> {
     #[must_use]
     pub const fn rules(&self) -> &GenerationRules<'a> {
         &self.rules
+    }
+
+    /// What the ids of a model of speech stand for.
+    #[must_use]
+    pub const fn speech(&self) -> Option<&SpeechRules<'a>> {
+        self.speech.as_ref()
     }
 
     /// Ids that an answer may hold, ascending: the task's shortlist; empty for all.
