@@ -3,7 +3,7 @@
 # `coda` must be in the path. The test `book` holds the page to it.
 set -euo pipefail
 printf '# Every command and flag\n\nMade by `docs/commands.sh`. With `--json` a command prints one object, for machines.\n'
-for command in "" demo pack inspect plan run verify eval report bench cpu self-test keygen sign sign-keys verify-signature; do
+for command in "" demo pack inspect plan run listen verify eval report bench cpu self-test keygen sign sign-keys verify-signature; do
   printf '\n## coda%s\n\n```console\n$ coda %s\n' "${command:+ $command}" "${command:+$command }--help"
   coda $command --help
   printf '```\n'

@@ -45,6 +45,8 @@ pub mod evaluate_writer;
 pub mod firmware;
 pub mod folder;
 pub mod grid;
+#[cfg(feature = "audio")]
+pub mod listen;
 #[expect(unsafe_code, reason = "the one file that maps files to memory")]
 mod mapping;
 #[cfg(feature = "verify")]

@@ -23,6 +23,7 @@ use coda_tests::tiny::{Tiny, TinyInput};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::fs::{File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -1113,6 +1114,79 @@ fn a_model_of_speech_reads_sound_files() {
         let command = [&["run", &package, "--audio", &path], option].concat();
         refused(&command, INPUT, &["say which ids are times"]);
     }
+}
+
+/// A second of silence, sung vowels, silence, vowels, silence, at 16 kHz: pulses through three resonances.
+fn sung() -> Vec<u8> {
+    const RATE: f32 = 16_000.0;
+    const FORMANTS: [[f32; 3]; 3] =
+        [[700.0, 1200.0, 2500.0], [300.0, 2200.0, 3000.0], [400.0, 900.0, 2300.0]];
+    let turn = 2.0 * std::f32::consts::PI;
+    let mut states = [[0.0; 2]; 3];
+    let mut sing = |at: usize| {
+        let t = at as f32 / RATE;
+        let pitch = 120.0 + 15.0 * (turn * 1.5 * t).sin();
+        let pulse = f32::from(u8::from((t * pitch).fract() < pitch / RATE));
+        let formants = FORMANTS[(t * 4.0) as usize % 3];
+        let sample = formants.iter().zip(&mut states).fold(pulse, |x, (formant, state)| {
+            let radius = 0.97_f32;
+            let turned = 2.0 * radius * (turn * formant / RATE).cos();
+            let value = x + turned * state[0] - radius * radius * state[1];
+            *state = [value, state[0]];
+            0.3 * value
+        });
+        sample * (turn / 2.0 * (t * 4.0).fract()).sin()
+    };
+    let parts = [(false, 16_000), (true, 16_000), (false, 16_000), (true, 12_000), (false, 16_000)];
+    let samples = parts.iter().flat_map(|(sings, count)| (0..*count).map(move |at| (*sings, at)));
+    let samples = samples.map(|(sings, at)| if sings { sing(at) } else { 0.0 });
+    let samples = samples.collect::<Vec<_>>();
+    let loudest = samples.iter().fold(0.0_f32, |loudest, sample| loudest.max(sample.abs()));
+    let pcm = samples.iter().map(|sample| (sample / loudest * 16_000.0) as i16);
+    pcm.flat_map(i16::to_le_bytes).collect()
+}
+
+#[test]
+fn phrases_are_heard_as_they_arrive() {
+    let (place, scratch) = (Place::new(), tempfile::tempdir().unwrap());
+    let base = several_languages(scratch.path()).unwrap();
+    let packed = pack_base(&base, WeightType::F32, "").unwrap().bytes;
+    let package = place.write("speech.coda", &*packed);
+    let pcm = sung();
+    let mut bytes = wav(pcm.len() / 2);
+    let end = bytes.len() - pcm.len();
+    bytes.splice(end.., pcm.iter().copied());
+    let path = place.write("sung.wav", bytes);
+    let listen = ["listen", &package, "--pause-ms", "200", "--json"];
+    let heard = |output: &str| {
+        let phrases = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let phrases = phrases.map(|mut phrase| {
+            assert!(phrase["latency_ms"].as_f64().unwrap() > 0.0);
+            phrase.as_object_mut().unwrap().remove("latency_ms");
+            phrase
+        });
+        phrases.collect::<Vec<_>>()
+    };
+    let phrases = heard(&succeeded(&[&listen[..], &["--from", &path]].concat()));
+    // Both parts, in phrases as long as the tiny model's window; nothing in the silence between and around them.
+    let seconds = |phrase: &Value, field: &str| phrase[field].as_f64().unwrap();
+    let inside = |from: f64, to: f64| {
+        let inside = |own: &&Value| seconds(own, "start") > from && seconds(own, "end") < to;
+        phrases.iter().filter(inside).count()
+    };
+    let (first, second) = (inside(0.6, 2.6), inside(2.6, 4.4));
+    assert!(first >= 2 && second >= 2, "{phrases:?}");
+    assert_eq!(first + second, phrases.len(), "{phrases:?}");
+    // The same from another program, sample for sample.
+    let mut command = Command::new(coda());
+    command.args(listen).args(["--from", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&pcm).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(heard(&String::from_utf8(output.stdout).unwrap()), phrases);
+    refused(&["listen", &package], INPUT, &["no microphone", "--from"]);
+    refused(&["listen", &place.bundle(&Tiny::bert())], INPUT, &["does not listen"]);
 }
 
 #[test]

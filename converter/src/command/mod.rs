@@ -7,6 +7,8 @@ mod demo;
 mod eval;
 mod head;
 mod inspect;
+#[cfg(feature = "audio")]
+mod listen;
 mod pack;
 mod plan;
 mod report;
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Plan(plan::PlanCommand),
     Run(run::Run),
+    #[cfg(feature = "audio")]
+    Listen(listen::Listen),
     #[cfg(feature = "verify")]
     Verify(verify::Verify),
     Eval(eval::Eval),
@@ -53,6 +57,8 @@ impl Command {
             Self::Inspect(command) => command.run().map(|()| true),
             Self::Plan(command) => command.run().map(|()| true),
             Self::Run(command) => command.run().map(|()| true),
+            #[cfg(feature = "audio")]
+            Self::Listen(command) => command.run().map(|()| true),
             #[cfg(feature = "verify")]
             Self::Verify(command) => command.run(),
             Self::Eval(command) => command.run().map(|()| true),

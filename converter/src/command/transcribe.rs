@@ -33,11 +33,7 @@ pub(super) struct HearingArguments {
 
 impl HearingArguments {
     pub(super) fn how(&self, longest: Option<usize>) -> Hearing {
-        let spoken = match self.language.as_deref() {
-            None => Spoken::OfPackage,
-            Some("auto") => Spoken::Found,
-            Some(code) => Spoken::Code(code.to_owned()),
-        };
+        let spoken = spoken(self.language.as_deref());
         let Self { times, translate, .. } = *self;
         Hearing { spoken, translate, times, longest: longest.unwrap_or(0) }
     }
@@ -50,6 +46,15 @@ impl HearingArguments {
              those of a Whisper that this version packed"
         );
         Ok(())
+    }
+}
+
+/// The language that `--language` names.
+pub(super) fn spoken(language: Option<&str>) -> Spoken {
+    match language {
+        None => Spoken::OfPackage,
+        Some("auto") => Spoken::Found,
+        Some(code) => Spoken::Code(code.to_owned()),
     }
 }
 
@@ -96,7 +101,7 @@ fn line(segment: &Segment) -> String {
 }
 
 /// Minutes and seconds, hours before them where there are any.
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let hundredths = (seconds * 100.0).round() as u64;
     let (minutes, rest) = (hundredths / 6000, hundredths % 6000);
     let (hours, minutes) = (minutes / 60, minutes % 60);

@@ -196,12 +196,53 @@ impl Mono {
     }
 }
 
-/// Samples at 16 kHz, by a windowed sinc of 96 periods of the lower rate.
-fn convert(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
+/// Frames that are converted at once.
+const CHUNK: usize = 1024;
+
+/// From `rate` to 16 kHz, by a windowed sinc of 96 periods of the lower rate.
+fn converter(rate: u32) -> Result<Async<f32>> {
     let length = 96 * rate.div_ceil(RATE) as usize;
     let filter = SincInterpolationParameters::new(length, WindowFunction::BlackmanHarris2);
     let ratio = f64::from(RATE) / f64::from(rate);
-    let mut converter = Async::<f32>::new_sinc(ratio, 1.0, &filter, 1024, 1, FixedAsync::Input)?;
+    Ok(Async::<f32>::new_sinc(ratio, 1.0, &filter, CHUNK, 1, FixedAsync::Input)?)
+}
+
+/// Samples at 16 kHz.
+fn convert(samples: &[f32], rate: u32) -> Result<Vec<f32>> {
     let input = InterleavedSlice::new(samples, 1, samples.len())?;
-    Ok(converter.process_all(&input, samples.len(), None)?.take_data())
+    Ok(converter(rate)?.process_all(&input, samples.len(), None)?.take_data())
+}
+
+/// Samples at 16 kHz of a sound that arrives.
+#[cfg(feature = "microphone")]
+pub(super) struct RateConverter {
+    /// `None` where the rate is that already.
+    converter: Option<Async<f32>>,
+    /// Samples that do not fill a chunk.
+    rest: Vec<f32>,
+}
+
+#[cfg(feature = "microphone")]
+impl RateConverter {
+    pub(super) fn new(rate: u32) -> Result<Self> {
+        ensure!(
+            (LEAST_RATE..=MOST_RATE).contains(&rate),
+            "{rate} samples a second; {LEAST_RATE} to {MOST_RATE} are read"
+        );
+        let converter = (rate != RATE).then(|| converter(rate)).transpose()?;
+        Ok(Self { converter, rest: Vec::new() })
+    }
+
+    /// What the samples so far become.
+    pub(super) fn convert(&mut self, samples: &[f32]) -> Result<Vec<f32>> {
+        let Some(converter) = &mut self.converter else { return Ok(samples.to_vec()) };
+        self.rest.extend(samples);
+        let (whole, mut found) = (self.rest.len() / CHUNK * CHUNK, Vec::new());
+        for chunk in self.rest[..whole].chunks_exact(CHUNK) {
+            let input = InterleavedSlice::new(chunk, 1, CHUNK)?;
+            found.extend(converter.process(&input, None)?.take_data());
+        }
+        self.rest.drain(..whole);
+        Ok(found)
+    }
 }

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "audio")]
 mod file;
+#[cfg(feature = "microphone")]
+mod microphone;
 mod samples;
 
+#[cfg(feature = "microphone")]
+pub use microphone::Microphone;
 pub use samples::{Sound, features};
 
 use crate::dataset::SampleInput;
