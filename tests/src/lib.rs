@@ -4,6 +4,7 @@ pub mod bundled;
 pub mod charsmap;
 pub mod head64;
 pub mod hostile;
+pub mod letters;
 pub mod log_mel;
 pub mod modules;
 pub mod mutants;
