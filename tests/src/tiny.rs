@@ -749,6 +749,7 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         ids_only: None,
         unused: Vec::new(),
         names: BTreeMap::new(),
+        entries: Vec::new(),
         remade: Vec::new(),
         notes: Vec::new(),
         float_attention: false,

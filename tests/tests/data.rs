@@ -392,7 +392,7 @@ fn with_preprocessor(fields: &Value) -> Result<Base, SourceError> {
         all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         files.write("preprocessor_config.json", all.to_string());
     }
-    Base::blank(files.0.path())
+    Base::blank(files.0.path(), None)
 }
 
 #[test]

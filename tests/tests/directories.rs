@@ -458,7 +458,7 @@ fn sizes_beyond_the_file_are_refused_before_memory_is_asked_for() {
             Directory::whole(&config, &bert()).refused(&[]);
         }
         let blank = Directory::new(&with(bert_config(), field, &json!(1_u64 << 40)));
-        assert!(Base::blank(blank.0.path()).is_err());
+        assert!(Base::blank(blank.0.path(), None).is_err());
     }
 }
 

@@ -4,12 +4,12 @@ use super::answer_fields::JsonFile;
 use super::container::{open_weights, refuse_other_forms};
 use super::decoder::Decoder;
 use super::error::{SourceError, TensorProblem};
-use super::family::{Encoder, Entry, FoundDecoder, read_decoder};
+use super::family::{Encoder, Entry, FoundDecoder, blank, read_decoder};
 use super::fields;
 use super::head::{FoundHead, Source, headless};
 use super::json::{note, read_optional_json};
 use super::names::spellings;
-use super::opening::{Opening, Tower};
+use super::opening::{Opening, Speech, Tower};
 use super::preprocessor::{most_patches, read_preprocessor};
 use super::sentence::Modules;
 use super::tensors::{FloatTensor, Place, TensorFile};
@@ -23,9 +23,6 @@ use coda_runtime::image::InputNormalization;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// More weights than these fit no package, which ends at 4 GiB.
-const MOST_WEIGHTS: usize = 1 << 33;
 
 /// A frozen pretrained encoder, every tensor as `[rows, columns]` f32.
 #[derive(Clone, Debug)]
@@ -58,6 +55,8 @@ pub struct Base {
     pub unused: Vec<String>,
     /// The name of every place in the file, also of absent optional ones.
     pub names: BTreeMap<Place, String>,
+    /// How a file holds each tensor of the encoder.
+    pub entries: Vec<Entry>,
     /// Names of tensors that are read otherwise than a file holds them: a part, several as one, without
     /// some rows, by distance. A base that has any cannot be written as it was.
     pub remade: Vec<String>,
@@ -96,13 +95,8 @@ impl Base {
         let mut base = Self::read(encoder, &file)?;
         base.path = directory.to_owned();
         if opening.tower != Some(Tower::Encoder) {
-            let generation = place.join("generation_config.json");
-            let rules = read_optional_json(&generation)?.unwrap_or_default();
-            let files = [
-                JsonFile { path: &generation, value: &rules },
-                JsonFile { path: &path, value: &json },
-            ];
-            base.set_decoder(read_decoder(files, &file, opening.speech)?);
+            let config = JsonFile { path: &path, value: &json };
+            base.set_decoder(decoder_of(place, config, Some(&file), opening.speech)?);
         }
         if !spectrogram {
             base.read_preprocessor(place)?;
@@ -140,7 +134,7 @@ impl Base {
         let plain = encoder.classifier;
         let mut base = Self::read(encoder, file)?;
         let files = [&Value::Null, json].map(|value| JsonFile { path: file.path(), value });
-        base.set_decoder(read_decoder(files, file, Opening::default().speech)?);
+        base.set_decoder(read_decoder(files, Some(file), Opening::default().speech)?);
         if plain {
             base.set_head(base.own_head(file, json, plain)?);
         } else {
@@ -149,24 +143,24 @@ impl Base {
         Ok(base)
     }
 
-    /// The encoder that a directory describes but has no weights for: every tensor is zero, ready
-    /// to be trained from scratch.
+    /// The model that a directory describes but has no weights for: every tensor is zero, ready
+    /// to be trained from scratch. It writes if its fields say so (`is_encoder_decoder`), unless its encoder
+    /// is asked for.
     ///
     /// # Errors
     /// [`SourceError`].
-    pub fn blank(directory: &Path) -> Result<Self, SourceError> {
+    pub fn blank(directory: &Path, tower: Option<Tower>) -> Result<Self, SourceError> {
         let (path, json) = read_config(directory)?;
-        let encoder = Encoder::new(&path, json, None, Opening::default())?;
-        let weights: usize =
-            encoder.entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
-        if weights > MOST_WEIGHTS {
-            let problem = format!("{weights} weights are more than a package holds");
-            return Err(SourceError::Json { path, problem });
-        }
-        let blank = |entry: &Entry| (entry.place, entry.blank());
-        let tensors = encoder.entries.iter().map(blank).collect();
+        let opening = Opening { tower, ..Opening::default() };
+        let encoder = Encoder::new(&path, json.clone(), None, opening)?;
+        let tensors = blank(&path, &encoder.config, &encoder.entries)?;
         let spectrogram = encoder.spectrogram;
         let mut base = Self::of(encoder, tensors, directory);
+        let writes = json.get("is_encoder_decoder") == Some(&Value::Bool(true));
+        if writes && tower != Some(Tower::Encoder) {
+            let config = JsonFile { path: &path, value: &json };
+            base.set_decoder(decoder_of(directory, config, None, opening.speech)?);
+        }
         if !spectrogram {
             base.read_preprocessor(directory)?;
         }
@@ -203,6 +197,7 @@ impl Base {
 
     /// An encoder with its tensors, and nothing that stands beside them.
     fn of(encoder: Encoder, tensors: BTreeMap<Place, FloatTensor>, path: &Path) -> Self {
+        let name = |entry: &Entry| (entry.place, entry.name.clone());
         let remade = encoder.entries.iter().filter(|entry| !entry.is_same());
         Self {
             path: path.to_owned(),
@@ -218,8 +213,9 @@ impl Base {
             texts: TextSettings::default(),
             ids_only: None,
             unused: Vec::new(),
+            names: encoder.entries.iter().map(name).collect(),
             remade: remade.map(|entry| entry.name.clone()).collect(),
-            names: encoder.entries.into_iter().map(|entry| (entry.place, entry.name)).collect(),
+            entries: encoder.entries,
             notes: note(fields::CONFIG, &encoder.unknown).into_iter().collect(),
             float_attention: false,
         }
@@ -297,6 +293,18 @@ impl Base {
     pub fn tensor(&self, role: Role, layer: u16) -> Option<&FloatTensor> {
         self.tensors.get(&(layer, role))
     }
+}
+
+/// The decoder of a directory, whose rules may stand in a file of their own.
+fn decoder_of(
+    directory: &Path,
+    config: JsonFile<'_>,
+    file: Option<&TensorFile>,
+    speech: Speech,
+) -> Result<Option<FoundDecoder>, SourceError> {
+    let path = directory.join("generation_config.json");
+    let rules = read_optional_json(&path)?.unwrap_or_default();
+    read_decoder([JsonFile { path: &path, value: &rules }, config], file, speech)
 }
 
 /// `config.json`, which every directory has, and where it is.

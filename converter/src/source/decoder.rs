@@ -1,6 +1,7 @@
 //! The decoder of a base, and what a task adds to it.
 
 use super::error::SourceError;
+use super::family::Entry;
 use super::generation::Generation;
 use super::tensors::{FloatTensor, Place, TensorFile};
 use coda_runtime::config::Config;
@@ -16,6 +17,8 @@ pub struct Decoder {
     pub tensors: BTreeMap<Place, FloatTensor>,
     /// The name of every place in the file.
     pub names: BTreeMap<Place, String>,
+    /// How a file holds each tensor.
+    pub entries: Vec<Entry>,
     /// How an answer is generated.
     pub generation: Generation,
     /// The token table, its own or the encoder's, is the output map as well.

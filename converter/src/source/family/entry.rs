@@ -3,14 +3,15 @@
 use crate::source::error::SourceError;
 use crate::source::positions::{self, Grid};
 use crate::source::probe;
-use crate::source::relative;
+use crate::source::relative::{self, Buckets};
 use crate::source::rotary::Angles;
 use crate::source::tensors::{FloatTensor, Place, TensorFile};
 
-/// One tensor of an encoder.
-pub(in crate::source) struct Entry {
+/// One tensor of a model, and where files have it.
+#[derive(Clone, Debug)]
+pub struct Entry {
     /// Where it belongs.
-    pub(in crate::source) place: Place,
+    pub place: Place,
     /// Its name in the file.
     pub(in crate::source) name: String,
     /// Rows and columns, as the encoder reads it.
@@ -21,6 +22,7 @@ pub(in crate::source) struct Entry {
 }
 
 /// What a file holds in place of what the encoder reads.
+#[derive(Clone, Debug)]
 pub(super) enum Stored {
     /// The same.
     Same,
@@ -86,6 +88,17 @@ impl Entry {
         }
     }
 
+    /// The buckets of a relative bias, which is read by distance.
+    #[must_use]
+    pub fn buckets(&self) -> Option<Buckets> {
+        let most = self.shape[1] / 2;
+        match self.stored {
+            Stored::Buckets(count) => Some(Buckets { count, most, causal: false }),
+            Stored::CausalBuckets(count) => Some(Buckets { count, most, causal: true }),
+            _ => None,
+        }
+    }
+
     /// The tensor without a file: zeros, unless it follows from the fields.
     pub(in crate::source) fn blank(&self) -> FloatTensor {
         let values = match &self.stored {
@@ -118,13 +131,9 @@ impl Entry {
             Stored::Zeros | Stored::Angles(_) => return Ok(self.blank()),
             Stored::Joined(parts) => joined(file, 0, parts, columns)?,
             Stored::JoinedAfter(skipped, parts) => joined(file, *skipped, parts, columns)?,
-            Stored::Buckets(buckets) => {
-                let table = own([*buckets, rows])?;
-                relative::bias_by_distance(&table, *buckets, rows, columns / 2)
-            }
-            Stored::CausalBuckets(buckets) => {
-                let table = own([*buckets, rows])?;
-                relative::causal_bias_by_distance(&table, *buckets, rows, columns / 2)
+            &Stored::Buckets(count) | &Stored::CausalBuckets(count) => {
+                let table = own([count, rows])?;
+                self.buckets().map_or_else(Vec::new, |buckets| buckets.by_distance(&table, rows))
             }
             Stored::GridBias => relative::bias_of_grid(&own([columns, rows])?, rows),
             Stored::Convolution => {

@@ -34,20 +34,26 @@ mod text_tower;
 mod vit;
 mod whisper;
 mod writer;
+mod written;
 
 pub(super) use decoder::{Found as FoundDecoder, read as read_decoder};
-pub(super) use entry::Entry;
+pub use entry::Entry;
+pub use written::{Unwritten, file_tensors};
 
 use super::error::SourceError;
 use super::opening::Opening;
-use super::tensors::TensorFile;
+use super::tensors::{FloatTensor, Place, TensorFile};
 use checkpoint::Checkpoint;
-use coda_runtime::config::{Config, Head};
+use coda_runtime::config::{Config, Head, Norm};
 use coda_runtime::format::{Role, decode_config, encode_config};
 use definition::{Family, mean_with_norm, pooled_by_attention};
 use entries::Entries;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// More weights than these fit no package, which ends at 4 GiB.
+const MOST_WEIGHTS: usize = 1 << 33;
 
 /// Every family.
 static FAMILIES: [&Family; 29] = [
@@ -160,6 +166,25 @@ impl Encoder {
             prefix: checkpoint.prefix().to_owned(),
         })
     }
+}
+
+/// The tensors of a model that has no weights: zeros, unless they follow from its fields. The maps of families
+/// with RMS norms have no biases, those of the others have all.
+///
+/// # Errors
+/// More weights than a package holds.
+pub(super) fn blank(
+    path: &Path,
+    config: &Config,
+    entries: &[Entry],
+) -> Result<BTreeMap<Place, FloatTensor>, SourceError> {
+    let weights: usize = entries.iter().map(|entry| entry.shape[0] * entry.shape[1]).sum();
+    if weights > MOST_WEIGHTS {
+        let problem = format!("{weights} weights are more than a package holds");
+        return Err(SourceError::Json { path: path.to_owned(), problem });
+    }
+    let own = entries.iter().filter(|entry| !entry.optional || config.norm == Norm::LayerNorm);
+    Ok(own.map(|entry| (entry.place, entry.blank())).collect())
 }
 
 /// Which size does not fit a package's 32 bits.

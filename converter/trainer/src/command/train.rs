@@ -114,7 +114,7 @@ impl Training {
             self.check_writable(&base)?;
             return Ok(base);
         }
-        let mut base = Base::blank(&self.base)?;
+        let mut base = Base::blank(&self.base, None)?;
         self.check_writable(&base)?;
         fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
         Ok(base)

@@ -12,6 +12,7 @@ pub(super) use bart::LAYER as BART_LAYER;
 
 use super::checkpoint::Checkpoint;
 use super::entries::Entries;
+use super::entry::Entry;
 use crate::source::answer_fields::JsonFile;
 use crate::source::decoder::Decoder;
 use crate::source::error::SourceError;
@@ -37,18 +38,21 @@ pub(in crate::source) struct Found {
 }
 
 /// The decoder of a directory, if its family has one and the file holds it. The settings are those of
-/// `generation_config.json` and of `config.json`; `speech` is what one of speech is asked to write.
+/// `generation_config.json` and of `config.json`; `speech` is what one of speech is asked to write. Without a
+/// file every tensor is zero.
 pub(in crate::source) fn read(
     files: [JsonFile<'_>; 2],
-    file: &TensorFile,
+    file: Option<&TensorFile>,
     speech: Speech,
 ) -> Result<Option<Found>, SourceError> {
     let JsonFile { path, value: json } = files[1];
     let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
     let is_named = |family: &&&DecoderFamily| family.model_types.contains(&model_type);
     let Some(family) = FAMILIES.iter().find(is_named) else { return Ok(None) };
-    let mut checkpoint = Checkpoint::new(path, json.clone(), Some(file), None);
-    if !file.names().iter().any(|name| name.ends_with(family.probe)) {
+    let mut checkpoint = Checkpoint::new(path, json.clone(), file, None);
+    let has_probe =
+        |file: &TensorFile| file.names().iter().any(|name| name.ends_with(family.probe));
+    if file.is_some_and(|file| !has_probe(file)) {
         return Ok(None);
     }
     checkpoint.find_prefix(family.prefixes, family.probe)?;
@@ -56,37 +60,29 @@ pub(in crate::source) fn read(
     super::check_sizes(&checkpoint, &config)?;
     let mut entries = Entries::new(checkpoint.prefix(), &config);
     (family.tensors)(&checkpoint, &mut entries)?;
-    let Tensors { tensors, names, used } = Tensors::read(entries, file)?;
+    let entries = entries.finish();
+    let names = entries.iter().map(|entry| (entry.place, entry.name.clone())).collect();
+    let tensors = match file {
+        Some(file) => read_tensors(&entries, file)?,
+        None => super::blank(path, &config, &entries)?,
+    };
+    let used = entries.iter().flat_map(Entry::sources).collect();
     let tied = !tensors.contains_key(&(GLOBAL_LAYER, Role::LogitWeight));
     let mut generation = Generation::read(files, &config, speech)?;
     let note = generation.note(files);
     (family.settle)(&checkpoint, &config, tied, &mut generation)?;
     check_ids(path, &config, &generation)?;
-    let decoder = Decoder { config, tensors, names, generation, tied };
+    let decoder = Decoder { config, tensors, names, entries, generation, tied };
     Ok(Some(Found { decoder, used, note }))
 }
 
-/// The tensors of a decoder.
-#[derive(Default)]
-struct Tensors {
-    tensors: BTreeMap<Place, FloatTensor>,
-    names: BTreeMap<Place, String>,
-    /// Names in the file.
-    used: Vec<String>,
-}
-
-impl Tensors {
-    fn read(entries: Entries<'_>, file: &TensorFile) -> Result<Self, SourceError> {
-        let mut read = Self::default();
-        for entry in entries.finish() {
-            read.used.extend(entry.sources());
-            read.names.insert(entry.place, entry.name.clone());
-            if !entry.optional || file.contains(&entry.name) {
-                read.tensors.insert(entry.place, entry.read(file)?);
-            }
-        }
-        Ok(read)
-    }
+fn read_tensors(
+    entries: &[Entry],
+    file: &TensorFile,
+) -> Result<BTreeMap<Place, FloatTensor>, SourceError> {
+    let is_there = |entry: &&Entry| !entry.optional || file.contains(&entry.name);
+    let own = entries.iter().filter(is_there);
+    own.map(|entry| Ok((entry.place, entry.read(file)?))).collect()
 }
 
 /// Every id is a row of the table.
