@@ -104,6 +104,18 @@ impl StepObserver for Logits {
     }
 }
 
+/// A case to decode.
+pub struct Decoded {
+    /// Name of its file.
+    pub name: String,
+    /// The task, unless the dense base is asked alone.
+    pub task: Option<Task>,
+    /// Reduction of the encoder.
+    pub reduction: f32,
+    /// Logits behind each id of the prefix, `[inputs, prefix, vocabulary]`.
+    pub logits: Vec<f64>,
+}
+
 /// A generation directory: it has cases to decode.
 #[must_use]
 pub fn is_one(directory: &Path) -> bool {
@@ -145,6 +157,26 @@ impl Vectors {
     #[must_use]
     pub const fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// The ids whose logits every case has.
+    #[must_use]
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// Every case to decode.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn decoded(&self) -> Result<Vec<Decoded>> {
+        let decoded = |case: &Case| {
+            let bytes = std::fs::read(self.directory.join(&case.file))?;
+            let logits = floats(&SafeTensors::deserialize(&bytes)?, "logits")?;
+            let (task, reduction) = (self.task(case)?, case.r.unwrap_or(1.0));
+            Ok(Decoded { name: case.file.clone(), task, reduction, logits })
+        };
+        self.config.decode_cases.iter().map(decoded).collect()
     }
 
     /// Every input.

@@ -750,7 +750,6 @@ pub fn base(config: Config, extras: Extras, seed: u64) -> Base {
         unused: Vec::new(),
         names: BTreeMap::new(),
         entries: Vec::new(),
-        remade: Vec::new(),
         notes: Vec::new(),
         float_attention: false,
     }

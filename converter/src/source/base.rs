@@ -57,9 +57,6 @@ pub struct Base {
     pub names: BTreeMap<Place, String>,
     /// How a file holds each tensor of the encoder.
     pub entries: Vec<Entry>,
-    /// Names of tensors that are read otherwise than a file holds them: a part, several as one, without
-    /// some rows, by distance. A base that has any cannot be written as it was.
-    pub remade: Vec<String>,
     /// What was found and is not read, for people.
     pub notes: Vec<String>,
     /// Keep the products of attention in f32 where integer weights would make them int8.
@@ -198,7 +195,6 @@ impl Base {
     /// An encoder with its tensors, and nothing that stands beside them.
     fn of(encoder: Encoder, tensors: BTreeMap<Place, FloatTensor>, path: &Path) -> Self {
         let name = |entry: &Entry| (entry.place, entry.name.clone());
-        let remade = encoder.entries.iter().filter(|entry| !entry.is_same());
         Self {
             path: path.to_owned(),
             config: encoder.config,
@@ -214,7 +210,6 @@ impl Base {
             ids_only: None,
             unused: Vec::new(),
             names: encoder.entries.iter().map(name).collect(),
-            remade: remade.map(|entry| entry.name.clone()).collect(),
             entries: encoder.entries,
             notes: note(fields::CONFIG, &encoder.unknown).into_iter().collect(),
             float_attention: false,

@@ -1,12 +1,13 @@
 //! The state of a training in one file, and back.
 
+use crate::model::{Half, Key};
 use crate::optimizer::{Moments, State};
 use crate::record::Progress;
 use crate::settings::Precision;
 use crate::weights::write_tensors;
 use anyhow::{Context, Result, ensure};
 use candle_core::Var;
-use coda_converter::source::{FloatTensor, Place, TensorFile};
+use coda_converter::source::{FloatTensor, TensorFile};
 use coda_runtime::format::Role;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use std::path::Path;
 
 /// Metadata key.
 const KEY: &str = "checkpoint";
+/// What begins the names of a decoder's tensors.
+const OF_DECODER: &str = "decoder.";
 
 /// Everything that a training goes on from.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +26,11 @@ pub struct Checkpoint {
     /// Steps, curves and the best validation so far.
     pub progress: Progress,
     /// Values of the trained tensors.
-    pub values: BTreeMap<Place, Vec<f32>>,
+    pub values: BTreeMap<Key, Vec<f32>>,
     /// Moments and averages.
     pub state: State,
     /// Values at the best validation.
-    pub best: BTreeMap<Place, Vec<f32>>,
+    pub best: BTreeMap<Key, Vec<f32>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,15 +39,20 @@ struct Header {
     progress: Progress,
 }
 
-fn name(part: &str, place: Place) -> String {
-    let (layer, role) = place;
-    format!("{part}.{layer}.{}", role.code())
+fn name(part: &str, key: Key) -> String {
+    let (half, (layer, role)) = key;
+    let half = if half == Half::Decoder { OF_DECODER } else { "" };
+    format!("{half}{part}.{layer}.{}", role.code())
 }
 
-fn place(name: &str) -> Option<(&str, Place)> {
+fn key(name: &str) -> Option<(&str, Key)> {
+    let (half, name) = match name.strip_prefix(OF_DECODER) {
+        Some(rest) => (Half::Decoder, rest),
+        None => (Half::Encoder, name),
+    };
     let mut parts = name.split('.');
     let (part, layer, role) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((part, (layer.parse().ok()?, Role::from_code(role.parse().ok()?)?)))
+    Some((part, (half, (layer.parse().ok()?, Role::from_code(role.parse().ok()?)?))))
 }
 
 impl Checkpoint {
@@ -54,9 +62,9 @@ impl Checkpoint {
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut tensors = BTreeMap::new();
-        let mut add = |part, place: &Place, values: &[f32]| {
+        let mut add = |part, key: &Key, values: &[f32]| {
             let (shape, values) = (vec![values.len()], values.to_vec());
-            tensors.insert(name(part, *place), FloatTensor { shape, values });
+            tensors.insert(name(part, *key), FloatTensor { shape, values });
         };
         self.values.iter().for_each(|(place, values)| add("value", place, values));
         self.best.iter().for_each(|(place, values)| add("best", place, values));
@@ -79,13 +87,13 @@ impl Checkpoint {
         let header =
             file.metadata(KEY).with_context(|| format!("{} is no checkpoint", path.display()))?;
         let Header { run, progress } = serde_json::from_str(header)?;
-        let mut found: BTreeMap<(String, Place), Vec<f32>> = BTreeMap::new();
+        let mut found: BTreeMap<(String, Key), Vec<f32>> = BTreeMap::new();
         for own in file.names() {
-            let (part, place) = place(own).with_context(|| format!("unknown tensor {own}"))?;
+            let (part, place) = key(own).with_context(|| format!("unknown tensor {own}"))?;
             let FloatTensor { values, .. } = file.tensor(own)?;
             found.insert((part.to_owned(), place), values);
         }
-        let of = |part: &str| -> BTreeMap<Place, Vec<f32>> {
+        let of = |part: &str| -> BTreeMap<Key, Vec<f32>> {
             let own = found.iter().filter(|((name, _), _)| name == part);
             own.map(|((_, place), values)| (*place, values.clone())).collect()
         };
@@ -104,7 +112,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// A tensor is missing or of another size.
-    pub fn check(&self, variables: &BTreeMap<Place, Var>) -> Result<()> {
+    pub fn check(&self, variables: &BTreeMap<Key, Var>) -> Result<()> {
         for (place, variable) in variables {
             let found = self.values.get(place).map(Vec::len);
             ensure!(

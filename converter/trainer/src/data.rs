@@ -2,10 +2,11 @@
 
 use crate::model::{Batch, Inputs};
 use crate::random::{Draws, Purpose};
+use crate::writing::Writing;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use coda_converter::dataset::{
-    Encoder, Sample, SampleInput, labels_beside, read_file, read_ids, read_images, reads_types,
+    self, Encoder, SampleInput, labels_beside, read_file, read_ids, read_images, reads_types,
 };
 use coda_converter::folder::{Class, Folder};
 use coda_converter::picture;
@@ -23,9 +24,27 @@ const SORTED_BATCHES: usize = 32;
 /// Texts below which nothing is said of how their classes look.
 const DOUBTED: usize = 8;
 
+/// One input, and what is right of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// What the model reads.
+    pub input: SampleInput,
+    /// Index of the right label; 0 for a model that writes.
+    pub label: usize,
+    /// The tokens of the right answer with its end, for a model that writes.
+    pub answer: Vec<u32>,
+}
+
+impl From<dataset::Sample> for Sample {
+    fn from(dataset::Sample { input, label, .. }: dataset::Sample) -> Self {
+        Self { input, label, answer: Vec::new() }
+    }
+}
+
 /// What a model reads.
 #[derive(Debug)]
 pub struct Reader<'b> {
+    writing: Option<Writing>,
     grid: Option<PatchGrid>,
     normalization: Option<InputNormalization>,
     base: &'b Base,
@@ -55,12 +74,14 @@ pub struct Reading {
 pub struct Dataset {
     /// Samples in the order of the file.
     pub samples: Vec<Sample>,
-    /// Class names.
+    /// Class names; none for a model that writes.
     pub labels: Vec<String>,
     /// SHA-256 of the files.
     pub hash: String,
     /// How many texts are longer than what is read of them.
     pub cut: usize,
+    /// How many answers are longer than the model writes.
+    pub cut_answers: usize,
     /// What may be a mistake, a sentence each.
     pub notes: Vec<String>,
     /// Why its classes cannot be meant, if they look so.
@@ -95,13 +116,36 @@ impl<'b> Reader<'b> {
         let longest = if longest == 0 { bound } else { longest.min(bound) };
         let (normalization, ids_only) = (base.image, base.ids_only.as_deref());
         let typed = reads_types(&base.config.embedding);
-        Ok(Self { grid, normalization, base, ids_only, reading, preparation, longest, typed })
+        let writing = Writing::of(base);
+        Ok(Self {
+            writing,
+            grid,
+            normalization,
+            base,
+            ids_only,
+            reading,
+            preparation,
+            longest,
+            typed,
+        })
     }
 
     /// The model reads texts: nothing varies them.
     #[must_use]
     pub const fn reads_texts(&self) -> bool {
         self.grid.is_none()
+    }
+
+    /// How the model begins and ends answers, if it writes.
+    #[must_use]
+    pub const fn writing(&self) -> Option<&Writing> {
+        self.writing.as_ref()
+    }
+
+    /// Nothing of the answer to a sample was cut.
+    #[must_use]
+    pub fn is_whole(&self, sample: &Sample) -> bool {
+        self.writing.as_ref().is_none_or(|writing| !writing.is_cut(&sample.answer))
     }
 
     /// The longest input in tokens.
@@ -111,7 +155,8 @@ impl<'b> Reader<'b> {
     }
 
     /// Reads a training set: TSV or CSV of label and text or pair of texts, IDX images with their labels beside them,
-    /// safetensors of token ids, or a folder of a folder of images for each class.
+    /// safetensors of token ids, or a folder of a folder of images for each class. For a model that writes, TSV or
+    /// CSV of the right answer and the text, or picture file named from where the set is.
     ///
     /// # Errors
     /// The files cannot be read or are damaged, an image is of another size, a text has no token, or
@@ -136,10 +181,16 @@ impl<'b> Reader<'b> {
         labels: Option<&Path>,
         known: Option<&[String]>,
     ) -> Result<Dataset> {
-        let set =
-            if path.is_dir() { self.folder(path, known) } else { self.file(path, labels, known) };
+        let set = match &self.writing {
+            Some(writing) => self.questions(path, writing),
+            None if path.is_dir() => self.folder(path, known),
+            None => self.file(path, labels, known),
+        };
         let set = set.with_context(|| path.display().to_string())?;
         ensure!(!set.samples.is_empty(), "{} has no sample", path.display());
+        if self.writing.is_some() {
+            return Ok(set);
+        }
         let unseen = set.samples.iter().find(|sample| sample.label >= set.labels.len());
         if let Some(sample) = unseen {
             let classes = set.labels.len();
@@ -168,17 +219,30 @@ impl<'b> Reader<'b> {
             let beside = labels.map_or_else(|| labels_beside(path), |own| Ok(own.to_owned()))?;
             let label_bytes = read_file(&beside)?;
             hash.update(&label_bytes);
-            return numbered(read_images(&bytes, &label_bytes, self.grid)?, hash);
+            let samples = read_images(&bytes, &label_bytes, self.grid)?;
+            return numbered(samples.into_iter().map(Sample::from).collect(), hash);
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
-            let mut samples = read_ids(&bytes)?;
+            let mut samples: Vec<Sample> =
+                read_ids(&bytes)?.into_iter().map(Sample::from).collect();
             let cut = self.cut(&mut samples)?;
             return Ok(Dataset { cut, ..numbered(samples, hash)? });
         }
+        let set = self.texts(path, &bytes, known)?;
+        Ok(Dataset { hash: self.hash_of_texts(hash), ..set })
+    }
+
+    fn questions(&self, path: &Path, writing: &Writing) -> Result<Dataset> {
+        let bytes = read_file(path)?;
+        let set = self.answers(path, &bytes, writing)?;
+        Ok(Dataset { hash: self.hash_of_texts(Sha256::new_with_prefix(&bytes)), ..set })
+    }
+
+    fn hash_of_texts(&self, mut hash: Sha256) -> String {
         if self.reading.header != Header::Auto {
             hash.update(format!("{:?}", self.reading.header));
         }
-        Ok(Dataset { hash: hex(hash), ..self.texts(path, &bytes, known)? })
+        hex(hash)
     }
 
     /// Names of numbered classes: those given, else their numbers. The names of the base are of its own
@@ -222,13 +286,8 @@ impl<'b> Reader<'b> {
         let labels = known.map_or_else(|| names(&rows.rows), <[String]>::to_vec);
         let indices: HashMap<&str, usize> =
             labels.iter().enumerate().map(|(index, name)| (&**name, index)).collect();
-        let (typed, limit) = (self.typed, self.longest);
         let section = self.section()?;
-        let tokenizer = match &self.base.pieces {
-            Some(_) => Tokenizer::Pieces(PieceTokenizer::new(Pieces::parse(&section)?)),
-            None => Tokenizer::WordPiece(WordPiece::new(Vocabulary::parse(&section)?)),
-        };
-        let encoder = Encoder { tokenizer, typed, limit };
+        let encoder = self.encoder(&section, self.longest)?;
         let doubt = doubt(&rows.rows).filter(|_| self.reading.header == Header::Auto);
         let mut set = Dataset { notes: rows.notes(), doubt, ..Dataset::default() };
         for Row { line, label, text, second } in &rows.rows {
@@ -239,9 +298,43 @@ impl<'b> Reader<'b> {
             let encoded = encoder.encode(text, second.as_deref());
             let (input, encoding) = encoded.with_context(|| format!("line {line}"))?;
             set.cut += usize::from(encoding.truncated);
-            set.samples.push(Sample { input, label, tokenizing: 0.0 });
+            set.samples.push(Sample { input, label, answer: Vec::new() });
         }
         Ok(Dataset { labels, ..set })
+    }
+
+    /// The base's tokenizer, of texts of at most `limit` tokens.
+    fn encoder<'s>(&self, section: &'s [u8], limit: usize) -> Result<Encoder<'s>> {
+        let tokenizer = match &self.base.pieces {
+            Some(_) => Tokenizer::Pieces(PieceTokenizer::new(Pieces::parse(section)?)),
+            None => Tokenizer::WordPiece(WordPiece::new(Vocabulary::parse(section)?)),
+        };
+        Ok(Encoder { tokenizer, typed: self.typed, limit })
+    }
+
+    /// Rows of the right answer and what is asked.
+    fn answers(&self, path: &Path, bytes: &[u8], writing: &Writing) -> Result<Dataset> {
+        let rows = rows::read(path, bytes, self.reading.header)?;
+        let section = self.section()?;
+        let (texts, answers) =
+            (self.encoder(&section, self.longest)?, self.encoder(&section, usize::MAX)?);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let mut set = Dataset { notes: rows.notes(), ..Dataset::default() };
+        for Row { line, label, text, second } in &rows.rows {
+            let at = || format!("line {line}");
+            let input = if let Some(grid) = self.grid {
+                let pixels = picture::read(&directory.join(text), grid, self.preparation);
+                SampleInput::Pixels(pixels.with_context(at)?)
+            } else {
+                let (input, encoding) = texts.encode(text, second.as_deref()).with_context(at)?;
+                set.cut += usize::from(encoding.truncated);
+                input
+            };
+            let answer = writing.tokens(&answers, label).with_context(at)?;
+            set.cut_answers += usize::from(writing.is_cut(&answer));
+            set.samples.push(Sample { input, label: 0, answer });
+        }
+        Ok(set)
     }
 
     fn folder(&self, path: &Path, known: Option<&[String]>) -> Result<Dataset> {
@@ -257,7 +350,11 @@ impl<'b> Reader<'b> {
             for file in pictures {
                 hash.update(read_file(file)?);
                 let pixels = picture::read(file, grid, self.preparation)?;
-                samples.push(Sample { input: SampleInput::Pixels(pixels), label, tokenizing: 0.0 });
+                samples.push(Sample {
+                    input: SampleInput::Pixels(pixels),
+                    label,
+                    answer: Vec::new(),
+                });
             }
         }
         self.preparation.iter().for_each(|how| hash.update(how.to_string()));
@@ -276,6 +373,8 @@ impl<'b> Reader<'b> {
         draws: Option<Draws>,
     ) -> Result<Batch> {
         let labels = samples.iter().map(|sample| sample.label).collect();
+        let answers: Vec<&[u32]> = samples.iter().map(|sample| &*sample.answer).collect();
+        let answers = self.writing.as_ref().map(|writing| writing.inputs(&answers));
         let Some(grid) = self.grid else {
             let lengths = samples.iter().map(|sample| tokens(sample).len());
             let ranges = crate::model::ranges(lengths);
@@ -284,10 +383,10 @@ impl<'b> Reader<'b> {
                 ids,
                 types: samples.iter().flat_map(|sample| types(sample)).collect(),
             };
-            return Ok(Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 });
+            return Ok(Batch { inputs, ranges, labels, answers, ..Batch::default() });
         };
         let batch = self.images(samples, grid, augmentation, draws)?;
-        Ok(Batch { labels, ..batch })
+        Ok(Batch { labels, answers, ..batch })
     }
 
     /// The patches of some images, without labels.
@@ -327,7 +426,7 @@ impl<'b> Reader<'b> {
         let inputs = Inputs::Patches(Tensor::from_vec(values, shape, &Device::Cpu)?);
         let lengths = samples.iter().map(|_| kept + special as usize);
         let ranges = crate::model::ranges(lengths);
-        Ok(Batch { inputs, ranges, positions, labels: Vec::new(), draw: 0 })
+        Ok(Batch { inputs, ranges, positions, ..Batch::default() })
     }
 }
 

@@ -3,8 +3,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`ops`] | operations with hand-written gradients, for candle's autograd |
-//! | [`model`] | the encoder in the runtime's definitions, with what is trained |
+//! | [`model`] | encoder and decoder in the runtime's definitions, with what is trained |
 //! | [`data`] | labelled sets, their split, order and batches |
+//! | [`writing`] | answers that a model learns to write |
 //! | [`loss`] | cross-entropy, and what a teacher says |
 //! | [`optimizer`] | `AdamW` with a rate for each group |
 //! | [`settings`], [`number`] | every hyper-parameter |
@@ -34,3 +35,4 @@ pub mod saliency;
 pub mod settings;
 pub mod train;
 pub mod weights;
+pub mod writing;

@@ -132,7 +132,7 @@ fn of_labels(
     distilled: Option<&Targets>,
     weights: LossWeights,
 ) -> Result<Vec<Tensor>> {
-    let hard = smoothed(labels, logits.dim(1)?, weights.smoothing)?;
+    let hard = smoothed(labels, logits.dim(1)?, weights.smoothing)?.to_dtype(logits.dtype())?;
     let hard = cross_entropy(logits, &hard)?;
     let Some(teacher) = distilled.and_then(|distilled| distilled.logits.as_ref()) else {
         return Ok(vec![hard]);

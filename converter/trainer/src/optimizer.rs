@@ -1,10 +1,10 @@
 //! `AdamW` with a rate for each group, clipped gradients, averaged weights, and Muon for the
 //! matrices of a base that is trained from scratch.
 
+use crate::model::Key;
 use crate::number::number;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
-use coda_converter::source::Place;
 use coda_runtime::format::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -77,17 +77,17 @@ pub struct Gradients<'g> {
 }
 
 /// The state of all trained tensors.
-pub type State = BTreeMap<Place, Moments>;
+pub type State = BTreeMap<Key, Moments>;
 
 /// The state before the first step.
 ///
 /// # Errors
 /// Never for tensors in main memory.
-pub fn initial_state(variables: &BTreeMap<Place, Var>) -> Result<State> {
-    let moments = |(place, variable): (&Place, &Var)| {
+pub fn initial_state(variables: &BTreeMap<Key, Var>) -> Result<State> {
+    let moments = |(key, variable): (&Key, &Var)| {
         let average: Vec<f32> = variable.flatten_all()?.to_vec1()?;
         let zeros = vec![0.0; average.len()];
-        Ok((*place, Moments { first: zeros.clone(), second: zeros, average }))
+        Ok((*key, Moments { first: zeros.clone(), second: zeros, average }))
     };
     variables.iter().map(moments).collect()
 }
@@ -107,7 +107,7 @@ impl AdamW {
     /// Never for tensors in main memory.
     pub fn gradient_norm(
         &self,
-        variables: &BTreeMap<Place, Var>,
+        variables: &BTreeMap<Key, Var>,
         gradients: &GradStore,
     ) -> Result<f64> {
         let mut squares = 0.0;
@@ -127,7 +127,7 @@ impl AdamW {
     /// A gradient has another shape than its variable.
     pub fn step(
         &self,
-        variables: &BTreeMap<Place, Var>,
+        variables: &BTreeMap<Key, Var>,
         state: &mut State,
         gradients: Gradients<'_>,
         factor: f64,
@@ -135,14 +135,15 @@ impl AdamW {
     ) -> Result<()> {
         let Gradients { of: gradients, norm } = gradients;
         let scale = if norm > self.clip { self.clip / norm } else { 1.0 };
-        for (place, variable) in variables {
-            let Some(moments) = state.get_mut(place) else { continue };
+        for (key, variable) in variables {
+            let Some(moments) = state.get_mut(key) else { continue };
             if let Some(gradient) = gradients.get(variable.as_tensor()) {
                 let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
                 let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
                 let decays = variable.dims().iter().all(|side| *side > 1);
-                let rates = Rates::new(self, place.1, decays, factor, step);
-                if self.muon && is_matrix_of_layer(place.1) {
+                let (_, (_, role)) = *key;
+                let rates = Rates::new(self, role, decays, factor, step);
+                if self.muon && is_matrix_of_layer(role) {
                     rates.orthogonal(&mut values, &gradient, moments, variable.dims())?;
                 } else {
                     rates.update(&mut values, &gradient, moments, scale as f32);
@@ -182,6 +183,10 @@ const fn is_matrix_of_layer(role: Role) -> bool {
             | Role::FeedForwardIn
             | Role::FeedForwardGate
             | Role::FeedForwardOut
+            | Role::CrossQuery
+            | Role::CrossKey
+            | Role::CrossValue
+            | Role::CrossOutput
     )
 }
 

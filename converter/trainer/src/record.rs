@@ -25,6 +25,10 @@ pub struct AtReduction {
     pub reduction: f32,
     /// Right answers, per cent; absent without labels.
     pub accuracy: Option<f64>,
+    /// Answers of a model that writes that are right to the last token, per cent. A greedy answer is right
+    /// just where every token, after the right ones before it, is the likeliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<f64>,
     /// Mean loss.
     pub loss: f64,
     /// Which samples are right, of test data alone: a hexadecimal digit for each four, the first sample

@@ -47,7 +47,7 @@ pub fn routers(
     batches: impl IntoIterator<Item = anyhow::Result<Batch>>,
     weights: LossWeights,
 ) -> anyhow::Result<Vec<Fitted>> {
-    let (layers, width) = (model.config.layers, model.config.hidden);
+    let (layers, width) = (model.config().layers, model.config().hidden);
     let empty =
         Sums { gram: vec![0.0; width * width], target: vec![0.0; width], square: 0.0, rows: 0.0 };
     let mut sums = vec![empty; layers];
@@ -58,7 +58,7 @@ pub fn routers(
         let marks: Vec<Var> = (0..layers).map(|_| ones()).collect::<Result<_>>()?;
         let tensors: Vec<Tensor> = marks.iter().map(|mark| mark.as_tensor().clone()).collect();
         let (encoded, inputs) = model.forward_marked(&batch, &tensors)?;
-        let gradients = loss(&encoded, &batch.labels, None, weights)?.backward()?;
+        let gradients = loss(&encoded, batch.expected(), None, weights)?.backward()?;
         for ((mark, input), sums) in marks.iter().zip(inputs).zip(&mut sums) {
             let Some(gradient) = gradients.get(mark) else { continue };
             let saliency: Vec<f32> = gradient.flatten_all()?.to_vec1()?;

@@ -371,8 +371,11 @@ impl Settings {
             bail!("--dense-layers names layer {layer}, the base has {layers}");
         }
         check_layer_factors(&self.routing.layer_factors, layers)?;
-        if self.method == Method::Full && base.config.relative_distance > 0 {
-            bail!("--method full does not train the relative positions of T5");
+        if self.method == Method::LinearProbe && base.decoder.is_some() {
+            bail!(
+                "--method linear-probe trains a head, and a model that writes has none: take \
+                 another method, or --tower encoder"
+            );
         }
         if self.method == Method::Full && base.head.is_some_and(|head| head.stages != Stages::NONE)
         {

@@ -1,25 +1,28 @@
 //! The training loop.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Augmentation, Dataset, Reader, epoch, split};
-use crate::loss::{Targets, loss};
-use crate::model::{Batch, Encoded, Initializer, Model, TaskSpec, Tensors, blank_task};
+use crate::data::{Augmentation, Dataset, Reader, Sample, epoch, split};
+use crate::loss::{LossWeights, Targets, loss};
+use crate::model::{
+    Batch, Encoded, Half, Initializer, Key, Method, Model, TaskSpec, Tensors, blank_decoder_task,
+    blank_task,
+};
 use crate::optimizer::{Gradients, State, initial_state};
 use crate::random::{Draws, Purpose};
 use crate::record::{AtReduction, CurvePoint, Evaluation, Progress, Sums};
 use crate::saliency;
 use crate::settings::Settings;
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
-use coda_converter::dataset::Sample;
+use candle_core::{DType, Device, Tensor, Var};
 use coda_converter::evaluate::layer_reductions;
-use coda_converter::source::{Base, Place, Task};
+use coda_converter::source::{Base, Entry, FloatTensor, Task};
 use coda_runtime::config::Stages;
 use coda_runtime::executor::largest;
 use coda_runtime::format::Role;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::iter::{repeat_n, repeat_with};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -96,6 +99,8 @@ pub type Answers = BTreeMap<usize, (Vec<f32>, Vec<f32>)>;
 #[derive(Debug)]
 pub struct Trainer<'a> {
     settings: Settings,
+    /// What is minimised.
+    weights: LossWeights,
     reader: Reader<'a>,
     data: &'a Dataset,
     training: Vec<usize>,
@@ -105,7 +110,7 @@ pub struct Trainer<'a> {
     teachers: Vec<Model>,
     state: State,
     progress: Progress,
-    best: BTreeMap<Place, Vec<f32>>,
+    best: BTreeMap<Key, Vec<f32>>,
     /// Their logits and pooled vector of a text, by sample.
     answers: Answers,
     run: String,
@@ -122,14 +127,38 @@ pub fn initial_model(
     first: Option<&Task>,
 ) -> Result<Model> {
     let spec = settings.spec(base, labels)?;
-    let initializer = Initializer { seed: settings.seed };
+    let values = encoder_values(settings, base, &spec, first)?;
+    let trains = |place| settings.method.trains(place);
+    let model = Model::new(base.config, spec, &values, trains, DType::F32)?;
+    let Some(decoder) = &base.decoder else { return Ok(model) };
+    let mut values = decoder.tensors.clone();
+    let initializer = Initializer { seed: settings.seed, half: Half::Decoder };
+    values.extend(blank_decoder_task(&decoder.config, &model.spec, initializer));
+    if let Some(first) = first.and_then(|first| first.decoder.as_ref()) {
+        let appended = first.tensors.keys().any(|(_, role)| *role == Role::AppendedStates);
+        ensure!(!appended, "the task to begin with appends states, which are not trained");
+        begin_with(&mut values, &first.tensors)?;
+    }
+    if settings.method == Method::Full {
+        by_bucket(&mut values, &decoder.entries);
+    }
+    Ok(model.with_decoder(decoder, &values, trains, DType::F32)?)
+}
+
+/// What an encoder begins with.
+fn encoder_values(
+    settings: &Settings,
+    base: &Base,
+    spec: &TaskSpec,
+    first: Option<&Task>,
+) -> Result<Tensors> {
+    let initializer = Initializer { seed: settings.seed, half: Half::Encoder };
     let mut values: Tensors = base.tensors.clone();
     // A classifier behind dense stages reads another vector than a new one does.
-    if labels == 0 || base.head.is_some_and(|head| head.stages != Stages::NONE) {
+    if spec.labels == 0 || base.head.is_some_and(|head| head.stages != Stages::NONE) {
         values.retain(|(_, role), _| !matches!(role, Role::HeadWeight | Role::HeadBias));
     }
-    let blank = blank_task(&base.config, &spec, &base.tensors, initializer);
-    for (place, tensor) in blank {
+    for (place, tensor) in blank_task(&base.config, spec, &base.tensors, initializer) {
         // A base's own classifier of as many labels is a better beginning than a new one.
         match values.get(&place) {
             Some(own) if own.shape == tensor.shape => {}
@@ -137,15 +166,30 @@ pub fn initial_model(
         }
     }
     if let Some(first) = first {
-        begin_with(&mut values, first)?;
+        begin_with(&mut values, &first.tensors)?;
     }
-    let method = settings.method;
-    Ok(Model::new(base.config, spec, &values, |place| method.trains(place), DType::F32)?)
+    if settings.method == Method::Full {
+        by_bucket(&mut values, &base.entries);
+    }
+    Ok(values)
+}
+
+/// A relative bias that is read by distance as it is trained: by bucket.
+fn by_bucket(values: &mut Tensors, entries: &[Entry]) {
+    for entry in entries {
+        let (Some(buckets), Some(tensor)) = (entry.buckets(), values.get_mut(&entry.place)) else {
+            continue;
+        };
+        let heads = tensor.shape[0];
+        if let Some(values) = buckets.by_bucket(&tensor.values, heads) {
+            *tensor = FloatTensor { shape: vec![buckets.count, heads], values };
+        }
+    }
 }
 
 /// Takes over the values of a task.
-fn begin_with(values: &mut Tensors, first: &Task) -> Result<()> {
-    for (place, tensor) in &first.tensors {
+fn begin_with(values: &mut Tensors, first: &Tensors) -> Result<()> {
+    for (place, tensor) in first {
         let Some(own) = values.get_mut(place) else { continue };
         ensure!(
             own.shape == tensor.shape,
@@ -170,12 +214,20 @@ pub fn teacher_model(base: &Base, task: Option<&Task>, spec: &TaskSpec) -> Resul
         let routed = task.layers.iter().any(|layer| layer.routing.is_some());
         ensure!(!routed, "the teacher must be dense: give a parallel adapter");
         values.extend(task.tensors.clone());
-        own.labels = task.labels.len();
         own.adapter_activation = task.config.adapter_activation;
-        let head = task.head.context("the teacher has no head")?;
-        own.pooling = head.pooling.single().context("the teacher has more than one pooling")?;
+        if base.decoder.is_none() {
+            own.labels = task.labels.len();
+            let head = task.head.context("the teacher has no head")?;
+            own.pooling = head.pooling.single().context("the teacher has more than one pooling")?;
+        }
     }
-    Ok(Model::new(base.config, own, &values, |_| false, DType::F32)?)
+    let model = Model::new(base.config, own, &values, |_| false, DType::F32)?;
+    let Some(decoder) = &base.decoder else { return Ok(model) };
+    let mut values = decoder.tensors.clone();
+    if let Some(task) = task.and_then(|task| task.decoder.as_ref()) {
+        values.extend(task.tensors.clone());
+    }
+    Ok(model.with_decoder(decoder, &values, |_| false, DType::F32)?)
 }
 
 impl<'a> Trainer<'a> {
@@ -205,8 +257,12 @@ impl<'a> Trainer<'a> {
         }
         let run = identity(settings, objective, sources, data)?;
         let state = initial_state(model.variables())?;
+        // Right answers are labels, too: a pretraining learns what the base writes.
+        let pretrain = objective == Objective::Pretrain && model.writes();
+        let soft_labels = if pretrain { 1.0 } else { settings.loss.soft_labels };
         Ok(Self {
             settings: settings.clone(),
+            weights: LossWeights { soft_labels, ..settings.loss },
             reader,
             data,
             training,
@@ -254,7 +310,8 @@ impl<'a> Trainer<'a> {
         let fitted = saliency::routers(&self.model, batches, self.settings.loss)?;
         let mut explained = Vec::new();
         for (layer, fitted) in (0..).zip(fitted) {
-            if let Some(variable) = self.model.variables().get(&(layer, Role::Router)) {
+            let key = (Half::Encoder, (layer, Role::Router));
+            if let Some(variable) = self.model.variables().get(&key) {
                 variable.set(&Tensor::from_slice(
                     &fitted.router,
                     variable.dims(),
@@ -353,14 +410,16 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn values(&self) -> Result<BTreeMap<Place, Vec<f32>>> {
-        let values = self.model.trained()?;
-        Ok(values.into_iter().map(|(place, tensor)| (place, tensor.values)).collect())
+    fn values(&self) -> Result<BTreeMap<Key, Vec<f32>>> {
+        let values = |(key, variable): (&Key, &Var)| {
+            Ok((*key, variable.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
+        };
+        self.model.variables().iter().map(values).collect()
     }
 
-    fn set_values(&self, values: &BTreeMap<Place, Vec<f32>>) -> Result<()> {
-        for (place, variable) in self.model.variables() {
-            let own = values.get(place).with_context(|| format!("no value of {place:?}"))?;
+    fn set_values(&self, values: &BTreeMap<Key, Vec<f32>>) -> Result<()> {
+        for (key, variable) in self.model.variables() {
+            let own = values.get(key).with_context(|| format!("no value of {key:?}"))?;
             variable.set(&Tensor::from_slice(own, variable.dims(), &Device::Cpu)?)?;
         }
         Ok(())
@@ -393,7 +452,7 @@ impl<'a> Trainer<'a> {
         let variables = self.model.variables();
         let gradients = Gradients { of: &gradients, norm };
         optimizer.step(variables, &mut self.state, gradients, factor, step + 1)?;
-        let right = encoded.logits.as_ref().map(|logits| right_answers(logits, &batch.labels));
+        let right = encoded.logits.as_ref().map(|logits| right_samples(logits, &batch));
         let right =
             right.transpose()?.map(|right| right.into_iter().filter(|right| *right).count());
         self.progress.step += 1;
@@ -410,7 +469,7 @@ impl<'a> Trainer<'a> {
             let drawn = draws.below(settings.routing.reductions.len());
             settings.annealed(settings.routing.reductions[drawn], step)
         };
-        let layers = self.model.config.layers;
+        let layers = self.model.config().layers;
         if settings.routing.mix_layers {
             return layer_reductions(
                 repeat_with(draw).take(layers),
@@ -422,7 +481,7 @@ impl<'a> Trainer<'a> {
 
     fn loss(&mut self, encoded: &Encoded, batch: &Batch, samples: &[usize]) -> Result<Tensor> {
         let targets = self.targets(batch, samples)?;
-        Ok(loss(encoded, &batch.labels, targets.as_ref(), self.settings.loss)?)
+        Ok(loss(encoded, batch.expected(), targets.as_ref(), self.weights)?)
     }
 
     /// The mean of what the teachers say of a batch; `None` without one.
@@ -532,7 +591,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn averages(&self) -> BTreeMap<Place, Vec<f32>> {
+    fn averages(&self) -> BTreeMap<Key, Vec<f32>> {
         self.state.iter().map(|(place, own)| (*place, own.average.clone())).collect()
     }
 
@@ -546,7 +605,7 @@ impl<'a> Trainer<'a> {
         reductions.sort_by(f32::total_cmp);
         reductions.dedup();
         let at = |reduction: f32| {
-            let layers = repeat_n(reduction, self.model.config.layers);
+            let layers = repeat_n(reduction, self.model.config().layers);
             let layers = layer_reductions(layers, &self.settings.routing.layer_factors);
             self.evaluate_at(samples, reduction, &layers)
         };
@@ -565,18 +624,21 @@ impl<'a> Trainer<'a> {
             let encoded = self.model.forward(&batch, reductions)?;
             // Against the labels alone, if there are any: a teacher costs more than the model.
             let targets = if encoded.logits.is_none() { self.distilled(&batch)? } else { None };
-            let value = loss(&encoded, &batch.labels, targets.as_ref(), self.settings.loss)?;
+            let value = loss(&encoded, batch.expected(), targets.as_ref(), self.weights)?;
             let value = value.to_scalar::<f32>()?;
             sum += f64::from(value) * part.len() as f64;
             if let Some(logits) = &encoded.logits {
-                right.extend(right_answers(logits, &batch.labels)?);
+                let whole = |sample: &&Sample| self.reader.is_whole(sample);
+                let found = right_samples(logits, &batch)?.into_iter().zip(part);
+                right.extend(found.map(|(right, sample)| right && whole(sample)));
             }
         }
         let count = samples.len() as f64;
         let accuracy = 100.0 * right.iter().filter(|right| **right).count() as f64 / count;
         Ok(AtReduction {
             reduction,
-            accuracy: (!right.is_empty()).then_some(accuracy),
+            accuracy: (!right.is_empty() && !self.model.writes()).then_some(accuracy),
+            exact: (!right.is_empty() && self.model.writes()).then_some(accuracy),
             loss: sum / count,
             right: (!right.is_empty()).then(|| hexadecimal(&right)),
         })
@@ -603,6 +665,14 @@ fn identity(
 pub fn right_answers(logits: &Tensor, labels: &[usize]) -> Result<Vec<bool>> {
     let rows: Vec<Vec<f32>> = logits.to_dtype(DType::F32)?.to_vec2()?;
     Ok(rows.iter().zip(labels).map(|(row, label)| largest(row) == Some(*label)).collect())
+}
+
+/// Which samples have every logit right: the label, or every id of the answer.
+fn right_samples(logits: &Tensor, batch: &Batch) -> Result<Vec<bool>> {
+    let rows = right_answers(logits, batch.expected())?;
+    let Some(answers) = &batch.answers else { return Ok(rows) };
+    let whole = |part: &Range<usize>| rows[part.clone()].iter().all(|right| *right);
+    Ok(answers.parts.iter().map(whole).collect())
 }
 
 /// A digit for each four, the first in the highest bit.

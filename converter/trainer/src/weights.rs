@@ -1,10 +1,12 @@
 //! Weights as the converter reads them: a task, or a whole base.
 
-use crate::model::{TaskSpec, Tensors};
+use crate::model::{Half, TaskSpec, Tensors, Trained};
 use crate::settings::Precision;
 use anyhow::{Context, Result, bail};
 use coda_converter::output::write_whole;
-use coda_converter::source::{Base, FloatTensor, LayerMetadata, OrDense, Place, TaskMetadata};
+use coda_converter::source::{
+    Base, FloatTensor, LayerMetadata, OrDense, Place, TaskMetadata, file_tensors,
+};
 use coda_runtime::config::Embedding;
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use half::f16;
@@ -31,15 +33,18 @@ pub fn write_task(
     base: &Base,
     spec: &TaskSpec,
     labels: &[String],
-    tensors: &Tensors,
+    trained: &Trained,
     precision: Precision,
     defaults: TaskDefaults,
 ) -> Result<()> {
     // As a value first: keys stand in order of their names.
     let metadata = serde_json::to_value(metadata(spec, labels, base, defaults))?.to_string();
     let mut named = BTreeMap::new();
-    for (place, tensor) in tensors {
-        let Some(name) = task_name(base, *place) else { continue };
+    let halves = [(Half::Encoder, &trained.encoder), (Half::Decoder, &trained.decoder)];
+    for (half, (place, tensor)) in
+        halves.into_iter().flat_map(|(half, own)| own.iter().map(move |own| (half, own)))
+    {
+        let Some(name) = task_name(base, half, *place) else { continue };
         let shape = if tensor.shape[0] == 1 { vec![tensor.shape[1]] } else { tensor.shape.clone() };
         merge(&mut named, name, FloatTensor { shape, values: tensor.values.clone() });
     }
@@ -58,8 +63,12 @@ fn merge(named: &mut BTreeMap<String, FloatTensor>, name: String, tensor: FloatT
 }
 
 /// The name of a place in a task file.
-fn task_name(base: &Base, place: Place) -> Option<String> {
+fn task_name(base: &Base, half: Half, place: Place) -> Option<String> {
     let (layer, role) = place;
+    let (of, names) = match (half, &base.decoder) {
+        (Half::Decoder, Some(decoder)) => ("decoder.", &decoder.names),
+        _ => ("", &base.names),
+    };
     let part = match role {
         Role::AdapterDown => "adapter.down.weight",
         Role::AdapterDownBias => "adapter.down.bias",
@@ -71,9 +80,9 @@ fn task_name(base: &Base, place: Place) -> Option<String> {
         Role::LowRankKeyBias | Role::LowRankValueBias => "light_kv.up.bias",
         Role::HeadWeight => return Some("classifier.weight".to_owned()),
         Role::HeadBias => return Some("classifier.bias".to_owned()),
-        _ => return base.names.get(&place).cloned(),
+        _ => return names.get(&place).cloned(),
     };
-    Some(format!("coda.layer.{layer}.{part}"))
+    Some(format!("coda.{of}layer.{layer}.{part}"))
 }
 
 /// The `coda` metadata.
@@ -117,23 +126,27 @@ fn layer(spec: &TaskSpec, index: usize) -> LayerMetadata {
     LayerMetadata { attention: Some(attention), reduction }
 }
 
-/// Writes `model.safetensors` of a base with its classifier, and which vector that reads.
+/// Writes `model.safetensors` of a base; with its classifier, and which vector that reads, if it has one.
 ///
 /// # Errors
-/// As [`write_task`].
+/// As [`write_task`], and a tensor that cannot be written as the file held it.
 pub fn write_base(
     path: &Path,
     base: &Base,
     spec: &TaskSpec,
     labels: &[String],
-    tensors: &Tensors,
+    trained: &Trained,
     precision: Precision,
 ) -> Result<()> {
-    let mut named = BTreeMap::new();
-    for (place, tensor) in tensors {
-        let name = task_name(base, *place).with_context(|| format!("no name of {place:?}"))?;
-        let shape = hugging_face_shape(base, *place, &tensor.shape);
-        named.insert(name, FloatTensor { shape, values: tensor.values.clone() });
+    let mut named = base_tensors(base, Some(trained))?;
+    for role in [Role::HeadWeight, Role::HeadBias] {
+        let place = (GLOBAL_LAYER, role);
+        if let Some((FloatTensor { shape, values }, name)) =
+            trained.encoder.get(&place).zip(task_name(base, Half::Encoder, place))
+        {
+            let shape = if role == Role::HeadBias { vec![values.len()] } else { shape.clone() };
+            named.insert(name, FloatTensor { shape, values: values.clone() });
+        }
     }
     let head = TaskMetadata {
         labels: labels.to_vec(),
@@ -141,23 +154,31 @@ pub fn write_base(
         ..TaskMetadata::default()
     };
     let head = serde_json::to_value(head)?.to_string();
-    write_tensors(path, named, &[("format", "pt"), ("coda", head.as_str())], precision)
+    let metadata = [("format", "pt"), ("coda", head.as_str())];
+    let metadata = if spec.labels > 0 { &metadata[..] } else { &metadata[..1] };
+    write_tensors(path, named, metadata, precision)
 }
 
-/// The shape that Hugging Face gives a tensor.
-fn hugging_face_shape(base: &Base, place: Place, shape: &[usize]) -> Vec<usize> {
-    let (layer, role) = place;
-    let [rows, columns] = [shape[0], shape[1]];
-    match (role, base.config.embedding) {
-        (Role::PatchWeight, Embedding::Patches { channels, patch, .. }) => {
-            vec![rows, channels, patch, patch]
-        }
-        (Role::ClassToken, _) | (Role::PositionEmbedding, Embedding::Patches { .. }) => {
-            vec![1, rows, columns]
-        }
-        _ if rows == 1 && !(layer == GLOBAL_LAYER && role == Role::HeadWeight) => vec![columns],
-        _ => shape.to_vec(),
+/// The tensors of the file of a base, with what was trained in place of its own.
+///
+/// # Errors
+/// A tensor cannot be written as a file holds it.
+pub fn base_tensors(
+    base: &Base,
+    trained: Option<&Trained>,
+) -> Result<BTreeMap<String, FloatTensor>> {
+    let with = |own: &Tensors, trained: Option<&Tensors>| {
+        let mut all = own.clone();
+        all.extend(trained.cloned().unwrap_or_default());
+        all
+    };
+    let encoder = with(&base.tensors, trained.map(|trained| &trained.encoder));
+    let mut named = file_tensors(&base.config, &base.entries, &encoder)?;
+    if let Some(decoder) = &base.decoder {
+        let own = with(&decoder.tensors, trained.map(|trained| &trained.decoder));
+        named.extend(file_tensors(&decoder.config, &decoder.entries, &own)?);
     }
+    Ok(named)
 }
 
 /// Writes tensors and strings of metadata by key: all of them, or the old file stays.

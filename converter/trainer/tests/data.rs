@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+use coda_converter::source::{Base, TensorFile};
 use image::{GrayImage, Luma};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -109,27 +110,44 @@ fn pairs_are_trained_on() {
     }
 }
 
+/// Trains a base without weights of a family whole.
+fn trained_whole(files: &Files, config: &str) -> Output {
+    files.write("base/config.json", config);
+    files.write("base/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\n");
+    files.write("base/tokenizer_config.json", r#"{"tokenizer_class": "BertTokenizer"}"#);
+    let data = files.write("train.tsv", TEXTS);
+    let whole = ["--from-scratch", "--method", "full", "--precision", "f32"];
+    files.train(&files.path("base"), &data, &whole)
+}
+
+/// Sizes of a base, by the names that most families have.
+const SIZES: &str = r#""hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 8, "vocab_size": 7, "max_position_embeddings": 8"#;
+
 #[test]
-fn a_base_that_would_be_written_otherwise_than_it_was_read_is_not_trained_whole() {
+fn a_base_whose_layers_share_weights_is_not_trained_whole() {
     let files = Files::new();
-    let sizes = r#""hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 8, "vocab_size": 7, "max_position_embeddings": 8"#;
-    let albert = format!(r#"{{"model_type": "albert", "embedding_size": 8, {sizes}}}"#);
-    let roberta = format!(r#"{{"model_type": "roberta", "pad_token_id": 1, {sizes}}}"#);
+    let albert = format!(r#"{{"model_type": "albert", "embedding_size": 8, {SIZES}}}"#);
+    assert_refused(&trained_whole(&files, &albert), &["--method full", "share weights"]);
+}
+
+#[test]
+fn a_base_that_is_trained_whole_is_written_as_files_hold_it() {
+    let roberta = format!(r#"{{"model_type": "roberta", "pad_token_id": 1, {SIZES}}}"#);
     let t5 = r#"{"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1,
         "num_heads": 2, "vocab_size": 7, "relative_attention_num_buckets": 4,
         "relative_attention_max_distance": 8}"#;
-    let data = files.write("train.tsv", TEXTS);
-    for (config, words) in [
-        (&*albert, &["--method full", "share weights"][..]),
-        (&roberta, &["--method full", "position_embeddings.weight"]),
-        (t5, &["--method full", "relative_attention_bias.weight"]),
-    ] {
-        files.write("base/config.json", config);
-        files.write("base/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\n");
-        let output =
-            files.train(&files.path("base"), &data, &["--from-scratch", "--method", "full"]);
-        assert_refused(&output, words);
+    let bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+    for (config, name, shape) in
+        [(&*roberta, "embeddings.position_embeddings.weight", [8, 8]), (t5, bias, [4, 2])]
+    {
+        let files = Files::new();
+        let output = trained_whole(&files, config);
+        assert!(output.status.success(), "{}", said(&output));
+        let file = TensorFile::open(&files.path("out/model.safetensors")).unwrap();
+        assert_eq!(file.tensor(name).unwrap().shape, shape);
+        let base = Base::open(&files.path("out"), None).unwrap();
+        assert!(base.unused.is_empty() && base.head.is_some(), "{:?}", base.unused);
     }
 }
 

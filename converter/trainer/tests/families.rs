@@ -4,12 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use candle_core::{DType, Device, Tensor};
-use coda_converter::source::Base;
+use coda_converter::source::{Base, FloatTensor};
 use coda_runtime::config::Pooling;
 use coda_runtime::image::PatchGrid;
 use coda_trainer::model::{Batch, Inputs, Model, TaskSpec, untrained};
+use coda_trainer::weights::base_tensors;
 use safetensors::{Dtype, serialize, tensor::TensorView};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Difference from the reference by its largest value.
@@ -84,7 +86,7 @@ fn batch(case: &Value, base: &Base) -> Batch {
         }
     };
     let ranges = std::iter::once(0..tokens).collect();
-    Batch { inputs, ranges, positions: Vec::new(), labels: vec![0], draw: 0 }
+    Batch { inputs, ranges, labels: vec![0], ..Batch::default() }
 }
 
 fn check(name: &str, case: &Value, base: &Base) {
@@ -124,4 +126,63 @@ fn every_family_is_computed_as_transformers_does_or_refused() {
         }
     }
     assert!(trained >= 28, "{trained} families");
+}
+
+/// Checkpoints that hold more than is read (a bias over a grid, a pooling by attention), or nothing where zeros
+/// are read.
+const LOST: [&str; 11] = [
+    "beit",
+    "beit-class-token",
+    "beit-classifier",
+    "beit-shared",
+    "data2vec-vision",
+    "dinov2-registers",
+    "dinov2-registers-classifier",
+    "modernbert",
+    "modernbert-classifier",
+    "modernbert-scaled",
+    "siglip-vision",
+];
+
+/// Writes the tensors of a base beside the fields of the directory that it was read from.
+fn write_again(base: &Base, named: BTreeMap<String, FloatTensor>, directory: &Path) {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let own: Vec<(String, Vec<usize>, Vec<u8>)> = named
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.shape, bytes(&tensor.values)))
+        .collect();
+    let views = own.iter().map(|(name, shape, bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(directory.join("model.safetensors"), serialize(views, None).unwrap()).unwrap();
+    for file in ["config.json", "preprocessor_config.json"] {
+        std::fs::copy(base.path.join(file), directory.join(file)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_written_of_a_family_is_read_as_it_was_or_it_is_refused() {
+    let (mut written, mut lost) = (0, Vec::new());
+    for (name, case) in cases() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(&case, first.path());
+        let base = Base::open(first.path(), None).unwrap();
+        let named = match base_tensors(&base, None) {
+            Ok(named) => named,
+            Err(error) => {
+                assert!(error.to_string().contains("cannot be written"), "{name}: {error}");
+                lost.push(name);
+                continue;
+            }
+        };
+        write_again(&base, named, second.path());
+        let again = Base::open(second.path(), None).unwrap();
+        for entry in &base.entries {
+            let tensor = |base: &Base| base.tensors.get(&entry.place).cloned();
+            assert!(tensor(&again) == tensor(&base), "{name}: {:?}", entry.place);
+        }
+        written += 1;
+    }
+    assert_eq!(lost, LOST);
+    assert!(written >= 28, "{written} families");
 }

@@ -3,18 +3,27 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use candle_core::{DType, Device, Tensor, Var};
-use coda_converter::source::FloatTensor;
+use coda_converter::source::{Base, Entry, FloatTensor};
 use coda_runtime::config::{
     Activation, AttentionMode, Config, Embedding, Gate, LocalAttention, Named, Norm, NormPlacement,
     Pooling, Rotary, RouterInput,
 };
+use coda_runtime::image::PatchGrid;
+use coda_tests::seq2seq::{Vectors, is_one};
 use coda_tests::tiny::{ENCODER, Extras, base};
-use coda_trainer::model::{Batch, Initializer, Inputs, Model, TaskSpec, Tensors, blank_task};
+use coda_tests::vectors::directories;
+use coda_trainer::loss::{LossWeights, loss};
+use coda_trainer::model::{
+    Batch, DecoderInputs, Half, Initializer, Inputs, Method, Model, TaskSpec, Tensors,
+    blank_decoder_task, blank_task, untrained,
+};
 use coda_trainer::ops::{
-    FrozenMap, Segment, Selected, SoftTopK, activation, add_gated, attention, frozen_feed_forward,
-    gates, gather, layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
+    FrozenMap, Segment, Selected, SoftTopK, activation, add_gated, attention, attention_with_bias,
+    frozen_feed_forward, gates, gather, layer_norm, linear, linear_without_bias, mean_rows,
+    merge_rows, rms_norm,
 };
 use coda_trainer::random::{Draws, Purpose};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Step of the central differences.
@@ -40,6 +49,11 @@ fn weighted(x: &Tensor) -> Tensor {
 
 /// Compares the gradient of every value of every variable.
 fn check(name: &str, variables: &[Var], function: impl Fn() -> Tensor) {
+    check_some(name, variables, usize::MAX, function);
+}
+
+/// Compares the gradient of up to `most` values of every variable, spread over it.
+fn check_some(name: &str, variables: &[Var], most: usize, function: impl Fn() -> Tensor) {
     let gradients = function().backward().unwrap();
     let value = || function().to_scalar::<f64>().unwrap();
     for (number, variable) in variables.iter().enumerate() {
@@ -53,7 +67,7 @@ fn check(name: &str, variables: &[Var], function: impl Fn() -> Tensor) {
             let tensor = Tensor::from_slice(values, variable.dims(), &Device::Cpu).unwrap();
             variable.set(&tensor).unwrap();
         };
-        for index in 0..start.len() {
+        for index in (0..start.len()).step_by(start.len().div_ceil(most)) {
             let mut moved = start.clone();
             moved[index] += STEP;
             set(&moved);
@@ -123,14 +137,55 @@ fn activations() {
 
 #[test]
 fn attention_of_ragged_sequences_with_a_bias() {
-    let own = variables([(5, 6), (7, 6), (7, 6)]);
-    let [q, k, v] = &own;
-    let bias: Vec<f32> = (0..2 * 2 * 3).map(|index| index as f32 * 0.1 - 0.5).collect();
-    let segments = vec![
-        Segment { query_start: 0, queries: 3, key_start: 0, keys: 4, bias: Vec::new() },
-        Segment { query_start: 3, queries: 2, key_start: 4, keys: 3, bias },
-    ];
-    check("attention", &own, || weighted(&attention(q, k, v, segments.clone(), 2, 0.6).unwrap()));
+    let own = variables([(5, 6), (7, 6), (7, 6), (4, 2)]);
+    let [q, k, v, table] = &own;
+    let segment = |query_start, queries, key_start, keys| Segment {
+        query_start,
+        queries,
+        key_start,
+        keys,
+        ..Segment::default()
+    };
+    let plain = vec![segment(0, 3, 0, 4), segment(3, 2, 4, 3)];
+    let run = || attention(q, k, v, plain.clone(), 2, 0.6).unwrap();
+    check("attention", &own[..3], || weighted(&run()));
+    let entries = (0..4 * 3).map(|index| index * 7 % 4).collect();
+    let mut biased = plain.clone();
+    biased[0].entries = entries;
+    let run = || attention_with_bias(q, [k, v], table, biased.clone(), 2, 0.6).unwrap();
+    check("attention with bias", &own, || weighted(&run()));
+    biased[0].entries[0] = 4;
+    assert!(attention_with_bias(q, [k, v], table, biased.clone(), 2, 0.6).is_err());
+}
+
+#[test]
+fn causal_attention() {
+    let own = variables([(5, 6), (5, 6), (5, 6), (5, 2)]);
+    let [q, k, v, table] = &own;
+    let segment = |start, queries, entries| Segment {
+        query_start: start,
+        queries,
+        key_start: start,
+        keys: queries,
+        causal: true,
+        entries,
+    };
+    let plain = vec![segment(0, 3, Vec::new()), segment(3, 2, Vec::new())];
+    let run = || attention(q, k, v, plain.clone(), 2, 0.6).unwrap();
+    check("causal attention", &own[..3], || weighted(&run()));
+    let entries = vec![0, 4, 4, 1, 0, 4, 2, 1, 0];
+    let biased = vec![segment(0, 3, entries), segment(3, 2, vec![0, 4, 3, 0])];
+    let run = || attention_with_bias(q, [k, v], table, biased.clone(), 2, 0.6).unwrap();
+    check("causal attention with bias", &own, || weighted(&run()));
+    // The last token of a sequence changes what none before it finds.
+    let before = run();
+    let rows: Vec<Vec<f64>> = before.to_vec2().unwrap();
+    let mut moved: Vec<f64> = v.flatten_all().unwrap().to_vec1().unwrap();
+    moved[2 * 6] += 1.0;
+    v.set(&Tensor::from_vec(moved, (5, 6), &Device::Cpu).unwrap()).unwrap();
+    let after: Vec<Vec<f64>> = run().to_vec2().unwrap();
+    assert_eq!((&rows[..2], &rows[3..]), (&after[..2], &after[3..]));
+    assert_ne!(rows[2], after[2]);
 }
 
 #[test]
@@ -245,7 +300,7 @@ fn spec(attention: AttentionMode, gate: Gate) -> TaskSpec {
 fn values(config: &Config, spec: &TaskSpec) -> Tensors {
     let extras = Extras { biases: true, layer_scale: true };
     let mut values = base(*config, extras, 5).tensors;
-    let blank = blank_task(config, spec, &values, Initializer { seed: 3 });
+    let blank = blank_task(config, spec, &values, Initializer { seed: 3, half: Half::Encoder });
     for (index, (place, tensor)) in blank.into_iter().enumerate() {
         let mut draws = draws(2000 + index as u64);
         let moved = tensor.values.iter().map(|value| value + 0.3 * draws.normal()).collect();
@@ -259,7 +314,7 @@ fn batch() -> Batch {
         ids: vec![1, 2, 3, 4, 5, 6, 7, 8, 0, 2],
         types: vec![0, 0, 0, 1, 1, 1, 0, 0, 1, 1],
     };
-    Batch { inputs, ranges: vec![0..6, 6..10], positions: Vec::new(), labels: vec![0, 2], draw: 0 }
+    Batch { inputs, ranges: vec![0..6, 6..10], labels: vec![0, 2], ..Batch::default() }
 }
 
 fn check_layers(name: &str, config: Config, spec: TaskSpec) {
@@ -332,4 +387,94 @@ fn encoders_with_rotary_positions_or_local_attention_are_not_trained() {
         let error = model.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("the trainer does not compute rotary positions"), "{error}");
     }
+}
+
+/// Values of every variable of a model that writes that are compared.
+const COMPARED: usize = 5;
+/// The rules of a loss that learns labels alone.
+const LABELS: LossWeights =
+    LossWeights { smoothing: 0.1, soft_labels: 0.0, temperature: 1.0, pooled: 0.0, hidden: 0.0 };
+
+/// Adds something to every value of what a task begins with, so that no gradient is zero for a zero map.
+fn moved(blank: Tensors) -> Tensors {
+    let moved = |(index, (place, tensor)): (usize, (_, FloatTensor))| {
+        let mut draws = draws(3000 + index as u64);
+        let values = tensor.values.iter().map(|value| value + 0.3 * draws.normal()).collect();
+        (place, FloatTensor { shape: tensor.shape, values })
+    };
+    blank.into_iter().enumerate().map(moved).collect()
+}
+
+/// A relative bias as it is trained: by bucket.
+fn by_bucket(values: &mut Tensors, entries: &[Entry]) {
+    for entry in entries {
+        if let (Some(buckets), Some(tensor)) = (entry.buckets(), values.get_mut(&entry.place)) {
+            let values = buckets.by_bucket(&tensor.values, tensor.shape[0]).unwrap();
+            *tensor = FloatTensor { shape: vec![buckets.count, tensor.shape[0]], values };
+        }
+    }
+}
+
+/// A base that writes, in f64, with a routed task and adapters of both halves.
+fn writer(base: &Base, method: Method, spec: TaskSpec) -> Model {
+    let decoder = base.decoder.as_ref().unwrap();
+    let initializer = |half| Initializer { seed: 3, half };
+    let blank = blank_task(&base.config, &spec, &base.tensors, initializer(Half::Encoder));
+    let of_decoder = blank_decoder_task(&decoder.config, &spec, initializer(Half::Decoder));
+    let mut values: Tensors = base.tensors.clone().into_iter().chain(moved(blank)).collect();
+    let mut own: Tensors = decoder.tensors.clone().into_iter().chain(moved(of_decoder)).collect();
+    if method == Method::Full {
+        by_bucket(&mut values, &base.entries);
+        by_bucket(&mut own, &decoder.entries);
+    }
+    let trains = |place| method.trains(place);
+    let model = Model::new(base.config, spec, &values, trains, DType::F64).unwrap();
+    model.with_decoder(decoder, &own, trains, DType::F64).unwrap()
+}
+
+/// Two questions with answers of two and three ids behind two start ids.
+fn questions(base: &Base) -> Batch {
+    let answers = Some(DecoderInputs::new(&[0, 2], &[&[5, 1], &[3, 7, 1]]));
+    let columns = PatchGrid::of(&base.config.embedding).map_or(0, |grid| grid.inputs());
+    if columns == 0 {
+        return Batch { answers, ..batch() };
+    }
+    let tokens = base.config.max_tokens().unwrap();
+    let patches = tokens - base.config.prefix_tokens();
+    let inputs = Inputs::Patches(random(2 * patches, columns, 77));
+    Batch { inputs, ranges: vec![0..tokens, tokens..2 * tokens], answers, ..Batch::default() }
+}
+
+#[test]
+fn every_parameter_of_models_that_write() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors");
+    let mut models = 0;
+    for directory in directories(Path::new(root)).unwrap().into_iter().filter(|path| is_one(path)) {
+        let Some(vectors) = Vectors::open(&directory).unwrap() else { continue };
+        let base = vectors.base();
+        if untrained(&base.config).is_some() {
+            continue;
+        }
+        for method in [Method::Coda, Method::Full] {
+            let spec = match method {
+                Method::Coda => {
+                    let gate = Gate::Exact { eps: 0.5 };
+                    TaskSpec { labels: 0, ..spec(AttentionMode::KToLowRank, gate) }
+                }
+                _ => TaskSpec::dense(Pooling::Mean, 0),
+            };
+            let (model, batch) = (writer(base, method, spec), questions(base));
+            let run = || {
+                let encoded = model.forward(&batch, &vec![2.0; base.config.layers]).unwrap();
+                loss(&encoded, batch.expected(), None, LABELS).unwrap()
+            };
+            let variables: Vec<Var> = model.variables().values().cloned().collect();
+            let name = format!("{} {method:?}", directory.display());
+            let decoders = model.variables().keys().filter(|(half, _)| *half == Half::Decoder);
+            assert!(decoders.count() >= 12, "{name}");
+            check_some(&name, &variables, COMPARED, run);
+        }
+        models += 1;
+    }
+    assert!(models >= 4, "{models} models");
 }

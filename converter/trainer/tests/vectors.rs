@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use candle_core::DType;
-use coda_tests::seq2seq::is_one;
+use candle_core::{DType, Device, Tensor};
+use coda_runtime::config::Pooling;
+use coda_runtime::image::PatchGrid;
+use coda_tests::seq2seq::{self, Decoded, Given, is_one};
+use coda_tests::tolerance::Tolerance;
 use coda_tests::vectors::{Comparison, Routed, Vectors, directories};
-use coda_trainer::model::{Batch, Encoded, Inputs, LayerTrace, Model, TaskSpec};
+use coda_trainer::model::{
+    Batch, DecoderInputs, Encoded, Inputs, LayerTrace, Model, TaskSpec, untrained,
+};
 use coda_trainer::ops::{Selected, gates};
 use std::ops::Range;
 use std::path::Path;
@@ -23,8 +28,7 @@ fn batch(vectors: &Vectors) -> Batch {
     }
     let ids = vectors.sequences().concat();
     let inputs = Inputs::Tokens { types: vec![0; ids.len()], ids };
-    let labels = vec![0; ranges.len()];
-    Batch { inputs, ranges, positions: Vec::new(), labels, draw: 0 }
+    Batch { inputs, ranges, ..Batch::default() }
 }
 
 /// lambda of every token. The operation gives the gates of selected tokens, so each token is asked
@@ -97,4 +101,80 @@ fn every_bundled_case_agrees_with_the_reference() {
     // scores that differ by f64 rounding in the reference.
     assert_eq!(equal + ties, 4 * 18 * 2);
     assert!(equal >= 3 * 18 * 2, "{equal} equal, {ties} ties");
+}
+
+/// What f64 must agree to: scales and the eps of norms are f32, so less than the vectors' README asks of f64.
+const F64: Tolerance = Tolerance::Relative(1e-6);
+
+/// Every input in one ragged batch, all of which begin their answer with the prefix.
+fn questions(vectors: &seq2seq::Vectors) -> Batch {
+    let base = vectors.base();
+    let prefix = base.config.prefix_tokens();
+    let (mut ids, mut values, mut ranges, mut rows) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let columns = PatchGrid::of(&base.config.embedding).map_or(0, |grid| grid.inputs());
+    for given in vectors.inputs() {
+        let first = ranges.last().map_or(0, |range: &Range<usize>| range.end);
+        let tokens = match given {
+            Given::Ids(own) => {
+                ids.extend_from_slice(own);
+                own.len()
+            }
+            Given::Patches(own) => {
+                values.extend(own.iter().copied().map(f64::from));
+                rows += own.len() / columns;
+                own.len() / columns + prefix
+            }
+            Given::Features(_) | Given::Grid(_) => unreachable!("no encoder of these is trained"),
+        };
+        ranges.push(first..first + tokens);
+    }
+    let inputs = match values.is_empty() {
+        true => Inputs::Tokens { types: vec![0; ids.len()], ids },
+        false => Inputs::Patches(Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()),
+    };
+    // One start id, so that every id of the prefix has a row behind it; what follows the last is not looked at.
+    let (start, rest) = vectors.prefix().split_at(1);
+    let answer = [rest, &[0]].concat();
+    let answers = vec![&*answer; ranges.len()];
+    let answers = Some(DecoderInputs::new(start, &answers));
+    Batch { inputs, ranges, answers, ..Batch::default() }
+}
+
+fn model_of(vectors: &seq2seq::Vectors, case: &Decoded) -> Model {
+    let base = vectors.base();
+    let decoder = base.decoder.as_ref().unwrap();
+    let (mut values, mut of_decoder) = (base.tensors.clone(), decoder.tensors.clone());
+    let mut spec = TaskSpec::dense(Pooling::Mean, 0);
+    if let Some(task) = &case.task {
+        spec = TaskSpec::of_task(task, &base.config);
+        values.extend(task.tensors.clone());
+        of_decoder.extend(task.decoder.as_ref().unwrap().tensors.clone());
+    }
+    let model = Model::new(base.config, spec, &values, |_| false, DType::F64).unwrap();
+    model.with_decoder(decoder, &of_decoder, |_| false, DType::F64).unwrap()
+}
+
+#[test]
+fn every_bundled_case_of_models_that_write_has_the_logits_of_the_reference() {
+    let mut cases = 0;
+    for directory in directories(root()).unwrap().into_iter().filter(|path| is_one(path)) {
+        let Some(vectors) = seq2seq::Vectors::open(&directory).unwrap() else { continue };
+        if untrained(&vectors.base().config).is_some() {
+            continue;
+        }
+        let batch = questions(&vectors);
+        for case in vectors.decoded().unwrap() {
+            let model = model_of(&vectors, &case);
+            let reductions = vec![case.reduction; model.config().layers];
+            let logits = model.forward(&batch, &reductions).unwrap().logits.unwrap();
+            let found: Vec<f64> = logits.flatten_all().unwrap().to_vec1().unwrap();
+            assert_eq!(found.len(), case.logits.len());
+            let miss = F64.first_miss(found, case.logits);
+            assert!(miss.is_none(), "{}/{}: {miss:?}", directory.display(), case.name);
+            cases += 1;
+        }
+    }
+    // T5 with either feed-forward layer and output map, and decoders of images before and behind their norms:
+    // each alone and with a routed task.
+    assert!(cases >= 4 * 2, "{cases} cases");
 }

@@ -1,5 +1,6 @@
 //! What `train` and `pretrain` are given.
 
+use coda_converter::source::Tower;
 use coda_trainer::data::Reading;
 use coda_trainer::number::number;
 use coda_trainer::settings::Settings;
@@ -11,7 +12,11 @@ pub(crate) struct Training {
     /// The base: a Hugging Face directory
     #[arg(long, value_name = "DIR")]
     pub(super) base: PathBuf,
-    /// TSV or CSV of label and text or pair of texts, IDX images, safetensors of token ids, or a folder of class folders
+    /// Which encoder of several is trained; `encoder`: that of a model that writes, to choose labels
+    #[arg(long, value_enum)]
+    pub(super) tower: Option<Tower>,
+    /// TSV or CSV of label and text or pair of texts, IDX images, safetensors of token ids, or a folder of class folders;
+    /// of a model that writes, TSV or CSV of the right answer and the text or picture file
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
     /// IDX labels, if they are not found beside the images

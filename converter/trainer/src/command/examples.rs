@@ -3,11 +3,11 @@
 use super::files::prepare;
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
-use coda_converter::dataset::{Sample, SampleInput};
+use coda_converter::dataset::SampleInput;
 use coda_converter::output::write_whole;
 use coda_converter::source::{Base, Task};
 use coda_runtime::image::PatchGrid;
-use coda_trainer::data::{Augmentation, Reader, Reading};
+use coda_trainer::data::{Augmentation, Reader, Reading, Sample};
 use coda_trainer::model::{Batch, Model, TaskSpec};
 use coda_trainer::number::number;
 use coda_trainer::train::right_answers;
@@ -113,7 +113,7 @@ impl Examples {
 }
 
 fn forward(model: &Model, batch: &Batch, reduction: f32) -> Result<candle_core::Tensor> {
-    let encoded = model.forward(batch, &vec![reduction; model.config.layers])?;
+    let encoded = model.forward(batch, &vec![reduction; model.config().layers])?;
     encoded.logits.context("the task has no head")
 }
 

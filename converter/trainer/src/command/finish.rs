@@ -3,13 +3,12 @@
 use super::arguments::Training;
 use super::files::name_of;
 use anyhow::{Context, Result};
-use coda_converter::dataset::Sample;
 use coda_converter::evaluate::layer_reductions;
 use coda_converter::output::write_whole;
 use coda_converter::source::Base;
 use coda_converter::{say, warn};
-use coda_trainer::data::Dataset;
-use coda_trainer::model::{Method, Model, Selector, TaskSpec, Tensors};
+use coda_trainer::data::{Dataset, Sample};
+use coda_trainer::model::{Method, Model, Selector, TaskSpec, Trained};
 use coda_trainer::plot::svg;
 use coda_trainer::record::{DataRecord, Origin, Record, TestRecord, Versions};
 use coda_trainer::train::Trainer;
@@ -17,14 +16,21 @@ use coda_trainer::weights::{TaskDefaults, write_base, write_task};
 use std::iter::repeat_n;
 
 /// Files that a base directory has beside its weights.
-const BESIDE_WEIGHTS: [&str; 7] = [
+const BESIDE_WEIGHTS: [&str; 14] = [
     "config.json",
+    "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
     "vocab.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
 ];
 
 /// A training that has ended.
@@ -76,21 +82,19 @@ impl Finished<'_> {
             let defaults = TaskDefaults { reduction, max_tokens: settings.max_tokens };
             let mut spec = model.spec.clone();
             if !settings.routing.layer_factors.is_empty() {
-                let layers = repeat_n(reduction, model.config.layers);
+                let layers = repeat_n(reduction, model.config().layers);
                 spec.reductions = layer_reductions(layers, &settings.routing.layer_factors);
             }
             return write_task(&path, self.base, &spec, labels, &trained, precision, defaults);
         }
-        self.write_base(&model.spec, trained)
+        self.write_base(&model.spec, &trained)
     }
 
     /// Weights of the base, and the files that stand beside them.
-    fn write_base(&self, spec: &TaskSpec, trained: Tensors) -> Result<()> {
+    fn write_base(&self, spec: &TaskSpec, trained: &Trained) -> Result<()> {
         let Training { out, settings, base: directory, .. } = self.training;
-        let mut tensors = self.base.tensors.clone();
-        tensors.extend(trained);
         let (path, labels) = (out.join("model.safetensors"), &self.data.labels);
-        write_base(&path, self.base, spec, labels, &tensors, settings.precision)?;
+        write_base(&path, self.base, spec, labels, trained, settings.precision)?;
         for name in BESIDE_WEIGHTS {
             let from = directory.join(name);
             if from.is_file() {
@@ -137,9 +141,13 @@ impl Finished<'_> {
         if self.training.settings.method == Method::Full {
             return 100.0;
         }
-        let places = model.spec.places(&model.config);
+        let decoder = self.base.decoder.as_ref();
+        let mut places = model.spec.places(model.config());
+        places.extend(decoder.into_iter().flat_map(|own| model.spec.adapter_places(&own.config)));
         let added: usize = places.iter().map(|(_, [rows, columns])| rows * columns).sum();
-        let base: usize = self.base.tensors.values().map(|tensor| tensor.values.len()).sum();
+        let own = decoder.into_iter().flat_map(|decoder| decoder.tensors.values());
+        let base: usize =
+            self.base.tensors.values().chain(own).map(|tensor| tensor.values.len()).sum();
         100.0 * added as f64 / base as f64
     }
 
@@ -171,9 +179,12 @@ fn report(record: &Record) {
         progress.best_step
     );
     for at in record.test.iter().flat_map(|test| &test.reductions) {
-        match at.accuracy {
-            Some(accuracy) => say!("test r = {}: {accuracy:.2} %", at.reduction),
-            None => say!("test r = {}: loss {:.5}", at.reduction, at.loss),
+        match (at.accuracy, at.exact) {
+            (Some(accuracy), _) => say!("test r = {}: {accuracy:.2} %", at.reduction),
+            (_, Some(exact)) => {
+                say!("test r = {}: {exact:.2} % exact, loss {:.5}", at.reduction, at.loss);
+            }
+            _ => say!("test r = {}: loss {:.5}", at.reduction, at.loss),
         }
     }
 }

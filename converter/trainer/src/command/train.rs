@@ -6,12 +6,13 @@ use super::finish::Finished;
 use super::summary::{print_parts, print_read};
 use super::watch::Bar;
 use anyhow::{Context, Result, bail, ensure};
-use coda_converter::source::{Base, Task, weight_files};
+use coda_converter::source::{Base, Opening, Task, weight_files};
 use coda_trainer::answers;
 use coda_trainer::data::{Dataset, Reader};
-use coda_trainer::model::{Initializer, Method, Model, fill_base};
+use coda_trainer::model::{Half, Initializer, Method, Model, fill_base, untrained};
 use coda_trainer::settings::RouterStart;
 use coda_trainer::train::{Checkpointing, Objective, Trainer, initial_model, teacher_model};
+use coda_trainer::weights::base_tensors;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -29,7 +30,7 @@ impl Training {
         let open = |path: &PathBuf| Task::open(path, &base);
         let first = self.init.as_ref().map(open).transpose()?;
         let tasks: Vec<Task> = self.teacher.iter().map(open).collect::<Result<_, _>>()?;
-        let labelled = objective == Objective::Labels;
+        let labelled = objective == Objective::Labels && reader.writing().is_none();
         if labelled {
             self.check_classes(&data)?;
         }
@@ -45,6 +46,10 @@ impl Training {
         let teachers = teachers(&base, &tasks, &model, objective)?;
         let mut trainer =
             Trainer::new(&self.settings, objective, reader, &data, model, teachers, &sources)?;
+        ensure!(
+            self.answers.is_none() || !trainer.model().writes(),
+            "--answers keeps what teachers say of labels: it does not go with a model that writes"
+        );
         let (training, held_out) = trainer.parts();
         print_parts(training, held_out);
         let identity = self.answers_identity(&data)?;
@@ -110,28 +115,37 @@ impl Training {
 
     fn open_base(&self) -> Result<Base> {
         if !self.from_scratch {
-            let base = Base::open(&self.base, self.settings.images.image_size)?;
-            self.check_writable(&base)?;
+            let opening = Opening {
+                image_size: self.settings.images.image_size,
+                tower: self.tower,
+                ..Opening::default()
+            };
+            let base = Base::open_as(&self.base, opening)?;
+            self.check_base(&base)?;
             return Ok(base);
         }
-        let mut base = Base::blank(&self.base, None)?;
-        self.check_writable(&base)?;
-        fill_base(&mut base.tensors, Initializer { seed: self.settings.seed });
+        let mut base = Base::blank(&self.base, self.tower)?;
+        self.check_base(&base)?;
+        let initializer = Initializer { seed: self.settings.seed, half: Half::Encoder };
+        fill_base(&mut base.tensors, initializer);
+        if let Some(decoder) = &mut base.decoder {
+            let initializer = Initializer { half: Half::Decoder, ..initializer };
+            fill_base(&mut decoder.tensors, initializer);
+        }
         Ok(base)
     }
 
-    /// Refuses a base whose every tensor is trained, but could not be written as it was read.
-    fn check_writable(&self, base: &Base) -> Result<()> {
+    /// Refuses a base that is not computed, and one whose every tensor is trained, but could not be written
+    /// as it was read.
+    fn check_base(&self, base: &Base) -> Result<()> {
+        let path = self.base.display();
+        if let Some(why) = untrained(&base.config) {
+            bail!("{path}: {why}");
+        }
         if self.settings.method != Method::Full {
             return Ok(());
         }
-        let path = self.base.display();
-        if let Some(name) = base.remade.first() {
-            bail!(
-                "{path}: --method full cannot write \"{name}\", which is read otherwise than the file \
-                 holds it (in part, with others, without some rows, or by distance)"
-            );
-        }
+        base_tensors(base, None).with_context(|| format!("{path}: --method full"))?;
         let shared = base.config.shared_layers;
         ensure!(!shared, "{path}: --method full would train each layer apart, which share weights");
         Ok(())

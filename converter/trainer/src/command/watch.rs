@@ -40,9 +40,12 @@ impl Observer for Bar {
     }
 
     fn evaluated(&mut self, evaluation: &Evaluation) {
-        let one = |at: &coda_trainer::record::AtReduction| match at.accuracy {
-            Some(accuracy) => format!("r {}: {accuracy:.2} %", at.reduction),
-            None => format!("r {}: loss {:.5}", at.reduction, at.loss),
+        let one = |at: &coda_trainer::record::AtReduction| match (at.accuracy, at.exact) {
+            (Some(accuracy), _) => format!("r {}: {accuracy:.2} %", at.reduction),
+            (_, Some(exact)) => {
+                format!("r {}: {exact:.2} % exact, loss {:.5}", at.reduction, at.loss)
+            }
+            _ => format!("r {}: loss {:.5}", at.reduction, at.loss),
         };
         let line: Vec<String> = evaluation.reductions.iter().map(one).collect();
         let line = format!("step {}: validation {}", evaluation.step, line.join(", "));

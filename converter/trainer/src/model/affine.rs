@@ -1,4 +1,4 @@
-//! The maps and norms of an encoder, by the roles of their tensors.
+//! The maps and norms of a model, by the roles of their tensors.
 
 use coda_runtime::format::Role;
 
@@ -35,3 +35,27 @@ pub(super) const ATTENTION_NORM: Affine =
 pub(super) const FEED_FORWARD_NORM: Affine =
     affine(Role::FeedForwardNormWeight, Role::FeedForwardNormBias);
 pub(super) const FINAL_NORM: Affine = affine(Role::FinalNormWeight, Role::FinalNormBias);
+pub(super) const CROSS_NORM: Affine = affine(Role::CrossNormWeight, Role::CrossNormBias);
+pub(super) const CROSS_QUERY: Affine = affine(Role::CrossQuery, Role::CrossQueryBias);
+pub(super) const CROSS_KEY: Affine = affine(Role::CrossKey, Role::CrossKeyBias);
+pub(super) const CROSS_VALUE: Affine = affine(Role::CrossValue, Role::CrossValueBias);
+pub(super) const CROSS_OUTPUT: Affine = affine(Role::CrossOutput, Role::CrossOutputBias);
+pub(super) const MEMORY: Affine = affine(Role::MemoryWeight, Role::MemoryBias);
+pub(super) const LOGIT: Affine = affine(Role::LogitWeight, Role::LogitBias);
+
+/// The maps that are no part of a task.
+pub(super) const FROZEN_MAPS: [Affine; 13] = [
+    QUERY,
+    KEY,
+    VALUE,
+    OUTPUT,
+    FEED_FORWARD_IN,
+    FEED_FORWARD_GATE,
+    FEED_FORWARD_OUT,
+    CROSS_QUERY,
+    CROSS_KEY,
+    CROSS_VALUE,
+    CROSS_OUTPUT,
+    MEMORY,
+    LOGIT,
+];

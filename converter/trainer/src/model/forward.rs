@@ -1,20 +1,20 @@
 //! The forward pass (`docs/method.md`, "One layer"), differentiable in whatever is trained.
 
 use super::affine::{
-    ADAPTER_DOWN, ADAPTER_UP, ATTENTION_NORM, Affine, EMBEDDING_NORM, FEED_FORWARD_GATE,
-    FEED_FORWARD_IN, FEED_FORWARD_NORM, FEED_FORWARD_OUT, FINAL_NORM, HEAD, KEY, LOW_RANK_KEY,
+    ATTENTION_NORM, EMBEDDING_NORM, FEED_FORWARD_NORM, FINAL_NORM, HEAD, KEY, LOW_RANK_KEY,
     LOW_RANK_VALUE, OUTPUT, PATCH, PROJECTION, QUERY, VALUE,
 };
 use super::batch::{Batch, Inputs};
+use super::stack::{Keys, Sequence, add_optional};
 use super::{Model, Selector};
 use crate::ops::{
-    Segment, Selected, activation, add_gated, attention, frozen_feed_forward, gates, gather,
-    layer_norm, linear, linear_without_bias, mean_rows, merge_rows, rms_norm,
+    Segment, Selected, add_gated, gates, gather, linear_without_bias, mean_rows, merge_rows,
+    rms_norm,
 };
 use crate::random::{Draws, Purpose};
 use candle_core::{DType, Device, Result, Tensor};
 use coda_runtime::config::{
-    AttentionMode, Embedding, Gate, Named, Norm, NormPlacement, Pooling, RouterInput,
+    AttentionMode, Embedding, Gate, Named, NormPlacement, Pooling, RouterInput,
 };
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use coda_runtime::routing::{RouteScratch, route, tokens_for_reduction};
@@ -40,7 +40,7 @@ pub struct Encoded {
     pub hidden: Tensor,
     /// One vector a sequence.
     pub pooled: Tensor,
-    /// Logits, if the model has a head.
+    /// Logits of each sequence, if the model has a head, or behind each scored row of the answers.
     pub logits: Option<Tensor>,
     /// Routed layers; a layer that ran dense has `None`.
     pub layers: Vec<Option<LayerTrace>>,
@@ -55,20 +55,6 @@ struct Routed {
     rest: Arc<[u32]>,
 }
 
-/// Rows of one sequence: the first one, and the position of each in the text or image.
-#[derive(Clone, Copy)]
-struct Sequence<'p> {
-    start: usize,
-    positions: &'p [u32],
-}
-
-/// Keys and values with the sequences they belong to.
-struct Keys {
-    keys: Tensor,
-    values: Tensor,
-    segments: Vec<Segment>,
-}
-
 impl Model {
     /// Runs a batch; `reductions` has one factor for each layer, 1 for dense.
     ///
@@ -76,8 +62,8 @@ impl Model {
     /// The batch does not fit the model.
     pub fn forward(&self, batch: &Batch, reductions: &[f32]) -> Result<Encoded> {
         let mut x = self.embed(batch)?;
-        let mut layers = Vec::with_capacity(self.config.layers);
-        for index in 0..self.config.layers {
+        let mut layers = Vec::with_capacity(self.encoder.config.layers);
+        for index in 0..self.encoder.config.layers {
             let reduction = reductions.get(index).copied().unwrap_or(1.0);
             let (y, trace) = self.layer(index, &x, batch, reduction)?;
             layers.push(trace);
@@ -100,18 +86,21 @@ impl Model {
         let mut x = self.embed(batch)?;
         let (mut inputs, rows) = (Vec::new(), x.dim(0)? as u32);
         for (layer, mark) in (0..).zip(marks) {
-            let u = self.layer_input(layer, &x)?;
+            let u = self.encoder.layer_input(layer, &x)?;
             inputs.push(self.router_input(&x, &u)?);
             let update = (self.dense(layer, &x, &u, &batch.ranges)? - &x)?;
-            let base = add_optional(x, self.adapter(layer, &u)?)?;
+            let base = add_optional(x, self.encoder.adapter(layer, &u)?)?;
             x = add_gated(&base, &update, mark, (0..rows).collect())?;
         }
         Ok((self.finish(batch, x, Vec::new())?, inputs))
     }
 
     fn finish(&self, batch: &Batch, x: Tensor, layers: Vec<Option<LayerTrace>>) -> Result<Encoded> {
-        let hidden =
-            if self.config.final_norm { self.norm(GLOBAL_LAYER, FINAL_NORM, &x)? } else { x };
+        let hidden = if self.encoder.config.final_norm {
+            self.encoder.norm(GLOBAL_LAYER, FINAL_NORM, &x)?
+        } else {
+            x
+        };
         let pooled = match self.spec.pooling {
             Pooling::ClassToken => {
                 gather(&hidden, batch.ranges.iter().map(|range| range.start as u32).collect())?
@@ -120,36 +109,48 @@ impl Model {
             other => candle_core::bail!("a pooling by {} is not trained", other.name()),
         };
         let logits = match self.spec.labels {
-            0 => None,
-            _ => Some(self.map(GLOBAL_LAYER, HEAD, &pooled)?),
+            0 => self.written(&hidden, batch)?,
+            _ => Some(self.encoder.map(GLOBAL_LAYER, HEAD, &pooled)?),
         };
         Ok(Encoded { hidden, pooled, logits, layers })
     }
 
+    /// Logits behind the rows that have a target, `[targets, vocabulary]`, if the batch has answers.
+    fn written(&self, hidden: &Tensor, batch: &Batch) -> Result<Option<Tensor>> {
+        let Some(inputs) = &batch.answers else { return Ok(None) };
+        let Some(decoder) = &self.decoder else {
+            candle_core::bail!("the model has no decoder: it does not write")
+        };
+        let table = self.encoder.find(GLOBAL_LAYER, Role::TokenEmbedding);
+        decoder.written(table, hidden, inputs, &batch.ranges).map(Some)
+    }
+
     fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        match (&batch.inputs, self.config.embedding) {
+        match (&batch.inputs, self.encoder.config.embedding) {
             (Inputs::Tokens { ids, types }, Embedding::Tokens { projected, norm, .. }) => {
-                let mut x =
-                    gather(self.need(GLOBAL_LAYER, Role::TokenEmbedding)?, (&**ids).into())?;
-                if let Some(table) = self.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
+                let mut x = gather(
+                    self.encoder.need(GLOBAL_LAYER, Role::TokenEmbedding)?,
+                    (&**ids).into(),
+                )?;
+                if let Some(table) = self.encoder.find(GLOBAL_LAYER, Role::TokenTypeEmbedding) {
                     x = (x + gather(table, (&**types).into())?)?;
                 }
-                if self.find(GLOBAL_LAYER, Role::PositionEmbedding).is_some() {
+                if self.encoder.find(GLOBAL_LAYER, Role::PositionEmbedding).is_some() {
                     x = (x + self.positions(batch)?)?;
                 }
                 if norm {
-                    x = self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x)?;
+                    x = self.encoder.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x)?;
                 }
-                if projected > 0 { self.map(GLOBAL_LAYER, PROJECTION, &x) } else { Ok(x) }
+                if projected > 0 { self.encoder.map(GLOBAL_LAYER, PROJECTION, &x) } else { Ok(x) }
             }
             (Inputs::Patches(patches), Embedding::Patches { prefix_tokens, norm, .. }) => {
-                let mut x = self.map(GLOBAL_LAYER, PATCH, patches)?;
+                let mut x = self.encoder.map(GLOBAL_LAYER, PATCH, patches)?;
                 if prefix_tokens > 0 {
-                    let prefix = self.need(GLOBAL_LAYER, Role::ClassToken)?;
+                    let prefix = self.encoder.need(GLOBAL_LAYER, Role::ClassToken)?;
                     x = merge_rows(prefix, &x, after_prefix(&batch.ranges, prefix_tokens as u32))?;
                 }
                 let x = (x + self.positions(batch)?)?;
-                if norm { self.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
+                if norm { self.encoder.norm(GLOBAL_LAYER, EMBEDDING_NORM, &x) } else { Ok(x) }
             }
             (Inputs::Tokens { .. }, _) => candle_core::bail!("the model reads images, not tokens"),
             (Inputs::Patches(_), _) => candle_core::bail!("the model reads tokens, not images"),
@@ -158,33 +159,12 @@ impl Model {
 
     /// The position rows of every sequence.
     fn positions(&self, batch: &Batch) -> Result<Tensor> {
-        let table = self.need(GLOBAL_LAYER, Role::PositionEmbedding)?;
+        let table = self.encoder.need(GLOBAL_LAYER, Role::PositionEmbedding)?;
         if !batch.positions.is_empty() {
             return gather(table, batch.positions.as_slice().into());
         }
         let rows = batch.ranges.iter().flat_map(|range| 0..range.len() as u32);
         gather(table, rows.collect())
-    }
-
-    fn norm(&self, layer: u16, affine: Affine, x: &Tensor) -> Result<Tensor> {
-        let Affine { weight, bias } = affine;
-        let (weight, eps) = (self.need(layer, weight)?, f64::from(self.config.norm_eps));
-        match self.config.norm {
-            Norm::LayerNorm => layer_norm(x, weight, self.need(layer, bias)?, eps),
-            Norm::RmsNorm => rms_norm(x, weight, eps),
-        }
-    }
-
-    fn map(&self, layer: u16, affine: Affine, x: &Tensor) -> Result<Tensor> {
-        let Affine { weight, bias } = affine;
-        if let Some(map) = self.frozen.get(&(layer, weight)) {
-            return map.apply(x);
-        }
-        let weight = self.need(layer, weight)?;
-        match self.find(layer, bias) {
-            Some(bias) => linear(x, weight, bias),
-            None => linear_without_bias(x, weight),
-        }
     }
 
     fn layer(
@@ -195,8 +175,8 @@ impl Model {
         reduction: f32,
     ) -> Result<(Tensor, Option<LayerTrace>)> {
         let (layer, ranges) = (index as u16, batch.ranges.as_slice());
-        let u = self.layer_input(layer, x)?;
-        let adapter = self.adapter(layer, &u)?;
+        let u = self.encoder.layer_input(layer, x)?;
+        let adapter = self.encoder.adapter(layer, &u)?;
         let mode = self.spec.routing(index).filter(|_| reduction > 1.0);
         let Some(mode) = mode else {
             let y = self.dense(layer, x, &u, ranges)?;
@@ -206,35 +186,17 @@ impl Model {
         let routed = self.select(&scores, ranges, reduction)?;
         let gates = gates(&scores, routed.choices.clone(), self.spec.gate)?;
         let x_selected = gather(x, routed.selected.clone())?;
-        let u_selected = match self.config.placement {
+        let u_selected = match self.encoder.config.placement {
             NormPlacement::Pre => gather(&u, routed.selected.clone())?,
             NormPlacement::Post => x_selected.clone(),
         };
         let keys = self.keys(layer, mode, &routed, &u, &u_selected)?;
-        let queries = self.map(layer, QUERY, &u_selected)?;
+        let queries = self.encoder.map(layer, QUERY, &u_selected)?;
         let output = self.after_projections(layer, &x_selected, &queries, keys)?;
         let update = (output - x_selected)?;
         let base = add_optional(x.clone(), adapter)?;
         let y = add_gated(&base, &update, &gates, routed.selected)?;
         Ok((y, Some(LayerTrace { scores, choices: routed.choices })))
-    }
-
-    /// What attention and the adapter read of a layer's input.
-    fn layer_input(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
-        match self.config.placement {
-            NormPlacement::Pre => self.norm(layer, ATTENTION_NORM, x),
-            NormPlacement::Post => Ok(x.clone()),
-        }
-    }
-
-    /// `up(act(down(u)))`, if the layer has an adapter.
-    fn adapter(&self, layer: u16, u: &Tensor) -> Result<Option<Tensor>> {
-        if self.find(layer, Role::AdapterDown).is_none() {
-            return Ok(None);
-        }
-        let low = self.map(layer, ADAPTER_DOWN, u)?;
-        let low = activation(&low, self.spec.adapter_activation)?;
-        self.map(layer, ADAPTER_UP, &low).map(Some)
     }
 
     /// The frozen layer for every token.
@@ -243,14 +205,14 @@ impl Model {
         let segments = ranges.iter().map(|range| {
             let positions = positions(range);
             let own = Sequence { start: range.start, positions: &positions };
-            self.segment(own, own)
+            self.encoder.segment(own, own)
         });
         let keys = Keys {
-            keys: self.map(layer, KEY, u)?,
-            values: self.map(layer, VALUE, u)?,
-            segments: segments.collect::<Result<_>>()?,
+            keys: self.encoder.map(layer, KEY, u)?,
+            values: self.encoder.map(layer, VALUE, u)?,
+            segments: segments.collect(),
         };
-        self.after_projections(layer, x, &self.map(layer, QUERY, u)?, keys)
+        self.after_projections(layer, x, &self.encoder.map(layer, QUERY, u)?, keys)
     }
 
     /// The scores of a layer's rows: the router's, or those of a way to select without one.
@@ -263,9 +225,10 @@ impl Model {
         reduction: f32,
     ) -> Result<Tensor> {
         match self.spec.selection {
-            Selector::Learned => {
-                linear_without_bias(&self.router_input(x, u)?, self.need(layer, Role::Router)?)
-            }
+            Selector::Learned => linear_without_bias(
+                &self.router_input(x, u)?,
+                self.encoder.need(layer, Role::Router)?,
+            ),
             other => fixed_scores(other, batch.draw, layer, &batch.ranges, reduction)?
                 .to_dtype(x.dtype()),
         }
@@ -277,7 +240,7 @@ impl Model {
             RouterInput::Norm => u.clone(),
             RouterInput::Raw => x.clone(),
             RouterInput::Rms => {
-                let ones = Tensor::ones((1, self.config.hidden), x.dtype(), x.device())?;
+                let ones = Tensor::ones((1, self.encoder.config.hidden), x.dtype(), x.device())?;
                 rms_norm(x, &ones, ROUTER_RMS_EPS)?
             }
             RouterInput::Grid => candle_core::bail!("a grid has no router that could be trained"),
@@ -314,14 +277,14 @@ impl Model {
     ) -> Result<Keys> {
         let source = if mode == AttentionMode::KToAll { u } else { u_selected };
         let (mut keys, mut values) =
-            (self.map(layer, KEY, source)?, self.map(layer, VALUE, source)?);
+            (self.encoder.map(layer, KEY, source)?, self.encoder.map(layer, VALUE, source)?);
         if mode == AttentionMode::KToLowRank {
-            let down = self.need(layer, Role::LowRankDown)?;
+            let down = self.encoder.need(layer, Role::LowRankDown)?;
             let low = linear_without_bias(&gather(u, routed.rest.clone())?, down)?;
             let order = exact_before_low_rank(&routed.choices);
-            let low_rank = self.map(layer, LOW_RANK_KEY, &low)?;
+            let low_rank = self.encoder.map(layer, LOW_RANK_KEY, &low)?;
             keys = merge_rows(&keys, &low_rank, order.clone())?;
-            let low_rank = self.map(layer, LOW_RANK_VALUE, &low)?;
+            let low_rank = self.encoder.map(layer, LOW_RANK_VALUE, &low)?;
             values = merge_rows(&values, &low_rank, order)?;
         }
         Ok(Keys { keys, values, segments: self.segments(mode, &routed.choices)? })
@@ -344,34 +307,10 @@ impl Model {
                 AttentionMode::KToLowRank => (choice.rows.start, selected_first(choice)),
             };
             let queries = Sequence { start, positions: &choice.selected };
-            self.segment(queries, Sequence { start: key_start, positions: &positions })
+            let keys = Sequence { start: key_start, positions: &positions };
+            Ok(self.encoder.segment(queries, keys))
         };
         choices.iter().map(segment).collect()
-    }
-
-    /// A sequence's queries and keys.
-    fn segment(&self, queries: Sequence<'_>, keys: Sequence<'_>) -> Result<Segment> {
-        let distance = self.config.relative_distance as i64;
-        let mut bias = Vec::new();
-        if distance > 0 {
-            let table = self.need(GLOBAL_LAYER, Role::RelativeBias)?;
-            for head in table.to_dtype(DType::F32)?.to_vec2::<f32>()? {
-                for query in queries.positions {
-                    let at = |key: &u32| {
-                        let apart = i64::from(*key) - i64::from(*query);
-                        head[(apart.clamp(-distance, distance) + distance) as usize]
-                    };
-                    bias.extend(keys.positions.iter().map(at));
-                }
-            }
-        }
-        Ok(Segment {
-            query_start: queries.start,
-            queries: queries.positions.len(),
-            key_start: keys.start,
-            keys: keys.positions.len(),
-            bias,
-        })
     }
 
     /// Attention and what follows it in a layer, for rows `x`.
@@ -380,57 +319,24 @@ impl Model {
         layer: u16,
         x: &Tensor,
         queries: &Tensor,
-        Keys { keys, values, segments }: Keys,
+        keys: Keys,
     ) -> Result<Tensor> {
-        let scale = f64::from(self.config.attention_scale);
-        let attended = attention(queries, &keys, &values, segments, self.config.heads, scale)?;
-        let attended = self.map(layer, OUTPUT, &attended)?;
-        let h = (x + self.scaled(layer, Role::AttentionScale, attended)?)?;
-        match self.config.placement {
+        let attended = self.encoder.attend(queries, keys)?;
+        let attended = self.encoder.map(layer, OUTPUT, &attended)?;
+        let h = (x + self.encoder.scaled(layer, Role::AttentionScale, attended)?)?;
+        match self.encoder.config.placement {
             NormPlacement::Pre => {
-                let wide = self.feed_forward(layer, &self.norm(layer, FEED_FORWARD_NORM, &h)?)?;
+                let wide = self
+                    .encoder
+                    .feed_forward(layer, &self.encoder.norm(layer, FEED_FORWARD_NORM, &h)?)?;
                 h + wide
             }
             NormPlacement::Post => {
-                let h = self.norm(layer, ATTENTION_NORM, &h)?;
-                let sum = (&h + self.feed_forward(layer, &h)?)?;
-                self.norm(layer, FEED_FORWARD_NORM, &sum)
+                let h = self.encoder.norm(layer, ATTENTION_NORM, &h)?;
+                let sum = (&h + self.encoder.feed_forward(layer, &h)?)?;
+                self.encoder.norm(layer, FEED_FORWARD_NORM, &sum)
             }
         }
-    }
-
-    fn feed_forward(&self, layer: u16, x: &Tensor) -> Result<Tensor> {
-        let kind = self.config.activation;
-        let frozen = |role| self.frozen.get(&(layer, role));
-        if self.find(layer, Role::FeedForwardGate).is_none()
-            && let Some(first) = frozen(Role::FeedForwardIn)
-            && let Some(second) = frozen(Role::FeedForwardOut)
-        {
-            let out = frozen_feed_forward(x, first, second, kind)?;
-            return self.scaled(layer, Role::FeedForwardScale, out);
-        }
-        let expanded = self.map(layer, FEED_FORWARD_IN, x)?;
-        let wide = match self.find(layer, Role::FeedForwardGate) {
-            None => activation(&expanded, kind)?,
-            Some(_) => (activation(&self.map(layer, FEED_FORWARD_GATE, x)?, kind)? * expanded)?,
-        };
-        let out = self.map(layer, FEED_FORWARD_OUT, &wide)?;
-        self.scaled(layer, Role::FeedForwardScale, out)
-    }
-
-    /// Multiplies by a LayerScale, if there is one.
-    fn scaled(&self, layer: u16, role: Role, x: Tensor) -> Result<Tensor> {
-        match self.find(layer, role) {
-            None => Ok(x),
-            Some(scale) => x.broadcast_mul(scale),
-        }
-    }
-}
-
-fn add_optional(x: Tensor, other: Option<Tensor>) -> Result<Tensor> {
-    match other {
-        None => Ok(x),
-        Some(other) => x + other,
     }
 }
 

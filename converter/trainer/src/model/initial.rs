@@ -1,8 +1,8 @@
 //! First values of what is trained.
 
-use super::Tensors;
 use super::low_rank::low_rank;
 use super::spec::TaskSpec;
+use super::{Half, Tensors};
 use crate::random::{Draws, Purpose};
 use coda_converter::source::{FloatTensor, Place};
 use coda_runtime::config::Config;
@@ -11,18 +11,24 @@ use coda_runtime::format::Role;
 /// Spread of new weights of a base, as in Hugging Face's initialisation.
 const BASE_SPREAD: f32 = 0.02;
 
+/// What tells the draws of a decoder from those of an encoder.
+const OF_DECODER: u64 = 1 << 32;
+
 /// Draws first values.
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer {
     /// Seed of all draws.
     pub seed: u64,
+    /// Whose values are drawn.
+    pub half: Half,
 }
 
 impl Initializer {
     /// Normal values of a place: the same for a seed whatever else is drawn.
     fn normal(self, place: Place, [rows, columns]: [usize; 2], spread: f32) -> FloatTensor {
         let (layer, role) = place;
-        let index = u64::from(layer) << 16 | u64::from(role.code());
+        let half = if self.half == Half::Decoder { OF_DECODER } else { 0 };
+        let index = half | u64::from(layer) << 16 | u64::from(role.code());
         let mut draws = Draws::new(self.seed, Purpose::Initial, index);
         let values = (0..rows * columns).map(|_| spread * draws.normal()).collect();
         FloatTensor { shape: vec![rows, columns], values }
@@ -43,23 +49,33 @@ pub fn blank_task(
     base: &Tensors,
     initializer: Initializer,
 ) -> Tensors {
-    let spread = 1.0 / (config.hidden as f32).sqrt();
-    let mut tensors = Tensors::new();
-    for (place, shape) in spec.places(config) {
-        let tensor = match place.1 {
-            Role::AdapterDown | Role::Router | Role::HeadWeight => {
-                initializer.normal(place, shape, spread)
-            }
-            _ => constant(shape, 0.0),
-        };
-        tensors.insert(place, tensor);
-    }
+    let mut tensors = begin(spec.places(config), config, initializer);
     for layer in 0..config.layers as u16 {
         if tensors.contains_key(&(layer, Role::LowRankDown)) {
             low_rank_keys(&mut tensors, base, layer, config, spec.low_rank);
         }
     }
     tensors
+}
+
+/// The tensors that a task adds to a decoder, norms apart: adapters that begin as zero maps.
+#[must_use]
+pub fn blank_decoder_task(config: &Config, spec: &TaskSpec, initializer: Initializer) -> Tensors {
+    begin(spec.adapter_places(config), config, initializer)
+}
+
+fn begin(places: Vec<(Place, [usize; 2])>, config: &Config, initializer: Initializer) -> Tensors {
+    let spread = 1.0 / (config.hidden as f32).sqrt();
+    let first = |(place, shape): (Place, [usize; 2])| {
+        let tensor = match place.1 {
+            Role::AdapterDown | Role::Router | Role::HeadWeight => {
+                initializer.normal(place, shape, spread)
+            }
+            _ => constant(shape, 0.0),
+        };
+        (place, tensor)
+    };
+    places.into_iter().map(first).collect()
 }
 
 /// One singular value decomposition for keys and values together: they share the down projection.
@@ -82,17 +98,20 @@ fn low_rank_keys(tensors: &mut Tensors, base: &Tensors, layer: u16, config: &Con
     put(Role::LowRankValueBias, [1, width], values(Role::ValueBias));
 }
 
-/// Fills an encoder without weights: norms are the identity, maps and tables normal.
+/// Fills a half of a model without weights: norms are the identity, a relative bias is none, maps and tables
+/// are normal.
 pub fn fill_base(base: &mut Tensors, initializer: Initializer) {
     for (place, tensor) in base.iter_mut() {
         let shape = [tensor.shape[0], tensor.shape[1]];
         *tensor = match place.1 {
             Role::AttentionNormWeight
             | Role::FeedForwardNormWeight
+            | Role::CrossNormWeight
             | Role::FinalNormWeight
             | Role::EmbeddingNormWeight
             | Role::AttentionScale
             | Role::FeedForwardScale => constant(shape, 1.0),
+            Role::RelativeBias => constant(shape, 0.0),
             Role::PatchWeight | Role::ProjectionWeight => {
                 initializer.normal(*place, shape, 1.0 / (shape[1] as f32).sqrt())
             }

@@ -1,41 +1,61 @@
-//! A frozen encoder with the trainable tensors of a task, in the runtime's definitions.
+//! A frozen model with the trainable tensors of a task, in the runtime's definitions.
 
 mod affine;
 mod batch;
+mod decoder;
 mod forward;
 mod initial;
 mod low_rank;
 mod spec;
+mod stack;
 
 pub(crate) use batch::ranges;
-pub use batch::{Batch, Inputs};
+pub use batch::{Batch, DecoderInputs, Inputs};
 pub use forward::{Encoded, LayerTrace};
-pub use initial::{Initializer, blank_task, fill_base};
+pub use initial::{Initializer, blank_decoder_task, blank_task, fill_base};
 pub use low_rank::low_rank;
 pub use spec::{Method, Selector, TaskSpec};
 
-use crate::ops::FrozenMap;
-use affine::{Affine, FEED_FORWARD_IN, FEED_FORWARD_OUT, KEY, OUTPUT, QUERY, VALUE};
-use candle_core::{DType, Device, Result, Tensor, Var};
-use coda_converter::source::{FloatTensor, Place};
+use candle_core::{DType, Result, Var};
+use coda_converter::source::{self, FloatTensor, Place};
 use coda_runtime::config::{Config, Embedding, LocalAttention, Rotary};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
+use decoder::Decoder;
+use stack::{Built, Making, Stack, as_read};
 use std::collections::BTreeMap;
 
 /// Tensors by place, as the converter reads them.
 pub type Tensors = BTreeMap<Place, FloatTensor>;
 
-/// An encoder whose trainable tensors are candle variables.
+/// A half of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Half {
+    /// What reads.
+    Encoder,
+    /// What writes.
+    Decoder,
+}
+
+/// A tensor of a model: whose, and which.
+pub type Key = (Half, Place);
+
+/// Tensors of both halves, as the converter reads them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trained {
+    /// Those of the encoder.
+    pub encoder: Tensors,
+    /// Those of the decoder, if there is one.
+    pub decoder: Tensors,
+}
+
+/// A model whose trainable tensors are candle variables.
 #[derive(Debug)]
 pub struct Model {
-    /// The encoder.
-    pub config: Config,
     /// What the task adds.
     pub spec: TaskSpec,
-    tensors: BTreeMap<Place, Tensor>,
-    variables: BTreeMap<Place, Var>,
-    /// The maps of the layers that are not trained, by the place of their weight.
-    frozen: BTreeMap<Place, FrozenMap>,
+    encoder: Stack,
+    decoder: Option<Decoder>,
+    variables: BTreeMap<Key, Var>,
 }
 
 /// Why an encoder is not trained, and what can be done; `None` if it is.
@@ -46,6 +66,11 @@ pub fn untrained(config: &Config) -> Option<&'static str> {
         return Some(
             "the trainer does not compute rotary positions and local attention (rope_parameters, \
              local_attention): take a base with positions of its own, such as bert, roberta or dinov2",
+        );
+    }
+    if matches!(config.embedding, Embedding::Frames { .. }) {
+        return Some(
+            "the trainer does not compute encoders of audio (whisper): take a base of texts or images",
         );
     }
     if config.layer_bias || config.grid_bias {
@@ -66,11 +91,9 @@ pub fn untrained(config: &Config) -> Option<&'static str> {
     )
 }
 
-/// The maps of a frozen layer.
-const MAPS: [Affine; 6] = [QUERY, KEY, VALUE, OUTPUT, FEED_FORWARD_IN, FEED_FORWARD_OUT];
-
 impl Model {
-    /// A model of `values`; those that `is_trained` names become variables.
+    /// An encoder of `values`; those that `is_trained` names become variables. A relative bias that is trained is
+    /// given by bucket, `[buckets, heads]`, one that is not by distance, `[heads, 2 D + 1]`.
     ///
     /// # Errors
     /// A tensor's values and shape disagree.
@@ -84,59 +107,77 @@ impl Model {
         if let Some(why) = untrained(&config) {
             candle_core::bail!("{why}");
         }
-        let mut model = Self {
-            config,
-            spec,
-            tensors: BTreeMap::new(),
-            variables: BTreeMap::new(),
-            frozen: BTreeMap::new(),
-        };
-        for (place, tensor) in values {
-            let found = Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), &Device::Cpu)?
-                .to_dtype(dtype)?;
-            if is_trained(*place) {
-                let variable = Var::from_tensor(&found)?;
-                model.tensors.insert(*place, variable.as_tensor().clone());
-                model.variables.insert(*place, variable);
-            } else {
-                model.tensors.insert(*place, found);
-            }
-        }
-        model.freeze_maps()?;
-        Ok(model)
+        let adapter_activation = spec.adapter_activation;
+        let making = Making { config, adapter_activation, is_trained, causal: false, dtype };
+        let Built { stack, variables } = making.build(values)?;
+        let variables = named(Half::Encoder, variables).collect();
+        Ok(Self { spec, encoder: stack, decoder: None, variables })
     }
 
-    fn freeze_maps(&mut self) -> Result<()> {
-        for layer in 0..self.config.layers as u16 {
-            for Affine { weight, bias } in MAPS {
-                let (weight, bias) = ((layer, weight), (layer, bias));
-                let Some(own) = self.tensors.get(&weight) else { continue };
-                if !self.variables.contains_key(&weight) && !self.variables.contains_key(&bias) {
-                    let map = FrozenMap::new(own, self.tensors.get(&bias))?;
-                    self.frozen.insert(weight, map);
-                }
-            }
+    /// The same with a decoder of `values`.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_decoder(
+        mut self,
+        decoder: &source::Decoder,
+        values: &Tensors,
+        is_trained: impl Fn(Place) -> bool,
+        dtype: DType,
+    ) -> Result<Self> {
+        if values.contains_key(&(GLOBAL_LAYER, Role::AppendedStates)) {
+            candle_core::bail!("the trainer does not compute states that a task appends");
         }
-        Ok(())
+        let (config, adapter_activation) = (decoder.config, self.spec.adapter_activation);
+        let making = Making { config, adapter_activation, is_trained, causal: true, dtype };
+        let Built { stack, variables } = making.build(values)?;
+        self.variables.extend(named(Half::Decoder, variables));
+        let rules = &decoder.generation;
+        let (embedding_scale, logit_scale) = (rules.embedding_scale, rules.logit_scale);
+        self.decoder = Some(Decoder {
+            stack,
+            embedding_scale: f64::from(embedding_scale),
+            logit_scale: f64::from(logit_scale),
+        });
+        Ok(self)
     }
 
-    /// The variables, by place.
+    /// The encoder.
     #[must_use]
-    pub const fn variables(&self) -> &BTreeMap<Place, Var> {
+    pub const fn config(&self) -> &Config {
+        &self.encoder.config
+    }
+
+    /// It writes answers, and chooses no label.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// The variables.
+    #[must_use]
+    pub const fn variables(&self) -> &BTreeMap<Key, Var> {
         &self.variables
     }
 
-    /// The values of the trained tensors.
+    /// The values of the trained tensors, as the converter reads them.
     ///
     /// # Errors
     /// Never for a tensor in main memory.
-    pub fn trained(&self) -> Result<Tensors> {
-        let values = |(place, variable): (&Place, &Var)| {
+    pub fn trained(&self) -> Result<Trained> {
+        let decoder = self.decoder.as_ref().map(|decoder| &decoder.stack.config);
+        let mut trained = Trained::default();
+        for ((half, place), variable) in &self.variables {
             let shape = variable.dims().to_vec();
             let values = variable.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-            Ok((*place, FloatTensor { shape, values }))
-        };
-        self.variables.iter().map(values).collect()
+            let own = FloatTensor { shape, values };
+            let (config, causal, tensors) = match (half, decoder) {
+                (Half::Decoder, Some(config)) => (config, true, &mut trained.decoder),
+                _ => (self.config(), false, &mut trained.encoder),
+            };
+            tensors.insert(*place, as_read(config, causal, *place, own));
+        }
+        Ok(trained)
     }
 
     /// Number of values that are trained.
@@ -148,21 +189,11 @@ impl Model {
     /// Number of values that are not trained.
     #[must_use]
     pub fn frozen_values(&self) -> usize {
-        let all: usize = self.tensors.values().map(Tensor::elem_count).sum();
-        all - self.trained_values()
+        let decoder = self.decoder.as_ref().map_or(0, |decoder| decoder.stack.values());
+        self.encoder.values() + decoder - self.trained_values()
     }
+}
 
-    fn find(&self, layer: u16, role: Role) -> Option<&Tensor> {
-        self.tensors.get(&(layer, role))
-    }
-
-    fn need(&self, layer: u16, role: Role) -> Result<&Tensor> {
-        match self.find(layer, role) {
-            Some(tensor) => Ok(tensor),
-            None if layer == GLOBAL_LAYER => {
-                candle_core::bail!("the model has no {}", role.name())
-            }
-            None => candle_core::bail!("layer {layer} has no {}", role.name()),
-        }
-    }
+fn named(half: Half, variables: BTreeMap<Place, Var>) -> impl Iterator<Item = (Key, Var)> {
+    variables.into_iter().map(move |(place, variable)| ((half, place), variable))
 }

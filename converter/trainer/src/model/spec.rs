@@ -34,16 +34,14 @@ impl Method {
         }
     }
 
-    /// The tensor at `place` is trained. T5's relative bias and DINOv2's scales always stay frozen.
+    /// The tensor at `place` is trained. LayerScale always stays frozen.
     #[must_use]
     pub const fn trains(self, place: Place) -> bool {
         let role = place.1;
         match self {
             Self::Coda | Self::ParallelAdapter => role.belongs_to_task(),
             Self::LinearProbe => matches!(role, Role::HeadWeight | Role::HeadBias),
-            Self::Full => {
-                !matches!(role, Role::RelativeBias | Role::AttentionScale | Role::FeedForwardScale)
-            }
+            Self::Full => !matches!(role, Role::AttentionScale | Role::FeedForwardScale),
         }
     }
 }
@@ -149,20 +147,29 @@ impl TaskSpec {
         self.attention.filter(|_| !self.dense_layers.contains(&layer))
     }
 
+    /// Places and shapes of the adapters of every layer.
+    #[must_use]
+    pub fn adapter_places(&self, config: &Config) -> Vec<(Place, [usize; 2])> {
+        let (d, h) = (config.hidden, self.adapter_hidden);
+        let of_layer = |layer| {
+            [
+                ((layer, Role::AdapterDown), [h, d]),
+                ((layer, Role::AdapterDownBias), [1, h]),
+                ((layer, Role::AdapterUp), [d, h]),
+                ((layer, Role::AdapterUpBias), [1, d]),
+            ]
+        };
+        (0..config.layers as u16).filter(|_| h > 0).flat_map(of_layer).collect()
+    }
+
     /// Places and shapes of the tensors that the task adds to an encoder, norms apart.
     #[must_use]
     pub fn places(&self, config: &Config) -> Vec<(Place, [usize; 2])> {
         let (d, width) = (config.hidden, config.attention_width());
-        let (h, rank) = (self.adapter_hidden, self.low_rank);
-        let mut places = Vec::new();
+        let rank = self.low_rank;
+        let mut places = self.adapter_places(config);
         for index in 0..config.layers {
             let mut add = |role, shape| places.push(((index as u16, role), shape));
-            if h > 0 {
-                add(Role::AdapterDown, [h, d]);
-                add(Role::AdapterDownBias, [1, h]);
-                add(Role::AdapterUp, [d, h]);
-                add(Role::AdapterUpBias, [1, d]);
-            }
             let Some(mode) = self.routing(index) else { continue };
             if self.selection == Selector::Learned {
                 add(Role::Router, [1, d]);

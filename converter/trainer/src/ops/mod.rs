@@ -20,7 +20,7 @@ mod real;
 mod rows;
 
 pub use activation::activation;
-pub use attention::{Segment, attention};
+pub use attention::{Segment, attention, attention_with_bias};
 pub use frozen::{FrozenMap, frozen_feed_forward};
 pub use gate::{Selected, SoftTopK, gates};
 pub use linear::{linear, linear_without_bias};
@@ -54,6 +54,13 @@ impl<'a, T: Real> View<'a, T> {
     pub(crate) const fn rows(&self) -> usize {
         self.values.len() / self.columns
     }
+
+    /// The first half of the rows, and the other.
+    pub(crate) fn halves(&self) -> (Self, Self) {
+        let (first, second) = self.values.split_at(self.rows() / 2 * self.columns);
+        let offset = self.offset + first.len();
+        (Self { values: first, ..*self }, Self { values: second, offset, ..*self })
+    }
 }
 
 /// Values with their number of columns.
@@ -65,8 +72,6 @@ pub(crate) type Gradients<T, const N: usize> = [Option<Vec<T>>; N];
 /// What the gradient of an operation is computed from.
 pub(crate) struct Backward<'a, T, const N: usize> {
     pub(crate) inputs: [View<'a, T>; N],
-    /// The operation's result.
-    pub(crate) output: View<'a, T>,
     /// The gradient of the result.
     pub(crate) gradient: View<'a, T>,
     /// The operands whose gradient is needed.
@@ -116,31 +121,28 @@ fn each<V, const N: usize>(results: [Result<V>; N]) -> Result<[V; N]> {
 fn backward<D: Differentiable<N>, const N: usize>(
     op: &D,
     inputs: [&Tensor; N],
-    output: &Tensor,
     gradient: &Tensor,
 ) -> Result<[Gradient; N]> {
     match gradient.dtype() {
-        DType::F64 => backward_of::<f64, D, N>(op, inputs, output, gradient),
-        _ => backward_of::<f32, D, N>(op, inputs, output, gradient),
+        DType::F64 => backward_of::<f64, D, N>(op, inputs, gradient),
+        _ => backward_of::<f32, D, N>(op, inputs, gradient),
     }
 }
 
 fn backward_of<T: Real, D: Differentiable<N>, const N: usize>(
     op: &D,
     inputs: [&Tensor; N],
-    output: &Tensor,
     gradient: &Tensor,
 ) -> Result<[Gradient; N]> {
     let gradient = gradient.contiguous()?;
     let guards = inputs.map(Tensor::storage_and_layout);
-    let (output, gradient) = (output.storage_and_layout(), gradient.storage_and_layout());
+    let gradient = gradient.storage_and_layout();
     let views = each(std::array::from_fn(|index| {
         let (storage, layout) = &guards[index];
         View::new(on_cpu(storage)?, layout)
     }))?;
     let pass = Backward {
         inputs: views,
-        output: View::new(on_cpu(&output.0)?, output.1)?,
         gradient: View::new(on_cpu(&gradient.0)?, gradient.1)?,
         wanted: inputs.map(Tensor::track_op),
     };
@@ -177,8 +179,8 @@ macro_rules! custom_op {
                 forward(&self.0, [$(($storage, $layout)),*])
             }
 
-            fn bwd(&self, $($input: &Tensor,)* out: &Tensor, g: &Tensor) -> Result<$gradients> {
-                let [$($input),*] = backward(&self.0, [$($input),*], out, g)?;
+            fn bwd(&self, $($input: &Tensor,)* _: &Tensor, g: &Tensor) -> Result<$gradients> {
+                let [$($input),*] = backward(&self.0, [$($input),*], g)?;
                 Ok(($($input),*))
             }
         }
