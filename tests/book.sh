@@ -8,7 +8,7 @@ kind=${1:?which blocks: emulated or network}
 root=$PWD
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
-[ "$kind" = emulated ] || cargo build --release --locked --bin coda --bin coda-trainer
+[ "$kind" = emulated ] || cargo build --release --locked --bin coda --bin coda-trainer --bin letters
 export PATH=$root/target/release:$PATH
 for entry in converter targets tests docs target; do
   ln -s "$root/$entry" "$place/$entry"
