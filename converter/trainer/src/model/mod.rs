@@ -15,6 +15,7 @@ pub use forward::{Encoded, LayerTrace};
 pub use initial::{Initializer, blank_decoder_task, blank_task, fill_base};
 pub use low_rank::low_rank;
 pub use spec::{Method, Selector, TaskSpec};
+pub use stack::Tensors;
 
 use candle_core::{DType, Result, Var};
 use coda_converter::source::{self, FloatTensor, Place};
@@ -23,9 +24,6 @@ use coda_runtime::format::{GLOBAL_LAYER, Role};
 use decoder::Decoder;
 use stack::{Built, Making, Stack, as_read};
 use std::collections::BTreeMap;
-
-/// Tensors by place, as the converter reads them.
-pub type Tensors = BTreeMap<Place, FloatTensor>;
 
 /// A half of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

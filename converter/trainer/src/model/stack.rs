@@ -1,6 +1,5 @@
 //! Layers of one shape with the tensors around them: what encoder and decoder are made of.
 
-use super::Tensors;
 use super::affine::{
     ADAPTER_DOWN, ADAPTER_UP, ATTENTION_NORM, Affine, FEED_FORWARD_GATE, FEED_FORWARD_IN,
     FEED_FORWARD_OUT, FROZEN_MAPS,
@@ -14,6 +13,9 @@ use coda_converter::source::{Buckets, FloatTensor, Place};
 use coda_runtime::config::{Activation, Config, Norm, NormPlacement};
 use coda_runtime::format::{GLOBAL_LAYER, Role};
 use std::collections::BTreeMap;
+
+/// Tensors by place, as the converter reads them.
+pub type Tensors = BTreeMap<Place, FloatTensor>;
 
 /// Layers of one shape with the tensors around them.
 #[derive(Debug)]
