@@ -57,6 +57,8 @@ pub(super) fn forward(pass: &mut Pass<'_, '_>, weights: &GridWeights<'_>, input:
         let rows = PreparedRows::Float(scratch.tile.float_rows(patches.len(), grid.inputs()));
         apply(kernels, &mut out, rows, projection, &Epilogue::overwrite(projection.bias));
         for (patch, row) in patches.zip(out.rows_from(0)) {
+            // Known here too: a division by zero would be a panic.
+            let columns = columns.max(1);
             places.add_row(kernels, patch / columns, row);
             places.add_row(kernels, most.rows + patch % columns, row);
         }
