@@ -9,4 +9,5 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/coda-edge/speech
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ../../target/release/coda pack --base "$cache/tiny.en" --weights int8 -o "$work/int8.coda" >/dev/null
-"$cache/venv/bin/python" speech_long.py ../../target/release/coda "$work/int8.coda" "$cache"
+../../target/release/coda pack --base "$cache/tiny.en" --task "$cache/silence.safetensors" --weights int8 -o "$work/short.coda" >/dev/null
+"$cache/venv/bin/python" speech_long.py ../../target/release/coda "$work/int8.coda" "$work/short.coda" "$cache"

@@ -127,7 +127,7 @@ pub fn evaluate(
     mut progress: impl FnMut(),
 ) -> Result<Vec<WritingResult>> {
     let speech = model.decoder().is_some_and(|decoder| decoder.speech().is_some());
-    let hearing = (speech && search.beams <= 1)
+    let hearing = (speech && writer.plan().answer().beams == 1)
         .then(|| Hearing { longest: search.longest, ..Hearing::default() });
     let mut tallies = vec![Tally::default(); reductions.len()];
     for question in questions {

@@ -3,7 +3,7 @@
 use crate::answer::{Writer, text_of};
 use crate::speech::{Heard, Hearing};
 use anyhow::{Context as _, Result, bail};
-use coda_runtime::audio::{Context, FRAMES_A_POSITION, LogMel, Mel, POSITION, SAMPLE_RATE};
+use coda_runtime::audio::{FRAMES_A_POSITION, LogMel, Mel, POSITION, SAMPLE_RATE};
 use coda_runtime::config::Embedding;
 use coda_runtime::executor::Input;
 use coda_runtime::routing::Budget;
@@ -42,8 +42,6 @@ pub struct Phrase {
 pub struct Listening {
     /// The silence behind a phrase.
     pub pause: Duration,
-    /// How much of the window an encoder reads.
-    pub context: Context,
     /// How each phrase is heard; without times.
     pub how: Hearing,
 }
@@ -128,7 +126,7 @@ pub fn listen(
             silence = ear.silence(&frame);
         }
         let end = Instant::now();
-        let features = features.finish(listening.context)?.values;
+        let features = features.finish(listening.how.context)?.values;
         let rows = features.len() / bins / FRAMES_A_POSITION;
         let (input, budget) = (Input::Features(features), budget(rows)?);
         let how = Hearing { times: false, ..listening.how.clone() };

@@ -46,6 +46,8 @@ pub struct Hearing {
     pub translate: bool,
     /// Words with the times at which they are said.
     pub times: bool,
+    /// How much of the window the encoder reads.
+    pub context: Context,
     /// Most new tokens of a window; 0 for the package's, or as many as its seconds may hold if that is less.
     pub longest: usize,
 }
@@ -288,7 +290,6 @@ fn segment(model: &Model<'_>, start: f64, span: Span) -> Result<Option<Segment>>
 pub fn transcribe(
     writer: &mut Writer<'_>,
     samples: &[f32],
-    context: Context,
     how: &Hearing,
     budget: impl Fn(usize) -> Result<Budget<'static>>,
     observer: &mut (impl Observer + Send),
@@ -309,7 +310,7 @@ pub fn transcribe(
         let own = &rest[..rest.len().min(window)];
         let start = first as f64 / SAMPLE_RATE as f64;
         let seconds = own.len() as f64 / SAMPLE_RATE as f64;
-        let values = features(own, bins, positions, context)?;
+        let values = features(own, bins, positions, how.context)?;
         let input = Input::Features(&values);
         let rows = values.len() / bins / coda_runtime::audio::FRAMES_A_POSITION;
         let budget = budget(rows)?;

@@ -20,7 +20,7 @@ use std::time::Duration;
 ///
 /// A phrase ends with a pause, and is written then; its features are made while it is spoken. A build without the
 /// feature `microphone` listens to samples that another program records:
-/// arecord -q -t raw -f S16_LE -r 16000 -c 1 | coda listen model.coda --from -
+/// `arecord -q -t raw -f S16_LE -r 16000 -c 1 | coda listen model.coda --from -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Listen {
     #[command(flatten)]
@@ -65,18 +65,19 @@ impl Listen {
         let (kernels, threads) = (self.compute.kernels()?, self.compute.threads());
         let capacity = Capacity::any_budget(most);
         let mut writer = Writer::new(&model, kernels, capacity, answer, threads)?;
+        let context = if self.unpadded { Context::Exact } else { Context::Padded };
         let how = Hearing {
+            context,
             spoken: spoken(self.language.as_deref()),
             translate: self.translate,
             ..Hearing::default()
         };
-        let context = if self.unpadded { Context::Exact } else { Context::Padded };
         let pause = Duration::from_millis(self.pause_ms.into());
         let next = self.source()?;
         if !self.json {
             print_notes(&self.compute.note().into_iter().collect::<Vec<_>>());
         }
-        let listening = Listening { pause, context, how };
+        let listening = Listening { pause, how };
         listen(
             &mut writer,
             &listening,

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Pack(pack::Pack),
     Inspect(inspect::Inspect),
     Plan(plan::PlanCommand),
-    Run(run::Run),
+    Run(Box<run::Run>),
     #[cfg(feature = "audio")]
     Listen(listen::Listen),
     #[cfg(feature = "verify")]

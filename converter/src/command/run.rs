@@ -214,7 +214,7 @@ impl Run {
             Some(path) => read_texts(model, path, prompts[0])?,
         };
         let tokens = given.iter().map(|own| own.input.tokens(model)).max().unwrap_or(0);
-        let mut writer = self.writer(model, tokens)?;
+        let mut writer = self.writer(model, tokens, self.writing.beams)?;
         for own in &given {
             self.write_one(model, &mut writer, own)?;
         }
@@ -222,9 +222,15 @@ impl Run {
     }
 
     /// A writer for inputs of at most so many tokens.
-    fn writer<'m>(&self, model: &'m Model<'m>, tokens: usize) -> Result<Writer<'m>> {
+    fn writer<'m>(
+        &self,
+        model: &'m Model<'m>,
+        tokens: usize,
+        beams: Option<usize>,
+    ) -> Result<Writer<'m>> {
         let decoder = model.decoder().context("the model has no decoder")?;
-        let (kernels, capacity) = (self.compute.kernels()?, self.writing.capacity(&decoder)?);
+        let answer = WriteArguments { beams, longest: self.writing.longest };
+        let (kernels, capacity) = (self.compute.kernels()?, answer.capacity(&decoder)?);
         let threads = self.compute.threads();
         let writer = Writer::new(model, kernels, Capacity::any_budget(tokens), capacity, threads)?;
         Ok(match self.deadline_ms {
@@ -247,15 +253,15 @@ impl Run {
         let most = model.max_tokens().unwrap_or(0);
         let exact = sound.samples.len().div_ceil(audio::POSITION).min(most);
         let tokens = if self.unpadded { exact } else { most };
-        let mut writer = self.writer(model, tokens)?;
         ensure!(
-            writer.plan().answer().beams == 1,
+            self.writing.beams.is_none_or(|beams| beams == 1),
             "sound is written with one hypothesis: leave --beams out"
         );
+        let mut writer = self.writer(model, tokens, Some(1))?;
         let mut trace = Trace::default();
         let shown = Shown::new(model, !self.json);
-        let how = self.hearing.how(self.writing.longest);
-        let asked = transcribe::Asked { context, how, json: self.json };
+        let how = self.hearing.how(self.writing.longest, context);
+        let asked = transcribe::Asked { how, json: self.json };
         let budget = |tokens| self.budget(tokens);
         let found = asked.run(&mut writer, &sound, shown, budget, &mut trace)?;
         let cut = sound.cut.then(|| transcribe::CUT.to_owned());

@@ -32,10 +32,10 @@ pub(super) struct HearingArguments {
 }
 
 impl HearingArguments {
-    pub(super) fn how(&self, longest: Option<usize>) -> Hearing {
+    pub(super) fn how(&self, longest: Option<usize>, context: Context) -> Hearing {
         let spoken = spoken(self.language.as_deref());
         let Self { times, translate, .. } = *self;
-        Hearing { spoken, translate, times, longest: longest.unwrap_or(0) }
+        Hearing { spoken, translate, times, context, longest: longest.unwrap_or(0) }
     }
 
     /// They say nothing of a package without times and languages.
@@ -60,7 +60,6 @@ pub(super) fn spoken(language: Option<&str>) -> Spoken {
 
 /// A sound that is to be written.
 pub(super) struct Asked {
-    pub(super) context: Context,
     pub(super) how: Hearing,
     pub(super) json: bool,
 }
@@ -85,8 +84,7 @@ impl Asked {
             Ok(())
         };
         let samples = &sound.samples;
-        let found =
-            transcribe(writer, samples, self.context, &self.how, budget, trace, grown, said)?;
+        let found = transcribe(writer, samples, &self.how, budget, trace, grown, said)?;
         if let ([window], false) = (&found.windows[..], lines) {
             shown.finish(&window.heard.answer.tokens)?;
         }

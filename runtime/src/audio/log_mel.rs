@@ -15,9 +15,10 @@ const LEAST_POWER: f32 = 1e-10;
 /// Decades below the loudest value at which a value is held.
 const RANGE: f32 = 8.0;
 /// How many positions a sound becomes when it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Context {
     /// The whole window, with silence behind the sound: what Whisper was trained on.
+    #[default]
     Padded,
     /// As few as hold the sound, `ceil(samples / 320)`.
     Exact,

@@ -1,13 +1,14 @@
 //! The best continuations of rows: logits of some output channels at a time, so that no row of all of
 //! them is ever in memory, and with a shortlist those of its panels alone.
 
+use super::exp_sum::ExpSum;
 use super::observer::StepObserver;
 use super::step::Step;
 use super::times::{TimeChoice, TimeRule};
 use crate::block::{PreparedRows, Transform, apply};
 use crate::executor::all_finite;
 use crate::format::{IdList, limits};
-use crate::kernels::{Epilogue, Kernels, math};
+use crate::kernels::{Epilogue, Kernels};
 use crate::model::{Linear, OutputChannels, Runs};
 use crate::tensor::{Matrix, MatrixMut, Part};
 use core::ops::Range;
@@ -24,35 +25,6 @@ pub(super) struct Best<'b> {
     scored: bool,
     /// ln of the sum of exp of all logits of each row; 0 where nobody asks.
     log_sums: [f32; limits::BEAMS],
-}
-
-/// A sum of exponentials that may grow: `sum * exp(largest)`.
-#[derive(Clone, Copy)]
-pub(super) struct ExpSum {
-    largest: f32,
-    sum: f32,
-}
-
-impl ExpSum {
-    pub(super) const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
-
-    /// Adds `exp` of each value, in order.
-    pub(super) fn add(&mut self, values: impl Iterator<Item = f32> + Clone) {
-        let largest = values.clone().fold(self.largest, |a, b| if b > a { b } else { a });
-        if largest == f32::NEG_INFINITY {
-            return;
-        }
-        if self.largest > f32::NEG_INFINITY {
-            self.sum *= math::exp(self.largest - largest);
-        }
-        let finite = values.filter(|value| *value > f32::NEG_INFINITY);
-        finite.for_each(|value| self.sum += math::exp(value - largest));
-        self.largest = largest;
-    }
-
-    pub(super) fn ln(self) -> f32 {
-        self.largest + math::ln(self.sum)
-    }
 }
 
 /// Ids that may not follow.

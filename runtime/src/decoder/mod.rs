@@ -13,6 +13,7 @@
 //! | `memory` | keys and values of the encoder's states |
 //! | `step` | rows through the decoder's layers |
 //! | `logits` | the best continuations of rows, some output channels at a time |
+//! | `exp_sum` | sums of exponentials |
 //! | `observer` | what a caller may see of a step |
 //! | `times` | answers that hold times: which ids may follow |
 //! | `search` | hypotheses: which live on, which have ended |
@@ -22,6 +23,7 @@
 mod answer;
 mod deadline;
 mod error;
+mod exp_sum;
 mod generator;
 mod logits;
 mod memory;

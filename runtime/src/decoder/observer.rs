@@ -1,6 +1,6 @@
 //! What a caller may see of a step.
 
-use super::logits::ExpSum;
+use super::exp_sum::ExpSum;
 use crate::kernels::math;
 use crate::tensor::Matrix;
 

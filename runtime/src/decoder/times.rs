@@ -1,6 +1,6 @@
-//! Answers that hold times (`docs/method.md`, "Times"): which ids may follow.
+//! Answers that hold times (`docs/method.md`, "Times, languages, silence"): which ids may follow.
 
-use super::logits::ExpSum;
+use super::exp_sum::ExpSum;
 use crate::format::SpeechRules;
 use core::ops::Range;
 

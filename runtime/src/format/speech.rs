@@ -25,6 +25,7 @@ impl<'a> Languages<'a> {
     }
 
     /// Codes, such as `en`, and ids, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a str, u32)> + Clone + use<'a> {
         self.0.iter().map(|[a, b, c, d, code @ ..]| {
             let code = core::str::from_utf8(code).unwrap_or_default().trim_end_matches('\0');
