@@ -2,7 +2,7 @@
 //! comes back as a status, and nothing is allocated.
 
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-#![allow(unsafe_code, reason = "calls what C calls")]
+#![expect(unsafe_code, reason = "calls what C calls")]
 
 use coda::*;
 use coda_runtime::executor::{Executor, Input};

@@ -3,7 +3,7 @@
 
 #![cfg(feature = "decoder")]
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-#![allow(unsafe_code, reason = "calls what C calls")]
+#![expect(unsafe_code, reason = "calls what C calls")]
 
 use coda::*;
 use coda_runtime::decoder;
